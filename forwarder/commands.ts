@@ -1,0 +1,41 @@
+/**
+ * What the control thread may ask of the forwarding loop. Each is one message on the loop's port; the loop takes them
+ * between two batches, so a command never meets a half-handled packet.
+ */
+import type { ServiceAddress, ServiceSpec } from './service.ts'
+
+/** An address that the forwarder, not the kernel, owns. */
+export interface VirtualAddress {
+  readonly address: string
+  /** Name of the link on which it is answered for. */
+  readonly link: string
+  /**
+   * active: answer ARP, take new connections.
+   * lingering: resigned a moment ago; no ARP, but frames that still come are served, new connections too.
+   * standby: no ARP; frames of known connections are forwarded all the same, others dropped.
+   */
+  readonly state: 'active' | 'lingering' | 'standby'
+}
+
+export interface Route {
+  /** Network address in dotted form; 0.0.0.0 with prefixLength 0 is the default route. */
+  readonly destination: string
+  readonly prefixLength: number
+  /** Next hop; undefined: the destination itself is on the link. */
+  readonly gateway?: string
+  readonly link: string
+  /** The director's own address on that link: sender of ARP requests, outer source of tunnels. */
+  readonly source: string
+}
+
+export type Command =
+  /** Adds the service or changes it by difference; servers are told apart by address and port. */
+  | { readonly kind: 'service'; readonly service: ServiceSpec }
+  | { readonly kind: 'remove-service'; readonly service: ServiceAddress }
+  /** The whole list; an address that is not in it is no longer ours. */
+  | { readonly kind: 'virtual-addresses'; readonly addresses: readonly VirtualAddress[] }
+  /** The whole routing table. */
+  | { readonly kind: 'routes'; readonly routes: readonly Route[] }
+  /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
+  | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
+  | { readonly kind: 'stop' }

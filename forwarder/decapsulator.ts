@@ -1,0 +1,187 @@
+/**
+ * A tunnel's far end, for a real server whose kernel has no ipip device or should not use it: `director agent --decapsulate`.
+ *
+ * It creates a TUN device, puts the VIPs on it (VIP/32) and hands the kernel, through it, what is inside the IPIP packets
+ * addressed to this host. The device is not persistent: when this process ends, however it ends, the kernel takes the device
+ * and the VIPs with it away.
+ *
+ * What it sees to itself: packets of clients come in by the device although the way back to them is another interface, which
+ * strict reverse path filtering (RFC 3704) would drop; so the device is set to loose (rp_filter = 2, which wins over 1 in
+ * conf.all: Documentation/networking/ip-sysctl.rst). What it only warns of, as LVS leaves it to the operator too: a server
+ * that answers ARP for the VIP takes it away from the director (arp_ignore = 1, arp_announce = 2).
+ */
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import { DirectorError, type ErrorCode } from '../protocol/errors.ts'
+import { parseIPv4 } from '../protocol/packet/bytes.ts'
+import type { DecapsulationRefusal } from './decapsulate.ts'
+import { modulePath } from './module-path.ts'
+import { createEventFd, wake } from './sys/event-fd.ts'
+import { closeDescriptor } from './sys/socket.ts'
+
+export interface DecapsulatorOptions {
+  /** Name of the TUN device to create; default "director0". */
+  device?: string
+  /** The VIPs, put on the device; only packets for them are let in. None: any packet is, and the operator sets the device up. */
+  virtualAddresses: readonly string[]
+}
+
+export interface DecapsulatorCounters {
+  delivered: number
+  deliveredBytes: number
+  /** device-refused: the kernel did not take the packet from the TUN device. */
+  refused: Record<DecapsulationRefusal | 'device-refused', number>
+}
+
+export interface Decapsulator {
+  readonly device: string
+  /** What the operator should mend on this host, one line each. */
+  readonly warnings: readonly string[]
+  counters(): DecapsulatorCounters
+  /** Called once if the loop dies. */
+  onFailure(handler: (error: Error) => void): void
+  stop(): Promise<void>
+}
+
+/** Places in the shared counters. */
+export const COUNTERS = {
+  delivered: 0,
+  deliveredBytes: 1,
+  malformed: 2,
+  'not-virtual': 3,
+  congestion: 4,
+  'device-refused': 5,
+} as const
+
+/** Place in `control` that the loop watches. */
+export const STOP = 0
+
+/** What the loop's thread starts with. */
+export interface DecapsulatorData {
+  device: string
+  virtualAddresses: number[] | undefined
+  counters: Float64Array<SharedArrayBuffer>
+  control: Int32Array<SharedArrayBuffer>
+  wakeDescriptor: number
+}
+
+export type DecapsulatorMessage = { kind: 'ready' } | { kind: 'failed'; code: ErrorCode; message: string }
+
+const SETTINGS = '/proc/sys/net/ipv4/conf'
+const LOOSE = 2
+const run = promisify(execFile)
+
+/** @throws DirectorError PRIVILEGE_MISSING, MODULE_MISSING, SOCKET_BUSY, HOST_INTERFERES, FORWARDER_FAILED */
+export async function startDecapsulator(options: DecapsulatorOptions): Promise<Decapsulator> {
+  const { device = 'director0', virtualAddresses } = options
+  const counters = new Float64Array(new SharedArrayBuffer(8 * Object.keys(COUNTERS).length))
+  const control = new Int32Array(new SharedArrayBuffer(4))
+  const wakeDescriptor = createEventFd()
+  const workerData: DecapsulatorData = {
+    device,
+    virtualAddresses: virtualAddresses.length > 0 ? virtualAddresses.map(parseIPv4) : undefined,
+    counters,
+    control,
+    wakeDescriptor,
+  }
+  const worker = new Worker(modulePath(import.meta.url, './decapsulator-worker'), {
+    workerData,
+    name: 'decapsulator',
+  })
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  let failure: Error | undefined
+  const failureHandlers: ((error: Error) => void)[] = []
+  const fail = (error: Error) => {
+    failure ??= error
+    for (const handler of failureHandlers.splice(0)) handler(failure)
+  }
+  worker.on('error', (error) => fail(error as Error))
+
+  let stopped: Promise<void> | undefined
+  const stop = () => {
+    Atomics.store(control, STOP, 1)
+    if (!stopped) wake(wakeDescriptor)
+    stopped ??= exited.then(() => closeDescriptor(wakeDescriptor))
+    return stopped
+  }
+
+  try {
+    await new Promise<void>((resolve, reject) => {
+      failureHandlers.push(reject)
+      worker.on('message', (message: DecapsulatorMessage) => {
+        if (message.kind === 'ready') resolve()
+        else fail(new DirectorError(message.code, message.message))
+      })
+    })
+    allowAsymmetricPaths(device)
+    for (const address of virtualAddresses) await addAddress(address, device)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  failureHandlers.length = 0
+
+  return {
+    device,
+    warnings: virtualAddresses.length > 0 ? arpWarnings(device) : [],
+    counters: () => ({
+      delivered: counters[COUNTERS.delivered],
+      deliveredBytes: counters[COUNTERS.deliveredBytes],
+      refused: {
+        malformed: counters[COUNTERS.malformed],
+        'not-virtual': counters[COUNTERS['not-virtual']],
+        congestion: counters[COUNTERS.congestion],
+        'device-refused': counters[COUNTERS['device-refused']],
+      },
+    }),
+    onFailure(handler) {
+      if (failure) handler(failure)
+      else failureHandlers.push(handler)
+    },
+    stop,
+  }
+}
+
+async function addAddress(address: string, device: string): Promise<void> {
+  try {
+    await run('ip', ['address', 'add', `${address}/32`, 'dev', device])
+  } catch (error) {
+    const said = (error as { stderr?: string }).stderr?.trim() || (error as Error).message
+    throw new DirectorError('FORWARDER_FAILED', `${address} cannot be put on ${device}: ${said}`)
+  }
+}
+
+function setting(name: string, device: string): number {
+  return Number(readFileSync(`${SETTINGS}/${device}/${name}`, 'utf8'))
+}
+
+/** The kernel takes the greater of the device's value and that in conf.all, for all three settings used here. */
+function effective(name: string, device: string): number {
+  return Math.max(setting(name, 'all'), setting(name, device))
+}
+
+function allowAsymmetricPaths(device: string): void {
+  try {
+    writeFileSync(`${SETTINGS}/${device}/rp_filter`, String(LOOSE))
+  } catch {
+    // /proc/sys is read-only in some containers; what counts is what holds now.
+  }
+  if (effective('rp_filter', device) !== 1) return
+  throw new DirectorError(
+    'HOST_INTERFERES',
+    `net.ipv4.conf.${device}.rp_filter is 1, so the kernel would drop what comes out of the tunnel: set it to ${LOOSE}`,
+  )
+}
+
+function arpWarnings(device: string): string[] {
+  const others = readdirSync(SETTINGS).filter((name) => !['all', 'default', 'lo', device].includes(name))
+  return others.flatMap((name) => {
+    const wrong = []
+    if (effective('arp_ignore', name) < 1) wrong.push(`net.ipv4.conf.${name}.arp_ignore=1`)
+    if (effective('arp_announce', name) < 2) wrong.push(`net.ipv4.conf.${name}.arp_announce=2`)
+    const why = `or this host answers ARP for the VIP on ${name} and takes it from the director`
+    return wrong.length > 0 ? [`set ${wrong.join(' and ')}, ${why}`] : []
+  })
+}

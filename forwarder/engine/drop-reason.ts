@@ -1,0 +1,59 @@
+/** Why a frame was dropped. Every reason is a counter that an operator can read in `director status`. */
+import { DROPPED, type Verdict } from './verdict.ts'
+
+export const DROP_REASONS = [
+  'truncated', // the frame ends before its headers do
+  'bad-header', // no sound IPv4 header
+  'fragment', // IP fragments are not followed
+  'ttl-exceeded', // the packet has travelled too far
+  'no-service', // the VIP is ours, the port is not served
+  'no-server', // no real server may take a new connection
+  'no-connection', // mid-stream, and its connection is not known
+  'server-gone', // its real server was removed
+  'standby', // a new connection, but another director holds the VIP
+  'table-full', // no room for a new connection and no half-open one to give up
+  'no-route', // no way to the next hop
+  'neighbour-pending', // waits for address resolution and there is no room to hold it
+  'neighbour-failed', // the next hop does not answer ARP
+  'too-big', // does not fit into the link's MTU and may not be cut
+  'martian-source', // no host has the address that it says it is from
+  'icmp-unrelated', // an ICMP error that belongs to no connection
+  'icmp-limited', // an ICMP answer that the rate limit kept back
+  'outbox-full', // no room for a frame of our own
+  'unsupported', // a protocol that is not forwarded
+] as const
+
+export type DropReason = (typeof DROP_REASONS)[number]
+
+/** The number of a reason: its place among the counters. */
+export function dropCode(reason: DropReason): number {
+  return DROP_REASONS.indexOf(reason)
+}
+
+/** One counter a reason, in memory that other threads may read. */
+export class Drops {
+  readonly counters: Float64Array
+
+  constructor(shared: SharedArrayBuffer) {
+    this.counters = new Float64Array(shared, 0, DROP_REASONS.length)
+  }
+
+  static allocate(): SharedArrayBuffer {
+    return new SharedArrayBuffer(DROP_REASONS.length * 8)
+  }
+
+  add(reason: number, count: number): void {
+    this.counters[reason] += count
+  }
+
+  /** Counts a dropped frame and returns the verdict. */
+  drop(reason: number): Verdict {
+    this.counters[reason]++
+    return DROPPED
+  }
+
+  /** Counts by name. */
+  toObject(): Record<string, number> {
+    return Object.fromEntries(DROP_REASONS.map((reason, code) => [reason, this.counters[code]]))
+  }
+}

@@ -1,0 +1,351 @@
+/**
+ * The decision for one packet: frame, tables and time in, verdict out, the frame edited in place.
+ *
+ * The engine calls no kernel, reads no clock and throws on nothing that a network can send. On the way of an established
+ * connection's packet it allocates nothing. advance() sets the time for all that follows.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_hook(), ip_vs_out_hook().
+ */
+import * as ethernet from '../../protocol/packet/ethernet.ts'
+import * as ipv4 from '../../protocol/packet/ipv4.ts'
+import * as tcp from '../../protocol/packet/tcp.ts'
+import { UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
+import type { Flow } from '../../scheduler/scheduler.ts'
+import type { Route } from '../commands.ts'
+import type { Frame, FrameMemory } from '../link/link.ts'
+import { decrementTtl } from '../method/direct-routing.ts'
+import { rewriteDestination, rewriteSource } from '../method/nat.ts'
+import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import type { ConnectionIndex } from '../table/connection-layout.ts'
+import * as layout from '../table/connection-layout.ts'
+import type { ConnectionTable } from '../table/connection-table.ts'
+import * as recordCodec from '../table/record-codec.ts'
+import type { RecordRing } from '../table/record-ring.ts'
+import * as directory from '../table/server-directory.ts'
+import * as serviceTable from '../table/service-table.ts'
+import { handleArp } from './address-resolution.ts'
+import { Answers } from './answers.ts'
+import { Connections } from './connections.ts'
+import { type Drops, dropCode } from './drop-reason.ts'
+import { Egress, type LinkFacts } from './egress.ts'
+import { Icmp } from './icmp.ts'
+import { Replication } from './replication.ts'
+import * as tcpStates from './tcp-states.ts'
+import { Tunnels } from './tunnels.ts'
+import { TO_HOST, type Verdict } from './verdict.ts'
+import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
+import { WarmUp } from './warm-up.ts'
+
+// V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
+const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4 } = ethernet
+const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
+const { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, soundIPv4HeaderLength } = ipv4
+const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
+const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
+const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
+const { METHOD_MASK, METHOD_SHIFT } = recordCodec
+const { COUNTER, COUNTERS } = directory
+const { METHOD_DR, METHOD_NAT } = serviceTable
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, TCP_STATE } = tcpStates
+
+const DROP_TRUNCATED = dropCode('truncated')
+const DROP_BAD_HEADER = dropCode('bad-header')
+const DROP_FRAGMENT = dropCode('fragment')
+const DROP_NO_SERVICE = dropCode('no-service')
+const DROP_NO_SERVER = dropCode('no-server')
+const DROP_NO_CONNECTION = dropCode('no-connection')
+const DROP_SERVER_GONE = dropCode('server-gone')
+const DROP_STANDBY = dropCode('standby')
+const DROP_TABLE_FULL = dropCode('table-full')
+const DROP_MARTIAN = dropCode('martian-source')
+const DROP_UNSUPPORTED = dropCode('unsupported')
+
+const MAINTENANCE_TICKS = 8
+
+export interface EngineOptions {
+  readonly links: readonly LinkFacts[]
+  readonly table: ConnectionTable
+  readonly services: serviceTable.ServiceTable
+  readonly outgoing: RecordRing
+  readonly drops: Drops
+  /** Memory for the engine's own frames. */
+  readonly poolMemory: FrameMemory
+  /** Wall clock minus monotonic clock, milliseconds. */
+  readonly epochMs: number
+}
+
+export class Engine {
+  readonly addresses = new VirtualAddresses()
+  readonly egress: Egress
+  readonly warmUp: WarmUp
+  readonly connections: Connections
+  readonly replication: Replication
+  readonly services: serviceTable.ServiceTable
+  readonly #table: ConnectionTable
+  readonly #keys: Int32Array
+  readonly #states: Int32Array
+  readonly #counters: Float64Array
+  readonly #drops: Drops
+  readonly #answers: Answers
+  readonly #tunnels: Tunnels
+  readonly #icmp: Icmp
+  /** Frames up to this length fit any link's MTU. */
+  readonly #fitsAnywhere: number
+  readonly #flow: Flow = { sourceAddress: 0, sourcePort: 0, destinationAddress: 0, destinationPort: 0 }
+  #nowMs = 0
+  #tick = 0
+  #maintainedTick = 0
+
+  constructor(options: EngineOptions) {
+    const { links, table, services, drops } = options
+    this.services = services
+    this.egress = new Egress(links, options.poolMemory, drops)
+    this.connections = new Connections(table, services)
+    this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
+    this.warmUp = new WarmUp(table, this.addresses)
+    this.#table = table
+    this.#keys = table.memory.keys
+    this.#states = table.memory.states
+    this.#counters = services.directory.counters
+    this.#drops = drops
+    this.#answers = new Answers(drops)
+    this.#tunnels = new Tunnels(this.egress, this.#answers, drops)
+    this.#icmp = new Icmp({
+      table,
+      services,
+      addresses: this.addresses,
+      egress: this.egress,
+      tunnels: this.#tunnels,
+      answers: this.#answers,
+      drops,
+    })
+    this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
+  }
+
+  /** Sets the time, ends what has run out, and once a second looks after neighbours. */
+  advance(nowMs: number): void {
+    this.#nowMs = nowMs
+    this.#tick = Math.floor(nowMs / TICK_MS)
+    this.#table.memory.tick = this.#tick
+    this.egress.setTime(nowMs)
+    this.#answers.setTime(nowMs)
+    this.connections.expire()
+    if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
+      this.#maintainedTick = this.#tick
+      this.egress.maintain(this.services)
+    }
+  }
+
+  /** Takes a new routing table; servers' next hops are looked up again by it. */
+  setRoutes(routes: readonly Route[]): void {
+    this.egress.setRoutes(routes)
+    for (const server of this.services.serverBySlot) {
+      if (server?.nextHop) server.nextHop.pinned = false
+      if (server) server.nextHop = undefined
+    }
+  }
+
+  /** Decides on one frame that came in on link number `link`. */
+  handle(frame: Frame, link: number): Verdict {
+    const view = frame.memory.view
+    const start = frame.start
+    if (frame.length < ETHERNET_HEADER_LENGTH) return this.#drops.drop(DROP_TRUNCATED)
+    const type = view.getUint16(start + 12)
+    if (type !== ETHERTYPE_IPV4) return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+    // Sent to a group: every director has it, and nobody may answer it (RFC 1122 3.2.2).
+    if ((view.getUint8(start) & 1) !== 0) return TO_HOST
+    const ip = start + ETHERNET_HEADER_LENGTH
+    if (frame.length < ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH) return this.#drops.drop(DROP_TRUNCATED)
+    const headerLength = soundIPv4HeaderLength(view, ip, frame.length - ETHERNET_HEADER_LENGTH)
+    if (headerLength === 0) return this.#drops.drop(DROP_BAD_HEADER)
+    const totalLength = view.getUint16(ip + IPV4.totalLength)
+    // What lies behind the packet is Ethernet's padding.
+    frame.length = ETHERNET_HEADER_LENGTH + totalLength
+    const protocol = view.getUint8(ip + IPV4.protocol)
+    const source = view.getInt32(ip + IPV4.source)
+    const destination = view.getInt32(ip + IPV4.destination)
+    const addressState = this.addresses.stateOf(destination)
+    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) {
+      if (protocol === PROTOCOL_ICMP) return this.#icmp.handle(frame, link, headerLength, addressState)
+      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
+    }
+    if ((view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) !== 0) {
+      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_FRAGMENT)
+    }
+    const transport = ip + headerLength
+    if (totalLength < headerLength + (protocol === PROTOCOL_TCP ? TCP_HEADER_LENGTH : UDP_HEADER_LENGTH)) {
+      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_TRUNCATED)
+    }
+    const ports = view.getInt32(transport)
+    if (addressState !== ADDRESS_UNKNOWN) {
+      let index = this.#table.findByClient(protocol, source, destination, ports)
+      if (
+        index !== NO_CONNECTION &&
+        protocol === PROTOCOL_TCP &&
+        this.#isReopened(index, view.getUint8(transport + TCP.flags))
+      ) {
+        this.connections.discard(index)
+        index = NO_CONNECTION
+      }
+      if (index === NO_CONNECTION) {
+        return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState)
+      }
+      return this.#toServer(frame, link, headerLength, protocol, index)
+    }
+    const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
+    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+  }
+
+  /**
+   * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
+   * established and whose server takes no new connections any more, so that the client does not wait for the dead.
+   */
+  #isReopened(index: ConnectionIndex, flags: number): boolean {
+    if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
+    const state = this.#table.state(index)
+    if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
+    return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
+  }
+
+  #handleNew(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+    addressState: number,
+  ): Verdict {
+    const view = frame.memory.view
+    const flags = view.getUint8(frame.start + ETHERNET_HEADER_LENGTH + headerLength + TCP.flags)
+    if (protocol === PROTOCOL_TCP && (flags & (TCP_SYN | TCP_RST)) !== TCP_SYN)
+      return this.#drops.drop(DROP_NO_CONNECTION)
+    if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
+    if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
+    const service = this.services.find(protocol, destination, ports & 0xffff)
+    if (service === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    const flow = this.#flow
+    flow.sourceAddress = source >>> 0
+    flow.sourcePort = ports >>> 16
+    flow.destinationAddress = destination >>> 0
+    flow.destinationPort = ports & 0xffff
+    const server = service.scheduler.select(service.servers, service.memory, flow)
+    if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
+    const index = this.connections.insert(protocol, source, destination, ports, server, server.method)
+    if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
+    this.#counters[server.slot * COUNTERS + COUNTER.connections]++
+    // TCP's first packet moves the state, and thereby files the connection for good.
+    this.connections.schedule(index, true)
+    if (protocol === PROTOCOL_UDP) this.replication.publish(index)
+    return this.#toServer(frame, link, headerLength, protocol, index)
+  }
+
+  #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    const view = frame.memory.view
+    const start = frame.start
+    const ip = start + ETHERNET_HEADER_LENGTH
+    if (view.getUint8(ip + IPV4.ttl) <= 1)
+      return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
+    const state = index * STATE_WORDS
+    const server = this.services.serverBySlot[this.#states[state + STATE.server]]
+    if (server === undefined || server.removed) return this.#drops.drop(DROP_SERVER_GONE)
+    const word = this.#states[state + STATE.flagsReturnPath]
+    const flags = word >>> 16
+    const path = word & 0xffff
+    if (!this.egress.returnPaths.matches(path, link, view, start + 6)) {
+      this.#states[state + STATE.flagsReturnPath] =
+        (flags << 16) | this.egress.returnPaths.intern(link, view, start + 6)
+    }
+    const transport = ip + headerLength
+    if (protocol === PROTOCOL_TCP) {
+      const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
+      this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+    } else {
+      this.#touch(index, PROTOCOL_UDP, 0, flags)
+    }
+    const counter = server.slot * COUNTERS
+    this.#counters[counter + COUNTER.inPackets]++
+    this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    const method = (flags & METHOD_MASK) >> METHOD_SHIFT
+    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#tunnels.toServer(frame, link, headerLength, server)
+    if (frame.length > this.#fitsAnywhere) {
+      const mtu = this.egress.mtuToServer(server)
+      if (wireLength(frame, headerLength) > mtu) {
+        return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
+      }
+    }
+    if (method === METHOD_NAT) {
+      const unfinished = hasUnfinishedChecksum(frame)
+      rewriteDestination(view, ip, transport, server.address, this.#table.serverPort(index), unfinished)
+    } else {
+      decrementTtl(view, ip)
+    }
+    return this.egress.toServer(frame, server)
+  }
+
+  #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    const view = frame.memory.view
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    if (view.getUint8(ip + IPV4.ttl) <= 1) return this.#answers.ttlExceeded(frame, link, this.egress.sourceOn(link))
+    const state = index * STATE_WORDS
+    const word = this.#states[state + STATE.flagsReturnPath]
+    const flags = word >>> 16
+    const path = word & 0xffff
+    const transport = ip + headerLength
+    if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
+    else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    const counter = this.#states[state + STATE.server] * COUNTERS
+    this.#counters[counter + COUNTER.outPackets]++
+    this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    const key = index * KEY_WORDS
+    const virtual = this.#keys[key + KEY.virtualAddress]
+    const virtualPort = this.#keys[key + KEY.ports] & 0xffff
+    const client = this.#keys[key + KEY.clientAddress]
+    if (frame.length > this.#fitsAnywhere) {
+      const mtu = this.egress.mtuToClient(path, client)
+      if (wireLength(frame, headerLength) > mtu) {
+        return this.#answers.tooBig(frame, link, mtu, this.egress.sourceOn(link))
+      }
+    }
+    rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))
+    return this.egress.toClient(frame, path, client)
+  }
+
+  /** Moves the TCP state by a segment's flags, and the timer with it. */
+  #moveTcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
+    const before = this.#table.state(index)
+    const after = nextTcpState(direction, tcpFlags, before)
+    if (after === before) {
+      this.#touch(index, PROTOCOL_TCP, before, flags)
+      return
+    }
+    this.connections.setState(index, after)
+    this.connections.schedule(index, false)
+    if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
+  }
+
+  /** A packet that changes nothing else puts the expiry off. */
+  #touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
+    if ((flags & FLAG_HALF_OPEN) !== 0) {
+      this.connections.schedule(index, false)
+      return
+    }
+    const expires = this.#tick + this.connections.timeoutTicks(protocol, state)
+    const at = index * STATE_WORDS + STATE.expires
+    // What follows depends on time alone, and has been done in this tick.
+    if (this.#states[at] === expires) return
+    this.#states[at] = expires
+    if (
+      (flags & FLAG_REPLICATED) !== 0 &&
+      this.replication.isStale(index, this.connections.timeoutSeconds(protocol, state))
+    ) {
+      this.replication.publish(index)
+    }
+  }
+
+  #handleArp(frame: Frame, link: number): Verdict {
+    const { macs, neighbours } = this.egress
+    return handleArp(frame, link, macs[link], this.addresses, neighbours, this.#nowMs)
+  }
+}

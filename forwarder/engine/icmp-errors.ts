@@ -1,0 +1,91 @@
+/**
+ * ICMP errors about a connection's packets, passed on to whom they concern: the packet they quote is translated back so that
+ * the receiver knows it as its own.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_icmp(), ip_vs_out_icmp(), ip_vs_nat_icmp().
+ */
+import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
+import { checksum } from '../../protocol/packet/checksum.ts'
+import { ICMP } from '../../protocol/packet/icmp.ts'
+import {
+  FRAGMENT_OFFSET_MASK,
+  IPV4,
+  IPV4_HEADER_LENGTH,
+  PROTOCOL_IPIP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  refreshIPv4Checksum,
+} from '../../protocol/packet/ipv4.ts'
+
+/** What an ICMP error quotes. */
+export interface QuotedPacket {
+  protocol: number
+  source: number
+  destination: number
+  sourcePort: number
+  destinationPort: number
+  /** Offsets of the quoted headers. */
+  ip: number
+  transport: number
+}
+
+/**
+ * Reads the quoted packet that starts at `ip` into `into`; false when there is none that a connection could own. Of a tunnel
+ * packet `transport` is where the packet inside starts, and the ports mean nothing.
+ */
+export function readQuotedPacket(bytes: Uint8Array, ip: number, available: number, into: QuotedPacket): boolean {
+  if (available < IPV4_HEADER_LENGTH + 8 || bytes[ip] >> 4 !== 4) return false
+  const headerLength = (bytes[ip] & 15) << 2
+  if (headerLength < IPV4_HEADER_LENGTH || available < headerLength + 8) return false
+  if ((readUint16(bytes, ip + IPV4.fragment) & FRAGMENT_OFFSET_MASK) !== 0) return false
+  const protocol = bytes[ip + IPV4.protocol]
+  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_IPIP) return false
+  into.protocol = protocol
+  into.ip = ip
+  into.transport = ip + headerLength
+  into.source = readInt32(bytes, ip + IPV4.source)
+  into.destination = readInt32(bytes, ip + IPV4.destination)
+  into.sourcePort = readUint16(bytes, into.transport)
+  into.destinationPort = readUint16(bytes, into.transport + 2)
+  return true
+}
+
+/** For a server: the quoted reply came from the virtual service; it becomes the server's own. */
+export function translateForServer(
+  bytes: Uint8Array,
+  outerIp: number,
+  icmp: number,
+  icmpLength: number,
+  quoted: QuotedPacket,
+  serverAddress: number,
+  serverPort: number,
+): void {
+  writeInt32(bytes, outerIp + IPV4.destination, serverAddress)
+  writeInt32(bytes, quoted.ip + IPV4.source, serverAddress)
+  writeUint16(bytes, quoted.transport, serverPort)
+  refresh(bytes, outerIp, icmp, icmpLength, quoted)
+}
+
+/** For a client: the quoted request went to the server; it becomes one to the virtual service, and so does the sender. */
+export function translateForClient(
+  bytes: Uint8Array,
+  outerIp: number,
+  icmp: number,
+  icmpLength: number,
+  quoted: QuotedPacket,
+  virtualAddress: number,
+  virtualPort: number,
+): void {
+  writeInt32(bytes, outerIp + IPV4.source, virtualAddress)
+  writeInt32(bytes, quoted.ip + IPV4.destination, virtualAddress)
+  writeUint16(bytes, quoted.transport + 2, virtualPort)
+  refresh(bytes, outerIp, icmp, icmpLength, quoted)
+}
+
+function refresh(bytes: Uint8Array, outerIp: number, icmp: number, icmpLength: number, quoted: QuotedPacket): void {
+  bytes[outerIp + IPV4.ttl]--
+  refreshIPv4Checksum(bytes, outerIp, icmp - outerIp)
+  refreshIPv4Checksum(bytes, quoted.ip, quoted.transport - quoted.ip)
+  writeUint16(bytes, icmp + ICMP.checksum, 0)
+  writeUint16(bytes, icmp + ICMP.checksum, checksum(bytes, icmp, icmpLength))
+}

@@ -1,0 +1,164 @@
+/**
+ * The forwarder's own ARP cache: next hops by link and address, their MAC, and the few packets that wait for one.
+ *
+ * An entry is probed while it is in use and unconfirmed for 30 s, and given up after three unanswered requests a second
+ * apart (RFC 1122 2.3.2.1 wants both a refresh and a limit on the rate of requests).
+ */
+import { ARP_FRAME_LENGTH, ARP_REQUEST, writeArpFrame } from '../../protocol/packet/arp.ts'
+import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
+import { BROADCAST_MAC } from '../../protocol/packet/ethernet.ts'
+import type { FramePool, PooledFrame } from './frame-pool.ts'
+
+const MAX_NEIGHBOURS = 4096
+/** As many as a takeover may bring in the millisecond that a client's address takes; the kernel holds about as many. */
+const MAX_HELD = 64
+const CONFIRM_AFTER_MS = 30_000
+const PROBE_INTERVAL_MS = 1_000
+const MAX_PROBES = 3
+const FORGET_AFTER_MS = 600_000
+
+const UNKNOWN_MAC = new Uint8Array(6)
+
+export interface Neighbour {
+  readonly link: number
+  /** 32-bit. */
+  readonly address: number
+  /** Our address on the link, sender of requests. */
+  readonly source: number
+  resolved: boolean
+  /** First two bytes of the MAC. */
+  macHigh: number
+  /** Last four bytes of the MAC, signed. */
+  macLow: number
+  confirmedMs: number
+  usedMs: number
+  probedMs: number
+  probes: number
+  /** A real server's next hop: kept resolved even while nothing is sent there. */
+  pinned: boolean
+  readonly held: PooledFrame[]
+}
+
+export class Neighbours {
+  readonly #byLink: Map<number, Neighbour>[] = []
+  readonly #macs: readonly Uint8Array[]
+  readonly #pool: FramePool
+  readonly #emit: (frame: PooledFrame) => void
+  #count = 0
+
+  /**
+   * @param macs our MAC by link number
+   * @param emit takes a frame to be transmitted on frame.link
+   */
+  constructor(macs: readonly Uint8Array[], pool: FramePool, emit: (frame: PooledFrame) => void) {
+    this.#macs = macs
+    this.#pool = pool
+    this.#emit = emit
+    for (let link = 0; link < macs.length; link++) this.#byLink.push(new Map())
+  }
+
+  /** The entry for an address, made and asked for if it is new; undefined when the table is full. */
+  get(link: number, address: number, source: number, nowMs: number): Neighbour | undefined {
+    const known = this.#byLink[link].get(address)
+    if (known) return known
+    if (this.#count >= MAX_NEIGHBOURS) return undefined
+    const neighbour: Neighbour = {
+      link,
+      address,
+      source,
+      resolved: false,
+      macHigh: 0,
+      macLow: 0,
+      confirmedMs: 0,
+      usedMs: nowMs,
+      probedMs: 0,
+      probes: 0,
+      pinned: false,
+      held: [],
+    }
+    this.#byLink[link].set(address, neighbour)
+    this.#count++
+    this.#probe(neighbour, nowMs)
+    return neighbour
+  }
+
+  /** Takes the sender of an ARP message in, if it is somebody we have asked for. `arp` is where the message starts. */
+  learn(link: number, address: number, bytes: Uint8Array, macAt: number, nowMs: number): void {
+    const neighbour = this.#byLink[link].get(address)
+    if (neighbour === undefined || (bytes[macAt] & 1) !== 0) return
+    neighbour.macHigh = readUint16(bytes, macAt)
+    neighbour.macLow = readInt32(bytes, macAt + 2)
+    neighbour.resolved = true
+    neighbour.confirmedMs = nowMs
+    neighbour.probes = 0
+    for (const frame of neighbour.held) {
+      frame.memory.bytes.set(bytes.subarray(macAt, macAt + 6), frame.start)
+      this.#emit(frame)
+    }
+    neighbour.held.length = 0
+  }
+
+  /** Keeps a copy of a finished frame until its next hop is known. False when there is no room. */
+  hold(neighbour: Neighbour, frame: PooledFrame): boolean {
+    // The last quarter of the pool is for answers and requests of our own.
+    if (neighbour.held.length >= MAX_HELD || this.#pool.free * 4 < this.#pool.total) return false
+    frame.link = neighbour.link
+    neighbour.held.push(frame)
+    return true
+  }
+
+  /** Once a second: asks again, asks in time, gives up. Returns how many held frames were given up. */
+  maintain(nowMs: number): number {
+    let givenUp = 0
+    for (const neighbours of this.#byLink) {
+      for (const neighbour of neighbours.values()) {
+        const wanted = neighbour.pinned || nowMs - neighbour.usedMs < FORGET_AFTER_MS
+        if (!wanted) {
+          givenUp += this.#dropHeld(neighbour)
+          neighbours.delete(neighbour.address)
+          this.#count--
+        } else if (!neighbour.resolved || nowMs - neighbour.confirmedMs > CONFIRM_AFTER_MS) {
+          if (neighbour.probes >= MAX_PROBES) {
+            neighbour.resolved = false
+            givenUp += this.#dropHeld(neighbour)
+          }
+          if (nowMs - neighbour.probedMs >= PROBE_INTERVAL_MS) this.#probe(neighbour, nowMs)
+        }
+      }
+    }
+    return givenUp
+  }
+
+  /** Frames that wait for an address to be resolved. */
+  get held(): number {
+    let count = 0
+    for (const neighbours of this.#byLink) {
+      for (const neighbour of neighbours.values()) count += neighbour.held.length
+    }
+    return count
+  }
+
+  #dropHeld(neighbour: Neighbour): number {
+    const count = neighbour.held.length
+    for (const frame of neighbour.held) this.#pool.give(frame)
+    neighbour.held.length = 0
+    return count
+  }
+
+  #probe(neighbour: Neighbour, nowMs: number): void {
+    const frame = this.#pool.take()
+    if (frame === undefined) return
+    neighbour.probedMs = nowMs
+    neighbour.probes++
+    writeArpFrame(frame.memory.bytes, frame.start, BROADCAST_MAC, {
+      operation: ARP_REQUEST,
+      senderMac: this.#macs[neighbour.link],
+      senderAddress: neighbour.source,
+      targetMac: UNKNOWN_MAC,
+      targetAddress: neighbour.address,
+    })
+    frame.length = ARP_FRAME_LENGTH
+    frame.link = neighbour.link
+    this.#emit(frame)
+  }
+}

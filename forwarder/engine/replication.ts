@@ -1,0 +1,156 @@
+/**
+ * The engine's side of replication: which changes of a connection the peers are told of, and what becomes of theirs.
+ *
+ * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout has
+ * gone by, so that the peers' copies do not expire before the original. Of two descriptions the newer version counts. A version
+ * is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
+ * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
+ */
+import { readUint16 } from '../../protocol/packet/bytes.ts'
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
+import { RECORD, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import {
+  type ConnectionIndex,
+  FLAG_HALF_OPEN,
+  FLAG_REPLICATED,
+  NO_CONNECTION,
+  STATE,
+  STATE_WORDS,
+  TICK_MS,
+} from '../table/connection-layout.ts'
+import type { ConnectionTable } from '../table/connection-table.ts'
+import {
+  encodeRecord,
+  isMapped,
+  isNewer,
+  METHOD_MASK,
+  METHOD_SHIFT,
+  readMapped,
+  recordVersion,
+} from '../table/record-codec.ts'
+import type { RecordRing } from '../table/record-ring.ts'
+import type { ServerIdentity } from '../table/server-directory.ts'
+import { METHOD_DR, type ServiceTable } from '../table/service-table.ts'
+import type { Connections } from './connections.ts'
+import { TCP_STATE_NAMES } from './tcp-states.ts'
+
+const SHORTEST_REFRESH_S = 4
+const LONGEST_TIMEOUT_MS = 2 ** 31
+
+export class Replication {
+  readonly #connections: Connections
+  readonly #table: ConnectionTable
+  readonly #services: ServiceTable
+  readonly #outgoing: RecordRing
+  readonly #states: Int32Array
+  /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
+  readonly #epochTicks: number
+  #written = false
+
+  constructor(connections: Connections, outgoing: RecordRing, epochTicks: number) {
+    this.#connections = connections
+    this.#table = connections.table
+    this.#services = connections.services
+    const { table } = connections
+    this.#outgoing = outgoing
+    this.#states = table.memory.states
+    this.#epochTicks = epochTicks
+  }
+
+  /** Tells the peers of the connection as it now is. */
+  publish(index: ConnectionIndex): void {
+    const table = this.#table
+    const tick = table.memory.tick
+    const at = index * STATE_WORDS + STATE.versionSynced
+    const before = this.#states[at] >>> 16
+    const clock = (tick + this.#epochTicks) & 0xffff
+    const next = (before + 1) & 0xffff
+    const version = before === 0 || isNewer(clock, next) ? clock || 1 : next || 1
+    this.#states[at] = (version << 16) | (seconds(tick) & 0xffff)
+    table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
+    const slot = this.#outgoing.reserve()
+    if (slot < 0) return
+    encodeRecord(table.memory, this.#services.directory.addresses, index, tick, this.#outgoing.bytes, slot)
+    this.#outgoing.commit()
+    this.#written = true
+  }
+
+  /** Whether the peers' copy of a replicated connection is old enough to be renewed. One comparison on the packet path. */
+  isStale(index: ConnectionIndex, timeoutS: number): boolean {
+    const synced = this.#states[index * STATE_WORDS + STATE.versionSynced] & 0xffff
+    const age = (seconds(this.#table.memory.tick) - synced) & 0xffff
+    return age >= SHORTEST_REFRESH_S && age >= timeoutS >> 3
+  }
+
+  /** Wakes the reader of the outgoing ring if something was written since the last call. */
+  flush(): void {
+    if (!this.#written) return
+    this.#written = false
+    this.#outgoing.notify()
+  }
+
+  /** Takes in what a peer says. Anything that makes no sense is passed over. Returns whether it changed the table. */
+  apply(bytes: Uint8Array, at: number): boolean {
+    const protocol = bytes[at + RECORD.protocol]
+    const state = bytes[at + RECORD.state]
+    const method = bytes[at + RECORD.method]
+    const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
+    const isTcp = protocol === PROTOCOL_TCP
+    if (
+      bytes[at + RECORD.kind] !== RECORD_UPSERT ||
+      !(isTcp || protocol === PROTOCOL_UDP) ||
+      (isTcp && state >= TCP_STATE_NAMES.length) ||
+      method > METHOD_DR ||
+      timeoutMs > LONGEST_TIMEOUT_MS ||
+      !isMapped(bytes, at + RECORD.clientAddress) ||
+      !isMapped(bytes, at + RECORD.virtualAddress) ||
+      !isMapped(bytes, at + RECORD.serverAddress)
+    ) {
+      return false
+    }
+    const client = readMapped(bytes, at + RECORD.clientAddress)
+    const virtual = readMapped(bytes, at + RECORD.virtualAddress)
+    const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
+    const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
+    const version = recordVersion(bytes, at)
+    const identity: ServerIdentity = {
+      protocol,
+      virtualAddress: virtual,
+      virtualPort,
+      address: readMapped(bytes, at + RECORD.serverAddress),
+      port: readUint16(bytes, at + RECORD.serverPort),
+    }
+    let index = this.#table.findByClient(protocol, client, virtual, ports)
+    if (index !== NO_CONNECTION) {
+      // A connection that was never told of, such as a half-open one, has no version yet.
+      const known = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+      if (known !== 0 && !isNewer(version, known)) return false
+      const sameServer = this.#table.server(index) === this.#services.directory.findServer(identity)
+      const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
+      if (!sameServer || !sameMethod) {
+        this.#connections.discard(index)
+        index = NO_CONNECTION
+      }
+    }
+    if (index === NO_CONNECTION) {
+      const server = this.#services.serverFor(identity)
+      if (server === undefined) return false
+      index = this.#connections.insert(protocol, client, virtual, ports, server, method)
+      if (index === NO_CONNECTION) return false
+    } else {
+      this.#table.timers.unfile(index)
+    }
+    const tick = this.#table.memory.tick
+    this.#table.setFlags(index, (this.#table.flags(index) | FLAG_REPLICATED) & ~FLAG_HALF_OPEN)
+    this.#connections.setState(index, state)
+    this.#table.setExpires(index, tick + Math.ceil(timeoutMs / TICK_MS))
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (seconds(tick) & 0xffff)
+    this.#table.timers.file(index)
+    return true
+  }
+}
+
+/** Table seconds: 1.024 s each. */
+function seconds(tick: number): number {
+  return tick >> 3
+}

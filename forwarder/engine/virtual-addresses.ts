@@ -1,0 +1,66 @@
+/** The addresses that the forwarder owns, found by one probe or two for every packet. */
+import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { isHostAddress } from '../../protocol/packet/ipv4.ts'
+import type { VirtualAddress } from '../commands.ts'
+
+export const ADDRESS_UNKNOWN = 0
+export const ADDRESS_STANDBY = 1
+export const ADDRESS_LINGERING = 2
+export const ADDRESS_ACTIVE = 3
+
+export class VirtualAddresses {
+  /** Open addressing; an empty cell holds ADDRESS_UNKNOWN as its state. */
+  #addresses = new Int32Array(8)
+  #states = new Uint8Array(8)
+  #links = new Uint8Array(8)
+  #mask = 7
+
+  replace(addresses: readonly VirtualAddress[], links: readonly string[]): void {
+    let size = 8
+    while (size < addresses.length * 4) size *= 2
+    this.#addresses = new Int32Array(size)
+    this.#states = new Uint8Array(size)
+    this.#links = new Uint8Array(size)
+    this.#mask = size - 1
+    for (const { address, link, state } of addresses) {
+      const value = parseIPv4(address)
+      let cell = this.#cell(value)
+      while (this.#states[cell] !== ADDRESS_UNKNOWN && this.#addresses[cell] !== value) cell = (cell + 1) & this.#mask
+      this.#addresses[cell] = value
+      this.#links[cell] = links.indexOf(link)
+      this.#states[cell] =
+        state === 'active' ? ADDRESS_ACTIVE : state === 'lingering' ? ADDRESS_LINGERING : ADDRESS_STANDBY
+    }
+  }
+
+  /** ADDRESS_UNKNOWN when it is not ours. */
+  stateOf(address: number): number {
+    let cell = this.#cell(address)
+    while (this.#states[cell] !== ADDRESS_UNKNOWN) {
+      if (this.#addresses[cell] === address) return this.#states[cell]
+      cell = (cell + 1) & this.#mask
+    }
+    return ADDRESS_UNKNOWN
+  }
+
+  /** Whether a packet from this address is a lie: no host can have it, or it is ours. */
+  isMartian(source: number): boolean {
+    return !isHostAddress(source) || this.stateOf(source) !== ADDRESS_UNKNOWN
+  }
+
+  /** Whether ARP for the address is answered on this link. */
+  isAnsweredOn(address: number, link: number): boolean {
+    let cell = this.#cell(address)
+    while (this.#states[cell] !== ADDRESS_UNKNOWN) {
+      if (this.#addresses[cell] === address) {
+        return this.#states[cell] === ADDRESS_ACTIVE && this.#links[cell] === link
+      }
+      cell = (cell + 1) & this.#mask
+    }
+    return false
+  }
+
+  #cell(address: number): number {
+    return (Math.imul(address, 0x9e3779b1) >>> 16) & this.#mask
+  }
+}

@@ -1,0 +1,196 @@
+/** The Forwarder that really forwards: starts the forwarding thread, speaks to it, and reads its memory. */
+import { Worker } from 'node:worker_threads'
+import { DirectorError } from '../protocol/errors.ts'
+import { parseIPv4 } from '../protocol/packet/bytes.ts'
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../protocol/packet/ipv4.ts'
+import type { Command, Route, VirtualAddress } from './commands.ts'
+import { Drops } from './engine/drop-reason.ts'
+import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
+import { modulePath } from './module-path.ts'
+import type { ServiceAddress, ServiceSpec } from './service.ts'
+import { allocateSharedState, LINK_STATISTICS, type SharedState } from './shared-state.ts'
+import { createEventFd, wake } from './sys/event-fd.ts'
+import { closeDescriptor } from './sys/socket.ts'
+import { ConnectionReader } from './table/connection-reader.ts'
+import { RecordRing } from './table/record-ring.ts'
+import {
+  COUNTER,
+  COUNTERS,
+  NO_SLOT,
+  ServerDirectory,
+  type ServiceIdentity,
+  type Slot,
+} from './table/server-directory.ts'
+import type { WorkerInput, WorkerMessage } from './worker.ts'
+
+type ReadyLink = Extract<WorkerMessage, { kind: 'ready' }>['links'][number]
+
+/**
+ * Starts the thread and waits until its links are open.
+ * @throws DirectorError of the links: INTERFACE_MISSING, PRIVILEGE_MISSING
+ */
+export async function startForwarder({ interfaces, connections }: ForwarderOptions): Promise<Forwarder> {
+  const shared = allocateSharedState(connections, interfaces.length)
+  const wakeDescriptor = createEventFd()
+  const input: WorkerInput = { interfaces, shared, wakeDescriptor }
+  const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData: input, name: 'forwarder' })
+  const links = await new Promise<ReadyLink[]>((resolve, reject) => {
+    worker.once('error', reject)
+    worker.once('message', (message: WorkerMessage) => {
+      worker.off('error', reject)
+      if (message.kind === 'ready') resolve(message.links)
+      else reject(new DirectorError(message.code, message.message))
+    })
+  }).catch((error) => {
+    closeDescriptor(wakeDescriptor)
+    throw error
+  })
+  return new ForwarderThread(worker, shared, links, wakeDescriptor)
+}
+
+class ForwarderThread implements Forwarder {
+  readonly outgoing: RecordRing
+  readonly incoming: RecordRing
+  readonly wakeDescriptor: number
+  readonly tableMemory: SharedArrayBuffer
+  readonly directoryMemory: SharedArrayBuffer
+  readonly #worker: Worker
+  readonly #links: readonly ReadyLink[]
+  readonly #reader: ConnectionReader
+  readonly #directory: ServerDirectory
+  readonly #drops: Drops
+  readonly #linkStatistics: Float64Array
+  readonly #commandCount: Int32Array
+  readonly #exited: Promise<void>
+  #onFailure: (error: Error) => void = () => {}
+  #stopping = false
+  isRunning = true
+
+  constructor(worker: Worker, shared: SharedState, links: readonly ReadyLink[], wakeDescriptor: number) {
+    this.#worker = worker
+    this.#links = links
+    this.wakeDescriptor = wakeDescriptor
+    this.outgoing = new RecordRing(shared.outgoing)
+    this.incoming = new RecordRing(shared.incoming)
+    this.tableMemory = shared.table
+    this.directoryMemory = shared.directory
+    this.#reader = new ConnectionReader(shared.table, shared.directory)
+    this.#directory = new ServerDirectory(shared.directory)
+    this.#drops = new Drops(shared.drops)
+    this.#linkStatistics = new Float64Array(shared.links)
+    this.#commandCount = new Int32Array(shared.commands)
+    let failure: Error | undefined
+    worker.on('error', (error: Error) => {
+      failure = error
+    })
+    this.#exited = new Promise((resolve) => {
+      worker.on('exit', () => {
+        this.isRunning = false
+        resolve()
+        if (this.#stopping) return
+        const reason = failure?.message ?? 'it ended without an error'
+        this.#onFailure(new DirectorError('FORWARDER_FAILED', `the forwarding thread has died: ${reason}`))
+      })
+    })
+  }
+
+  mac(link: string): Uint8Array {
+    const found = this.#links.find(({ name }) => name === link)
+    if (found === undefined) throw new RangeError(`no link ${link}`)
+    return found.mac
+  }
+
+  setService(service: ServiceSpec): void {
+    this.#post({ kind: 'service', service })
+  }
+
+  removeService({ protocol, address, port }: ServiceAddress): void {
+    this.#post({ kind: 'remove-service', service: { protocol, address, port } })
+  }
+
+  setVirtualAddresses(addresses: readonly VirtualAddress[]): void {
+    this.#post({ kind: 'virtual-addresses', addresses })
+  }
+
+  setRoutes(routes: readonly Route[]): void {
+    this.#post({ kind: 'routes', routes })
+  }
+
+  transmit(link: string, frame: Uint8Array): void {
+    this.#post({ kind: 'transmit', link, frame })
+  }
+
+  wakeUp(): void {
+    wake(this.wakeDescriptor)
+  }
+
+  serviceCounters(service: ServiceAddress): ServerCounters {
+    const slot = this.#directory.findService(identityOf(service))
+    return this.#sum(slot === NO_SLOT ? [] : this.#directory.slotsOf(slot))
+  }
+
+  serverCounters(service: ServiceAddress, { address, port }: { address: string; port: number }): ServerCounters {
+    const slot = this.#directory.findServer({ ...identityOf(service), address: parseIPv4(address), port })
+    return this.#sum(slot === NO_SLOT ? [] : [slot])
+  }
+
+  connections(): Iterable<ConnectionSnapshot> {
+    return this.#reader.connections()
+  }
+
+  get connectionCount(): number {
+    return this.#reader.memory.used
+  }
+
+  get drops(): Record<string, number> {
+    return this.#drops.toObject()
+  }
+
+  linkStatistics(): LinkCounters[] {
+    return this.#links.map(({ name }, link) => {
+      const at = link * LINK_STATISTICS
+      const [receivedFrames, , transmittedFrames, , transmitErrors, overruns] = this.#linkStatistics.subarray(at)
+      return { name, receivedFrames, transmittedFrames, transmitErrors, overruns }
+    })
+  }
+
+  onFailure(handler: (error: Error) => void): void {
+    this.#onFailure = handler
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return this.#exited
+    this.#stopping = true
+    this.#post({ kind: 'stop' })
+    await this.#exited
+    closeDescriptor(this.wakeDescriptor)
+  }
+
+  #post(command: Command): void {
+    this.#worker.postMessage(command)
+    Atomics.add(this.#commandCount, 0, 1)
+    this.wakeUp()
+  }
+
+  #sum(slots: readonly Slot[]): ServerCounters {
+    const { counters } = this.#directory
+    const total = (counter: number) => slots.reduce((sum, slot) => sum + counters[slot * COUNTERS + counter], 0)
+    return {
+      activeConnections: total(COUNTER.active),
+      inactiveConnections: total(COUNTER.inactive),
+      connections: total(COUNTER.connections),
+      inPackets: total(COUNTER.inPackets),
+      outPackets: total(COUNTER.outPackets),
+      inBytes: total(COUNTER.inBytes),
+      outBytes: total(COUNTER.outBytes),
+    }
+  }
+}
+
+function identityOf(service: ServiceAddress): ServiceIdentity {
+  return {
+    protocol: service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
+    virtualAddress: parseIPv4(service.address),
+    virtualPort: service.port,
+  }
+}

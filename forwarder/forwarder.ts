@@ -1,0 +1,80 @@
+/**
+ * The forwarder as the rest of the director sees it: a thread that forwards, and shared memory to read it by.
+ * Everything here runs on the control thread.
+ */
+
+import type { Route, VirtualAddress } from './commands.ts'
+import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { RecordRing } from './table/record-ring.ts'
+
+export interface ForwarderOptions {
+  /** Kernel interfaces to take frames from; the first is the outside. */
+  readonly interfaces: readonly string[]
+  /** Connection table size, a power of two. */
+  readonly connections: number
+}
+
+export interface ServerCounters {
+  activeConnections: number
+  inactiveConnections: number
+  connections: number
+  inPackets: number
+  outPackets: number
+  inBytes: number
+  outBytes: number
+}
+
+export interface LinkCounters {
+  name: string
+  receivedFrames: number
+  transmittedFrames: number
+  transmitErrors: number
+  overruns: number
+}
+
+/** A connection copied out of the table. Addresses in dotted form. */
+export interface ConnectionSnapshot {
+  protocol: 'tcp' | 'udp'
+  /** IPVS's name of the state, such as ESTABLISHED. */
+  state: string
+  expiresMs: number
+  clientAddress: string
+  clientPort: number
+  virtualAddress: string
+  virtualPort: number
+  serverAddress: string
+  serverPort: number
+}
+
+export interface Forwarder {
+  /** Records that the loop has written, for replication to send. */
+  readonly outgoing: RecordRing
+  /** Records of peers, for the loop to apply. Call wakeUp() after a batch. */
+  readonly incoming: RecordRing
+  /** File descriptor of the eventfd that ends the loop's wait; usable from any thread of the process. */
+  readonly wakeDescriptor: number
+  /** The connection table's shared memory, for ConnectionReader in other threads. */
+  readonly tableMemory: SharedArrayBuffer
+  /** The server directory's, which goes with it. */
+  readonly directoryMemory: SharedArrayBuffer
+  /** 6 bytes. */
+  mac(link: string): Uint8Array
+  setService(service: ServiceSpec): void
+  removeService(service: ServiceAddress): void
+  setVirtualAddresses(addresses: readonly VirtualAddress[]): void
+  setRoutes(routes: readonly Route[]): void
+  transmit(link: string, frame: Uint8Array): void
+  wakeUp(): void
+  /** Totals of a service, or of one of its servers. Since the forwarder started. */
+  serviceCounters(service: ServiceAddress): ServerCounters
+  serverCounters(service: ServiceAddress, server: { address: string; port: number }): ServerCounters
+  connections(): Iterable<ConnectionSnapshot>
+  readonly connectionCount: number
+  readonly drops: Record<string, number>
+  linkStatistics(): LinkCounters[]
+  /** False once the loop has ended, for whatever reason. */
+  readonly isRunning: boolean
+  /** Called once if the loop dies. */
+  onFailure(handler: (error: Error) => void): void
+  stop(): Promise<void>
+}

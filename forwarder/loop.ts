@@ -1,0 +1,75 @@
+/**
+ * The forwarding loop's breath: take what waits on every link, decide on each frame, take in what peers said, and send all of it
+ * with as few system calls as there are links.
+ */
+import type { Engine } from './engine/engine.ts'
+import type { PooledFrame } from './engine/frame-pool.ts'
+import { createFrames, type Frame, type Link } from './link/link.ts'
+import type { RecordRing } from './table/record-ring.ts'
+
+/** Frames of one link in one breath. */
+const BATCH = 64
+/** Peers' records in one breath, so that a snapshot never keeps packets waiting for long. */
+const RECORDS = 512
+
+export class Loop {
+  readonly #engine: Engine
+  readonly #links: readonly Link[]
+  readonly #incoming: RecordRing
+  readonly #frames: Frame[][]
+  readonly #transmitOwn: (frame: PooledFrame) => void
+
+  constructor(engine: Engine, links: readonly Link[], incoming: RecordRing) {
+    this.#engine = engine
+    this.#links = links
+    this.#incoming = incoming
+    this.#frames = links.map(() => createFrames(BATCH))
+    this.#transmitOwn = (frame) => this.transmit(frame.link, frame)
+  }
+
+  /**
+   * One breath at the time given, milliseconds.
+   * @returns how many frames and records it handled; 0 when there was nothing to do
+   */
+  breathe(nowMs: number): number {
+    const engine = this.#engine
+    const links = this.#links
+    engine.advance(nowMs)
+    let handled = this.#applyRecords()
+    for (let link = 0; link < links.length; link++) {
+      const frames = this.#frames[link]
+      const count = links[link].receive(frames)
+      handled += count
+      engine.warmUp.run(frames, count)
+      for (let i = 0; i < count; i++) {
+        const verdict = engine.handle(frames[i], link)
+        if (verdict >= 0) this.transmit(verdict, frames[i])
+      }
+    }
+    engine.egress.forEachOwnFrame(this.#transmitOwn)
+    for (let link = 0; link < links.length; link++) links[link].flush()
+    engine.egress.recycle()
+    for (let link = 0; link < links.length; link++) links[link].release()
+    engine.replication.flush()
+    return handled
+  }
+
+  /** Queues a frame; a full queue is flushed first. */
+  transmit(link: number, frame: Frame): void {
+    if (this.#links[link].transmit(frame)) return
+    this.#links[link].flush()
+    this.#links[link].transmit(frame)
+  }
+
+  #applyRecords(): number {
+    const incoming = this.#incoming
+    let count = 0
+    for (; count < RECORDS; count++) {
+      const at = incoming.peek()
+      if (at < 0) break
+      this.#engine.replication.apply(incoming.bytes, at)
+      incoming.advance()
+    }
+    return count
+  }
+}

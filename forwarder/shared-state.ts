@@ -1,0 +1,40 @@
+/** The shared memory between the forwarding thread and the others: what there is, and how large. */
+import { Drops } from './engine/drop-reason.ts'
+import { preferHugePages } from './sys/memory.ts'
+import { ConnectionMemory } from './table/connection-layout.ts'
+import { RecordRing } from './table/record-ring.ts'
+import { ServerDirectory } from './table/server-directory.ts'
+
+/** Real servers, removed ones with connections included, and services together. */
+const DIRECTORY_SLOTS = 2 ** 17
+/** Records: enough for what 100,000 changes a second leave while the reader sleeps for half a second. */
+const RING_SLOTS = 2 ** 16
+
+/** Doubles a link in the link statistics. */
+export const LINK_STATISTICS = 6
+
+export interface SharedState {
+  readonly table: SharedArrayBuffer
+  readonly directory: SharedArrayBuffer
+  readonly drops: SharedArrayBuffer
+  readonly outgoing: SharedArrayBuffer
+  readonly incoming: SharedArrayBuffer
+  /** LINK_STATISTICS doubles a link, in the order of LinkStatistics. */
+  readonly links: SharedArrayBuffer
+  /** Word 0: how many commands have been posted. */
+  readonly commands: SharedArrayBuffer
+}
+
+export function allocateSharedState(connections: number, links: number): SharedState {
+  const table = ConnectionMemory.allocate(connections)
+  preferHugePages(table)
+  return {
+    table,
+    directory: ServerDirectory.allocate(DIRECTORY_SLOTS),
+    drops: Drops.allocate(),
+    outgoing: RecordRing.allocate(RING_SLOTS),
+    incoming: RecordRing.allocate(RING_SLOTS),
+    links: new SharedArrayBuffer(links * LINK_STATISTICS * 8),
+    commands: new SharedArrayBuffer(4),
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Classic BPF programs that decide in the kernel which frames a packet socket takes, before anything is copied.
+ *
+ * struct sock_filter (linux/filter.h): code u16 | jump if true u8 | jump if false u8 | constant u32.
+ * struct sock_fprog: count u16 | 8: address of the instructions u64.
+ */
+import { addressOf } from './libc.ts'
+import { SO_ATTACH_FILTER, SOL_SOCKET, setOption } from './socket.ts'
+
+// linux/bpf_common.h
+const LOAD_BYTE = 0x30 // BPF_LD | BPF_B | BPF_ABS
+const LOAD_HALF_WORD = 0x28 // BPF_LD | BPF_H | BPF_ABS
+const JUMP_EQUAL = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_GREATER = 0x25 // BPF_JMP | BPF_JGT | BPF_K
+const RETURN = 0x06 // BPF_RET | BPF_K
+
+// linux/filter.h: facts that the kernel knows beside the bytes
+const SKF_AD_OFF = 0xffff_f000
+const SKF_AD_PROTOCOL = SKF_AD_OFF + 0
+const SKF_AD_PKTTYPE = SKF_AD_OFF + 4
+const SKF_AD_VLAN_TAG_PRESENT = SKF_AD_OFF + 48
+const PACKET_MULTICAST = 2 // linux/if_packet.h: host 0, broadcast 1, multicast 2, other hosts and outgoing above
+
+export type Instruction = readonly [code: number, ifTrue: number, ifFalse: number, constant: number]
+
+/** Takes untagged frames of these EtherTypes that are addressed to this host, to all or to a group. */
+export function etherTypeFilter(etherTypes: readonly number[]): Instruction[] {
+  const count = etherTypes.length
+  return [
+    [LOAD_BYTE, 0, 0, SKF_AD_PKTTYPE],
+    [JUMP_GREATER, count + 3, 0, PACKET_MULTICAST],
+    // The kernel keeps a VLAN tag beside the frame: without this a tagged frame would pass as one of the untagged network.
+    [LOAD_BYTE, 0, 0, SKF_AD_VLAN_TAG_PRESENT],
+    [JUMP_EQUAL, 0, count + 1, 0],
+    [LOAD_HALF_WORD, 0, 0, SKF_AD_PROTOCOL],
+    ...etherTypes.map((etherType, index): Instruction => [JUMP_EQUAL, count - index, 0, etherType]),
+    [RETURN, 0, 0, 0],
+    [RETURN, 0, 0, 0xffff_ffff],
+  ]
+}
+
+export function attachFilter(descriptor: number, program: readonly Instruction[], what: string): void {
+  const instructions = new DataView(new ArrayBuffer(program.length * 8))
+  for (const [index, [code, ifTrue, ifFalse, constant]] of program.entries()) {
+    instructions.setUint16(index * 8, code, true)
+    instructions.setUint8(index * 8 + 2, ifTrue)
+    instructions.setUint8(index * 8 + 3, ifFalse)
+    instructions.setUint32(index * 8 + 4, constant, true)
+  }
+  const header = new DataView(new ArrayBuffer(16))
+  header.setUint16(0, program.length, true)
+  header.setBigUint64(8, BigInt(addressOf(instructions.buffer)), true)
+  setOption(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(header.buffer), what)
+  instructions.getUint8(0) // still in use here, so its memory was there during the call
+}

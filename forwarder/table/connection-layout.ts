@@ -1,0 +1,131 @@
+/**
+ * How a connection lies in shared memory: 64 bytes each, both directions' index included.
+ *
+ * Key, 8 words of 32 bits, what a lookup compares (one half of a cache line):
+ * ```
+ *  0 next in the client chain   1 next in the server chain
+ *  2..5 client address (IPv4 in word 2, the others 0)
+ *  6 client port << 16 | virtual port      7 virtual address
+ * ```
+ * State, 7 words, what a packet changes:
+ * ```
+ *  0 server slot                1 server port << 16 | protocol << 8 | state
+ *  2 expiry tick                3 timer next   4 timer previous
+ *  5 flags << 16 | return path  6 version << 16 | second of the last replication
+ * ```
+ * Chain heads, 1 word: half as many buckets as connections, for each direction.
+ *
+ * Index 0 is nobody, so that fresh zeroed memory is an empty table and pages cost nothing until used.
+ * Only the forwarding loop writes. Other threads read (connection-reader.ts).
+ */
+
+declare const tag: unique symbol
+/** 1 to capacity - 1; 0 is none. */
+export type ConnectionIndex = number & { readonly [tag]: 'ConnectionIndex' }
+export const NO_CONNECTION = 0 as ConnectionIndex
+
+export const KEY_WORDS = 8
+export const KEY = { nextClient: 0, nextServer: 1, clientAddress: 2, ports: 6, virtualAddress: 7 } as const
+
+export const STATE_WORDS = 7
+export const STATE = {
+  server: 0,
+  portProtocolState: 1,
+  expires: 2,
+  timerNext: 3,
+  timerPrevious: 4,
+  flagsReturnPath: 5,
+  versionSynced: 6,
+} as const
+
+/** The record has been given to the peers at least once, so every change goes to them too. */
+export const FLAG_REPLICATED = 0x0001
+/** Counted as inactive on its server. */
+export const FLAG_INACTIVE = 0x0002
+/** Waits in the half-open queue instead of the timer wheel. */
+export const FLAG_HALF_OPEN = 0x0004
+/** Replies do not pass here (TUN, DR): the one-way state table applies. */
+export const FLAG_ONE_WAY = 0x0008
+
+/** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
+export const TICK_MS = 128
+
+/**
+ * The C library puts memory of this size 16 bytes behind the start of a page; with those the header ends at a cache line, and no
+ * key lies across two. Half of them would: an eighth of a packet's time in a table of a million connections.
+ */
+const HEADER_BYTES = 240
+const HEADER = { capacity: 0, used: 1, fresh: 2, freeHead: 3, tick: 4 } as const
+
+/** The views of one table's memory. */
+export class ConnectionMemory {
+  readonly shared: SharedArrayBuffer
+  readonly capacity: number
+  /** Chain heads are found with this mask. */
+  readonly bucketMask: number
+  readonly keys: Int32Array
+  readonly states: Int32Array
+  readonly clientHeads: Int32Array
+  readonly serverHeads: Int32Array
+  readonly header: Int32Array
+
+  /** @param shared memory made by ConnectionMemory.allocate() */
+  constructor(shared: SharedArrayBuffer) {
+    this.shared = shared
+    this.header = new Int32Array(shared, 0, HEADER_BYTES / 4)
+    const capacity = this.header[HEADER.capacity]
+    const buckets = capacity / 2
+    this.capacity = capacity
+    this.bucketMask = buckets - 1
+    let at = HEADER_BYTES
+    this.keys = new Int32Array(shared, at, capacity * KEY_WORDS)
+    at += this.keys.byteLength
+    this.states = new Int32Array(shared, at, capacity * STATE_WORDS)
+    at += this.states.byteLength
+    this.clientHeads = new Int32Array(shared, at, buckets)
+    at += this.clientHeads.byteLength
+    this.serverHeads = new Int32Array(shared, at, buckets)
+  }
+
+  /** @param capacity a power of two; index 0 stays unused */
+  static allocate(capacity: number): SharedArrayBuffer {
+    if (capacity < 4 || (capacity & (capacity - 1)) !== 0) throw new RangeError(`not a power of two: ${capacity}`)
+    const shared = new SharedArrayBuffer(HEADER_BYTES + capacity * ConnectionMemory.bytesPerConnection)
+    new Int32Array(shared, 0, HEADER_BYTES / 4)[HEADER.capacity] = capacity
+    return shared
+  }
+
+  static readonly bytesPerConnection: number = (KEY_WORDS + STATE_WORDS + 1) * 4
+
+  /** Connections in the table. */
+  get used(): number {
+    return this.header[HEADER.used]
+  }
+  set used(count: number) {
+    this.header[HEADER.used] = count
+  }
+
+  /** Indexes from here on have never been used. */
+  get fresh(): number {
+    return this.header[HEADER.fresh] || 1
+  }
+  set fresh(index: number) {
+    this.header[HEADER.fresh] = index
+  }
+
+  /** First of the chain of freed indexes, linked through KEY.nextClient. */
+  get freeHead(): number {
+    return this.header[HEADER.freeHead]
+  }
+  set freeHead(index: number) {
+    this.header[HEADER.freeHead] = index
+  }
+
+  /** The loop's time, in ticks since the clock's origin. */
+  get tick(): number {
+    return this.header[HEADER.tick]
+  }
+  set tick(tick: number) {
+    this.header[HEADER.tick] = tick
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Reading the connection table from another thread while the loop writes: for listings and for replication's snapshots.
+ *
+ * A connection may end, and its place be taken, while it is read. Its identity words are therefore read before and after;
+ * when they differ, or there is none, the place is passed over: whoever took it is told of by other means.
+ */
+import { formatIPv4 } from '../../protocol/packet/bytes.ts'
+import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
+import { monotonicMs } from '../clock.ts'
+import { TCP_STATE_NAMES } from '../engine/tcp-states.ts'
+import type { ConnectionSnapshot } from '../forwarder.ts'
+import {
+  type ConnectionIndex,
+  ConnectionMemory,
+  FLAG_HALF_OPEN,
+  KEY,
+  KEY_WORDS,
+  STATE,
+  STATE_WORDS,
+  TICK_MS,
+} from './connection-layout.ts'
+import { encodeRecord } from './record-codec.ts'
+import { ServerDirectory } from './server-directory.ts'
+
+export class ConnectionReader {
+  readonly memory: ConnectionMemory
+  readonly #directory: ServerDirectory
+
+  constructor(tableMemory: SharedArrayBuffer, directoryMemory: SharedArrayBuffer) {
+    this.memory = new ConnectionMemory(tableMemory)
+    this.#directory = new ServerDirectory(directoryMemory)
+  }
+
+  /** Places that may hold a connection: 0 up to here. */
+  get capacity(): number {
+    return this.memory.fresh
+  }
+
+  /**
+   * Writes the records of the connections in places `from` to `from + count` that replication covers: all but half-open ones.
+   * @returns how many were written
+   */
+  encodeRange(from: number, count: number, target: Uint8Array, offset: number): number {
+    const { memory } = this
+    const end = Math.min(from + count, memory.fresh)
+    let written = 0
+    for (let place = Math.max(from, 1); place < end; place++) {
+      const identity = this.#identity(place)
+      if (identity === 0) continue
+      const flags = memory.states[place * STATE_WORDS + STATE.flagsReturnPath] >>> 16
+      if (flags & FLAG_HALF_OPEN) continue
+      const word = memory.states[place * STATE_WORDS + STATE.portProtocolState]
+      const at = offset + written * RECORD_LENGTH
+      encodeRecord(memory, this.#directory.addresses, place as ConnectionIndex, memory.tick, target, at)
+      // The same addresses at another server are another connection too; and a change of state is told of by the loop.
+      const isSame =
+        this.#identity(place) === identity && memory.states[place * STATE_WORDS + STATE.portProtocolState] === word
+      if (isSame) written++
+    }
+    return written
+  }
+
+  /** The connection in a place; undefined when there is none. */
+  snapshot(place: number): ConnectionSnapshot | undefined {
+    const { keys, states } = this.memory
+    const identity = this.#identity(place)
+    if (identity === 0) return undefined
+    const key = place * KEY_WORDS
+    const state = place * STATE_WORDS
+    const word = states[state + STATE.portProtocolState]
+    const isTcp = ((word >>> 8) & 255) === PROTOCOL_TCP
+    const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
+    const snapshot: ConnectionSnapshot = {
+      protocol: isTcp ? 'tcp' : 'udp',
+      state: isTcp ? (TCP_STATE_NAMES[word & 255] ?? 'NONE') : 'UDP',
+      expiresMs: Math.max(0, Math.round(left)),
+      clientAddress: formatIPv4(keys[key + KEY.clientAddress]),
+      clientPort: keys[key + KEY.ports] >>> 16,
+      virtualAddress: formatIPv4(keys[key + KEY.virtualAddress]),
+      virtualPort: keys[key + KEY.ports] & 0xffff,
+      serverAddress: formatIPv4(this.#directory.addresses[states[state + STATE.server]]),
+      serverPort: word >>> 16,
+    }
+    return this.#identity(place) === identity ? snapshot : undefined
+  }
+
+  *connections(): Generator<ConnectionSnapshot> {
+    for (let place = 1; place < this.memory.fresh; place++) {
+      const connection = this.snapshot(place)
+      if (connection) yield connection
+    }
+  }
+
+  /** A number that changes when another connection takes the place; 0 when it is empty. */
+  #identity(place: number): number {
+    const { keys, states } = this.memory
+    const word = Atomics.load(states, place * STATE_WORDS + STATE.portProtocolState)
+    if (((word >>> 8) & 255) === 0) return 0
+    const key = place * KEY_WORDS
+    return (
+      (keys[key + KEY.ports] >>> 0) * 2 ** 20 +
+      ((keys[key + KEY.clientAddress] ^ keys[key + KEY.virtualAddress]) & 0xfffff) +
+      1
+    )
+  }
+}
+
+/** For replication: the records of ranges of the table, read on another thread. */
+export function openConnectionSource(
+  tableMemory: SharedArrayBuffer,
+  directoryMemory: SharedArrayBuffer,
+): ConnectionReader {
+  return new ConnectionReader(tableMemory, directoryMemory)
+}

@@ -1,0 +1,243 @@
+/**
+ * The connection table, written by the forwarding loop alone. Both directions of a connection are found here: by the
+ * packet of the client, and, for NAT, by the packet of the server.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_conn.c; the layout is in connection-layout.ts.
+ */
+
+import * as layout from './connection-layout.ts'
+import { type ConnectionIndex, ConnectionMemory } from './connection-layout.ts'
+import * as keyedHash from './keyed-hash.ts'
+import type { ServerDirectory } from './server-directory.ts'
+import { TimerWheel } from './timer-wheel.ts'
+
+// Names of this module's own, for speed: see engine.ts.
+const { FLAG_HALF_OPEN, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
+const { hashWords } = keyedHash
+
+export class ConnectionTable {
+  readonly memory: ConnectionMemory
+  readonly timers: TimerWheel
+  readonly #keys: Int32Array
+  readonly #states: Int32Array
+  readonly #clientHeads: Int32Array
+  readonly #serverHeads: Int32Array
+  readonly #mask: number
+  readonly #secret: number
+  readonly #serverAddresses: Int32Array
+
+  /**
+   * @param secret 32 random bits
+   * @param tick the time at the start, in ticks
+   */
+  constructor(shared: SharedArrayBuffer, servers: ServerDirectory, secret: number, tick: number) {
+    const memory = new ConnectionMemory(shared)
+    this.memory = memory
+    this.timers = new TimerWheel(memory.states, tick)
+    this.#keys = memory.keys
+    this.#states = memory.states
+    this.#clientHeads = memory.clientHeads
+    this.#serverHeads = memory.serverHeads
+    this.#mask = memory.bucketMask
+    this.#secret = secret | 0
+    this.#serverAddresses = servers.addresses
+  }
+
+  /** Finds by the client's packet. Addresses as 32-bit integers, `ports` is client port << 16 | virtual port. */
+  findByClient(protocol: number, client: number, virtual: number, ports: number): ConnectionIndex {
+    const keys = this.#keys
+    let index = this.#clientHeads[this.clientBucket(protocol, client, virtual, ports)]
+    while (index !== 0) {
+      const at = index * KEY_WORDS
+      if (
+        keys[at + KEY.ports] === ports &&
+        keys[at + KEY.clientAddress] === client &&
+        keys[at + KEY.virtualAddress] === virtual &&
+        ((this.#states[index * STATE_WORDS + STATE.portProtocolState] >>> 8) & 255) === protocol
+      ) {
+        return index as ConnectionIndex
+      }
+      index = keys[at + KEY.nextClient]
+    }
+    return NO_CONNECTION
+  }
+
+  /** Finds a NAT connection by the server's packet. */
+  findByServer(
+    protocol: number,
+    server: number,
+    serverPort: number,
+    client: number,
+    clientPort: number,
+  ): ConnectionIndex {
+    const keys = this.#keys
+    let index = this.#serverHeads[this.serverBucket(protocol, server, serverPort, client, clientPort)]
+    while (index !== 0) {
+      const at = index * KEY_WORDS
+      const state = index * STATE_WORDS
+      if (
+        keys[at + KEY.clientAddress] === client &&
+        keys[at + KEY.ports] >>> 16 === clientPort &&
+        this.#states[state + STATE.portProtocolState] >>> 8 === ((serverPort << 8) | protocol) &&
+        this.#serverAddresses[this.#states[state + STATE.server]] === server
+      ) {
+        return index as ConnectionIndex
+      }
+      index = keys[at + KEY.nextServer]
+    }
+    return NO_CONNECTION
+  }
+
+  /** Which chain findByClient() looks through. */
+  clientBucket(protocol: number, client: number, virtual: number, ports: number): number {
+    return hashWords(client, virtual ^ protocol, ports, this.#secret) & this.#mask
+  }
+
+  /** Which chain findByServer() looks through. */
+  serverBucket(protocol: number, server: number, serverPort: number, client: number, clientPort: number): number {
+    return hashWords(client, server ^ protocol, (clientPort << 16) | serverPort, ~this.#secret) & this.#mask
+  }
+
+  /**
+   * Adds a connection and links it into the index of its client's packets and, unless FLAG_ONE_WAY, of its server's.
+   * The caller files it with a timer. There must be no connection with the same key.
+   * @returns its index, or NO_CONNECTION when the table is full
+   */
+  insert(
+    protocol: number,
+    client: number,
+    virtual: number,
+    ports: number,
+    server: number,
+    serverPort: number,
+    flags: number,
+  ): ConnectionIndex {
+    const index = this.#take()
+    if (index === NO_CONNECTION) return index
+    const keys = this.#keys
+    const states = this.#states
+    const at = index * KEY_WORDS
+    const state = index * STATE_WORDS
+    keys[at + KEY.clientAddress] = client
+    keys[at + KEY.clientAddress + 1] = 0
+    keys[at + KEY.clientAddress + 2] = 0
+    keys[at + KEY.clientAddress + 3] = 0
+    keys[at + KEY.ports] = ports
+    keys[at + KEY.virtualAddress] = virtual
+    states[state + STATE.server] = server
+    states[state + STATE.expires] = 0
+    states[state + STATE.flagsReturnPath] = flags << 16
+    states[state + STATE.versionSynced] = 0
+    // Readers on other threads take a connection for real once it has a protocol: written last.
+    Atomics.store(states, state + STATE.portProtocolState, (serverPort << 16) | (protocol << 8))
+    const clientBucket = this.clientBucket(protocol, client, virtual, ports)
+    keys[at + KEY.nextClient] = this.#clientHeads[clientBucket]
+    this.#clientHeads[clientBucket] = index
+    if ((flags & FLAG_ONE_WAY) === 0) {
+      const bucket = this.serverBucket(protocol, this.#serverAddresses[server], serverPort, client, ports >>> 16)
+      keys[at + KEY.nextServer] = this.#serverHeads[bucket]
+      this.#serverHeads[bucket] = index
+    }
+    this.memory.used++
+    return index
+  }
+
+  /** Takes a connection out of the index, the timers and the table. */
+  remove(index: ConnectionIndex): void {
+    const keys = this.#keys
+    const states = this.#states
+    const at = index * KEY_WORDS
+    const state = index * STATE_WORDS
+    const word = states[state + STATE.portProtocolState]
+    const protocol = (word >>> 8) & 255
+    const client = keys[at + KEY.clientAddress]
+    const ports = keys[at + KEY.ports]
+    this.timers.unfile(index)
+    const clientBucket = this.clientBucket(protocol, client, keys[at + KEY.virtualAddress], ports)
+    this.#unchain(this.#clientHeads, clientBucket, index, KEY.nextClient)
+    if ((this.flags(index) & FLAG_ONE_WAY) === 0) {
+      const server = this.#serverAddresses[states[state + STATE.server]]
+      const bucket = this.serverBucket(protocol, server, word >>> 16, client, ports >>> 16)
+      this.#unchain(this.#serverHeads, bucket, index, KEY.nextServer)
+    }
+    Atomics.store(states, state + STATE.portProtocolState, 0)
+    keys[at + KEY.nextClient] = this.memory.freeHead
+    this.memory.freeHead = index
+    this.memory.used--
+  }
+
+  /** Files the connection with the timer that its flags ask for. */
+  file(index: ConnectionIndex): void {
+    if (this.flags(index) & FLAG_HALF_OPEN) this.timers.fileHalfOpen(index)
+    else this.timers.file(index)
+  }
+
+  /** Files it anew after its timeout became shorter or FLAG_HALF_OPEN changed. */
+  refile(index: ConnectionIndex): void {
+    this.timers.unfile(index)
+    this.file(index)
+  }
+
+  flags(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
+  }
+
+  setFlags(index: ConnectionIndex, flags: number): void {
+    const at = index * STATE_WORDS + STATE.flagsReturnPath
+    this.#states[at] = (flags << 16) | (this.#states[at] & 0xffff)
+  }
+
+  protocol(index: ConnectionIndex): number {
+    return (this.#states[index * STATE_WORDS + STATE.portProtocolState] >>> 8) & 255
+  }
+
+  state(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.portProtocolState] & 255
+  }
+
+  setState(index: ConnectionIndex, value: number): void {
+    const at = index * STATE_WORDS + STATE.portProtocolState
+    this.#states[at] = (this.#states[at] & ~255) | value
+  }
+
+  server(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.server]
+  }
+
+  serverPort(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.portProtocolState] >>> 16
+  }
+
+  setExpires(index: ConnectionIndex, tick: number): void {
+    this.#states[index * STATE_WORDS + STATE.expires] = tick
+  }
+
+  expires(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.expires]
+  }
+
+  #unchain(heads: Int32Array, bucket: number, index: ConnectionIndex, link: number): void {
+    const keys = this.#keys
+    const next = keys[index * KEY_WORDS + link]
+    if (heads[bucket] === index) {
+      heads[bucket] = next
+      return
+    }
+    let before = heads[bucket]
+    while (keys[before * KEY_WORDS + link] !== index) before = keys[before * KEY_WORDS + link]
+    keys[before * KEY_WORDS + link] = next
+  }
+
+  #take(): ConnectionIndex {
+    const memory = this.memory
+    const freed = memory.freeHead
+    if (freed !== 0) {
+      memory.freeHead = this.#keys[freed * KEY_WORDS + KEY.nextClient]
+      return freed as ConnectionIndex
+    }
+    const fresh = memory.fresh
+    if (fresh >= memory.capacity) return NO_CONNECTION
+    memory.fresh = fresh + 1
+    return fresh as ConnectionIndex
+  }
+}

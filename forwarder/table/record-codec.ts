@@ -1,0 +1,81 @@
+/** A connection in the table to the record that peers exchange (protocol/wire/connection-record.ts), and the parts of a record. */
+import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
+import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import {
+  type ConnectionIndex,
+  type ConnectionMemory,
+  FLAG_ONE_WAY,
+  KEY,
+  KEY_WORDS,
+  STATE,
+  STATE_WORDS,
+  TICK_MS,
+} from './connection-layout.ts'
+
+/** Bits of the flags word that hold the connection's method. */
+export const METHOD_SHIFT = 4
+export const METHOD_MASK = 0x3 << METHOD_SHIFT
+
+/**
+ * Writes the record of a connection.
+ * @param serverAddresses real server address by slot
+ * @param tick the time now, for what is left of the timeout
+ */
+export function encodeRecord(
+  memory: ConnectionMemory,
+  serverAddresses: Int32Array,
+  index: ConnectionIndex,
+  tick: number,
+  target: Uint8Array,
+  at: number,
+): void {
+  const { keys, states } = memory
+  const key = index * KEY_WORDS
+  const state = index * STATE_WORDS
+  const word = states[state + STATE.portProtocolState]
+  const flags = states[state + STATE.flagsReturnPath] >>> 16
+  const ports = keys[key + KEY.ports]
+  target.fill(0, at, at + RECORD_LENGTH)
+  target[at + RECORD.kind] = RECORD_UPSERT
+  target[at + RECORD.protocol] = (word >>> 8) & 255
+  target[at + RECORD.state] = word & 255
+  target[at + RECORD.method] = (flags & METHOD_MASK) >> METHOD_SHIFT
+  writeUint16(target, at + RECORD.version, states[state + STATE.versionSynced] >>> 16)
+  writeInt32(target, at + RECORD.timeoutMs, Math.max(0, states[state + STATE.expires] - tick) * TICK_MS)
+  writeUint16(target, at + RECORD.clientPort, ports >>> 16)
+  writeUint16(target, at + RECORD.virtualPort, ports & 0xffff)
+  writeUint16(target, at + RECORD.serverPort, word >>> 16)
+  writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])
+  writeMapped(target, at + RECORD.virtualAddress, keys[key + KEY.virtualAddress])
+  writeMapped(target, at + RECORD.serverAddress, serverAddresses[states[state + STATE.server]])
+}
+
+/** Whether the 16 bytes are an IPv4 address in mapped form. */
+export function isMapped(bytes: Uint8Array, at: number): boolean {
+  return readInt32(bytes, at) === 0 && readInt32(bytes, at + 4) === 0 && readInt32(bytes, at + 8) === 0xffff
+}
+
+/** The IPv4 address of a mapped one. */
+export function readMapped(bytes: Uint8Array, at: number): number {
+  return readInt32(bytes, at + 12)
+}
+
+function writeMapped(bytes: Uint8Array, at: number, address: number): void {
+  writeUint16(bytes, at + 10, 0xffff)
+  writeInt32(bytes, at + 12, address)
+}
+
+/** Flags of a connection whose packets reach its server by `method`. */
+export function methodFlags(method: number, methodNat: number): number {
+  return (method << METHOD_SHIFT) | (method === methodNat ? 0 : FLAG_ONE_WAY)
+}
+
+/** Whether version `a` is newer than `b`, as serial numbers of 16 bits (RFC 1982). */
+export function isNewer(a: number, b: number): boolean {
+  return a !== b && ((a - b) & 0xffff) < 0x8000
+}
+
+/** The version in the record at `at`. */
+export function recordVersion(bytes: Uint8Array, at: number): number {
+  return readUint16(bytes, at + RECORD.version)
+}

@@ -1,0 +1,89 @@
+/**
+ * A ring of connection records between two threads: one writer, one reader, no locks, in shared memory.
+ *
+ * The forwarding loop writes what changed into one such ring for replication to read, and reads what the peers said
+ * from another. Positions only grow (modulo 2^32); a slot is RECORD_LENGTH bytes. When the ring is full the writer
+ * counts the record as lost instead of waiting: the reader sees `lost` grow and must compare tables by other means.
+ *
+ * Source: L. Lamport, "Specifying Concurrent Program Modules", 1983 (the single-producer single-consumer queue).
+ */
+import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
+
+const HEAD = 0 // next position to read
+const TAIL = 16 // next position to write; on a cache line of its own
+const LOST = 32
+const HEADER_BYTES = 256
+
+export class RecordRing {
+  readonly shared: SharedArrayBuffer
+  /** Record memory; offsets given by reserve() and peek() point into it. */
+  readonly bytes: Uint8Array
+  readonly #header: Int32Array
+  readonly #mask: number
+
+  /** @param shared memory made by RecordRing.allocate() */
+  constructor(shared: SharedArrayBuffer) {
+    this.shared = shared
+    this.#header = new Int32Array(shared, 0, HEADER_BYTES / 4)
+    this.bytes = new Uint8Array(shared, HEADER_BYTES)
+    this.#mask = this.bytes.length / RECORD_LENGTH - 1
+  }
+
+  /** @param slots a power of two */
+  static allocate(slots: number): SharedArrayBuffer {
+    if (slots < 1 || (slots & (slots - 1)) !== 0)
+      throw new RangeError(`ring slots must be a power of two, not ${slots}`)
+    return new SharedArrayBuffer(HEADER_BYTES + slots * RECORD_LENGTH)
+  }
+
+  /** Writer: offset of a free slot to fill, or -1 when the ring is full (counted as lost). */
+  reserve(): number {
+    const tail = this.#header[TAIL]
+    if (((tail - Atomics.load(this.#header, HEAD)) | 0) > this.#mask) {
+      Atomics.add(this.#header, LOST, 1)
+      return -1
+    }
+    return (tail & this.#mask) * RECORD_LENGTH
+  }
+
+  /** Writer: makes the reserved slot visible to the reader. */
+  commit(): void {
+    Atomics.store(this.#header, TAIL, (this.#header[TAIL] + 1) | 0)
+  }
+
+  /** Writer: wakes a reader that waits in whenWritten(). Call once after a batch of commits. */
+  notify(): void {
+    Atomics.notify(this.#header, TAIL, 1)
+  }
+
+  /** Reader: offset of the oldest unread slot, or -1 when there is none. */
+  peek(): number {
+    const head = this.#header[HEAD]
+    return head === Atomics.load(this.#header, TAIL) ? -1 : (head & this.#mask) * RECORD_LENGTH
+  }
+
+  /** Reader: gives the slot that peek() returned back to the writer. */
+  advance(): void {
+    Atomics.store(this.#header, HEAD, (this.#header[HEAD] + 1) | 0)
+  }
+
+  /** Reader: resolves when there is something to read, at the latest after timeoutMs. Never blocks the thread. */
+  async whenWritten(timeoutMs: number): Promise<void> {
+    const result = Atomics.waitAsync(this.#header, TAIL, this.#header[HEAD], timeoutMs)
+    if (result.async) await result.value
+  }
+
+  /** Unread records. */
+  get length(): number {
+    return (Atomics.load(this.#header, TAIL) - Atomics.load(this.#header, HEAD)) | 0
+  }
+
+  get capacity(): number {
+    return this.#mask + 1
+  }
+
+  /** Records that found no room, since the ring was made. */
+  get lost(): number {
+    return Atomics.load(this.#header, LOST)
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * Services and real servers by slot, with their counters, in shared memory: the forwarding loop writes, anyone reads.
+ *
+ * A slot belongs to one service, or to one real server of one service, and says so in its identity words. A connection names
+ * its server by slot. The slot of a removed server stays until its last connection has ended, which is also how a server
+ * that is added back finds its old counters (IPVS does the same with its trash).
+ *
+ * Counters are doubles: exact to 2^53, and a double is read whole on the machines that we run on.
+ */
+import { formatIPv4 } from '../../protocol/packet/bytes.ts'
+
+export type Slot = number
+/** Slot 0 is nobody. */
+export const NO_SLOT = 0
+
+const IDENTITY_WORDS = 8
+const IDENTITY = { kind: 0, protocol: 1, virtualAddress: 2, virtualPort: 3, address: 4, port: 5, service: 6 } as const
+const KIND_FREE = 0
+const KIND_SERVICE = 1
+const KIND_SERVER = 2
+
+export const COUNTERS = 8
+export const COUNTER = {
+  active: 0,
+  inactive: 1,
+  connections: 2,
+  inPackets: 3,
+  outPackets: 4,
+  inBytes: 5,
+  outBytes: 6,
+} as const
+
+const HEADER_BYTES = 64
+const HEADER = { highest: 0, changes: 1 } as const
+const BYTES_PER_SLOT = IDENTITY_WORDS * 4 + 4 + COUNTERS * 8
+
+export interface ServiceIdentity {
+  /** IP protocol number. */
+  readonly protocol: number
+  /** 32-bit address. */
+  readonly virtualAddress: number
+  readonly virtualPort: number
+}
+
+export interface ServerIdentity extends ServiceIdentity {
+  readonly address: number
+  readonly port: number
+}
+
+export class ServerDirectory {
+  readonly shared: SharedArrayBuffer
+  readonly capacity: number
+  /** Real server address by slot. */
+  readonly addresses: Int32Array
+  /** COUNTERS doubles a slot. */
+  readonly counters: Float64Array
+  readonly #header: Int32Array
+  readonly #identities: Int32Array
+  /** By identity; as of the #indexed-th change. */
+  readonly #slots = new Map<string, Slot>()
+  #indexed = 0
+  /** Writer only: slots to use again. */
+  readonly #freed: Slot[] = []
+
+  constructor(shared: SharedArrayBuffer) {
+    this.shared = shared
+    this.#header = new Int32Array(shared, 0, HEADER_BYTES / 4)
+    this.capacity = Math.floor((shared.byteLength - HEADER_BYTES) / BYTES_PER_SLOT)
+    this.counters = new Float64Array(shared, HEADER_BYTES, this.capacity * COUNTERS)
+    const identitiesAt = HEADER_BYTES + this.counters.byteLength
+    this.#identities = new Int32Array(shared, identitiesAt, this.capacity * IDENTITY_WORDS)
+    this.addresses = new Int32Array(shared, identitiesAt + this.#identities.byteLength, this.capacity)
+  }
+
+  static allocate(slots: number): SharedArrayBuffer {
+    return new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT)
+  }
+
+  /** Takes a free slot for a service; NO_SLOT when there is none. */
+  addService(service: ServiceIdentity): Slot {
+    return this.#add(KIND_SERVICE, { ...service, address: 0, port: 0 }, NO_SLOT)
+  }
+
+  addServer(server: ServerIdentity, service: Slot): Slot {
+    return this.#add(KIND_SERVER, server, service)
+  }
+
+  /** Gives a slot back; its counters go with it. */
+  free(slot: Slot): void {
+    if (slot === NO_SLOT) return
+    const at = slot * IDENTITY_WORDS + IDENTITY.kind
+    this.#slots.delete(identityKey(this.#identities[at], this.#identity(slot)))
+    Atomics.store(this.#identities, at, KIND_FREE)
+    this.#freed.push(slot)
+    this.#noteChange()
+    this.counters.fill(0, slot * COUNTERS, (slot + 1) * COUNTERS)
+  }
+
+  setService(slot: Slot, service: Slot): void {
+    this.#identities[slot * IDENTITY_WORDS + IDENTITY.service] = service
+  }
+
+  findService(service: ServiceIdentity): Slot {
+    return this.#find(KIND_SERVICE, { ...service, address: 0, port: 0 })
+  }
+
+  findServer(server: ServerIdentity): Slot {
+    return this.#find(KIND_SERVER, server)
+  }
+
+  /** Every slot that counts for a service: its servers, removed ones too, and its own, which keeps what freed slots had. */
+  slotsOf(service: Slot): Slot[] {
+    const slots: Slot[] = [service]
+    for (let slot = 1; slot <= this.#highest; slot++) {
+      const at = slot * IDENTITY_WORDS
+      if (this.#identities[at] === KIND_SERVER && this.#identities[at + IDENTITY.service] === service) slots.push(slot)
+    }
+    return slots
+  }
+
+  /** Whose slot this is; undefined when it is free or a service's. */
+  serverAt(slot: Slot): ServerIdentity | undefined {
+    return this.#identities[slot * IDENTITY_WORDS] === KIND_SERVER ? this.#identity(slot) : undefined
+  }
+
+  /** "10.0.0.1:80", for messages. */
+  describe(slot: Slot): string {
+    const server = this.serverAt(slot)
+    return server ? `${formatIPv4(server.address)}:${server.port}` : 'none'
+  }
+
+  /** Highest slot that was ever used. */
+  get #highest(): number {
+    return this.#header[HEADER.highest]
+  }
+
+  #add(kind: number, identity: ServerIdentity, service: Slot): Slot {
+    const slot = this.#freed.pop() ?? this.#highest + 1
+    if (slot >= this.capacity) return NO_SLOT
+    const at = slot * IDENTITY_WORDS
+    const words = this.#identities
+    words[at + IDENTITY.protocol] = identity.protocol
+    words[at + IDENTITY.virtualAddress] = identity.virtualAddress
+    words[at + IDENTITY.virtualPort] = identity.virtualPort
+    words[at + IDENTITY.address] = identity.address
+    words[at + IDENTITY.port] = identity.port
+    words[at + IDENTITY.service] = service
+    this.addresses[slot] = identity.address
+    Atomics.store(words, at + IDENTITY.kind, kind)
+    if (slot > this.#highest) this.#header[HEADER.highest] = slot
+    this.#slots.set(identityKey(kind, identity), slot)
+    this.#noteChange()
+    return slot
+  }
+
+  /** The writer keeps its own index true; a reader builds its index anew when the writer has changed something since. */
+  #noteChange(): void {
+    this.#indexed = Atomics.add(this.#header, HEADER.changes, 1) + 1
+  }
+
+  #find(kind: number, identity: ServerIdentity): Slot {
+    const changes = Atomics.load(this.#header, HEADER.changes)
+    if (changes !== this.#indexed) {
+      this.#slots.clear()
+      for (let slot = 1; slot <= this.#highest; slot++) {
+        const at = slot * IDENTITY_WORDS
+        if (this.#identities[at] !== KIND_FREE) {
+          this.#slots.set(identityKey(this.#identities[at], this.#identity(slot)), slot)
+        }
+      }
+      this.#indexed = changes
+    }
+    return this.#slots.get(identityKey(kind, identity)) ?? NO_SLOT
+  }
+
+  #identity(slot: Slot): ServerIdentity {
+    const at = slot * IDENTITY_WORDS
+    const words = this.#identities
+    return {
+      protocol: words[at + IDENTITY.protocol],
+      virtualAddress: words[at + IDENTITY.virtualAddress],
+      virtualPort: words[at + IDENTITY.virtualPort],
+      address: words[at + IDENTITY.address],
+      port: words[at + IDENTITY.port],
+    }
+  }
+}
+
+function identityKey(kind: number, identity: ServerIdentity): string {
+  const { protocol, virtualAddress, virtualPort, address, port } = identity
+  return `${kind} ${protocol} ${virtualAddress} ${virtualPort} ${address} ${port}`
+}

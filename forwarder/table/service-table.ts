@@ -1,0 +1,203 @@
+/**
+ * The virtual services and their real servers as the forwarding loop knows them. A new description is applied as a
+ * difference: what did not change keeps its scheduler's memory, its counters and its connections.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
+ */
+import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
+import { schedulerByName } from '../../scheduler/registry.ts'
+import type { Candidate, Scheduler } from '../../scheduler/scheduler.ts'
+import type { Neighbour } from '../engine/neighbours.ts'
+import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
+import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
+
+/** Methods as numbers, for connections and the wire. */
+export const METHOD_NAT = 0
+export const METHOD_TUN = 1
+export const METHOD_DR = 2
+const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
+
+/** A real server of one service. Its counters live in the directory, where other threads see them. */
+export class RealServer implements Candidate {
+  readonly slot: Slot
+  readonly address: number
+  readonly port: number
+  /** Effective weight. */
+  weight = 0
+  method = METHOD_DR
+  overloaded = false
+  /** Not, or no longer, in the configuration: its connections end here, and it gets no new ones. */
+  removed = true
+  /** Where its packets go next; undefined until the first is sent or routes change. */
+  nextHop: Neighbour | undefined = undefined
+  readonly #counters: Float64Array
+
+  constructor(slot: Slot, address: number, port: number, counters: Float64Array) {
+    this.slot = slot
+    this.address = address
+    this.port = port
+    this.#counters = counters
+  }
+
+  get activeConnections(): number {
+    return this.#counters[this.slot * COUNTERS + COUNTER.active]
+  }
+
+  get inactiveConnections(): number {
+    return this.#counters[this.slot * COUNTERS + COUNTER.inactive]
+  }
+}
+
+export interface Service {
+  readonly slot: Slot
+  readonly protocol: number
+  readonly address: number
+  readonly port: number
+  scheduler: Scheduler
+  /** What the scheduler remembers. */
+  memory: unknown
+  /** IPVS's order: the most recently added first. */
+  readonly servers: RealServer[]
+}
+
+export class ServiceTable {
+  readonly directory: ServerDirectory
+  /** By slot; the packet path finds a connection's server here. */
+  readonly serverBySlot: (RealServer | undefined)[] = []
+  readonly #services = new Map<number, Service>()
+
+  constructor(directory: ServerDirectory) {
+    this.directory = directory
+  }
+
+  /** @param port destination port; protocol, address and port must match */
+  find(protocol: number, address: number, port: number): Service | undefined {
+    return this.#services.get(lookupKey(protocol, address, port))
+  }
+
+  values(): Iterable<Service> {
+    return this.#services.values()
+  }
+
+  /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
+  set(spec: ServiceSpec): void {
+    const protocol = protocolNumber(spec)
+    const address = parseIPv4(spec.address)
+    const key = lookupKey(protocol, address, spec.port)
+    const scheduler = schedulerByName(spec.scheduler)
+    if (scheduler === undefined) throw new RangeError(`no scheduler ${spec.scheduler}`)
+    let service = this.#services.get(key)
+    if (service === undefined) {
+      const slot = this.directory.addService({ protocol, virtualAddress: address, virtualPort: spec.port })
+      service = { slot, protocol, address, port: spec.port, scheduler, memory: undefined, servers: [] }
+      service.memory = scheduler.begin?.(service.servers)
+      this.#services.set(key, service)
+    } else if (service.scheduler !== scheduler) {
+      service.scheduler = scheduler
+      service.memory = scheduler.begin?.(service.servers)
+    }
+    this.#setServers(service, spec.servers)
+  }
+
+  remove(address: ServiceAddress): void {
+    const key = lookupKey(protocolNumber(address), parseIPv4(address.address), address.port)
+    const service = this.#services.get(key)
+    if (service === undefined) return
+    for (const server of service.servers) this.#retire(server)
+    this.#services.delete(key)
+    // Removed servers that still have connections must not count for whoever gets the slot next.
+    for (const slot of this.directory.slotsOf(service.slot)) this.directory.setService(slot, NO_SLOT)
+    this.directory.free(service.slot)
+  }
+
+  /**
+   * The server that a peer's record names. One that is not configured here (yet) is made as a removed one, so that the
+   * connection is known when it is.
+   */
+  serverFor(identity: ServerIdentity): RealServer | undefined {
+    const slot = this.directory.findServer(identity)
+    if (slot !== NO_SLOT) return this.serverBySlot[slot]
+    const service = this.find(identity.protocol, identity.virtualAddress, identity.virtualPort)
+    return this.#make(identity, service?.slot ?? NO_SLOT)
+  }
+
+  /** To be called when a connection of a removed server has ended: frees the server's slot after the last one. */
+  release(server: RealServer): void {
+    if (!server.removed || server.activeConnections + server.inactiveConnections > 0) return
+    const identity = this.directory.serverAt(server.slot)
+    const service = identity && this.find(identity.protocol, identity.virtualAddress, identity.virtualPort)
+    if (service) {
+      const { counters } = this.directory
+      for (let counter = COUNTER.connections; counter < COUNTERS; counter++) {
+        counters[service.slot * COUNTERS + counter] += counters[server.slot * COUNTERS + counter]
+      }
+    }
+    this.serverBySlot[server.slot] = undefined
+    this.directory.free(server.slot)
+  }
+
+  #setServers(service: Service, specs: readonly RealServerSpec[]): void {
+    const wanted = new Map(specs.map((spec) => [serverNumber(parseIPv4(spec.address), spec.port), spec]))
+    for (let index = service.servers.length - 1; index >= 0; index--) {
+      const server = service.servers[index]
+      if (wanted.has(serverNumber(server.address, server.port))) continue
+      service.servers.splice(index, 1)
+      service.scheduler.removed?.(service.memory, service.servers, server, index)
+      this.#retire(server)
+    }
+    for (const spec of specs) this.#setServer(service, spec)
+  }
+
+  #setServer(service: Service, spec: RealServerSpec): void {
+    const address = parseIPv4(spec.address)
+    const method = METHODS.indexOf(spec.method)
+    const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
+    if (listed) {
+      listed.method = method
+      if (listed.weight === spec.weight) return
+      listed.weight = spec.weight
+    } else {
+      const { protocol, address: virtualAddress, port: virtualPort } = service
+      const server = this.serverFor({ protocol, virtualAddress, virtualPort, address, port: spec.port })
+      if (server === undefined) return
+      this.directory.setService(server.slot, service.slot)
+      server.removed = false
+      server.weight = spec.weight
+      server.method = method
+      service.servers.unshift(server)
+    }
+    service.scheduler.edited?.(service.memory, service.servers)
+  }
+
+  #retire(server: RealServer): void {
+    server.removed = true
+    server.weight = 0
+    if (server.nextHop) server.nextHop.pinned = false
+    // Other servers, of any service, may be reached through the same next hop; they pin it again when they are next looked at.
+    for (const other of this.serverBySlot) if (other) other.nextHop = undefined
+    this.release(server)
+  }
+
+  #make(identity: ServerIdentity, service: Slot): RealServer | undefined {
+    const slot = this.directory.addServer(identity, service)
+    if (slot === NO_SLOT) return undefined
+    const server = new RealServer(slot, identity.address, identity.port, this.directory.counters)
+    while (this.serverBySlot.length <= slot) this.serverBySlot.push(undefined)
+    this.serverBySlot[slot] = server
+    return server
+  }
+}
+
+function protocolNumber(service: ServiceAddress): number {
+  return service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP
+}
+
+/** One number for a service: exact, 32 + 16 + 1 bits. */
+function lookupKey(protocol: number, address: number, port: number): number {
+  return (address >>> 0) * 2 ** 17 + port * 2 + (protocol === PROTOCOL_TCP ? 0 : 1)
+}
+
+function serverNumber(address: number, port: number): number {
+  return (address >>> 0) * 2 ** 16 + port
+}

@@ -1,0 +1,169 @@
+/**
+ * The forwarding thread: opens the links, ties them to an engine, and breathes until it is told to stop. When there is nothing
+ * to do it waits in poll() for a frame or for the eventfd by which other threads wake it.
+ */
+import { randomBytes } from 'node:crypto'
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { DirectorError } from '../protocol/errors.ts'
+import { monotonicMs } from './clock.ts'
+import type { Command } from './commands.ts'
+import { Drops } from './engine/drop-reason.ts'
+import { Engine } from './engine/engine.ts'
+import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
+import { PacketRingLink } from './link/packet-ring.ts'
+import { Loop } from './loop.ts'
+import { rehearse } from './rehearsal.ts'
+import { LINK_STATISTICS, type SharedState } from './shared-state.ts'
+import { drain } from './sys/event-fd.ts'
+import { allocateFrameMemory } from './sys/memory.ts'
+import { LONGEST_WAIT_MS, PollSet } from './sys/poll.ts'
+import { TICK_MS } from './table/connection-layout.ts'
+import { ConnectionTable } from './table/connection-table.ts'
+import { RecordRing } from './table/record-ring.ts'
+import { ServerDirectory } from './table/server-directory.ts'
+import { ServiceTable } from './table/service-table.ts'
+
+export interface WorkerInput {
+  readonly interfaces: readonly string[]
+  readonly shared: SharedState
+  readonly wakeDescriptor: number
+}
+
+export type WorkerMessage =
+  | { readonly kind: 'ready'; readonly links: { name: string; mac: Uint8Array; mtu: number }[] }
+  | { readonly kind: 'failed'; readonly code: DirectorError['code']; readonly message: string }
+
+/** Memory for about a thousand frames of the engine's own. */
+const POOL_BYTES = 2 * 1024 * 1024
+const STATISTICS_INTERVAL_MS = 250
+/** Room for a few dozen frames. */
+const REHEARSAL_BYTES = 128 * 1024
+
+class ForwardingThread {
+  readonly #links: PacketRingLink[] = []
+  readonly #engine: Engine
+  readonly #loop: Loop
+  readonly #poll: PollSet
+  readonly #wakeDescriptor: number
+  readonly #commandCount: Int32Array
+  readonly #linkStatistics: Float64Array
+  readonly #port: MessagePort
+  /** A frame of a command, on its way out. */
+  readonly #commandFrame: Frame
+  #commandsTaken = 0
+  #statisticsDueMs = 0
+  #running = true
+
+  constructor({ interfaces, shared, wakeDescriptor }: WorkerInput, port: MessagePort) {
+    for (const name of interfaces) this.#links.push(new PacketRingLink(name))
+    const directory = new ServerDirectory(shared.directory)
+    const secret = randomBytes(4).readInt32LE()
+    const nowMs = monotonicMs()
+    this.#engine = new Engine({
+      links: this.#links,
+      table: new ConnectionTable(shared.table, directory, secret, Math.floor(nowMs / TICK_MS)),
+      services: new ServiceTable(directory),
+      outgoing: new RecordRing(shared.outgoing),
+      drops: new Drops(shared.drops),
+      poolMemory: allocateFrameMemory(POOL_BYTES),
+      epochMs: Date.now() - nowMs,
+    })
+    this.#loop = new Loop(this.#engine, this.#links, new RecordRing(shared.incoming))
+    this.#poll = new PollSet([wakeDescriptor, ...this.#links.map((link) => link.descriptor)])
+    this.#wakeDescriptor = wakeDescriptor
+    this.#commandCount = new Int32Array(shared.commands)
+    this.#linkStatistics = new Float64Array(shared.links)
+    this.#port = port
+    const start = HEADROOM + VNET_HEADER_LENGTH
+    this.#commandFrame = { memory: allocateFrameMemory(start + MAX_FRAME_LENGTH), start, length: 0 }
+  }
+
+  get links(): { name: string; mac: Uint8Array; mtu: number }[] {
+    return this.#links.map(({ name, mac, mtu }) => ({ name, mac, mtu }))
+  }
+
+  run(): void {
+    while (this.#running) {
+      const nowMs = monotonicMs()
+      const handled = this.#loop.breathe(nowMs)
+      this.#takeCommands()
+      if (nowMs >= this.#statisticsDueMs) {
+        this.#statisticsDueMs = nowMs + STATISTICS_INTERVAL_MS
+        this.#publishStatistics()
+      }
+      if (handled > 0) continue
+      this.#poll.wait(LONGEST_WAIT_MS)
+      if (this.#poll.isReadable(0)) drain(this.#wakeDescriptor)
+    }
+    for (const link of this.#links) link.close()
+  }
+
+  #takeCommands(): void {
+    const posted = Atomics.load(this.#commandCount, 0)
+    while (this.#commandsTaken !== posted) {
+      const received = receiveMessageOnPort(this.#port)
+      if (received === undefined) return
+      this.#commandsTaken = (this.#commandsTaken + 1) | 0
+      this.#take(received.message as Command)
+    }
+  }
+
+  #take(command: Command): void {
+    const names = this.#links.map((link) => link.name)
+    switch (command.kind) {
+      case 'service':
+        this.#engine.services.set(command.service)
+        break
+      case 'remove-service':
+        this.#engine.services.remove(command.service)
+        break
+      case 'virtual-addresses':
+        this.#engine.addresses.replace(command.addresses, names)
+        break
+      case 'routes':
+        this.#engine.setRoutes(command.routes)
+        break
+      case 'transmit':
+        this.#transmit(names.indexOf(command.link), command.frame)
+        break
+      case 'stop':
+        this.#running = false
+    }
+  }
+
+  #transmit(link: number, bytes: Uint8Array): void {
+    if (link < 0 || bytes.length > MAX_FRAME_LENGTH) return
+    const frame = this.#commandFrame
+    frame.memory.bytes.fill(0, frame.start - VNET_HEADER_LENGTH, frame.start)
+    frame.memory.bytes.set(bytes, frame.start)
+    frame.length = bytes.length
+    this.#loop.transmit(link, frame)
+    this.#links[link].flush()
+  }
+
+  #publishStatistics(): void {
+    for (let link = 0; link < this.#links.length; link++) {
+      const { statistics } = this.#links[link]
+      const at = link * LINK_STATISTICS
+      this.#linkStatistics[at] = statistics.receivedFrames
+      this.#linkStatistics[at + 1] = statistics.receivedBytes
+      this.#linkStatistics[at + 2] = statistics.transmittedFrames
+      this.#linkStatistics[at + 3] = statistics.transmittedBytes
+      this.#linkStatistics[at + 4] = statistics.transmitErrors
+      this.#linkStatistics[at + 5] = statistics.overruns
+    }
+  }
+}
+
+const port = parentPort as MessagePort
+try {
+  rehearse(allocateFrameMemory(REHEARSAL_BYTES), allocateFrameMemory(REHEARSAL_BYTES))
+  const thread = new ForwardingThread(workerData as WorkerInput, port)
+  port.postMessage({ kind: 'ready', links: thread.links } satisfies WorkerMessage)
+  thread.run()
+  port.close()
+} catch (error) {
+  if (!(error instanceof DirectorError)) throw error
+  port.postMessage({ kind: 'failed', code: error.code, message: error.message } satisfies WorkerMessage)
+  port.close()
+}

@@ -1,0 +1,130 @@
+/**
+ * The agent: tells every director, once a second, how loaded this real server is (protocol/wire/agent-report.ts).
+ *
+ * It answers to nobody and keeps nothing: a datagram that is lost is made good by the next one, and a director that does not
+ * hear from it for three intervals works with the configured weight. It must cost the server next to nothing (0.2 % of a
+ * core, 60 MB), so it imports protocol/ alone, allocates a few kilobytes a second and opens no file after its start.
+ */
+import { randomBytes } from 'node:crypto'
+import { createSocket, type Socket } from 'node:dgram'
+import { isIPv4 } from 'node:net'
+import { cpus, networkInterfaces } from 'node:os'
+import { DirectorError } from '../../protocol/errors.ts'
+import { encodeAgentReport, MAX_AGENT_ADDRESSES } from '../../protocol/wire/agent-report.ts'
+import { readAgentKey } from './key-file.ts'
+import { Meter } from './measurements.ts'
+
+export interface AgentOptions {
+  /** "ADDRESS:PORT" of each director's agents.listen. */
+  directors: readonly string[]
+  /** File with the shared key: 64 hexadecimal digits. */
+  keyFile: string
+  /** By which the directors know this real server; default: every IPv4 address of this machine that is not loopback. */
+  addresses?: readonly string[]
+  /** Not to be taken for an address of this server: the VIPs it accepts traffic for. */
+  virtualAddresses?: readonly string[]
+  /** Default 1000. */
+  intervalMs?: number
+  /** Runs as long as the agent and is stopped with it: forwarder/decapsulator.ts on a server behind TUN. */
+  decapsulator?: { stop(): Promise<void>; onFailure(handler: (error: Error) => void): void }
+  /** One line for the operator. */
+  log?: (line: string) => void
+}
+
+export interface Agent {
+  readonly addresses: readonly string[]
+  stop(): Promise<void>
+  /** Called when the agent cannot do its work any more; it should be stopped and its process ended. */
+  onFailure(handler: (error: Error) => void): void
+}
+
+interface Director {
+  text: string
+  address: string
+  port: number
+  /** The last send failed; kept so that each change is logged once. */
+  unreachable: boolean
+}
+
+/** Starts reporting. @throws DirectorError CONFIG_UNREADABLE, CONFIG_INVALID, INPUT_INVALID */
+export async function runAgent(options: AgentOptions): Promise<Agent> {
+  const { intervalMs = 1000, decapsulator, log = () => {} } = options
+  if (!Number.isInteger(intervalMs) || intervalMs < 100 || intervalMs > 60_000) {
+    throw new DirectorError('INPUT_INVALID', `interval ${intervalMs}: expected 100 to 60000 milliseconds`)
+  }
+  if (options.directors.length === 0) {
+    throw new DirectorError('INPUT_INVALID', 'no director: name at least one as ADDRESS:PORT')
+  }
+  const directors = options.directors.map(parseDirector)
+  const key = readAgentKey(options.keyFile)
+  const addresses = checkAddresses(options.addresses ?? ownAddresses(options.virtualAddresses))
+  const runId = randomBytes(8).toString('hex')
+  const meter = new Meter(cpus().length)
+  const socket = createSocket('udp4')
+  const failureHandlers: ((error: Error) => void)[] = []
+  const fail = (error: Error) => {
+    for (const handler of failureHandlers) handler(error)
+  }
+  socket.on('error', fail)
+  decapsulator?.onFailure(fail)
+
+  let sequence = 0
+  const report = () => {
+    const datagram = encodeAgentReport(
+      { addresses, runId, sequence: sequence++, timeMs: Date.now(), intervalMs, ...meter.measure() },
+      key,
+    )
+    for (const director of directors) send(socket, datagram, director, log)
+  }
+  report()
+  const timer = setInterval(report, intervalMs)
+
+  return {
+    addresses,
+    onFailure: (handler) => void failureHandlers.push(handler),
+    async stop() {
+      clearInterval(timer)
+      meter.close()
+      await new Promise<void>((resolve) => socket.close(resolve))
+      await decapsulator?.stop()
+    },
+  }
+}
+
+function send(socket: Socket, datagram: Uint8Array, director: Director, log: (line: string) => void): void {
+  socket.send(datagram, director.port, director.address, (error) => {
+    const unreachable = error !== null
+    if (unreachable === director.unreachable) return
+    director.unreachable = unreachable
+    log(unreachable ? `${director.text}: ${error.message}` : `${director.text}: reports can be sent again`)
+  })
+}
+
+function parseDirector(text: string): Director {
+  const [address, port, ...rest] = text.split(':')
+  const valid = rest.length === 0 && isIPv4(address) && /^\d{1,5}$/.test(port ?? '')
+  if (!valid || Number(port) < 1 || Number(port) > 65535) {
+    throw new DirectorError('INPUT_INVALID', `director ${text}: expected ADDRESS:PORT such as 192.0.2.1:7947`)
+  }
+  return { text, address, port: Number(port), unreachable: false }
+}
+
+function ownAddresses(except: readonly string[] = []): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ family, internal, address }) => family === 'IPv4' && !internal && !except.includes(address))
+    .map(({ address }) => address)
+}
+
+function checkAddresses(addresses: readonly string[]): string[] {
+  const wrong = addresses.find((address) => !isIPv4(address))
+  if (wrong !== undefined) throw new DirectorError('INPUT_INVALID', `address ${wrong}: expected an IPv4 address`)
+  const distinct = [...new Set(addresses)]
+  if (distinct.length >= 1 && distinct.length <= MAX_AGENT_ADDRESSES) return distinct
+  throw new DirectorError(
+    'INPUT_INVALID',
+    distinct.length === 0
+      ? 'this machine has no IPv4 address to report for: name one with --address'
+      : `${distinct.length} addresses: a report carries ${MAX_AGENT_ADDRESSES}; name those that the directors use with --address`,
+  )
+}

@@ -1,0 +1,68 @@
+/** `director agent`: runs on a real server and reports its load; on request it also ends the tunnel there. */
+import type { Command } from 'commander'
+import { address, collect, endpoint, wholeNumber } from './values.ts'
+
+interface Options {
+  director: string[]
+  keyFile: string
+  address?: string[]
+  interval: number
+  decapsulate?: string[] | true
+}
+
+export function declare(command: Command): void {
+  command
+    .requiredOption(
+      '--director <address:port>',
+      'where a director listens for agents; once for each',
+      collect(endpoint),
+    )
+    .requiredOption('--key-file <file>', 'the key shared with the directors: 64 hexadecimal digits')
+    .option(
+      '--address <address>',
+      'by which the directors know this server; every IPv4 address of it unless given',
+      collect(address),
+    )
+    .option('--interval <milliseconds>', 'between two reports', wholeNumber(100, 60_000), 1000)
+    .option('--decapsulate [vip...]', 'take packets out of their IPIP tunnel here, for these VIPs', collect(address))
+    .action(runUntilSignal)
+}
+
+async function runUntilSignal(options: Options): Promise<void> {
+  const { runAgent } = await import('../../agent/agent.ts')
+  const virtualAddresses = Array.isArray(options.decapsulate) ? options.decapsulate : []
+  const decapsulator = options.decapsulate ? await startDecapsulation(virtualAddresses) : undefined
+  const agent = await runAgent({
+    directors: options.director,
+    keyFile: options.keyFile,
+    addresses: options.address,
+    virtualAddresses,
+    intervalMs: options.interval,
+    decapsulator,
+    log,
+  }).catch(async (error) => {
+    await decapsulator?.stop()
+    throw error
+  })
+  log(`reporting for ${agent.addresses.join(', ')} to ${options.director.join(', ')}`)
+  try {
+    await new Promise<void>((resolve, reject) => {
+      agent.onFailure(reject)
+      process.once('SIGTERM', () => resolve())
+      process.once('SIGINT', () => resolve())
+    })
+  } finally {
+    await agent.stop()
+  }
+}
+
+async function startDecapsulation(virtualAddresses: string[]) {
+  const { startDecapsulator } = await import('../../../forwarder/decapsulator.ts')
+  const decapsulator = await startDecapsulator({ virtualAddresses })
+  for (const warning of decapsulator.warnings) log(warning)
+  return decapsulator
+}
+
+function log(line: string): void {
+  process.stderr.write(`agent: ${line}\n`)
+}

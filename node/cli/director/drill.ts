@@ -1,0 +1,19 @@
+/** `director drill`: a failure rehearsed in a lab of its own, under load, and measured. */
+import { Argument, type Command } from 'commander'
+import { type DrillOptions, runDrill } from '../../drill/drill.ts'
+import { DRILLS } from '../../drill/drill-fault.ts'
+import { poolOptions } from './pool-options.ts'
+import { wholeNumber } from './values.ts'
+
+export function declare(command: Command): void {
+  command.addArgument(new Argument('<drill>', 'what is made to fail').choices(DRILLS))
+  for (const option of poolOptions()) command.addOption(option)
+  command
+    .option('--sessions <number>', 'long sessions, 1 to 20000', wholeNumber(1, 20_000), 1000)
+    .option('--rate <number>', 'new connections a second, 1 to 500', wholeNumber(1, 500), 50)
+    .option('--seconds <number>', 'watched before the failure, and after it', wholeNumber(1, 3600), 10)
+    .option('--json', 'print the result as one JSON object')
+    .action(async (drill: DrillOptions['drill'], options: Omit<DrillOptions, 'drill'>) => {
+      process.exitCode = await runDrill({ ...options, drill })
+    })
+}

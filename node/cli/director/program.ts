@@ -1,0 +1,55 @@
+/**
+ * The director command from its words to its exit status: 0, 1 for what failed, 2 for what was asked wrongly.
+ *
+ * Every verb is a file of its own and is loaded only when it is asked for, so that `director status` does not wait for what
+ * `director node` needs.
+ */
+import { Command, CommanderError } from 'commander'
+import { DirectorError } from '../../../protocol/errors.ts'
+
+/** What a verb's file exports: it adds arguments, options and the action. */
+interface Verb {
+  declare(command: Command): void
+}
+
+const verbs: Record<string, { summary: string; load: () => Promise<Verb> }> = {
+  node: { summary: 'run a director', load: () => import('./node.ts') },
+  agent: { summary: "report a real server's load to the directors", load: () => import('./agent.ts') },
+  identity: { summary: "print a director's peer id", load: () => import('./identity.ts') },
+  status: { summary: 'show who holds what, peers and real servers', load: () => import('./status.ts') },
+  lab: { summary: 'build a pool, servers and clients on this machine', load: () => import('./lab.ts') },
+  drill: { summary: 'rehearse a failure in a lab and measure it', load: () => import('./drill.ts') },
+  setup: { summary: 'install what this machine lacks', load: () => import('./setup.ts') },
+}
+
+interface Sink {
+  write(text: string): unknown
+}
+
+export async function runDirectorCommand(words: readonly string[], output: Sink, errors: Sink): Promise<number> {
+  const program = new Command('director')
+    .description('A pool of layer-4 directors.')
+    .helpCommand(false)
+    .helpOption('-h, --help', 'this text')
+    .showSuggestionAfterError(false)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => output.write(text),
+      writeErr: (text) => errors.write(text),
+      outputError: (text) => errors.write(text.replace(/^error: /, 'director: ')),
+    })
+  try {
+    for (const [name, { summary, load }] of Object.entries(verbs)) {
+      const command = program.command(name).description(summary).copyInheritedSettings(program)
+      if (words[0] === name) (await load()).declare(command)
+    }
+    await program.parseAsync(words.length > 0 ? words : ['--help'], { from: 'user' })
+    return Number(process.exitCode ?? 0)
+  } catch (error) {
+    // commander has said what is wrong.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    if (!(error instanceof DirectorError)) throw error
+    errors.write(`director: ${error.message} (${error.code})\n`)
+    return error.code === 'INPUT_INVALID' ? 2 : 1
+  }
+}

@@ -1,0 +1,126 @@
+/** A DirectorStatus as tables for people. Pure. */
+import Table from 'cli-table3'
+import type {
+  DirectorStatus,
+  PeerStatus,
+  ServerListing,
+  ServiceListing,
+  VipStatus,
+} from '../../director/control/api.ts'
+
+export function renderStatus(status: DirectorStatus): string {
+  const { name, version, peerId, uptimeMs, connections } = status
+  const sync = status.inSync ? 'in sync' : `NOT in sync: ${status.syncReason}`
+  const sections = [
+    [
+      `Director ${name} (${version}), up ${duration(uptimeMs)}, ${sync}`,
+      `Peer id ${peerId}`,
+      `Connections ${connections.used} of ${connections.capacity}`,
+    ].join('\n'),
+    table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
+    table(['Peer', 'Connected', 'We are behind it', 'It is behind us'], status.peers.map(peerRow)),
+    ...status.services.map(serviceSection),
+    table(
+      ['Link', 'Received', 'Transmitted', 'Errors', 'Overruns'],
+      status.links.map((link) => [
+        link.name,
+        link.receivedFrames,
+        link.transmittedFrames,
+        link.transmitErrors,
+        link.overruns,
+      ]),
+    ),
+    table(
+      ['Dropped because of', 'Packets'],
+      Object.entries(status.drops).filter(([, packets]) => packets > 0),
+    ),
+  ]
+  return sections.filter((section) => section !== '').join('\n\n')
+}
+
+function vipRows(vip: VipStatus): (string | number)[][] {
+  const holder = vip.state === 'active' ? 'this director' : (vip.holder ?? 'nobody heard')
+  return vip.addresses.map((address) => [
+    address,
+    holder,
+    vip.state,
+    vip.priority,
+    vip.vrid,
+    vip.gateway ?? '-',
+    vip.waiting ?? '-',
+  ])
+}
+
+function peerRow(peer: PeerStatus): string[] {
+  return [
+    peer.name,
+    peer.connected ? 'yes' : 'NO',
+    lag(peer.recordsBehind, peer.behindMs),
+    lag(peer.peerRecordsBehind, peer.peerBehindMs),
+  ]
+}
+
+function serviceSection({ protocol, address, port, scheduler, servers }: ServiceListing): string {
+  const title = `${protocol.toUpperCase()} ${address}:${port} ${scheduler}`
+  if (servers.length === 0) return `${title}\nno real servers`
+  const columns = ['Server', 'Method', 'Weight', 'Effective', 'Load', 'Factor', 'Health', 'Active', 'Inactive']
+  return `${title}\n${table(columns, servers.map(serverRow))}`
+}
+
+function serverRow(server: ServerListing): (string | number)[] {
+  return [
+    `${server.address}:${server.port}`,
+    server.method,
+    server.weight,
+    server.effectiveWeight,
+    server.load === null ? 'no agent' : `${Math.round(server.load * 100)} %`,
+    server.loadFactor.toFixed(2),
+    server.health === 'down' ? 'DOWN' : server.health,
+    server.activeConnections,
+    server.inactiveConnections,
+  ]
+}
+
+function lag(records: number, ms: number): string {
+  return records === 0 ? 'no' : `${records} records, ${Math.round(ms)} ms`
+}
+
+/** "3 d 4 h", "12 min 5 s": the two largest units. */
+function duration(ms: number): string {
+  const seconds = Math.floor(ms / 1000)
+  const parts = [
+    [Math.floor(seconds / 86400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [seconds % 60, 's'],
+  ] as const
+  const first = parts.findIndex(([amount]) => amount > 0)
+  if (first < 0) return '0 s'
+  return parts
+    .slice(first, first + 2)
+    .map(([amount, unit]) => `${amount} ${unit}`)
+    .join(' ')
+}
+
+/** Columns without borders; numbers to the right. Empty without rows. */
+function table(head: string[], rows: (string | number)[][]): string {
+  if (rows.length === 0) return ''
+  const blank = Object.fromEntries(
+    ['top', 'bottom', 'mid', 'left', 'right'].flatMap((edge) => [
+      [edge, ''],
+      ...['mid', 'left', 'right'].map((end) => [`${edge}-${end}`, '']),
+    ]),
+  )
+  const printed = new Table({
+    head,
+    chars: { ...blank, middle: '  ' },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+    colAligns: head.map((_, column) => (typeof rows[0][column] === 'number' ? 'right' : 'left')),
+  })
+  printed.push(...rows)
+  return printed
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n')
+}

@@ -1,0 +1,28 @@
+/** Checks for the values of options. What they throw becomes one line on stderr and exit status 2. */
+import { isIPv4 } from 'node:net'
+import { InvalidArgumentError } from 'commander'
+
+/** A reader of whole numbers within the bounds, both included. */
+export function wholeNumber(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text)
+    if (/^\d+$/.test(text) && number >= minimum && number <= maximum) return number
+    throw new InvalidArgumentError(`Expected a number from ${minimum} to ${maximum}.`)
+  }
+}
+
+/** A reader for an option that may be given several times. */
+export function collect(check: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
+  return (text, before = []) => [...before, check(text)]
+}
+
+export function address(text: string): string {
+  if (isIPv4(text)) return text
+  throw new InvalidArgumentError('Expected an IPv4 address such as 192.0.2.1.')
+}
+
+export function endpoint(text: string): string {
+  const [host, port, ...rest] = text.split(':')
+  if (rest.length === 0 && isIPv4(host) && /^[1-9]\d{0,4}$/.test(port ?? '') && Number(port) <= 65535) return text
+  throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:7947.')
+}

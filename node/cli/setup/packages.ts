@@ -1,0 +1,81 @@
+/**
+ * The programs of other people that we run, the Debian packages that they come in, and how missing ones are installed.
+ *
+ * A program counts as there when it is found on the path, whoever put it there.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { DirectorError } from '../../../protocol/errors.ts'
+
+/** Debian package by program. */
+export type PackageTable = Readonly<Record<string, string>>
+
+/** What a director, the lab and the drills run. */
+export const runtimePackages: PackageTable = { ip: 'iproute2', sysctl: 'procps', nginx: 'nginx-light' }
+
+/** What building raw-socket takes. */
+export const compilerPackages: PackageTable = { 'g++': 'build-essential', make: 'build-essential', python3: 'python3' }
+
+/** What the tests and benchmarks run besides. */
+export const testPackages: PackageTable = {
+  tshark: 'tshark',
+  tcpdump: 'tcpdump',
+  nft: 'nftables',
+  ethtool: 'ethtool',
+  iperf3: 'iperf3',
+  keepalived: 'keepalived',
+  curl: 'curl',
+}
+
+/** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */
+export function programFolders(path = ''): string[] {
+  return [...new Set([...path.split(':').filter(Boolean), '/usr/sbin', '/sbin'])]
+}
+
+/** @returns the packages to install, sorted, without repetition */
+export function missingPackages(table: PackageTable, folders: readonly string[]): string[] {
+  const missing = Object.entries(table).filter(
+    ([program]) => !folders.some((folder) => existsSync(`${folder}/${program}`)),
+  )
+  return [...new Set(missing.map(([, name]) => name))].sort()
+}
+
+export interface Host {
+  readonly isRoot: boolean
+  readonly folders: readonly string[]
+  /** Runs a program to its end. */
+  run(program: string, words: readonly string[], environment: NodeJS.ProcessEnv): { failed: boolean; output: string }
+}
+
+export const thisHost: Host = {
+  isRoot: process.getuid?.() === 0,
+  folders: programFolders(process.env.PATH),
+  run(program, words, environment) {
+    const { status, stdout, stderr } = spawnSync(program, words, { env: environment, encoding: 'utf8' })
+    return { failed: status !== 0, output: `${stdout ?? ''}${stderr ?? ''}` }
+  },
+}
+
+/**
+ * Installs packages, without questions, without what they merely recommend, and without starting the services in them.
+ * @throws DirectorError SETUP_FAILED, which names the packages
+ */
+export function installPackages(packages: readonly string[], host: Host): void {
+  const names = packages.join(' ')
+  const byHand = `install them and try again: apt-get install ${names}`
+  if (!host.folders.some((folder) => existsSync(`${folder}/apt-get`))) {
+    throw new DirectorError(
+      'SETUP_FAILED',
+      `this machine lacks ${names} and has no apt-get; install them and try again`,
+    )
+  }
+  if (!host.isRoot) throw new DirectorError('SETUP_FAILED', `this machine lacks ${names}; as root, ${byHand}`)
+  // invoke-rc.d starts nothing in runlevel 1: an nginx or keepalived of the machine's own would be in the way.
+  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
+  for (const words of [['update'], ['install', '--yes', '--no-install-recommends', ...packages]]) {
+    const { failed, output } = host.run('apt-get', words, environment)
+    if (!failed) continue
+    const reason = output.split('\n').findLast((line) => line.startsWith('E: ')) ?? 'see its own messages'
+    throw new DirectorError('SETUP_FAILED', `apt-get ${words[0]} failed (${reason}); ${byHand}`)
+  }
+}

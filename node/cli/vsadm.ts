@@ -1,0 +1,23 @@
+/**
+ * vsadm: ipvsadm's language for a pool of directors. Called by the name `ipvsadm` (a link), it is that to the letter.
+ * Imports only what it needs, because it is run often and starts anew each time.
+ */
+import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
+import { request } from '../director/control/client.ts'
+import { controlSocketPath } from './control-socket.ts'
+import { endWithReader } from './standard-output.ts'
+import { systemNames } from './vsadm/names.ts'
+import { runVsadm } from './vsadm/program.ts'
+
+const socketPath = controlSocketPath()
+
+endWithReader()
+process.exitCode = await runVsadm(process.argv.slice(2), {
+  program: basename(process.argv[1]) === 'ipvsadm' ? 'ipvsadm' : 'vsadm',
+  control: (method, path, body) => request(socketPath, method, path, body),
+  names: systemNames(),
+  readStandardInput: () => readFileSync(0, 'utf8'),
+  writeOutput: (text) => process.stdout.write(text),
+  writeError: (text) => process.stderr.write(text),
+})

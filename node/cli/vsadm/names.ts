@@ -1,0 +1,83 @@
+/**
+ * Names for addresses and ports, in both directions: hosts as the system resolves them (getaddrinfo, getnameinfo: also
+ * /etc/hosts), services from /etc/services, whose format is services(5).
+ */
+import { lookup, lookupService } from 'node:dns/promises'
+import { readFileSync } from 'node:fs'
+
+export interface NameDatabase {
+  /** IPv4 address of a host name. */
+  addressOf(host: string): Promise<string | undefined>
+  hostOf(address: string): Promise<string | undefined>
+  portOf(service: string, protocol: string): number | undefined
+  serviceOf(port: number, protocol: string): string | undefined
+}
+
+interface Service {
+  readonly names: readonly string[]
+  readonly port: number
+  readonly protocol: string
+}
+
+export function parseServices(text: string): Service[] {
+  const services: Service[] = []
+  for (const line of text.split('\n')) {
+    const [name, portAndProtocol, ...aliases] = line.replace(/#.*/, '').trim().split(/\s+/)
+    const match = /^(\d+)\/(\w+)$/.exec(portAndProtocol ?? '')
+    if (match) services.push({ names: [name, ...aliases], port: Number(match[1]), protocol: match[2] })
+  }
+  return services
+}
+
+/** The names this system knows. The file is read when the first name of a service is asked for. */
+export function systemNames(servicesFile = '/etc/services'): NameDatabase {
+  let services: Service[] | undefined
+  const load = () => {
+    services ??= parseServices(readIfThere(servicesFile))
+    return services
+  }
+  return {
+    async addressOf(host) {
+      if (host === '') return undefined
+      try {
+        return (await lookup(host, { family: 4 })).address
+      } catch {
+        return undefined
+      }
+    },
+    async hostOf(address) {
+      try {
+        return (await lookupService(address, 0)).hostname
+      } catch {
+        return undefined
+      }
+    },
+    portOf: (name, protocol) => load().find((each) => each.protocol === protocol && each.names.includes(name))?.port,
+    serviceOf: (port, protocol) => load().find((each) => each.protocol === protocol && each.port === port)?.names[0],
+  }
+}
+
+/** A system without the file has no names for ports, which is no error. */
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+export type Label = (address: string, port: number, protocol: string) => string
+
+export const numericLabel: Label = (address, port) => `${address}:${port}`
+
+/** A label that prints names where there are any; the addresses are looked up beforehand, side by side. */
+export async function namedLabel(names: NameDatabase, addresses: Iterable<string>): Promise<Label> {
+  const hosts = new Map<string, string>()
+  await Promise.all(
+    [...new Set(addresses)].map(async (address) => {
+      const host = await names.hostOf(address)
+      if (host !== undefined) hosts.set(address, host)
+    }),
+  )
+  return (address, port, protocol) => `${hosts.get(address) ?? address}:${names.serviceOf(port, protocol) ?? port}`
+}

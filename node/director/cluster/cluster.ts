@@ -1,0 +1,189 @@
+/**
+ * The cluster as the main thread has it: a thread of its own that speaks to the peers and keeps the connection tables alike, and this
+ * handle, which is a Transport for configuration, health and load, and knows how far everybody is.
+ */
+import { Worker } from 'node:worker_threads'
+import { modulePath } from '../../../forwarder/module-path.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
+import { peerIdOf } from './identity.ts'
+import {
+  createTransportCounters,
+  Delivery,
+  MAX_MESSAGE_BYTES,
+  type MessageHandler,
+  type PeerName,
+  type Topic,
+  type Transport,
+  type TransportCounters,
+} from './transport.ts'
+import type { ClusterStatus, ClusterWorkerInput, FromClusterWorker, ToClusterWorker } from './worker-messages.ts'
+
+/** Messages handed to the thread whose sending has not been confirmed. */
+const MAX_PENDING_SENDS = 1024
+/** A thread that has not ended by then is ended. */
+const STOP_LIMIT_MS = 3000
+
+interface PendingSend {
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+export class Cluster implements Transport {
+  readonly self: PeerName
+  readonly peerId: string
+  readonly #input: ClusterWorkerInput
+  readonly #counters = createTransportCounters()
+  readonly #delivery = new Delivery(this.#counters)
+  readonly #connected = new Set<PeerName>()
+  readonly #sends = new Map<number, PendingSend>()
+  #nextSend = 0
+  #worker: Worker | undefined
+  #exited: Promise<void> = Promise.resolve()
+  #status: ClusterStatus | undefined
+  #onFailure: (error: Error) => void = () => {}
+  #isStopping = false
+
+  /** @throws DirectorError STORE_CORRUPT when the private key is none */
+  constructor(input: ClusterWorkerInput) {
+    this.#input = input
+    this.self = input.name
+    this.peerId = peerIdOf(input.privateKey)
+  }
+
+  /** Resolves when the thread listens. @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
+  async start(): Promise<void> {
+    const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData: this.#input, name: 'cluster' })
+    this.#worker = worker
+    let isReady = false
+    let failure: Error | undefined
+    await new Promise<void>((resolve, reject) => {
+      worker.on('message', (message: FromClusterWorker) => {
+        if (message.kind === 'ready') {
+          isReady = true
+          resolve()
+        } else if (message.kind === 'refused') reject(new DirectorError(message.code, message.message))
+        else this.#receive(message)
+      })
+      worker.on('error', (error: Error) => {
+        failure = error
+        reject(error)
+      })
+      this.#exited = new Promise((exited) => {
+        worker.on('exit', () => {
+          exited()
+          this.#ended()
+          const error = new Error(`the cluster thread has died: ${failure?.message ?? 'it ended without an error'}`, {
+            cause: failure,
+          })
+          reject(error)
+          if (isReady && !this.#isStopping) this.#onFailure(error)
+        })
+      })
+    })
+  }
+
+  async stop(): Promise<void> {
+    const worker = this.#worker
+    if (!worker) return
+    this.#isStopping = true
+    this.#post({ kind: 'stop' })
+    const limit = setTimeout(() => void worker.terminate(), STOP_LIMIT_MS)
+    await this.#exited
+    clearTimeout(limit)
+  }
+
+  /** Called once if the thread dies. */
+  onFailure(handler: (error: Error) => void): void {
+    this.#onFailure = handler
+  }
+
+  /** As of a tenth of a second ago at most; a change of inSync is known at once. */
+  status(): Pick<ClusterStatus, 'inSync' | 'reason' | 'peers' | 'counters'> {
+    return this.#status ?? { inSync: false, reason: 'has just started', peers: [], counters: {} }
+  }
+
+  /** Whether the thread lives. */
+  get isRunning(): boolean {
+    return this.#worker !== undefined
+  }
+
+  get counters(): Readonly<TransportCounters> {
+    const thread = this.#status?.transport ?? createTransportCounters()
+    return {
+      ...thread,
+      oversizedMessages: thread.oversizedMessages + this.#counters.oversizedMessages,
+      failedHandlers: thread.failedHandlers + this.#counters.failedHandlers,
+    }
+  }
+
+  broadcast(topic: Topic, message: Uint8Array): void {
+    if (message.length > MAX_MESSAGE_BYTES) this.#counters.oversizedMessages++
+    else this.#post({ kind: 'broadcast', topic, message })
+  }
+
+  async send(peer: PeerName, topic: Topic, message: Uint8Array): Promise<void> {
+    if (message.length > MAX_MESSAGE_BYTES) {
+      this.#counters.oversizedMessages++
+      throw new RangeError(`a message of ${message.length} bytes is too large`)
+    }
+    if (!this.#connected.has(peer)) throw new Error(`${peer} is not connected`)
+    if (this.#sends.size >= MAX_PENDING_SENDS) throw new Error('the peers do not keep up')
+    const id = this.#nextSend++
+    await new Promise<void>((resolve, reject) => {
+      this.#sends.set(id, { resolve, reject })
+      this.#post({ kind: 'send', id, peer, topic, message })
+    })
+  }
+
+  onMessage(topic: Topic, handler: MessageHandler): void {
+    this.#delivery.onMessage(topic, handler)
+  }
+
+  onPeer(handler: (peer: PeerName, connected: boolean) => void): void {
+    this.#delivery.onPeer(handler)
+  }
+
+  connectedPeers(): PeerName[] {
+    return [...this.#connected]
+  }
+
+  #receive(message: FromClusterWorker): void {
+    switch (message.kind) {
+      case 'message':
+        this.#delivery.message(message.topic, message.from, message.message)
+        break
+      case 'peer':
+        this.#peerChanged(message.peer, message.connected)
+        break
+      case 'sent': {
+        const send = this.#sends.get(message.id)
+        this.#sends.delete(message.id)
+        if (message.error === undefined) send?.resolve()
+        else send?.reject(new Error(message.error))
+        break
+      }
+      case 'status':
+        this.#status = message.status
+    }
+  }
+
+  #peerChanged(peer: PeerName, connected: boolean): void {
+    if (connected) this.#connected.add(peer)
+    else this.#connected.delete(peer)
+    this.#delivery.peer(peer, connected)
+  }
+
+  /** Nothing is connected any more, and nothing will be sent. */
+  #ended(): void {
+    this.#worker = undefined
+    for (const { reject } of this.#sends.values()) reject(new Error('the cluster has stopped'))
+    this.#sends.clear()
+    for (const peer of [...this.#connected]) this.#peerChanged(peer, false)
+  }
+
+  #post(message: ToClusterWorker): void {
+    // A message that lies in a larger buffer would take it along.
+    const own = 'message' in message ? { ...message, message: new Uint8Array(message.message) } : message
+    this.#worker?.postMessage(own)
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * A transport over a network that is only memory: for tests, and for simulations of whole pools. Loss, delay, duplication and
+ * partitions come from one seeded source and one clock, so that a run can be repeated.
+ *
+ * It behaves as the libp2p transport does: gossip goes to whoever is connected and may be lost, doubled or overtaken; a stream
+ * loses nothing and keeps its order until the connection ends; an end that nobody announces is noticed after a while.
+ */
+import type { Clock } from './clock.ts'
+import {
+  createTransportCounters,
+  Delivery,
+  MAX_MESSAGE_BYTES,
+  MAX_WAITING_BYTES,
+  type MessageHandler,
+  type PeerName,
+  type Topic,
+  type Transport,
+  type TransportCounters,
+} from './transport.ts'
+
+export interface MemoryNetworkOptions {
+  readonly clock: Clock
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  /** One way, milliseconds. */
+  readonly delayMs: number
+  /** Added at random to each gossip message; what makes them overtake each other. */
+  readonly jitterMs: number
+  /** Of gossip messages, in [0, 1]. */
+  readonly loss: number
+  readonly duplication: number
+  /** Until a peer that has fallen silent is taken for gone. */
+  readonly detectionMs: number
+  /** A stream carries no more than this in a millisecond; what is more makes the sender wait. */
+  readonly bytesPerMs: number
+}
+
+const DEFAULTS = {
+  delayMs: 1,
+  jitterMs: 0,
+  loss: 0,
+  duplication: 0,
+  detectionMs: 500,
+  bytesPerMs: 100_000,
+}
+
+/** A member's own list of peers is what it accepts, as in its configuration. */
+interface Member {
+  readonly transport: MemoryTransport
+  readonly peers: ReadonlySet<PeerName>
+}
+
+export class MemoryNetwork {
+  readonly options: MemoryNetworkOptions
+  /** May be changed at any time. */
+  loss: number
+  readonly #members = new Map<PeerName, Member>()
+  readonly #cuts = new Set<string>()
+
+  constructor(options: Partial<MemoryNetworkOptions> & Pick<MemoryNetworkOptions, 'clock' | 'random'>) {
+    this.options = { ...DEFAULTS, ...options }
+    this.loss = this.options.loss
+  }
+
+  /** A new director on this network; a name can be used again after stop(). */
+  join(name: PeerName, peers: readonly PeerName[]): Transport {
+    return new MemoryTransport(this, name, new Set(peers))
+  }
+
+  /** Nothing passes between the two any more; both notice later. */
+  cut(a: PeerName, b: PeerName): void {
+    this.#cuts.add(pairOf(a, b))
+    this.options.clock.schedule(this.options.detectionMs, () => {
+      if (this.#cuts.has(pairOf(a, b))) this.#disconnect(a, b)
+    })
+  }
+
+  heal(a: PeerName, b: PeerName): void {
+    this.#cuts.delete(pairOf(a, b))
+    // A connection whose end was not noticed goes on, without what was lost; its stream has lost too, so it must end.
+    this.#disconnect(a, b)
+    this.#connect(a, b)
+  }
+
+  /** Cut off from everybody, as a process that is stopped or a host that has lost its network. */
+  isolate(name: PeerName): void {
+    for (const other of this.#members.keys()) if (other !== name) this.cut(name, other)
+  }
+
+  rejoin(name: PeerName): void {
+    for (const other of this.#members.keys()) if (other !== name) this.heal(name, other)
+  }
+
+  isCut(a: PeerName, b: PeerName): boolean {
+    return this.#cuts.has(pairOf(a, b))
+  }
+
+  member(name: PeerName): MemoryTransport | undefined {
+    return this.#members.get(name)?.transport
+  }
+
+  add(transport: MemoryTransport, peers: ReadonlySet<PeerName>): void {
+    this.#members.set(transport.self, { transport, peers })
+    for (const other of this.#members.keys()) this.#connect(transport.self, other)
+  }
+
+  remove(transport: MemoryTransport): void {
+    if (this.#members.get(transport.self)?.transport !== transport) return
+    for (const other of this.#members.keys()) this.#disconnect(transport.self, other)
+    this.#members.delete(transport.self)
+  }
+
+  #connect(a: PeerName, b: PeerName): void {
+    this.options.clock.schedule(2 * this.options.delayMs, () => {
+      const first = this.#members.get(a)
+      const second = this.#members.get(b)
+      if (!first || !second || a === b || this.isCut(a, b)) return
+      if (!first.peers.has(b) || !second.peers.has(a)) {
+        first.transport.counters.refusedStrangers++
+        second.transport.counters.refusedStrangers++
+        return
+      }
+      first.transport.connect(b)
+      second.transport.connect(a)
+    })
+  }
+
+  #disconnect(a: PeerName, b: PeerName): void {
+    this.#members.get(a)?.transport.disconnect(b)
+    this.#members.get(b)?.transport.disconnect(a)
+  }
+}
+
+interface Stream {
+  /** On the way, in order. A real clock may run two timers the wrong way round; each takes the first. */
+  readonly messages: { readonly topic: Topic; readonly message: Uint8Array }[]
+  /** When the bytes sent so far will have gone out. */
+  freeAt: number
+  waitingBytes: number
+}
+
+class MemoryTransport implements Transport {
+  readonly self: PeerName
+  readonly counters: TransportCounters = createTransportCounters()
+  readonly #network: MemoryNetwork
+  readonly #peers: ReadonlySet<PeerName>
+  readonly #streams = new Map<PeerName, Stream>()
+  readonly #delivery = new Delivery(this.counters)
+
+  constructor(network: MemoryNetwork, self: PeerName, peers: ReadonlySet<PeerName>) {
+    this.#network = network
+    this.self = self
+    this.#peers = peers
+  }
+
+  async start(): Promise<void> {
+    this.#network.add(this, this.#peers)
+  }
+
+  async stop(): Promise<void> {
+    this.#network.remove(this)
+  }
+
+  broadcast(topic: Topic, message: Uint8Array): void {
+    if (message.length > MAX_MESSAGE_BYTES) {
+      this.counters.oversizedMessages++
+      return
+    }
+    const { clock, random, delayMs, jitterMs, duplication } = this.#network.options
+    for (const peer of this.#streams.keys()) {
+      const copies = random() < this.#network.loss ? 0 : random() < duplication ? 2 : 1
+      for (let copy = 0; copy < copies; copy++) {
+        clock.schedule(delayMs + random() * jitterMs, () => {
+          if (!this.#network.isCut(this.self, peer)) this.#network.member(peer)?.deliver(topic, this.self, message)
+        })
+      }
+    }
+  }
+
+  async send(peer: PeerName, topic: Topic, message: Uint8Array): Promise<void> {
+    if (message.length > MAX_MESSAGE_BYTES) {
+      this.counters.oversizedMessages++
+      throw new RangeError(`a message of ${message.length} bytes is too large`)
+    }
+    const stream = this.#streams.get(peer)
+    if (!stream) throw new Error(`${peer} is not connected`)
+    if (stream.waitingBytes > MAX_WAITING_BYTES) throw new Error(`${peer} does not keep up`)
+    const { clock, delayMs, bytesPerMs } = this.#network.options
+    const waitMs = Math.max(0, stream.freeAt - clock.now())
+    stream.freeAt = clock.now() + waitMs + message.length / bytesPerMs
+    stream.messages.push({ topic, message })
+    clock.schedule(stream.freeAt - clock.now() + delayMs, () => {
+      const first = stream.messages.shift()
+      const isOpen = this.#streams.get(peer) === stream && !this.#network.isCut(this.self, peer)
+      if (isOpen && first) this.#network.member(peer)?.deliver(first.topic, this.self, first.message)
+    })
+    if (waitMs < 1) return
+    stream.waitingBytes += message.length
+    await new Promise<void>((resolve, reject) => {
+      clock.schedule(waitMs, () => {
+        stream.waitingBytes -= message.length
+        if (this.#streams.get(peer) === stream) resolve()
+        else reject(new Error(`${peer} is no longer connected`))
+      })
+    })
+  }
+
+  onMessage(topic: Topic, handler: MessageHandler): void {
+    this.#delivery.onMessage(topic, handler)
+  }
+
+  onPeer(handler: (peer: PeerName, connected: boolean) => void): void {
+    this.#delivery.onPeer(handler)
+  }
+
+  connectedPeers(): PeerName[] {
+    return [...this.#streams.keys()]
+  }
+
+  connect(peer: PeerName): void {
+    if (this.#streams.has(peer)) return
+    this.#streams.set(peer, { messages: [], freeAt: 0, waitingBytes: 0 })
+    this.#delivery.peer(peer, true)
+  }
+
+  disconnect(peer: PeerName): void {
+    if (this.#streams.delete(peer)) this.#delivery.peer(peer, false)
+  }
+
+  deliver(topic: Topic, from: PeerName, message: Uint8Array): void {
+    if (this.#streams.has(from)) this.#delivery.message(topic, from, message)
+  }
+}
+
+function pairOf(a: PeerName, b: PeerName): string {
+  return a < b ? `${a} ${b}` : `${b} ${a}`
+}

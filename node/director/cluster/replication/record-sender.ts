@@ -1,0 +1,129 @@
+/**
+ * Takes what the forwarder writes into its outgoing ring, gathers it into numbered batches and gossips them.
+ *
+ * A batch goes out when it is full, or gatherMs after its first record: gossip carries a few hundred messages of 16 KiB a
+ * second at half a millisecond, and chokes on thousands of small ones.
+ */
+import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
+import type { Position } from '../../../../protocol/wire/presence.ts'
+import { BATCH_HEADER_LENGTH, type Epoch, writeBatchHeader } from '../../../../protocol/wire/record-batch.ts'
+import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
+import type { Clock } from '../clock.ts'
+import { ResendBuffer, type SentBatch } from './resend-buffer.ts'
+
+export interface RecordSenderOptions {
+  readonly epoch: Epoch
+  readonly ring: RecordRing
+  readonly clock: Clock
+  readonly broadcast: (batch: Uint8Array) => void
+  /** Sees every record before it is sent; the record is RECORD_LENGTH bytes at `offset`. */
+  readonly onRecord: (bytes: Uint8Array, offset: number) => void
+  readonly gatherMs: number
+  readonly batchBytes: number
+  readonly resendBytes: number
+}
+
+/** Batches made without giving the thread's other work a turn. */
+const BATCHES_PER_TURN = 32
+
+export class RecordSender {
+  readonly #options: RecordSenderOptions
+  readonly #ringView: DataView
+  readonly #bytes: Uint8Array
+  readonly #writer: RecordBlockWriter
+  readonly #sent: ResendBuffer
+  #sequence = 0
+  #records = 0
+  #cancelFlush: (() => void) | undefined
+  #cancelTurn: (() => void) | undefined
+
+  constructor(options: RecordSenderOptions) {
+    this.#options = options
+    const { bytes } = options.ring
+    this.#ringView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#bytes = new Uint8Array(options.batchBytes)
+    this.#writer = new RecordBlockWriter(this.#bytes, BATCH_HEADER_LENGTH)
+    this.#sent = new ResendBuffer(options.resendBytes)
+  }
+
+  /** Number of the last batch. */
+  get sequence(): number {
+    return this.#sequence
+  }
+
+  /** Records in all batches so far. */
+  get records(): number {
+    return this.#records
+  }
+
+  get sent(): ResendBuffer {
+    return this.#sent
+  }
+
+  /**
+   * What a peer that has confirmed up to `confirmed` has not, of the batches sent until `until`.
+   * @returns records, and when the oldest of them was sent
+   */
+  unconfirmed(confirmed: Position, until: number): { records: number; oldestSentAt: number } | undefined {
+    const first = Math.max(confirmed.sequence + 1, this.#sent.oldest)
+    const oldest = this.#sent.get(first)
+    if (!oldest || oldest.sentAt > until) return undefined
+    let low = first
+    let high = this.#sequence
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2)
+      if ((this.#sent.get(middle) as SentBatch).sentAt <= until) low = middle
+      else high = middle - 1
+    }
+    const { recordsAfter } = this.#sent.get(low) as SentBatch
+    return { records: Math.max(0, recordsAfter - confirmed.records), oldestSentAt: oldest.sentAt }
+  }
+
+  /** Takes what is in the ring. Call when something has been written there. */
+  collect(): void {
+    const { ring, clock, gatherMs, onRecord } = this.#options
+    const last = this.#sequence + BATCHES_PER_TURN
+    for (let offset = ring.peek(); offset >= 0; offset = ring.peek()) {
+      if (!this.#writer.add(this.#ringView, offset)) {
+        this.flush()
+        if (this.#sequence >= last) {
+          this.#cancelTurn ??= clock.schedule(0, () => {
+            this.#cancelTurn = undefined
+            this.collect()
+          })
+          return
+        }
+        continue
+      }
+      onRecord(ring.bytes, offset)
+      ring.advance()
+    }
+    if (this.#writer.count > 0) this.#cancelFlush ??= clock.schedule(gatherMs, () => this.flush())
+  }
+
+  /** Sends what has been gathered. */
+  flush(): void {
+    this.#cancelFlush?.()
+    this.#cancelFlush = undefined
+    const { count, end } = this.#writer
+    if (count === 0) return
+    const now = this.#options.clock.now()
+    this.#writer.finish()
+    writeBatchHeader(this.#bytes, {
+      epoch: this.#options.epoch,
+      sequence: ++this.#sequence,
+      recordsBefore: this.#records,
+      sentAtMs: now,
+    })
+    this.#records += count
+    const bytes = this.#bytes.slice(0, end)
+    this.#sent.add(this.#sequence, { bytes, sentAt: now, recordsAfter: this.#records })
+    this.#writer.reset()
+    this.#options.broadcast(bytes)
+  }
+
+  stop(): void {
+    this.#cancelTurn?.()
+    this.flush()
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * The batches sent last, kept for peers that missed some. Bounded in bytes: the oldest go first, and who needs those takes
+ * a snapshot.
+ */
+
+export interface SentBatch {
+  readonly bytes: Uint8Array
+  readonly sentAt: number
+  /** Records up to and with this batch. */
+  readonly recordsAfter: number
+}
+
+/** What a batch costs in memory beside its bytes. */
+const OVERHEAD_BYTES = 256
+
+export class ResendBuffer {
+  readonly #limitBytes: number
+  readonly #batches = new Map<number, SentBatch>()
+  #bytes = 0
+  /** Lowest number kept; one more than the last when it keeps none. */
+  #oldest = 1
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes
+  }
+
+  get oldest(): number {
+    return this.#oldest
+  }
+
+  /** Numbers must come one after the other, from 1. */
+  add(sequence: number, batch: SentBatch): void {
+    this.#batches.set(sequence, batch)
+    this.#bytes += batch.bytes.length + OVERHEAD_BYTES
+    while (this.#bytes > this.#limitBytes && this.#oldest < sequence) {
+      this.#bytes -= (this.#batches.get(this.#oldest) as SentBatch).bytes.length + OVERHEAD_BYTES
+      this.#batches.delete(this.#oldest++)
+    }
+  }
+
+  get(sequence: number): SentBatch | undefined {
+    return this.#batches.get(sequence)
+  }
+}

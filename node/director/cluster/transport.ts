@@ -1,0 +1,95 @@
+/**
+ * How directors of one pool reach each other. Two ways, as in DESIGN section 6: broadcast() is the fast path, at most
+ * once; send() is the guarantee, in order and complete for as long as the peer stays connected.
+ *
+ * Implementations: libp2p (libp2p-transport.ts) and memory (memory-transport.ts, for tests and the simulation). Both pass
+ * test/compliance/transport.ts. A message from anybody who is not a configured peer never reaches a handler.
+ */
+export type PeerName = string
+
+/** Topics of broadcast() and send(). The position is the topic's number on a stream, from 1 on. */
+export const TOPICS = ['connections', 'presence', 'config', 'health', 'load', 'sync'] as const
+export type Topic = (typeof TOPICS)[number]
+
+export type MessageHandler = (from: PeerName, message: Uint8Array) => void
+
+export interface Transport {
+  /** The name of this director. */
+  readonly self: PeerName
+  start(): Promise<void>
+  stop(): Promise<void>
+  /** To all peers by gossip; may be lost, never blocks. A message of more than MAX_MESSAGE_BYTES is dropped and counted. */
+  broadcast(topic: Topic, message: Uint8Array): void
+  /**
+   * To one peer by stream, in order. Resolves when handed to the stream; waits while the peer is slow. Rejects when the peer is
+   * not connected, when MAX_WAITING_BYTES wait for it already, or when the message has more than MAX_MESSAGE_BYTES.
+   */
+  send(peer: PeerName, topic: Topic, message: Uint8Array): Promise<void>
+  /** One handler a topic; both ways of sending end there. What it throws is counted and goes no further. */
+  onMessage(topic: Topic, handler: MessageHandler): void
+  onPeer(handler: (peer: PeerName, connected: boolean) => void): void
+  connectedPeers(): PeerName[]
+  readonly counters: Readonly<TransportCounters>
+}
+
+export interface TransportCounters {
+  /** Messages of ours that were too large to send. */
+  oversizedMessages: number
+  /** From the network: not understood, too large, or not signed as it must be. */
+  malformedMessages: number
+  /** Connections and messages of nodes that are not configured. */
+  refusedStrangers: number
+  /** Messages that a handler threw on. */
+  failedHandlers: number
+  /** Times that a connected peer gave no sign of life for so long that it was taken for gone. */
+  silentPeers: number
+  /** Connections we ended to begin anew: the peer stayed silent, or gossip did not reach it. */
+  abortedConnections: number
+}
+
+export function createTransportCounters(): TransportCounters {
+  return {
+    oversizedMessages: 0,
+    malformedMessages: 0,
+    refusedStrangers: 0,
+    failedHandlers: 0,
+    silentPeers: 0,
+    abortedConnections: 0,
+  }
+}
+
+export const MAX_MESSAGE_BYTES = 64 * 1024
+/** What may wait for one slow peer before send() rejects. */
+export const MAX_WAITING_BYTES = 4 * 1024 * 1024
+
+/** The handlers of one transport, and the delivery to them. */
+export class Delivery {
+  readonly #handlers = new Map<Topic, MessageHandler>()
+  readonly #peerHandlers: ((peer: PeerName, connected: boolean) => void)[] = []
+  readonly #counters: TransportCounters
+
+  constructor(counters: TransportCounters) {
+    this.#counters = counters
+  }
+
+  onMessage(topic: Topic, handler: MessageHandler): void {
+    if (this.#handlers.has(topic)) throw new Error(`topic ${topic} has a handler`)
+    this.#handlers.set(topic, handler)
+  }
+
+  onPeer(handler: (peer: PeerName, connected: boolean) => void): void {
+    this.#peerHandlers.push(handler)
+  }
+
+  message(topic: Topic, from: PeerName, message: Uint8Array): void {
+    try {
+      this.#handlers.get(topic)?.(from, message)
+    } catch {
+      this.#counters.failedHandlers++
+    }
+  }
+
+  peer(peer: PeerName, connected: boolean): void {
+    for (const handler of this.#peerHandlers) handler(peer, connected)
+  }
+}

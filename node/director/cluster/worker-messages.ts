@@ -1,0 +1,48 @@
+/** What the main thread and the cluster thread tell each other. */
+import type { ErrorCode } from '../../../protocol/errors.ts'
+import type { Libp2pTransportOptions } from './libp2p-transport.ts'
+import type { ReplicationStatus } from './replication/replicator.ts'
+import type { PeerName, Topic, TransportCounters } from './transport.ts'
+
+/** Topics of the cluster thread itself. */
+export type ReplicationTopic = 'connections' | 'presence' | 'sync'
+/** Topics that the main thread speaks on, through the cluster thread. */
+export const PROXIED_TOPICS = ['config', 'health', 'load'] as const satisfies readonly Exclude<
+  Topic,
+  ReplicationTopic
+>[]
+
+export interface ClusterWorkerInput extends Libp2pTransportOptions {
+  /** RecordRing memory: what the forwarder writes, and what it is to apply. */
+  readonly outgoing: SharedArrayBuffer
+  readonly incoming: SharedArrayBuffer
+  /** The connection table, and the server directory that goes with it. */
+  readonly table: SharedArrayBuffer
+  readonly directory: SharedArrayBuffer
+  /** The eventfd that ends the forwarder's wait. */
+  readonly wakeDescriptor: number
+}
+
+export interface ClusterStatus extends ReplicationStatus {
+  readonly transport: Readonly<TransportCounters>
+}
+
+export type ToClusterWorker =
+  | { readonly kind: 'broadcast'; readonly topic: Topic; readonly message: Uint8Array }
+  | {
+      readonly kind: 'send'
+      readonly id: number
+      readonly peer: PeerName
+      readonly topic: Topic
+      readonly message: Uint8Array
+    }
+  | { readonly kind: 'stop' }
+
+export type FromClusterWorker =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
+  | { readonly kind: 'message'; readonly topic: Topic; readonly from: PeerName; readonly message: Uint8Array }
+  | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }
+  /** The answer to a send; error: why it was refused. */
+  | { readonly kind: 'sent'; readonly id: number; readonly error?: string }
+  | { readonly kind: 'status'; readonly status: ClusterStatus }

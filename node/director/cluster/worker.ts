@@ -1,0 +1,102 @@
+/**
+ * The cluster thread: libp2p and replication, away from the thread that forwards and from the one that speaks VRRP. Loading libp2p
+ * alone takes the better part of a second.
+ */
+import { randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import { parentPort, workerData } from 'node:worker_threads'
+import { wake } from '../../../forwarder/sys/event-fd.ts'
+import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
+import { RecordRing } from '../../../forwarder/table/record-ring.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
+import { systemClock } from './clock.ts'
+import { Libp2pTransport } from './libp2p-transport.ts'
+import { Replicator } from './replication/replicator.ts'
+import {
+  type ClusterStatus,
+  type ClusterWorkerInput,
+  type FromClusterWorker,
+  PROXIED_TOPICS,
+  type ToClusterWorker,
+} from './worker-messages.ts'
+
+/** The forwarder wakes us when it has written; this is for a wake that was missed. */
+const RING_CHECK_MS = 100
+
+const input = workerData as ClusterWorkerInput
+const port = parentPort
+if (!port) throw new Error('to be run as a worker thread')
+
+const outgoing = new RecordRing(input.outgoing)
+let isStopping = false
+let lastStatus = ''
+
+try {
+  const transport = new Libp2pTransport(input)
+  const replicator = new Replicator({
+    transport,
+    peers: input.peers.map(({ name }) => name),
+    clock: systemClock,
+    random: () => randomBytes(4).readUInt32BE(),
+    outgoing,
+    incoming: new RecordRing(input.incoming),
+    source: new ConnectionReader(input.table, input.directory),
+    wake: () => wake(input.wakeDescriptor),
+    onStatus: (status) => postStatus({ ...status, transport: { ...transport.counters } }),
+  })
+  for (const topic of PROXIED_TOPICS) {
+    transport.onMessage(topic, (from, bytes) => {
+      // A copy: the bytes may lie in a larger buffer, which would be copied whole.
+      const message = new Uint8Array(bytes)
+      post({ kind: 'message', topic, from, message }, [message.buffer])
+    })
+  }
+  transport.onPeer((peer, connected) => post({ kind: 'peer', peer, connected }))
+
+  port.on('message', (message: ToClusterWorker) => {
+    if (message.kind === 'broadcast') transport.broadcast(message.topic, message.message)
+    else if (message.kind === 'send')
+      transport.send(message.peer, message.topic, message.message).then(
+        () => post({ kind: 'sent', id: message.id }),
+        (error: Error) => post({ kind: 'sent', id: message.id, error: error.message }),
+      )
+    else void stop(transport, replicator)
+  })
+
+  await transport.start()
+  replicator.start()
+  post({ kind: 'ready' })
+  void followRing(replicator)
+} catch (error) {
+  if (!(error instanceof DirectorError)) throw error
+  post({ kind: 'refused', code: error.code, message: error.message })
+  port.close()
+}
+
+async function followRing(replicator: Replicator): Promise<void> {
+  while (!isStopping) {
+    await outgoing.whenWritten(RING_CHECK_MS)
+    if (isStopping) return
+    replicator.recordsWritten()
+    await setImmediate()
+  }
+}
+
+async function stop(transport: Libp2pTransport, replicator: Replicator): Promise<void> {
+  isStopping = true
+  replicator.recordsWritten()
+  replicator.stop()
+  await transport.stop()
+  port?.close()
+}
+
+function postStatus(status: ClusterStatus): void {
+  const text = JSON.stringify(status)
+  if (text === lastStatus) return
+  lastStatus = text
+  post({ kind: 'status', status })
+}
+
+function post(message: FromClusterWorker, transfer: ArrayBuffer[] = []): void {
+  port?.postMessage(message, transfer)
+}

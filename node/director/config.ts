@@ -1,0 +1,125 @@
+/**
+ * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
+ */
+import { readFileSync } from 'node:fs'
+import { isIPv4 } from 'node:net'
+import { LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+import { DirectorError } from '../../protocol/errors.ts'
+
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
+const interfaceName = z.string().regex(/^[^\s/]{1,15}$/, 'expected the name of a network interface')
+const ipv4 = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address such as 192.0.2.1')
+const endpoint = z.string().refine((text) => {
+  const [address, port, ...rest] = text.split(':')
+  return (
+    rest.length === 0 && isIPv4(address) && /^\d{1,5}$/.test(port ?? '') && Number(port) >= 1 && Number(port) <= 65535
+  )
+}, 'expected ADDRESS:PORT such as 192.0.2.1:7946')
+
+const peer = z.strictObject({
+  name,
+  /** libp2p peer id, as `director identity` prints it. */
+  id: z.string().regex(/^[1-9A-HJ-NP-Za-km-z]{40,60}$/, 'expected a peer id as `director identity` prints it'),
+  address: endpoint,
+})
+
+const vip = z.strictObject({
+  /** Virtual router identifier, RFC 9568 section 5.2.3. */
+  vrid: z.int().min(1).max(255),
+  /** 255 owns the address; higher wins. */
+  priority: z.int().min(1).max(255).default(100),
+  /** VRRPv3 counts in centiseconds: a multiple of 10. */
+  advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').default(50),
+  preempt: z.boolean().default(true),
+  addresses: z.array(ipv4).min(1).max(255),
+  /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
+  gateway: ipv4.optional(),
+})
+
+export const directorConfigSchema = z.strictObject({
+  name,
+  interfaces: z.strictObject({
+    outside: interfaceName,
+    /** Where the real servers are; the same as outside unless given. */
+    inside: interfaceName.optional(),
+  }),
+  /** Folder of the level store. */
+  store: z.string().min(1).default('/var/lib/linux-director'),
+  /** Path of the control socket. */
+  control: z.string().min(1).max(100).default('/run/linux-director/control.sock'),
+  cluster: z.strictObject({ listen: endpoint, peers: z.array(peer).max(63).default([]) }),
+  vips: z.array(vip).max(32).default([]),
+  agents: z
+    .strictObject({
+      listen: endpoint,
+      /** File with the key shared with the agents: 64 hexadecimal digits. */
+      keyFile: z.string().min(1),
+    })
+    .optional(),
+  health: z
+    .strictObject({
+      intervalMs: z.int().min(10).max(3_600_000).default(1000),
+      timeoutMs: z.int().min(10).max(60_000).default(1000),
+      /** Successes in a row that make a dead server live. */
+      rise: z.int().min(1).max(100).default(2),
+      /** Failures in a row that make a live server dead. */
+      fall: z.int().min(1).max(100).default(3),
+    })
+    .prefault({}),
+  /** Size of the connection table; a power of two. */
+  connections: z
+    .int()
+    .min(1024)
+    .max(2 ** 24)
+    .refine((n) => (n & (n - 1)) === 0, 'expected a power of two')
+    .default(2 ** 20),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+})
+
+export type DirectorConfig = z.infer<typeof directorConfigSchema>
+
+/**
+ * Reads and checks a configuration file.
+ * @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID; the message has file, line, field and what was expected
+ */
+export function loadDirectorConfig(file: string): DirectorConfig {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new DirectorError('CONFIG_UNREADABLE', `${file}: cannot be read: ${(error as Error).message}`)
+  }
+  return parseDirectorConfig(text, file)
+}
+
+/** As loadDirectorConfig, from text; `file` is only for messages. */
+export function parseDirectorConfig(text: string, file: string): DirectorConfig {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  const broken = document.errors[0]
+  if (broken) {
+    const line = lines.linePos(broken.pos[0]).line
+    throw new DirectorError('CONFIG_INVALID', `${file}:${line}: not valid YAML: ${broken.message.split('\n')[0]}`)
+  }
+  const result = directorConfigSchema.safeParse(document.toJS())
+  if (result.success) return result.data
+  const issue = result.error.issues[0]
+  const path = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]] : issue.path
+  const message =
+    issue.code === 'unrecognized_keys' ? 'is not a known field; remove it or correct its name' : issue.message
+  throw new DirectorError('CONFIG_INVALID', `${file}:${lineOf(path)}: ${path.join('.') || 'document'}: ${message}`)
+
+  /** Line of the field, or of the nearest parent that is in the file. */
+  function lineOf(fields: readonly PropertyKey[]): number {
+    for (let depth = fields.length; depth > 0; depth--) {
+      const parent = document.getIn(fields.slice(0, depth - 1), true) as { items?: unknown[] } | undefined
+      const pair = parent?.items?.find(
+        (item) => (item as { key?: { value?: unknown } })?.key?.value === fields[depth - 1],
+      ) as { key: { range?: [number, number, number] } } | undefined
+      const node = pair?.key ?? (document.getIn(fields.slice(0, depth), true) as { range?: [number, number, number] })
+      if (node?.range) return lines.linePos(node.range[0]).line
+    }
+    return 1
+  }
+}

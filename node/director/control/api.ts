@@ -1,0 +1,142 @@
+/**
+ * The control API: what a director answers on its Unix socket, and the shapes of its input. HTTP, JSON bodies.
+ *
+ * | method | path         | body / query       | answer                     |
+ * |--------|--------------|--------------------|----------------------------|
+ * | GET    | /status      |                    | DirectorStatus             |
+ * | GET    | /services    |                    | ServiceListing[]           |
+ * | POST   | /services    | ServiceInput       | 201; 409 SERVICE_EXISTS    |
+ * | PUT    | /services    | ServiceInput       | 200; 404 SERVICE_MISSING   |
+ * | DELETE | /services    | ServiceAddress     | 200; 404 SERVICE_MISSING   |
+ * | POST   | /clear       |                    | 200, every service is gone |
+ * | POST   | /servers     | ServerInput        | 201; 404, 409              |
+ * | PUT    | /servers     | ServerInput        | 200; 404                   |
+ * | DELETE | /servers     | ServerAddress      | 200; 404                   |
+ * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
+ * | GET    | /connections |                    | ConnectionListing[]        |
+ * | GET    | /health      |                    | HealthStatus: 200, or 503  |
+ *
+ * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
+ * 500 with the code INTERNAL is a bug, and the director's log has more of it.
+ */
+import { isIPv4 } from 'node:net'
+import { z } from 'zod'
+import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
+
+const address = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address')
+const port = z.int().min(1).max(65535)
+
+export const serviceAddressSchema = z.strictObject({ protocol: z.enum(['tcp', 'udp']), address, port })
+export const serviceInputSchema = serviceAddressSchema.extend({ scheduler: z.string().min(1).max(16).default('wlc') })
+export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address, port })
+export const serverInputSchema = serverAddressSchema.extend({
+  method: z.enum(['nat', 'tun', 'dr']).default('dr'),
+  /** Configured weight; ipvsadm takes 0 to 2^31 - 1. */
+  weight: z.int().min(0).max(2147483647).default(1),
+})
+
+export type ServiceInput = z.infer<typeof serviceInputSchema>
+export type ServerInput = z.infer<typeof serverInputSchema>
+export type ServerAddress = z.infer<typeof serverAddressSchema>
+
+/** Packets and bytes since the last zero; rates per second as IPVS estimates them (IPVS.md 3.5). */
+export interface TrafficStatistics {
+  connections: number
+  inPackets: number
+  outPackets: number
+  inBytes: number
+  outBytes: number
+  connectionsPerSecond: number
+  inPacketsPerSecond: number
+  outPacketsPerSecond: number
+  inBytesPerSecond: number
+  outBytesPerSecond: number
+}
+
+export interface ServerListing {
+  address: string
+  port: number
+  method: ForwardingMethod
+  /** As configured. */
+  weight: number
+  /** After health and load; what the scheduler works with. */
+  effectiveWeight: number
+  activeConnections: number
+  inactiveConnections: number
+  health: 'up' | 'down' | 'unknown'
+  /** From the agent, 0 to 1; null: no agent speaks for this server. */
+  load: number | null
+  loadFactor: number
+  statistics: TrafficStatistics
+}
+
+export interface ServiceListing {
+  protocol: ServiceProtocol
+  address: string
+  port: number
+  scheduler: string
+  statistics: TrafficStatistics
+  /** Oldest first. */
+  servers: ServerListing[]
+}
+
+export interface ConnectionListing {
+  protocol: ServiceProtocol
+  state: string
+  /** Milliseconds until it expires. */
+  expiresMs: number
+  client: string
+  virtual: string
+  server: string
+}
+
+/** Whether each part of the director runs; it is alive when all do. */
+export interface HealthStatus {
+  forwarder: boolean
+  cluster: boolean
+  vip: boolean
+}
+
+export interface PeerStatus {
+  name: string
+  connected: boolean
+  /** Connection records that the peer has sent and we have not applied. */
+  recordsBehind: number
+  /** Age of the oldest of those, milliseconds; 0 when there is none. */
+  behindMs: number
+  /** Our records that the peer has not confirmed. */
+  peerRecordsBehind: number
+  peerBehindMs: number
+}
+
+export interface VipStatus {
+  vrid: number
+  state: 'init' | 'backup' | 'active' | 'fault'
+  priority: number
+  addresses: string[]
+  gateway: string | null
+  advertisementIntervalMs: number
+  /** Address of the director we believe holds it; null: none heard. */
+  holder: string | null
+  /** CLOCK_MONOTONIC, milliseconds, when this director last became active; null: it is not. */
+  activeSinceMonotonicMs: number | null
+  /** Why a better director does not preempt; null: nothing holds it back. */
+  waiting: string | null
+}
+
+export interface DirectorStatus {
+  name: string
+  version: string
+  peerId: string
+  uptimeMs: number
+  inSync: boolean
+  /** What it waits for while it is not in sync. */
+  syncReason: string
+  vips: VipStatus[]
+  peers: PeerStatus[]
+  services: ServiceListing[]
+  connections: { used: number; capacity: number }
+  links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
+  /** Why packets were dropped, by reason. */
+  drops: Record<string, number>
+}

@@ -1,0 +1,230 @@
+/**
+ * The control socket: HTTP on a Unix socket that only its owner may open. What it answers is in api.ts.
+ *
+ * Source: unix(7) (connecting needs write permission on the socket, which bind() creates by the umask).
+ */
+import { once } from 'node:events'
+import { lstatSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import { z } from 'zod'
+import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
+import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
+import { demandService } from '../pool/service-changes.ts'
+import { makePrivateFolder } from '../store/private-folder.ts'
+import {
+  type ConnectionListing,
+  serverAddressSchema,
+  serverInputSchema,
+  serviceAddressSchema,
+  serviceInputSchema,
+} from './api.ts'
+import type { ControlledDirector } from './controlled-director.ts'
+
+const BODY_BYTES_MAX = 64 * 1024
+/** Rows put together before other work gets its turn; VRRP's timers run in this thread too. */
+const ROWS_PER_CHUNK = 100
+/** What is still being answered when the director stops is cut off after this. */
+const GRACE_MS = 1000
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  INPUT_INVALID: 400,
+  SCHEDULER_UNKNOWN: 400,
+  SERVICE_MISSING: 404,
+  SERVER_MISSING: 404,
+  SERVICE_EXISTS: 409,
+  SERVER_EXISTS: 409,
+  STORE_FAILED: 503,
+}
+
+const nothing = z.strictObject({})
+
+export interface ControlServerOptions {
+  readonly path: string
+  readonly director: ControlledDirector
+  /** What was thrown and is no DirectorError. */
+  readonly onBug: (error: Error) => void
+}
+
+export interface ControlServer {
+  stop(): Promise<void>
+}
+
+/** @throws DirectorError SOCKET_BUSY, PRIVILEGE_MISSING or CONFIG_INVALID, with the path */
+export async function startControlServer({ path, director, onBug }: ControlServerOptions): Promise<ControlServer> {
+  const app = fastify({ bodyLimit: BODY_BYTES_MAX })
+  answerErrors(app, onBug)
+  addRoutes(app, director)
+  await app.ready()
+  try {
+    makePrivateFolder(dirname(path))
+    await removeStaleSocket(path)
+    await listenPrivately(app, path)
+  } catch (error) {
+    await app.close()
+    throw asDirectorError(error as NodeJS.ErrnoException, path)
+  }
+  return {
+    async stop() {
+      const cutOff = setTimeout(() => app.server.closeAllConnections(), GRACE_MS)
+      await app.close()
+      clearTimeout(cutOff)
+    },
+  }
+}
+
+function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
+  const { configuration } = director
+  app.get('/status', async () => director.status())
+  app.get('/services', async () => director.services())
+  app.post('/services', async ({ body }, reply) => {
+    await configuration.addService(parse(serviceInputSchema, body))
+    return created(reply)
+  })
+  app.put('/services', async ({ body }) => {
+    await configuration.editService(parse(serviceInputSchema, body))
+    return {}
+  })
+  app.delete('/services', async ({ body }) => {
+    await configuration.removeService(parse(serviceAddressSchema, body))
+    return {}
+  })
+  app.post('/clear', async () => {
+    await configuration.clear()
+    return {}
+  })
+  app.post('/servers', async ({ body }, reply) => {
+    await configuration.addServer(parse(serverInputSchema, body))
+    return created(reply)
+  })
+  app.put('/servers', async ({ body }) => {
+    await configuration.editServer(parse(serverInputSchema, body))
+    return {}
+  })
+  app.delete('/servers', async ({ body }) => {
+    await configuration.removeServer(parse(serverAddressSchema, body))
+    return {}
+  })
+  app.post('/zero', async ({ body }) => {
+    if (body === undefined || nothing.safeParse(body).success) director.zero()
+    else {
+      const address = parse(serviceAddressSchema, body)
+      director.zero(demandService(configuration.service(address), address))
+    }
+    return {}
+  })
+  app.get('/connections', async (_, reply) =>
+    reply.type('application/json').send(Readable.from(connectionChunks(director.connections()))),
+  )
+  app.get('/health', async (_, reply) => {
+    const health = director.health()
+    return reply.status(Object.values(health).every(Boolean) ? 200 : 503).send(health)
+  })
+}
+
+function created(reply: FastifyReply): object {
+  reply.status(201)
+  return {}
+}
+
+/** A JSON array in pieces, one connection a line. */
+async function* connectionChunks(connections: Iterable<ConnectionSnapshot>): AsyncGenerator<string> {
+  let rows: string[] = []
+  let separator = '[\n'
+  for (const connection of connections) {
+    if (rows.push(JSON.stringify(toListing(connection))) < ROWS_PER_CHUNK) continue
+    yield separator + rows.join(',\n')
+    separator = ',\n'
+    rows = []
+    await setImmediate()
+  }
+  const last = rows.length > 0 ? separator + rows.join(',\n') : ''
+  yield last || separator === ',\n' ? `${last}\n]\n` : '[]\n'
+}
+
+function toListing(connection: ConnectionSnapshot): ConnectionListing {
+  const { protocol, state, expiresMs } = connection
+  return {
+    protocol,
+    state,
+    expiresMs,
+    client: `${connection.clientAddress}:${connection.clientPort}`,
+    virtual: `${connection.virtualAddress}:${connection.virtualPort}`,
+    server: `${connection.serverAddress}:${connection.serverPort}`,
+  }
+}
+
+/** @throws DirectorError INPUT_INVALID with the field */
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body)
+  if (result.success) return result.data
+  const [{ path, message }] = result.error.issues
+  throw new DirectorError('INPUT_INVALID', `${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`)
+}
+
+function answerErrors(app: FastifyInstance, onBug: (error: Error) => void): void {
+  app.setNotFoundHandler(({ method, url }, reply) => {
+    void reply.status(404).send({ code: 'INPUT_INVALID', message: `there is no ${method} ${url}: see docs/commands` })
+  })
+  app.setErrorHandler((error: Error & { statusCode?: number }, _, reply) => {
+    if (error instanceof DirectorError) {
+      return reply.status(STATUS[error.code] ?? 500).send({ code: error.code, message: error.message })
+    }
+    const { statusCode, message } = error
+    if (statusCode && statusCode < 500) return reply.status(statusCode).send({ code: 'INPUT_INVALID', message })
+    onBug(error)
+    return reply.status(500).send({ code: 'INTERNAL', message: 'the director failed to answer: see its log' })
+  })
+}
+
+/** A socket stays when its process dies; one that nobody listens on any more may go. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (!found) return
+  if (!found.isSocket()) {
+    throw new DirectorError('SOCKET_BUSY', `${path}: is no socket: remove it, or name another path in \`control\``)
+  }
+  const socket = connect(path)
+  try {
+    await once(socket, 'connect')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNREFUSED') throw error
+    rmSync(path, { force: true })
+    return
+  } finally {
+    socket.destroy()
+  }
+  const hint = 'stop it, or name another path in `control`'
+  throw new DirectorError('SOCKET_BUSY', `${path}: another director answers on this control socket: ${hint}`)
+}
+
+/** Mode 0600 from the first moment: listen() binds before it returns, under this umask. */
+async function listenPrivately({ server }: FastifyInstance, path: string): Promise<void> {
+  const umask = process.umask(0o177)
+  try {
+    server.listen(path)
+  } finally {
+    process.umask(umask)
+  }
+  await once(server, 'listening')
+}
+
+function asDirectorError(error: NodeJS.ErrnoException, path: string): DirectorError {
+  if (error instanceof DirectorError) return error
+  const cause = { cause: error }
+  if (error.code === 'EADDRINUSE') {
+    return new DirectorError('SOCKET_BUSY', `${path}: another process has just taken this control socket`, cause)
+  }
+  if (error.code === 'EACCES' || error.code === 'EPERM') {
+    return new DirectorError(
+      'PRIVILEGE_MISSING',
+      `${path}: permission denied for the control socket: run as root`,
+      cause,
+    )
+  }
+  const hint = 'name another path in `control`'
+  return new DirectorError('CONFIG_INVALID', `${path}: no control socket can be here: ${error.message}: ${hint}`, cause)
+}

@@ -1,0 +1,21 @@
+/**
+ * A director as its control socket sees it.
+ */
+import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
+import type { ServiceAddress } from '../../../forwarder/service.ts'
+import type { PoolConfiguration } from '../pool/pool-configuration.ts'
+import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
+
+export interface ControlledDirector {
+  readonly configuration: Pick<
+    PoolConfiguration,
+    'service' | 'addService' | 'editService' | 'removeService' | 'clear' | 'addServer' | 'editServer' | 'removeServer'
+  >
+  status(): DirectorStatus
+  services(): ServiceListing[]
+  /** May be long, and is read in pieces while the table changes. */
+  connections(): Iterable<ConnectionSnapshot>
+  /** Counters from 0 again: of one service, or of all. */
+  zero(service?: ServiceAddress): void
+  health(): HealthStatus
+}

@@ -1,0 +1,46 @@
+/**
+ * A virtual service as operators see it: the configuration beside what health, load and traffic make of it.
+ */
+import type { Forwarder } from '../../../forwarder/forwarder.ts'
+import { serverKey } from '../../../forwarder/service.ts'
+import { effectiveService, type ServerConditions } from '../pool/effective-services.ts'
+import type { PoolService } from '../pool/pool-entry.ts'
+import type { ServerListing, ServiceListing } from './api.ts'
+import type { TrafficStatisticsBook } from './statistics.ts'
+
+export interface ListingSources {
+  readonly conditions: ServerConditions
+  /** By address, 0 to 1; null: no agent speaks for it. */
+  readonly load: (address: string) => number | null
+  readonly counters: Pick<Forwarder, 'serverCounters'>
+  readonly statistics: Pick<TrafficStatisticsBook, 'service' | 'server'>
+}
+
+export function listService(service: PoolService, sources: ListingSources): ServiceListing {
+  const { protocol, address, port, scheduler, servers } = service
+  const { conditions, counters, statistics } = sources
+  const effective = effectiveService(service, conditions).servers
+  return {
+    protocol,
+    address,
+    port,
+    scheduler,
+    statistics: statistics.service(service),
+    servers: servers.map((server, index): ServerListing => {
+      const { activeConnections, inactiveConnections } = counters.serverCounters(service, server)
+      return {
+        address: server.address,
+        port: server.port,
+        method: server.method,
+        weight: server.weight,
+        effectiveWeight: effective[index].weight,
+        activeConnections,
+        inactiveConnections,
+        health: conditions.health(serverKey(server)),
+        load: sources.load(server.address),
+        loadFactor: conditions.loadFactor(server.address),
+        statistics: statistics.server(service, server),
+      }
+    }),
+  }
+}

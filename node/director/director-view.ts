@@ -1,0 +1,92 @@
+/** The director as its control socket shows it: the parts' facts gathered, and their counters made into statistics. */
+
+import { monotonicMs } from '../../forwarder/clock.ts'
+import type { ConnectionSnapshot, Forwarder } from '../../forwarder/forwarder.ts'
+import type { ServiceAddress } from '../../forwarder/service.ts'
+import packageFile from '../../package.json' with { type: 'json' }
+import type { Cluster } from './cluster/cluster.ts'
+import type { DirectorConfig } from './config.ts'
+import type { DirectorStatus, HealthStatus, ServiceListing } from './control/api.ts'
+import type { ControlledDirector } from './control/controlled-director.ts'
+import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
+import { listService } from './control/service-listing.ts'
+import { TrafficStatisticsBook } from './control/statistics.ts'
+import type { ReportListener } from './load/report-listener.ts'
+import type { ServerConditions } from './pool/effective-services.ts'
+import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import type { VipService } from './vip/vip.ts'
+
+export interface DirectorViewSources {
+  readonly config: DirectorConfig
+  readonly cluster: Cluster
+  readonly forwarder: Forwarder
+  readonly pool: PoolConfiguration
+  readonly vip: VipService
+  readonly conditions: ServerConditions
+  /** Undefined: no agents are listened to. */
+  readonly reports: Pick<ReportListener, 'get'> | undefined
+}
+
+export class DirectorView implements ControlledDirector {
+  readonly configuration: PoolConfiguration
+  readonly #sources: DirectorViewSources
+  readonly #statistics: TrafficStatisticsBook
+  readonly #startedMs = monotonicMs()
+  readonly #estimating: NodeJS.Timeout
+
+  constructor(sources: DirectorViewSources) {
+    this.#sources = sources
+    this.configuration = sources.pool
+    this.#statistics = new TrafficStatisticsBook(sources.forwarder)
+    this.#estimating = setInterval(() => this.#statistics.tick(), ESTIMATION_INTERVAL_MS)
+    for (const service of sources.pool.services()) this.#statistics.setService(service)
+  }
+
+  stop(): void {
+    clearInterval(this.#estimating)
+  }
+
+  /** Follows the pool's configuration. The forwarder must have been told before. */
+  changed(change: PoolChange): void {
+    if (change.kind === 'set') this.#statistics.setService(change.service)
+    else this.#statistics.removeService(change.service)
+  }
+
+  status(): DirectorStatus {
+    const { config, cluster, forwarder, vip } = this.#sources
+    const { inSync, reason, peers } = cluster.status()
+    return {
+      name: config.name,
+      version: packageFile.version,
+      peerId: cluster.peerId,
+      uptimeMs: Math.round(monotonicMs() - this.#startedMs),
+      inSync,
+      syncReason: reason,
+      vips: vip.status,
+      peers: [...peers],
+      services: this.services(),
+      connections: { used: forwarder.connectionCount, capacity: config.connections },
+      links: forwarder.linkStatistics(),
+      drops: forwarder.drops,
+    }
+  }
+
+  services(): ServiceListing[] {
+    const { forwarder, pool, conditions, reports } = this.#sources
+    const load = (address: string) => reports?.get(address).load ?? null
+    const sources = { conditions, load, counters: forwarder, statistics: this.#statistics }
+    return pool.services().map((service) => listService(service, sources))
+  }
+
+  connections(): Iterable<ConnectionSnapshot> {
+    return this.#sources.forwarder.connections()
+  }
+
+  zero(service?: ServiceAddress): void {
+    this.#statistics.zero(service)
+  }
+
+  health(): HealthStatus {
+    return { forwarder: this.#sources.forwarder.isRunning, cluster: this.#sources.cluster.isRunning, vip: true }
+  }
+}

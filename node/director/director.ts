@@ -1,0 +1,235 @@
+/**
+ * One director, put together: what it is made of, in which order that comes to life, and in which order it ends.
+ *
+ * Everything that can fail is opened before the first address is asked for, so that a director which cannot run takes nothing
+ * over. It ends the other way round: addresses are handed over while the forwarder still forwards.
+ */
+import type { Logger } from 'pino'
+import { monotonicMs } from '../../forwarder/clock.ts'
+import type { Forwarder } from '../../forwarder/forwarder.ts'
+import { startForwarder } from '../../forwarder/forwarder-thread.ts'
+import { readAgentKey } from '../agent/key-file.ts'
+import { Cluster } from './cluster/cluster.ts'
+import type { DirectorConfig } from './config.ts'
+import { startControlServer } from './control/control-server.ts'
+import { DirectorView } from './director-view.ts'
+import { Health } from './health/health.ts'
+import { refuseInterference } from './host/interference.ts'
+import { watchLinks } from './host/link-watch.ts'
+import { readHostNetwork } from './host/network.ts'
+import { loadIdentity } from './identity.ts'
+import { ReportListener } from './load/report-listener.ts'
+import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
+import { type PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import { giveUpProcessorShare } from './processor-share.ts'
+import { LevelStore } from './store/level-store.ts'
+import { VipService } from './vip/vip.ts'
+import { openVrrpSocket } from './vip/vrrp-socket.ts'
+
+/** The pool's configuration is compared with the peers' this often. */
+const ANNOUNCE_INTERVAL_MS = 5_000
+/** Changes of the routing table come in crowds: it is read when they have had this long to come. */
+const ROUTES_SETTLE_MS = 200
+
+export class Director {
+  readonly #config: DirectorConfig
+  readonly #log: Logger
+  /** What has been started, to be ended in reverse. */
+  readonly #started: (() => Promise<void> | void)[] = []
+  readonly #onFatal: (error: Error) => void
+
+  /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
+  constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
+    this.#config = config
+    this.#log = log
+    this.#onFatal = onFatal
+  }
+
+  /** @throws DirectorError; nothing is left running then */
+  async start(): Promise<void> {
+    try {
+      await this.#start()
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  /** Hands the addresses over, then ends everything. */
+  async stop(): Promise<void> {
+    for (let end = this.#started.pop(); end !== undefined; end = this.#started.pop()) {
+      try {
+        await end()
+      } catch (error) {
+        this.#log.error({ error }, 'a part of the director did not end cleanly')
+      }
+    }
+  }
+
+  async #start(): Promise<void> {
+    const config = this.#config
+    const log = this.#log
+    const { outside, inside = outside } = config.interfaces
+    const interfaces = [...new Set([outside, inside])]
+
+    const store = new LevelStore(config.store)
+    await store.open()
+    this.#started.push(() => store.close())
+    const privateKey = await loadIdentity(store)
+
+    const network = await readHostNetwork(interfaces)
+    const addresses = config.vips.flatMap((vip) => (vip.gateway ? [...vip.addresses, vip.gateway] : vip.addresses))
+    await refuseInterference({ interfaces, addresses })
+    const vrrp = await openVrrpSocket({
+      interfaceName: outside,
+      interfaceIndex: network.interfaces[0].index,
+      sourceAddress: network.interfaces[0].addresses[0].address,
+    })
+    this.#started.push(() => vrrp.close())
+
+    const forwarder = await startForwarder({ interfaces, connections: config.connections })
+    this.#started.push(() => forwarder.stop())
+    forwarder.setRoutes(network.routes)
+    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces)
+
+    const cluster = new Cluster({
+      name: config.name,
+      privateKey,
+      listen: config.cluster.listen,
+      peers: config.cluster.peers,
+      outgoing: forwarder.outgoing.shared,
+      incoming: forwarder.incoming.shared,
+      table: forwarder.tableMemory,
+      directory: forwarder.directoryMemory,
+      wakeDescriptor: forwarder.wakeDescriptor,
+    })
+
+    const reports = await this.#listenToAgents((address) => refreshServersAt(address))
+    const health = new Health({
+      health: config.health,
+      transport: cluster,
+      onChange: (server, verdict) => {
+        log.info({ server, verdict }, 'health of a real server')
+        refreshServersAt(server.split(':')[0])
+      },
+      onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
+    })
+    const conditions: ServerConditions = {
+      health: (server) => health.verdict(server),
+      loadFactor: (address) => reports?.get(address).factor ?? 1,
+    }
+    const pool = new PoolConfiguration({
+      store,
+      transport: cluster,
+      wallClockMs: Date.now,
+      onChange: (changes) => applyChanges(changes),
+      onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
+    })
+    let view: DirectorView | undefined
+    await pool.load()
+    this.#started.push(() => pool.close())
+
+    const vip = new VipService(
+      {
+        vips: config.vips,
+        sourceAddress: network.interfaces[0].addresses[0].address,
+        outside,
+        inside,
+      },
+      {
+        transport: vrrp,
+        forwarder,
+        isInSync: () => cluster.status().inSync,
+        note: (message) => log.info(message),
+      },
+    )
+    view = new DirectorView({ config, cluster, forwarder, pool, vip, conditions, reports })
+    this.#started.push(() => view?.stop())
+    const control = await startControlServer({
+      path: config.control,
+      director: view,
+      onBug: (error) => log.error({ error }, 'a request on the control socket met a bug'),
+    })
+    this.#started.push(() => control.stop())
+    await cluster.start()
+    this.#started.push(() => cluster.stop())
+    health.start()
+    this.#started.push(() => health.stop())
+    const announcing = setInterval(() => pool.announce(), ANNOUNCE_INTERVAL_MS)
+    this.#started.push(() => clearInterval(announcing))
+
+    const fail = (error: Error) => {
+      log.fatal({ error }, 'a part of the director has died: giving the addresses up')
+      vip.setFault(error.message)
+      this.#onFatal(error)
+    }
+    const links = watchLinks(interfaces, {
+      onFault: (fault) => {
+        if (fault === undefined) log.info('all interfaces are well again')
+        else log.warn({ fault }, 'an interface has failed')
+        vip.setFault(fault)
+      },
+      onActivity: routesMayHaveChanged,
+    })
+    this.#started.push(() => links.close())
+    forwarder.onFailure(fail)
+    cluster.onFailure(fail)
+    vip.start()
+    this.#started.push(async () => {
+      await vip.stop()
+      giveUpProcessorShare()
+    })
+    log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
+
+    function applyChanges(changes: readonly PoolChange[]): void {
+      for (const change of changes) {
+        if (change.kind === 'set') forwarder.setService(effectiveService(change.service, conditions))
+        else forwarder.removeService(change.service)
+        view?.changed(change)
+      }
+      health.setServices(pool.services())
+    }
+
+    function refreshServersAt(address: string): void {
+      for (const service of pool.services()) {
+        if (service.servers.some((server) => server.address === address)) {
+          forwarder.setService(effectiveService(service, conditions))
+        }
+      }
+    }
+  }
+
+  async #listenToAgents(onChange: (address: string) => void): Promise<ReportListener | undefined> {
+    const { agents } = this.#config
+    if (agents === undefined) return undefined
+    const listener = new ReportListener({
+      listen: agents.listen,
+      key: readAgentKey(agents.keyFile),
+      onChange: (address, factor) => {
+        this.#log.info({ address, factor }, 'load factor of a real server')
+        onChange(address)
+      },
+    })
+    await listener.start()
+    this.#started.push(() => listener.stop())
+    return listener
+  }
+
+  /** Keeps the forwarder's routes what the kernel's are; to be called when they may have changed. */
+  #routeFollower(forwarder: Forwarder, interfaces: readonly string[]): () => void {
+    let timer: NodeJS.Timeout | undefined
+    this.#started.push(() => clearTimeout(timer))
+    const read = async () => {
+      timer = undefined
+      try {
+        const { routes } = await readHostNetwork(interfaces)
+        forwarder.setRoutes(routes)
+      } catch (error) {
+        this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')
+      }
+    }
+    return () => {
+      timer ??= setTimeout(read, ROUTES_SETTLE_MS)
+    }
+  }
+}

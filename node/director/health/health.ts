@@ -1,0 +1,81 @@
+/**
+ * Health of the real servers, as the director composes it: this director's TCP checks, and the pool's verdict from all
+ * directors' opinions.
+ *
+ * Each address:port that a TCP service names is checked once, however many services name it. A UDP port cannot be asked
+ * whether it lives: servers that only UDP services name stay 'unknown', which means usable.
+ */
+import { monotonicMs } from '../../../forwarder/clock.ts'
+import { type ServiceSpec, serverKey } from '../../../forwarder/service.ts'
+import type { Transport } from '../cluster/transport.ts'
+import type { DirectorConfig } from '../config.ts'
+import { Checker } from './checker.ts'
+import { PoolHealth } from './pool-health.ts'
+import type { HealthState } from './rise-fall.ts'
+import { type Check, checkTcp } from './tcp-check.ts'
+
+export interface HealthOptions {
+  health: DirectorConfig['health']
+  transport: Pick<Transport, 'broadcast' | 'onMessage'>
+  /** The pool's verdict on the real server "ADDRESS:PORT" is another than before. */
+  onChange: (key: string, verdict: HealthState) => void
+  /** This director's own opinion has changed; for the log. */
+  onOpinion?: (key: string, state: HealthState, reason: string | undefined) => void
+  check?: Check
+  random?: () => number
+  monotonicMs?: () => number
+  wallClockMs?: () => number
+}
+
+export class Health {
+  readonly #monotonicMs: () => number
+  readonly #tickEveryMs: number
+  readonly #checker: Checker
+  readonly #pool: PoolHealth
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: HealthOptions) {
+    const { health, transport, onChange, onOpinion, wallClockMs = Date.now } = options
+    this.#monotonicMs = options.monotonicMs ?? monotonicMs
+    // Fine enough that a check is late by a tenth of its interval at most, and never busier than that asks for.
+    this.#tickEveryMs = Math.min(100, Math.max(5, health.intervalMs / 10))
+    this.#pool = new PoolHealth({ transport, wallClockMs: wallClockMs(), monotonicMs: this.#monotonicMs, onChange })
+    this.#checker = new Checker({
+      health,
+      check: options.check ?? checkTcp,
+      random: options.random ?? Math.random,
+      onChange: (key, state, reason) => {
+        onOpinion?.(key, state, reason)
+        this.#pool.setOwn(key, state)
+      },
+    })
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => this.tick(), this.#tickEveryMs)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.#checker.stop()
+  }
+
+  /** All services of the pool. What is known of servers that stay is kept. */
+  setServices(services: readonly Pick<ServiceSpec, 'protocol' | 'servers'>[]): void {
+    const targets = services.filter(({ protocol }) => protocol === 'tcp').flatMap(({ servers }) => servers)
+    this.#checker.setTargets(targets, this.#monotonicMs())
+    this.#pool.setServers(targets.map(serverKey))
+  }
+
+  /** The pool's verdict on "ADDRESS:PORT"; 'unknown' also for a server that is not checked. */
+  verdict(server: string): HealthState {
+    return this.#pool.verdict(server)
+  }
+
+  /** Does what is due; runs by itself after start(). */
+  tick(): void {
+    this.#checker.tick(this.#monotonicMs())
+    this.#pool.tick()
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * The kernel's addresses, links and routes as ip(8) of iproute2 prints them with -json. Only the fields that are used.
+ */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { DirectorError } from '../../../protocol/errors.ts'
+
+const execute = promisify(execFile)
+/** A host in the middle of the Internet has a million routes; ours are asked for by interface, so this is ample. */
+const LONGEST_OUTPUT = 64 * 1024 * 1024
+
+export interface IpLink {
+  readonly ifindex: number
+  readonly ifname: string
+  readonly flags: readonly string[]
+  readonly mtu: number
+  readonly link_type: string
+  /** The MAC of an Ethernet interface. */
+  readonly address?: string
+  readonly master?: string
+  readonly linkinfo?: { readonly info_slave_kind?: string }
+  readonly addr_info?: readonly IpAddress[]
+}
+
+export interface IpAddress {
+  readonly family: string
+  readonly local: string
+  readonly prefixlen: number
+  readonly scope: string
+}
+
+export interface IpRoute {
+  /** Absent: unicast. */
+  readonly type?: string
+  /** "default", "10.0.0.0/8", or an address alone. */
+  readonly dst: string
+  readonly gateway?: string
+  readonly dev?: string
+  readonly prefsrc?: string
+  readonly metric?: number
+  readonly table?: string
+  readonly flags: readonly string[]
+  readonly nexthops?: readonly { readonly gateway?: string; readonly dev: string; readonly flags: readonly string[] }[]
+}
+
+/** Runs ip(8) with -json. Replaced in tests. */
+export type RunIp = (options: readonly string[]) => Promise<unknown[]>
+
+/** @throws DirectorError MODULE_MISSING when there is no ip(8); Error when it fails */
+export const runIp: RunIp = async (options) => {
+  try {
+    const { stdout } = await execute('ip', ['-json', ...options], { maxBuffer: LONGEST_OUTPUT })
+    return stdout.trim() === '' ? [] : JSON.parse(stdout)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    throw new DirectorError('MODULE_MISSING', 'ip(8) is not installed: install the package iproute2')
+  }
+}

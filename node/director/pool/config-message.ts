@@ -1,0 +1,107 @@
+/**
+ * How directors tell each other of the pool's configuration (topic 'config').
+ *
+ * ```
+ *  0         1        2
+ * +---------+--------+-----------------------------------------------------------+
+ * | version | kind   | 1: entries, msgpack values one after the other, deflated  |
+ * |    1    |        | 2: digest, 32 bytes                                       |
+ * +---------+--------+-----------------------------------------------------------+
+ * ```
+ * Version rule: another version or an unknown kind is not read. Fields are added to entries without a new version.
+ *
+ * Source: RFC 1951 (deflate: the fields' names repeat, so a message holds about five times as many servers).
+ */
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { Packr } from 'msgpackr'
+import { MAX_MESSAGE_BYTES } from '../cluster/transport.ts'
+import { type PoolEntry, poolEntrySchema } from './pool-entry.ts'
+
+export const DIGEST_BYTES = 32
+const VERSION = 1
+const ENTRIES = 1
+const DIGEST = 2
+const HEADER_BYTES = 2
+/** Entries are put together up to this size, which fits into a message even where nothing repeats. */
+const BATCH_BYTES = 48 * 1024
+/** An entry alone in its message, and what a message may grow to. */
+const INFLATED_BYTES_MAX = 1024 * 1024
+const INVALID_ENTRIES_MAX = 100
+
+// Without records and shared structures, so that every message stands alone.
+const packr = new Packr({ useRecords: false })
+
+export interface ConfigMessage {
+  entries: PoolEntry[]
+  /** Of the sender's whole configuration. */
+  digest?: Uint8Array
+  /** Entries that were not what an entry must be. */
+  invalidEntries: number
+}
+
+export function packEntry(entry: PoolEntry): Uint8Array {
+  return packr.pack(entry)
+}
+
+/** The entry, or undefined when the bytes hold none. */
+export function unpackEntry(bytes: Uint8Array): PoolEntry | undefined {
+  try {
+    return poolEntrySchema.safeParse(packr.unpack(bytes)).data
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether the entry can be told to peers. */
+export function fitsMessage(entry: PoolEntry): boolean {
+  const packed = packEntry(entry)
+  return packed.length <= INFLATED_BYTES_MAX && toMessage([packed]).length <= MAX_MESSAGE_BYTES
+}
+
+/** Messages of at most MAX_MESSAGE_BYTES; each entry must pass fitsMessage(). */
+export function encodeEntries(entries: Iterable<PoolEntry>): Uint8Array[] {
+  const messages: Uint8Array[] = []
+  let batch: Uint8Array[] = []
+  let bytes = 0
+  for (const entry of entries) {
+    const packed = packEntry(entry)
+    if (batch.length > 0 && bytes + packed.length > BATCH_BYTES) {
+      messages.push(toMessage(batch))
+      batch = []
+      bytes = 0
+    }
+    batch.push(packed)
+    bytes += packed.length
+  }
+  if (batch.length > 0) messages.push(toMessage(batch))
+  return messages
+}
+
+export function encodeDigest(digest: Uint8Array): Uint8Array {
+  return Buffer.concat([Uint8Array.of(VERSION, DIGEST), digest])
+}
+
+/** @returns undefined for what is no message of this version */
+export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefined {
+  const [version, kind] = message
+  if (version !== VERSION || message.length > MAX_MESSAGE_BYTES) return undefined
+  const body = message.subarray(HEADER_BYTES)
+  const decoded: ConfigMessage = { entries: [], invalidEntries: 0 }
+  if (kind === DIGEST && body.length === DIGEST_BYTES) return { ...decoded, digest: body }
+  if (kind !== ENTRIES) return undefined
+  try {
+    packr.unpackMultiple(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value: unknown) => {
+      const { data } = poolEntrySchema.safeParse(value)
+      if (data) decoded.entries.push(data)
+      else decoded.invalidEntries++
+      return decoded.invalidEntries < INVALID_ENTRIES_MAX
+    })
+  } catch {
+    return undefined
+  }
+  return decoded
+}
+
+function toMessage(packed: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat([Uint8Array.of(VERSION, ENTRIES), deflateRawSync(Buffer.concat(packed))])
+}

@@ -1,0 +1,51 @@
+/**
+ * What the pool's configuration is made of: one entry for each virtual service, with its servers, or for one that was removed.
+ *
+ * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
+ */
+import { z } from 'zod'
+import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { serverInputSchema, serviceAddressSchema, serviceInputSchema } from '../control/api.ts'
+import { MAX_COUNTER, type Stamp } from './hybrid-logical-clock.ts'
+
+const address = z.looseObject(serviceAddressSchema.shape)
+
+const server = z.looseObject({
+  address: serverInputSchema.shape.address,
+  port: serverInputSchema.shape.port,
+  method: serverInputSchema.shape.method.unwrap(),
+  /** As configured. */
+  weight: serverInputSchema.shape.weight.unwrap(),
+})
+
+const service = address.extend({
+  scheduler: serviceInputSchema.shape.scheduler.unwrap(),
+  /** In the order in which they were added, oldest first. */
+  servers: z
+    .array(server)
+    .refine((servers) => new Set(servers.map(serverKey)).size === servers.length, 'expected each server once'),
+})
+
+const stamp = z.looseObject({
+  wallMs: z.int().min(0),
+  counter: z.int().min(0).max(MAX_COUNTER),
+  director: z.string().min(1).max(63),
+})
+
+export const poolEntrySchema = z.discriminatedUnion('kind', [
+  z.looseObject({ kind: z.literal('service'), stamp, service }),
+  /** Keeps an older copy of the service, at a director that was away, from coming back. */
+  z.looseObject({ kind: z.literal('tombstone'), stamp, service: address }),
+])
+
+export type PoolServer = z.infer<typeof server>
+export type PoolService = z.infer<typeof service>
+export type PoolEntry = z.infer<typeof poolEntrySchema>
+
+export function entryKey(entry: PoolEntry): string {
+  return serviceKey(entry.service)
+}
+
+export function tombstoneOf({ protocol, address, port }: ServiceAddress, stamp: Stamp): PoolEntry {
+  return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port } }
+}

@@ -1,0 +1,46 @@
+/**
+ * The director's share of the processors. A director that waits behind other programs misses its own timers and lets its receive
+ * ring run over: what looks like a failed director is then only a busy host. keepalived has process priorities for this.
+ */
+import { readdirSync, writeFileSync } from 'node:fs'
+import { setPriority } from 'node:os'
+
+/** Before everything that was not raised on purpose, and still behind the kernel's own threads. */
+const FIRST = -15
+/** Behind everything else. */
+const LAST = 19
+
+/**
+ * Raises this process. Threads inherit it, so it comes before they start. Where sessions are scheduled as groups, sched(7), the
+ * group is raised too, since nice values then count only within it.
+ * @returns why it could not be done; undefined when it was
+ */
+export function claimProcessorShare(): string | undefined {
+  try {
+    setPriority(FIRST)
+  } catch (error) {
+    return (error as Error).message
+  }
+  setGroup(FIRST)
+  return undefined
+}
+
+/** Steps back behind everybody: what is left to do is to tidy up, and others have the addresses now. */
+export function giveUpProcessorShare(): void {
+  for (const thread of readdirSync('/proc/self/task')) {
+    try {
+      setPriority(Number(thread), LAST)
+    } catch {
+      // It has just ended.
+    }
+  }
+  setGroup(LAST)
+}
+
+function setGroup(nice: number): void {
+  try {
+    writeFileSync('/proc/self/autogroup', String(nice))
+  } catch {
+    // This kernel knows no such groups, or changes them no more often than every 100 ms.
+  }
+}

@@ -1,0 +1,38 @@
+/** `director node`: one director in this process, from its configuration file to its last signal. */
+import pino from 'pino'
+import { loadDirectorConfig } from './config.ts'
+import { Director } from './director.ts'
+import { claimProcessorShare } from './processor-share.ts'
+
+/**
+ * Runs until SIGTERM or SIGINT; then the addresses are handed over in order.
+ * @throws DirectorError when it cannot start
+ */
+export async function runDirector(configFile: string): Promise<void> {
+  const config = loadDirectorConfig(configFile)
+  const log = pino({
+    name: config.name,
+    level: config.logLevel,
+    serializers: { error: pino.stdSerializers.err },
+  })
+  const refusal = claimProcessorShare()
+  if (refusal !== undefined)
+    log.warn({ refusal }, 'runs with ordinary priority: a busy host may look like a failed director')
+  let end: () => void = () => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const director = new Director(config, log, () => {
+    process.exitCode = 1
+    end()
+  })
+  await director.start()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      log.info({ signal }, 'handing over')
+      end()
+    })
+  }
+  await ended
+  await director.stop()
+}

@@ -1,0 +1,42 @@
+/**
+ * Gratuitous ARP: tells every neighbour that an address is now at this director's MAC (RFC 5227 section 2.3,
+ * RFC 5944 section 4.6).
+ *
+ * Each announcement is made in both forms, since some stacks learn only from requests and some only from replies.
+ * The sender is the interface's own MAC and not VRRP's virtual one (docs/divergence.md, VRRP).
+ */
+import { ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, writeArpFrame } from '../../../protocol/packet/arp.ts'
+import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { BROADCAST_MAC } from '../../../protocol/packet/ethernet.ts'
+
+/**
+ * The first ends the pause, so it goes at once. A broadcast is easily lost while a switch is busy with the same failure,
+ * hence four more with growing distance; all within the time in which a client may notice nothing.
+ */
+const BURST_MS = [0, 20, 50, 100, 200]
+/** And the whole again, for neighbours whose port or whose switch was not up yet; keepalived's default delay. */
+const REPEAT_AFTER_MS = 5000
+
+/** When to announce, in milliseconds after the takeover. */
+export const ANNOUNCEMENT_TIMES_MS: readonly number[] = [
+  ...BURST_MS,
+  ...BURST_MS.map((offset) => REPEAT_AFTER_MS + offset),
+]
+/** How long after a takeover the neighbours may still be learning of it. */
+export const BURST_LENGTH_MS = BURST_MS[BURST_MS.length - 1]
+
+const UNKNOWN_MAC = new Uint8Array(6)
+
+/** The Ethernet frames of one announcement of `address` at `mac`. */
+export function announcementFrames(address: string, mac: Uint8Array): Uint8Array[] {
+  const value = parseIPv4(address)
+  return [
+    { operation: ARP_REQUEST, targetMac: UNKNOWN_MAC },
+    { operation: ARP_REPLY, targetMac: mac },
+  ].map(({ operation, targetMac }) => {
+    const frame = new Uint8Array(ARP_FRAME_LENGTH)
+    const message = { operation, senderMac: mac, senderAddress: value, targetMac, targetAddress: value }
+    writeArpFrame(frame, 0, BROADCAST_MAC, message)
+    return frame
+  })
+}

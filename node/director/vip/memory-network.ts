@@ -1,0 +1,86 @@
+/**
+ * A VRRP network in memory, for tests and simulation: what one port sends, every port that it reaches receives after a delay.
+ * Packets pass through the same bytes as on the wire.
+ */
+import {
+  readVrrpPacket,
+  VRRP_GROUP_IPV4,
+  VRRP_HOP_LIMIT,
+  type VrrpDatagram,
+  writeVrrpPacket,
+} from '../../../protocol/packet/vrrp.ts'
+import type { Clock } from '../cluster/clock.ts'
+import type { VrrpTransport } from './vrrp-transport.ts'
+
+/** As many as a socket's receive buffer holds, roughly; more are lost. */
+const LONGEST_QUEUE = 1024
+
+interface Port {
+  readonly address: string
+  readonly queue: Uint8Array[]
+  handler: ((datagram: VrrpDatagram) => void) | undefined
+  frozen: boolean
+}
+
+export class MemoryNetwork {
+  readonly #clock: Clock
+  readonly #delayMs: number
+  readonly #ports = new Map<string, Port>()
+  readonly #cuts = new Set<string>()
+
+  constructor(clock: Clock, delayMs = 0.1) {
+    this.#clock = clock
+    this.#delayMs = delayMs
+  }
+
+  /** Joins the network under an address. */
+  join(address: string): VrrpTransport {
+    const port: Port = { address, queue: [], handler: undefined, frozen: false }
+    this.#ports.set(address, port)
+    return {
+      send: (message) => this.#send(port, message),
+      onDatagram: (handler) => {
+        port.handler = handler
+      },
+      drain: () => this.#deliver(port),
+      close: () => this.#ports.delete(address),
+    }
+  }
+
+  /** Cuts or joins one direction between two addresses. */
+  reach(from: string, to: string, reachable: boolean): void {
+    if (reachable) this.#cuts.delete(`${from} ${to}`)
+    else this.#cuts.add(`${from} ${to}`)
+  }
+
+  /** A frozen port queues what arrives and hands nothing out by itself, as the socket of a stopped process does. */
+  freeze(address: string, frozen: boolean): void {
+    const port = this.#ports.get(address)
+    if (!port) return
+    port.frozen = frozen
+    if (!frozen) this.#deliver(port)
+  }
+
+  #send(from: Port, message: Uint8Array): void {
+    const packet = writeVrrpPacket({
+      source: from.address,
+      destination: VRRP_GROUP_IPV4,
+      hopLimit: VRRP_HOP_LIMIT,
+      message,
+    })
+    for (const to of this.#ports.values()) {
+      if (to === from || this.#cuts.has(`${from.address} ${to.address}`)) continue
+      this.#clock.schedule(this.#delayMs, () => {
+        if (to.queue.length < LONGEST_QUEUE) to.queue.push(packet.slice())
+        if (!to.frozen) this.#deliver(to)
+      })
+    }
+  }
+
+  #deliver(port: Port): void {
+    for (let packet = port.queue.shift(); packet; packet = port.queue.shift()) {
+      const read = readVrrpPacket(packet)
+      if (read.ok) port.handler?.(read.datagram)
+    }
+  }
+}

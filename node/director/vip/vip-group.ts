@@ -1,0 +1,262 @@
+/**
+ * One virtual router with its effects: its timer, its advertisements, the state of its addresses in the forwarder and their
+ * announcement. The decisions are virtual-router.ts's.
+ *
+ * The addresses' states follow: active while the router is; for LINGER_MS after that lingering, since neighbours still send to
+ * us until they have heard the successor; then standby.
+ */
+import type { VirtualAddress } from '../../../forwarder/commands.ts'
+import type { Forwarder } from '../../../forwarder/forwarder.ts'
+import type { Advertisement, VrrpChecksum } from '../../../protocol/packet/vrrp.ts'
+import { encodeAdvertisement } from '../../../protocol/packet/vrrp.ts'
+import { type Clock, sleep } from '../cluster/clock.ts'
+import type { DirectorConfig } from '../config.ts'
+import type { VipStatus } from '../control/api.ts'
+import { ANNOUNCEMENT_TIMES_MS, announcementFrames, BURST_LENGTH_MS } from './announcements.ts'
+import { successionTime } from './timing.ts'
+import { type RouterAction, type RouterInput, VirtualRouter } from './virtual-router.ts'
+import type { VrrpTransport } from './vrrp-transport.ts'
+
+const LINGER_MS = 2000
+/** After a successor is heard, its announcements and the frames on their way are waited for. */
+const SETTLE_MS = BURST_LENGTH_MS + 50
+/** An orderly stop never takes longer, however slow the pool's advertisements are. */
+const LONGEST_STOP_MS = 15_000
+
+export type VipConfig = DirectorConfig['vips'][number]
+
+/** What the service lends to each of its groups. */
+export interface VipGroupComponents {
+  readonly transport: VrrpTransport
+  readonly clock: Clock
+  readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
+  readonly isInSync: () => boolean
+  /** The states of this group's addresses have changed. */
+  readonly addressesChanged: () => void
+  /** The status has changed in something that an operator or another part waits for. */
+  readonly statusChanged: () => void
+  readonly note: (message: string) => void
+}
+
+export class VipGroup {
+  readonly config: VipConfig
+  readonly #sourceAddress: string
+  readonly #links: { readonly outside: string; readonly inside: string }
+  readonly #components: VipGroupComponents
+  readonly #router: VirtualRouter
+  #inSync = false
+  #cancelTimer = () => {}
+  #cancelAnnouncement = () => {}
+  #cancelLinger = () => {}
+  #addressState: VirtualAddress['state'] = 'standby'
+  #activeSinceMs: number | null = null
+  #lostMs = Number.NEGATIVE_INFINITY
+  /** How the last peer computed its checksum: it is answered in the same way. */
+  #checksum: VrrpChecksum = 'pseudo-header'
+  #lastStatus = ''
+  #lastMismatch = ''
+  #successorHeard: (() => void) | undefined
+
+  constructor(
+    config: VipConfig,
+    sourceAddress: string,
+    links: { readonly outside: string; readonly inside: string },
+    components: VipGroupComponents,
+  ) {
+    this.config = config
+    this.#sourceAddress = sourceAddress
+    this.#links = links
+    this.#components = components
+    this.#router = new VirtualRouter({
+      address: sourceAddress,
+      priority: config.priority,
+      intervalMs: config.advertisementIntervalMs,
+      preempt: config.preempt,
+    })
+  }
+
+  get virtualAddresses(): VirtualAddress[] {
+    return this.#placed().map((placed) => ({ ...placed, state: this.#addressState }))
+  }
+
+  get status(): VipStatus {
+    return {
+      vrid: this.config.vrid,
+      state: this.#router.state,
+      priority: this.config.priority,
+      addresses: [...this.config.addresses],
+      gateway: this.config.gateway ?? null,
+      advertisementIntervalMs: this.config.advertisementIntervalMs,
+      holder: this.#router.holder,
+      activeSinceMonotonicMs: this.#activeSinceMs,
+      waiting: this.#router.waiting,
+    }
+  }
+
+  start(): void {
+    this.#step({ kind: 'start' })
+  }
+
+  /**
+   * Resigns and keeps forwarding until it is safe to stop: a successor is heard and its announcements are out, or nobody has
+   * come in the time that the slowest successor would take.
+   */
+  async stop(): Promise<void> {
+    const { clock } = this.#components
+    const wasActive = this.#router.state === 'active'
+    this.#step({ kind: 'stop' })
+    this.#cancelLinger()
+    if (wasActive) {
+      await this.#succession()
+      this.#lostMs = clock.now()
+    }
+    const settledMs = this.#lostMs + SETTLE_MS
+    if (settledMs > clock.now()) await sleep(clock, settledMs - clock.now())
+    this.#place('standby')
+  }
+
+  /** The forwarder or a link has failed (a reason), or is well again (undefined). */
+  setFault(reason: string | undefined): void {
+    this.#step(reason === undefined ? { kind: 'cleared' } : { kind: 'fault', reason })
+  }
+
+  /** An advertisement for this virtual router. */
+  hear(from: string, advertisement: Advertisement, checksum: VrrpChecksum): void {
+    this.#checksum = checksum
+    this.#compare(from, advertisement)
+    if (advertisement.priority > 0) this.#successorHeard?.()
+    const { priority, intervalMs } = advertisement
+    this.#step({ kind: 'advertisement', from, priority, intervalMs })
+  }
+
+  /** Resolves when another router is heard to be active, or when nobody can be expected any more. */
+  #succession(): Promise<void> {
+    const { clock } = this.#components
+    const limitMs = Math.min(successionTime(this.config.advertisementIntervalMs), LONGEST_STOP_MS)
+    return new Promise((resolve) => {
+      const cancelLimit = clock.schedule(limitMs, resolve)
+      this.#successorHeard = () => {
+        cancelLimit()
+        resolve()
+      }
+    })
+  }
+
+  #step(input: RouterInput): void {
+    const nowMs = this.#components.clock.now()
+    const inSync = this.#components.isInSync()
+    if (inSync !== this.#inSync) {
+      this.#inSync = inSync
+      this.#perform(this.#router.handle({ kind: 'sync', inSync }, nowMs), nowMs)
+    }
+    this.#perform(this.#router.handle(input, nowMs), nowMs)
+    const status = JSON.stringify(this.status)
+    if (status === this.#lastStatus) return
+    this.#lastStatus = status
+    this.#components.statusChanged()
+  }
+
+  #perform(actions: readonly RouterAction[], nowMs: number): void {
+    for (const action of actions) {
+      switch (action.kind) {
+        case 'advertise':
+          this.#advertise(action.priority)
+          break
+        case 'become':
+          this.#components.note(`vrid ${this.config.vrid}: ${action.state}: ${action.reason}`)
+          if (action.state === 'active') this.#takeOver(nowMs)
+          else if (this.#addressState === 'active') this.#giveUp(nowMs)
+          break
+        case 'arm':
+          this.#cancelTimer()
+          this.#cancelTimer = this.#at(action.dueMs, () => this.#timeout())
+          break
+        case 'disarm':
+          this.#cancelTimer()
+          break
+        case 'announce':
+          this.#announce(nowMs)
+          break
+        case 'note':
+          this.#components.note(`vrid ${this.config.vrid}: ${action.message}`)
+          break
+      }
+    }
+  }
+
+  /** What has arrived is looked at before the timer decides: it may say that there is nothing to decide. */
+  #timeout(): void {
+    this.#components.transport.drain()
+    this.#step({ kind: 'timer' })
+  }
+
+  #advertise(priority: number): void {
+    const { vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
+    const advertisement = { vrid, priority, intervalMs, addresses }
+    this.#components.transport.send(encodeAdvertisement(advertisement, this.#sourceAddress, this.#checksum))
+  }
+
+  #takeOver(nowMs: number): void {
+    this.#cancelLinger()
+    this.#activeSinceMs = nowMs
+    this.#place('active')
+    this.#announce(nowMs)
+  }
+
+  #giveUp(nowMs: number): void {
+    this.#cancelAnnouncement()
+    this.#activeSinceMs = null
+    this.#lostMs = nowMs
+    this.#place('lingering')
+    this.#cancelLinger = this.#components.clock.schedule(LINGER_MS, () => this.#place('standby'))
+  }
+
+  #place(state: VirtualAddress['state']): void {
+    if (state === this.#addressState) return
+    this.#addressState = state
+    this.#components.addressesChanged()
+  }
+
+  #announce(startMs: number): void {
+    this.#cancelAnnouncement()
+    const { forwarder } = this.#components
+    const frames = this.#placed().flatMap(({ address, link }) =>
+      announcementFrames(address, forwarder.mac(link)).map((frame) => ({ link, frame })),
+    )
+    const round = (index: number) => {
+      for (const { link, frame } of frames) forwarder.transmit(link, frame)
+      if (index + 1 === ANNOUNCEMENT_TIMES_MS.length) return
+      this.#cancelAnnouncement = this.#at(startMs + ANNOUNCEMENT_TIMES_MS[index + 1], () => round(index + 1))
+    }
+    round(0)
+  }
+
+  /** By the time at which it is due, so that one late timer does not make the next one late. */
+  #at(dueMs: number, task: () => void): () => void {
+    const { clock } = this.#components
+    return clock.schedule(Math.max(0, dueMs - clock.now()), task)
+  }
+
+  /** Every address of the group and the link it belongs to: they move together. */
+  #placed(): { address: string; link: string }[] {
+    const placed = this.config.addresses.map((address) => ({ address, link: this.#links.outside }))
+    if (this.config.gateway !== undefined) placed.push({ address: this.config.gateway, link: this.#links.inside })
+    return placed
+  }
+
+  /** A peer that is set up differently is obeyed as the RFC says, but an operator wants to know (RFC 9568 section 7.1). */
+  #compare(from: string, advertisement: Advertisement): void {
+    const differences: string[] = []
+    if (advertisement.intervalMs !== this.config.advertisementIntervalMs) {
+      differences.push(`interval ${advertisement.intervalMs} ms, here ${this.config.advertisementIntervalMs} ms`)
+    }
+    const addresses = [...advertisement.addresses].sort().join(' ')
+    const own = [...this.config.addresses].sort().join(' ')
+    if (addresses !== own) differences.push(`addresses ${addresses}, here ${own}`)
+    const mismatch = differences.length > 0 ? `${from} advertises other ${differences.join('; ')}` : ''
+    if (mismatch !== '' && mismatch !== this.#lastMismatch) {
+      this.#components.note(`vrid ${this.config.vrid}: ${mismatch}`)
+    }
+    this.#lastMismatch = mismatch
+  }
+}

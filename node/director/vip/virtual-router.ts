@@ -1,0 +1,300 @@
+/**
+ * One virtual router's state machine (RFC 9568 section 6.4) as code without effects: an input and the time go in, actions
+ * come out. Where it departs from the RFC, docs/divergence.md says how and why: preemption only in sync, a lower standing
+ * for directors out of sync, and no takeover on the strength of our own slowness.
+ */
+import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { PRIORITY_OWNER, PRIORITY_RESIGN } from '../../../protocol/packet/vrrp.ts'
+import {
+  PRIORITY_OUT_OF_SYNC,
+  resignationDelay,
+  stallDelay,
+  stallTolerance,
+  takeoverDelay,
+  usurpationTime,
+} from './timing.ts'
+
+export type RouterState = 'init' | 'backup' | 'active' | 'fault'
+
+export interface VirtualRouterOptions {
+  /** Primary address of this router on the outside: the sender of its advertisements; breaks ties. */
+  readonly address: string
+  /** 1 to 255. */
+  readonly priority: number
+  readonly intervalMs: number
+  readonly preempt: boolean
+}
+
+export type RouterInput =
+  | { readonly kind: 'start' }
+  | { readonly kind: 'stop' }
+  | { readonly kind: 'advertisement'; readonly from: string; readonly priority: number; readonly intervalMs: number }
+  /** The timer of the last `arm` action fired. */
+  | { readonly kind: 'timer' }
+  | { readonly kind: 'sync'; readonly inSync: boolean }
+  | { readonly kind: 'fault'; readonly reason: string }
+  | { readonly kind: 'cleared' }
+
+export type RouterAction =
+  | { readonly kind: 'advertise'; readonly priority: number }
+  | { readonly kind: 'become'; readonly state: RouterState; readonly reason: string }
+  /** Replaces the timer. There is one, for both states; without it, no timer runs. */
+  | { readonly kind: 'arm'; readonly dueMs: number }
+  | { readonly kind: 'disarm' }
+  /** Announce the addresses again: another router may have drawn the neighbours away. */
+  | { readonly kind: 'announce' }
+  /** Something that an operator wants to find in the log. */
+  | { readonly kind: 'note'; readonly message: string }
+
+/** A stalled director listens again this often; then its empty receive queue has been looked at often enough. */
+const MOST_POSTPONEMENTS = 3
+/** A rival that does not hear us must not make us flood the network with announcements. */
+const ANNOUNCEMENT_PAUSE_MS = 1000
+
+export class VirtualRouter {
+  readonly #options: VirtualRouterOptions
+  readonly #address: number
+  #state: RouterState = 'init'
+  #inSync = false
+  /** Active only: whether it was in sync at any time since it became active. From then on its own table is the truth. */
+  #authoritative = false
+  /** Active only: our own silence was so long that a successor must be expected; we listen before we speak. */
+  #doubtful = false
+  #holder: { address: string; priority: number } | undefined
+  /** Active_Adver_Interval: the interval of the router that is active. */
+  #activeIntervalMs: number
+  #timerDueMs: number | undefined
+  /** When an active router was last heard, however low its priority. */
+  #heardMs = Number.NEGATIVE_INFINITY
+  #postponements = 0
+  #stallMs = 0
+  #announcedMs = Number.NEGATIVE_INFINITY
+  #faultReason: string | undefined
+  #actions: RouterAction[] = []
+
+  constructor(options: VirtualRouterOptions) {
+    this.#options = options
+    this.#address = parseIPv4(options.address) >>> 0
+    this.#activeIntervalMs = options.intervalMs
+  }
+
+  get state(): RouterState {
+    return this.#state
+  }
+
+  /** The priority with which this router stands for election now. */
+  get effectivePriority(): number {
+    const standing = this.#state === 'active' ? this.#authoritative : this.#inSync
+    return standing ? Math.max(this.#options.priority, PRIORITY_OUT_OF_SYNC + 1) : PRIORITY_OUT_OF_SYNC
+  }
+
+  /** Address of the router believed to be active. */
+  get holder(): string | null {
+    return this.#state === 'active' ? this.#options.address : (this.#holder?.address ?? null)
+  }
+
+  /** Why this router does not take the addresses although it may seem that it should; null: nothing holds it back. */
+  get waiting(): string | null {
+    if (this.#state === 'fault') return this.#faultReason ?? null
+    if (this.#state === 'active') return this.#doubtful ? `was stalled for ${this.#stallMs} ms; listening` : null
+    if (this.#state !== 'backup') return null
+    if (this.#postponements > 0) return `own timers were ${this.#stallMs} ms late; listening before taking over`
+    if (!this.#holder) return this.#inSync ? null : 'not in sync; leaves a director that is the first chance'
+    const { address, priority } = this.#holder
+    if (priority >= this.#options.priority) return null
+    if (!this.#inSync) return `not in sync; leaves the addresses with ${address} (priority ${priority})`
+    return this.#options.preempt ? null : `preempt is off; leaves the addresses with ${address} (priority ${priority})`
+  }
+
+  handle(input: RouterInput, nowMs: number): RouterAction[] {
+    this.#actions = []
+    switch (input.kind) {
+      case 'start':
+        if (this.#state === 'init') this.#begin('started', nowMs)
+        break
+      case 'stop':
+        if (this.#state !== 'init') this.#end('init', 'stopped')
+        break
+      case 'fault':
+        this.#faultReason = input.reason
+        if (this.#state === 'backup' || this.#state === 'active') this.#end('fault', input.reason)
+        break
+      case 'cleared':
+        this.#faultReason = undefined
+        if (this.#state === 'fault') this.#begin('the fault is gone', nowMs)
+        break
+      case 'sync':
+        this.#changeSync(input.inSync, nowMs)
+        break
+      case 'advertisement':
+        if (parseIPv4(input.from) >>> 0 !== this.#address) this.#hear(input, nowMs)
+        break
+      case 'timer':
+        this.#timeout(nowMs)
+        break
+    }
+    return this.#actions
+  }
+
+  #begin(reason: string, nowMs: number): void {
+    this.#holder = undefined
+    this.#heardMs = Number.NEGATIVE_INFINITY
+    this.#activeIntervalMs = this.#options.intervalMs
+    if (this.#faultReason !== undefined) this.#become('fault', this.#faultReason)
+    else if (this.#options.priority === PRIORITY_OWNER && this.#inSync) this.#activate('owns the addresses', nowMs)
+    else this.#backUp(reason, nowMs)
+  }
+
+  #end(state: 'init' | 'fault', reason: string): void {
+    if (this.#state === 'active') this.#actions.push({ kind: 'advertise', priority: PRIORITY_RESIGN })
+    this.#timerDueMs = undefined
+    this.#actions.push({ kind: 'disarm' })
+    this.#become(state, reason)
+  }
+
+  #changeSync(inSync: boolean, nowMs: number): void {
+    if (inSync === this.#inSync) return
+    this.#inSync = inSync
+    if (this.#state === 'active' && inSync) this.#authoritative = true
+    if (this.#state !== 'backup') return
+    const intervalMs = this.#activeIntervalMs
+    if (inSync) this.#arm(Math.max(nowMs, this.#timerDueMs! - intervalMs))
+    else {
+      // The timer may be about to fire because a lower priority was being ignored: its holder is respected from now on.
+      const silentMs = this.#heardMs + takeoverDelay(this.#options.priority, intervalMs, false)
+      this.#arm(Math.max(this.#timerDueMs! + intervalMs, silentMs))
+    }
+  }
+
+  #hear(heard: { from: string; priority: number; intervalMs: number }, nowMs: number): void {
+    const { from, priority, intervalMs } = heard
+    if (this.#state === 'active') this.#hearAsActive(from, priority, intervalMs, nowMs)
+    else if (priority === PRIORITY_RESIGN) {
+      if (this.#holder?.address === from) this.#holder = undefined
+      this.#heardMs = Number.NEGATIVE_INFINITY
+      // Never later than it would have been: a second resignation must not put the takeover off.
+      if (this.#state === 'backup') {
+        const delay = resignationDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync)
+        this.#arm(Math.min(this.#timerDueMs!, nowMs + delay))
+      }
+    } else {
+      this.#holder = { address: from, priority }
+      this.#heardMs = nowMs
+      const preempts = this.#options.preempt && this.#inSync
+      if (this.#state === 'backup' && (!preempts || priority >= this.effectivePriority)) {
+        this.#activeIntervalMs = intervalMs
+        this.#awaitSilence(nowMs)
+      }
+    }
+  }
+
+  #hearAsActive(from: string, priority: number, intervalMs: number, nowMs: number): void {
+    if (priority === PRIORITY_RESIGN) {
+      this.#advertise(nowMs)
+      return
+    }
+    this.#suspectSuccessor(nowMs)
+    const own = this.effectivePriority
+    const yields = priority > own || (priority === own && parseIPv4(from) >>> 0 > this.#address)
+    if (yields || this.#doubtful) {
+      const reason = yields
+        ? `${from} advertises priority ${priority}, this director ${own}`
+        : `${from} took over while this director was stalled for ${this.#stallMs} ms`
+      this.#holder = { address: from, priority }
+      this.#heardMs = nowMs
+      this.#activeIntervalMs = intervalMs
+      this.#backUp(reason, nowMs)
+      return
+    }
+    this.#advertise(nowMs)
+    if (nowMs - this.#announcedMs >= ANNOUNCEMENT_PAUSE_MS) {
+      this.#announcedMs = nowMs
+      this.#actions.push({
+        kind: 'note',
+        message: `${from} was active too, with priority ${priority}; told it to yield`,
+      })
+      this.#actions.push({ kind: 'announce' })
+    }
+  }
+
+  #timeout(nowMs: number): void {
+    if (this.#timerDueMs === undefined) return
+    if (nowMs < this.#timerDueMs) {
+      this.#arm(this.#timerDueMs)
+      return
+    }
+    if (this.#state === 'active') {
+      this.#doubtful = false
+      this.#suspectSuccessor(nowMs)
+      if (this.#doubtful) {
+        this.#actions.push({ kind: 'note', message: `stalled for ${this.#stallMs} ms while active; listening first` })
+        this.#arm(nowMs + this.#options.intervalMs)
+      } else this.#advertise(nowMs)
+      return
+    }
+    const lateMs = nowMs - this.#timerDueMs
+    if (lateMs > stallTolerance(this.#activeIntervalMs) && this.#postponements < MOST_POSTPONEMENTS) {
+      this.#postponements++
+      this.#stallMs = Math.round(lateMs)
+      this.#actions.push({ kind: 'note', message: `timer came ${this.#stallMs} ms late; listening before taking over` })
+      this.#arm(nowMs + stallDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync))
+      return
+    }
+    this.#activate(this.#opportunity(), nowMs)
+  }
+
+  #opportunity(): string {
+    if (!this.#holder) return 'no active director is heard'
+    const { address, priority } = this.#holder
+    return priority < this.effectivePriority ? `preempts ${address} (priority ${priority})` : `${address} fell silent`
+  }
+
+  /** Whether our own advertisements have been missing for so long that a backup will have taken over. */
+  #suspectSuccessor(nowMs: number): void {
+    const lateMs = nowMs - this.#timerDueMs!
+    if (lateMs < usurpationTime(this.#options.intervalMs)) return
+    this.#doubtful = true
+    this.#stallMs = Math.round(lateMs)
+  }
+
+  #activate(reason: string, nowMs: number): void {
+    this.#authoritative = this.#inSync
+    this.#doubtful = false
+    this.#holder = undefined
+    this.#announcedMs = Number.NEGATIVE_INFINITY
+    this.#timerDueMs = undefined
+    this.#become('active', this.#inSync ? reason : `${reason}; not in sync, but nobody better is heard`)
+    this.#advertise(nowMs)
+  }
+
+  #backUp(reason: string, nowMs: number): void {
+    this.#become('backup', reason)
+    this.#awaitSilence(nowMs)
+  }
+
+  #awaitSilence(nowMs: number): void {
+    this.#postponements = 0
+    this.#arm(nowMs + takeoverDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync))
+  }
+
+  /** Counts from the time when the advertisement was due, so that small delays do not add up to a slower rhythm. */
+  #advertise(nowMs: number): void {
+    this.#actions.push({ kind: 'advertise', priority: this.effectivePriority })
+    const { intervalMs } = this.#options
+    const dueMs = this.#timerDueMs ?? nowMs
+    const onTime = nowMs >= dueMs && nowMs - dueMs < intervalMs
+    this.#arm((onTime ? dueMs : nowMs) + intervalMs)
+  }
+
+  #arm(dueMs: number): void {
+    this.#timerDueMs = dueMs
+    this.#actions.push({ kind: 'arm', dueMs })
+  }
+
+  #become(state: RouterState, reason: string): void {
+    this.#state = state
+    this.#postponements = 0
+    this.#doubtful = false
+    this.#actions.push({ kind: 'become', state, reason })
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The failures that a drill can make, and what the pool makes of them, as its directors' control sockets tell.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { DirectorError } from '../../protocol/errors.ts'
+import type { ConnectionListing } from '../director/control/api.ts'
+import { request } from '../director/control/client.ts'
+import type { Lab } from './lab.ts'
+import { killProcesses, unplug } from './lab-network.ts'
+import { hostNamed, hostsOf } from './lab-plan.ts'
+import { controlSocketOf } from './lab-programs.ts'
+import { statusOf } from './lab-ready.ts'
+import { type Conversation, monotonicMs } from './load-messages.ts'
+
+export const DRILLS = ['crash', 'handover', 'server-death'] as const
+export type DrillName = (typeof DRILLS)[number]
+
+export interface Fault {
+  /** Host that the failure was done to. */
+  readonly victim: string
+  /** CLOCK_MONOTONIC, milliseconds. */
+  readonly atMs: number
+}
+
+export interface Reaction {
+  /** Director that holds the VIP now. */
+  readonly active: string
+  /** A director's death: when its successor became active. A server's: when the active director had it down. */
+  readonly atMs: number
+}
+
+const LOOK_MS = 20
+/** A pool that has not reacted by then has lost every session anyway. */
+const REACTION_DEADLINE_MS = 10_000
+
+/** The director that holds the VIP; on a busy machine that may take a moment to be one. @throws DirectorError LAB_FAILED */
+export async function findActive(lab: Lab): Promise<string> {
+  const deadline = monotonicMs() + REACTION_DEADLINE_MS
+  do {
+    for (const { name } of hostsOf(lab.plan, 'director')) {
+      const status = await statusOf(lab.folder, name)
+      if (status?.vips.some((vip) => vip.state === 'active')) return name
+    }
+    await delay(LOOK_MS)
+  } while (monotonicMs() < deadline)
+  throw new DirectorError('LAB_FAILED', `lab ${lab.plan.name}: no director holds the virtual address`)
+}
+
+/** Makes the failure. `announce` is called with its time at the last moment before it. */
+export async function makeFault(
+  lab: Lab,
+  drill: DrillName,
+  active: string,
+  announce: (atMs: number) => void,
+): Promise<Fault> {
+  if (drill === 'server-death') {
+    const victim = hostsOf(lab.plan, 'server')[0]
+    const atMs = monotonicMs()
+    announce(atMs)
+    // The cable first: the kernel of a machine without power says no goodbye for the processes on it.
+    await unplug(lab.plan, victim)
+    await killProcesses([victim.namespace])
+    return { victim: victim.name, atMs }
+  }
+  const director = lab.processes.find(({ host, program }) => host === active && program === 'director')!
+  const atMs = monotonicMs()
+  announce(atMs)
+  director.child.kill(drill === 'crash' ? 'SIGKILL' : 'SIGTERM')
+  return { victim: active, atMs }
+}
+
+/** Waits for the pool's answer to the failure; undefined: there was none in time. */
+export async function awaitReaction(
+  lab: Lab,
+  drill: DrillName,
+  active: string,
+  fault: Fault,
+): Promise<Reaction | undefined> {
+  const look = drill === 'server-death' ? serverIsDown : successor
+  while (monotonicMs() - fault.atMs < REACTION_DEADLINE_MS) {
+    const reaction = await look()
+    if (reaction) return reaction
+    await delay(LOOK_MS)
+  }
+  return undefined
+
+  async function successor(): Promise<Reaction | undefined> {
+    for (const { name } of hostsOf(lab.plan, 'director')) {
+      if (name === fault.victim) continue
+      const since = (await statusOf(lab.folder, name))?.vips[0]?.activeSinceMonotonicMs ?? Number.NEGATIVE_INFINITY
+      if (since >= fault.atMs) return { active: name, atMs: since }
+    }
+    return undefined
+  }
+
+  async function serverIsDown(): Promise<Reaction | undefined> {
+    const address = hostNamed(lab.plan, fault.victim).interfaces[0].address
+    const status = await statusOf(lab.folder, active)
+    const down = status?.services.every(({ servers }) =>
+      servers.some((server) => server.address === address && server.health === 'down'),
+    )
+    return down ? { active, atMs: monotonicMs() } : undefined
+  }
+}
+
+/** Those conversations that are not in a director's connection table. */
+export async function missingFrom(
+  lab: Lab,
+  director: string,
+  conversations: readonly Conversation[],
+): Promise<Conversation[]> {
+  const socketPath = controlSocketOf(lab.folder, director)
+  const listings = (await request(socketPath, 'GET', '/connections')) as ConnectionListing[]
+  const known = new Set(listings.map(({ client, virtual }) => `${client} ${virtual}`))
+  return conversations.filter(({ client, virtual }) => !known.has(`${client} ${virtual}`))
+}

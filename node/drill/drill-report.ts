@@ -1,0 +1,178 @@
+/**
+ * What a drill found: the numbers, the verdict, and both in words. Pure.
+ *
+ * - A session's pause is the longest time from when one of its messages was due until its answer was read.
+ *   p50, p99 and max are taken over the sessions that survived, for answers that came after the failure.
+ * - baseline is the longest pause of any of the same sessions in the seconds before, which are as many as those after it:
+ *   what this machine does to them without a failure.
+ */
+import Table from 'cli-table3'
+import type { DrillName, Fault, Reaction } from './drill-fault.ts'
+import type { LoadResult } from './load-messages.ts'
+
+export interface DrillResult {
+  drill: DrillName
+  method: string
+  directors: number
+  servers: number
+  sessions: { opened: number; survived: number; lost: number }
+  pauseMs: { baseline: number; p50: number; p99: number; max: number }
+  /** From the failure until the successor held the VIP; null: nothing had to be taken over, or nobody did. */
+  takeoverMs: number | null
+  newConnections: { attempted: number; failed: number }
+  downloads: { started: number; intact: number }
+  /** Sessions and downloads open at the failure that the director active after it does not know. */
+  missingRecords: number
+}
+
+export interface Observations {
+  drill: DrillName
+  method: string
+  directors: number
+  servers: number
+  /** How many were asked for. */
+  sessions: number
+  fault: Fault
+  reaction: Reaction | undefined
+  missingRecords: number
+  load: LoadResult
+}
+
+export interface Verdict {
+  result: DrillResult
+  /** Losses that a pool must not have, in words; none: the drill passed. */
+  needless: string[]
+  /** Losses that this failure explains, in words. */
+  excused: string[]
+}
+
+/**
+ * A connection that was in its handshake when the director died may not have reached a standby: records go out when a
+ * connection is established (`sync: established`). A handshake takes no longer than this, or than the machine's own noise.
+ */
+const HANDSHAKE_MS = 100
+
+export function judge(observations: Observations): Verdict {
+  const { drill, fault, reaction, load, missingRecords } = observations
+  const needless: string[] = []
+  const excused: string[] = []
+  const baselineMs = Math.max(0, ...load.baselinePausesMs)
+  const handshakeMs = Math.max(HANDSHAKE_MS, baselineMs)
+  const victimServer = drill === 'server-death' ? fault.victim : undefined
+
+  if (load.opened < observations.sessions) {
+    needless.push(`${observations.sessions - load.opened} of ${observations.sessions} sessions could not be opened`)
+  }
+  if (!reaction) {
+    needless.push(victimServer ? `${victimServer} was never found dead` : 'no standby took the virtual address over')
+  }
+  if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
+  weigh('session', load.lost, ({ server }) => server === victimServer)
+  weigh('new connection', load.connections.failed, ({ startedMs }) => beganTooEarly(startedMs))
+  weigh('download', load.downloads.failed, ({ server, startedMs }) =>
+    server ? server === victimServer : beganTooEarly(startedMs),
+  )
+
+  const pauses = [...load.pausesMs].sort((a, b) => a - b)
+  return {
+    needless,
+    excused,
+    result: {
+      drill,
+      method: observations.method,
+      directors: observations.directors,
+      servers: observations.servers,
+      sessions: { opened: load.opened, survived: load.opened - load.lost.length, lost: load.lost.length },
+      pauseMs: {
+        baseline: tenths(baselineMs),
+        p50: tenths(percentile(pauses, 50)),
+        p99: tenths(percentile(pauses, 99)),
+        max: tenths(percentile(pauses, 100)),
+      },
+      takeoverMs: reaction && !victimServer ? tenths(reaction.atMs - fault.atMs) : null,
+      newConnections: { attempted: load.connections.attempted, failed: load.connections.failed.length },
+      downloads: { started: load.downloads.started, intact: load.downloads.intact },
+      missingRecords,
+    },
+  }
+
+  /** Whether this failure explains that something begun then had no answer, whichever server it was given to. */
+  function beganTooEarly(startedMs: number): boolean {
+    if (drill === 'handover') return false
+    if (startedMs < fault.atMs - handshakeMs) return false
+    return startedMs <= (victimServer ? (reaction?.atMs ?? fault.atMs) + handshakeMs : fault.atMs)
+  }
+
+  function weigh<T extends Loss>(what: string, losses: readonly T[], isExcused: (loss: T) => boolean) {
+    for (const [list, verdict] of [
+      [excused, true],
+      [needless, false],
+    ] as const) {
+      const those = losses.filter((loss) => isExcused(loss) === verdict)
+      if (those.length > 0)
+        list.push(`${count(those.length, what)} lost (${reasonsOf(those)}${beginOf(those, fault.atMs)})`)
+    }
+  }
+}
+
+/** Nearest rank: the smallest value that is not below `percent` of them. `sorted` ascends; 0 when it is empty. */
+export function percentile(sorted: readonly number[], percent: number): number {
+  return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? 0
+}
+
+export function resultTable({ result }: Verdict): string {
+  const { sessions, pauseMs, newConnections, downloads } = result
+  const table = new Table({ style: { head: [], border: [] } })
+  table.push(
+    ['drill', `${result.drill}, ${result.method}, ${result.directors} directors, ${result.servers} servers`],
+    ['sessions', `${sessions.opened} opened, ${sessions.survived} survived, ${sessions.lost} lost`],
+    ['pause a session', `median ${pauseMs.p50} ms, 99th percentile ${pauseMs.p99} ms, longest ${pauseMs.max} ms`],
+    ['without a failure', `longest ${pauseMs.baseline} ms`],
+    ['takeover', result.takeoverMs === null ? 'none' : `${result.takeoverMs} ms`],
+    ['new connections', `${newConnections.attempted} attempted, ${newConnections.failed} failed`],
+    ['downloads', `${downloads.started} started, ${downloads.intact} intact`],
+    ['missing records', String(result.missingRecords)],
+  )
+  return table.toString()
+}
+
+/** The whole in one plain sentence. */
+export function verdictSentence({ result, needless, excused }: Verdict): string {
+  if (needless.length > 0) return `The drill failed: ${needless.join('; ')}.`
+  const { sessions, pauseMs, takeoverMs } = result
+  const what =
+    result.drill === 'server-death'
+      ? `A real server died and ${sessions.survived} of ${sessions.opened} sessions lived on`
+      : `The active director ${result.drill === 'crash' ? 'was killed' : 'handed over'}, a standby took over in ${takeoverMs} ms and none of ${sessions.opened} sessions was lost`
+  const pause = `99 of 100 paused for at most ${pauseMs.p99} ms (up to ${pauseMs.baseline} ms without a failure)`
+  const explained = excused.length > 0 ? `; as the failure explains, ${excused.join(', ')}` : ''
+  return `${what}; ${pause}${explained}.`
+}
+
+interface Loss {
+  reason: string
+  startedMs?: number
+}
+
+/** When they began, as seen from the failure: a hint at what they met. */
+function beginOf(losses: readonly Loss[], faultMs: number): string {
+  const seconds = losses.flatMap(({ startedMs }) => (startedMs === undefined ? [] : (startedMs - faultMs) / 1000))
+  if (seconds.length === 0) return ''
+  const from = Math.min(...seconds).toFixed(2)
+  const to = Math.max(...seconds).toFixed(2)
+  return from === to ? `; begun at ${from} s` : `; begun at ${from} to ${to} s`
+}
+
+function reasonsOf(losses: readonly { reason: string }[]): string {
+  const counts = new Map<string, number>()
+  for (const { reason } of losses) counts.set(reason, (counts.get(reason) ?? 0) + 1)
+  return [...counts].map(([reason, times]) => (times > 1 ? `${times} x ${reason}` : reason)).join(', ')
+}
+
+function count(number: number, what: string): string {
+  return number === 1 ? `1 ${what}` : `${number} ${what}s`
+}
+
+function tenths(value: number): number {
+  return Math.round(value * 10) / 10
+}

@@ -1,0 +1,168 @@
+/**
+ * A drill: a failure rehearsed in a lab of its own, under load, and measured. `director drill`, and `npm start`.
+ *
+ * The lab comes up; the sessions are opened; for some seconds nothing happens, which shows what the machine does to them by
+ * itself; the failure is made; for as many seconds the sessions are watched, and longer while one waits for an answer;
+ * the verdict follows from what the clients saw and what the directors' control sockets tell.
+ */
+import { cpSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ForwardingMethod } from '../../forwarder/service.ts'
+import { DirectorError } from '../../protocol/errors.ts'
+import { awaitReaction, DRILLS, type DrillName, findActive, makeFault, missingFrom } from './drill-fault.ts'
+import { judge, resultTable, type Verdict, verdictSentence } from './drill-report.ts'
+import { untilInterrupted } from './interruption.ts'
+import { type Lab, withLab } from './lab.ts'
+import { hostsOf, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from './lab-plan.ts'
+import { BULK_BYTES, logsOf } from './lab-programs.ts'
+import { LoadClient } from './load-client.ts'
+import type { LoadProgress } from './load-messages.ts'
+import { ProgressLine } from './progress-line.ts'
+
+export interface DrillOptions {
+  drill: DrillName
+  method?: ForwardingMethod
+  directors?: number
+  servers?: number
+  sessions?: number
+  /** Print one object, and nothing else, on stdout. */
+  json?: boolean
+  scheduler?: string
+  advertisementIntervalMs?: number
+  /** How long is watched before the failure, and at least how long after it; 10 unless given. */
+  seconds?: number
+  /** New connections a second; 50 unless given. */
+  rate?: number
+}
+
+const MESSAGE_INTERVAL_MS = 200
+/** A session that makes no progress for so long is lost. */
+const PATIENCE_MS = 10_000
+/** One client address has some 28,000 ports, and the new connections need theirs. */
+const MAX_SESSIONS = 20_000
+const KEPT_LOGS_FOLDER = '/var/log/linux-director'
+
+/**
+ * Runs a drill and prints what it found.
+ * @returns the exit code: 0 only if nothing was lost that need not be
+ * @throws DirectorError INPUT_INVALID, and as withLab
+ */
+export async function runDrill(options: DrillOptions): Promise<number> {
+  checkOptions(options)
+  const line = new ProgressLine(process.stderr)
+  try {
+    const verdict = await untilInterrupted(async (signal) => {
+      line.show('building the lab')
+      const lab = { ...options, name: `drill-${process.pid}`, clients: 1 }
+      const onFailure = (folder: string) => {
+        if (!signal.aborted) keepLogs(folder)
+      }
+      return await withLab(lab, signal, (built) => rehearse(built, options, signal, line), onFailure)
+    })
+    line.end()
+    if (options.json) process.stdout.write(`${JSON.stringify(verdict.result)}\n`)
+    else process.stdout.write(`${resultTable(verdict)}\n${verdictSentence(verdict)}\n`)
+    if (options.json && verdict.needless.length > 0) process.stderr.write(`${verdictSentence(verdict)}\n`)
+    return verdict.needless.length > 0 ? 1 : 0
+  } finally {
+    line.end()
+  }
+}
+
+async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, line: ProgressLine): Promise<Verdict> {
+  const { drill, sessions = 1000, seconds = 10, rate = 50 } = options
+  let phase = `opening ${sessions} sessions`
+  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, (progress) =>
+    line.show(describeProgress(phase, progress)),
+  )
+  line.show(phase)
+  const { opened, reasons } = await client.open({
+    virtualAddress: VIRTUAL_ADDRESS,
+    sessionPort: SESSION_PORT,
+    webPort: WEB_PORT,
+    sessions,
+    messageIntervalMs: MESSAGE_INTERVAL_MS,
+    connectionsPerSecond: rate,
+    downloads: lab.bulkFiles.map(({ name, sha256 }) => ({
+      path: `/paced/${name}?rate=${downloadRate(seconds)}`,
+      sha256,
+    })),
+    patienceMs: PATIENCE_MS,
+  })
+  if (opened < sessions) line.note(`${sessions - opened} sessions could not be opened: ${reasons.join(', ')}`)
+
+  phase = `${seconds} s without a failure`
+  // The first second still shows the opening.
+  await delay(1000, undefined, { signal })
+  client.observe()
+  await delay(seconds * 1000, undefined, { signal })
+
+  const active = await findActive(lab)
+  const conversations = await client.census()
+  const fault = await makeFault(lab, drill, active, (atMs) => client.fault(atMs))
+  phase = `${drill}: ${fault.victim}`
+  const reaction = await awaitReaction(lab, drill, active, fault)
+  const wanted = conversations.filter(({ server }) => drill !== 'server-death' || server !== fault.victim)
+  const missing = reaction ? await missingFrom(lab, reaction.active, wanted) : wanted
+  await delay(seconds * 1000, undefined, { signal })
+
+  phase = 'waiting for the last answers'
+  const load = await client.finish()
+  const { method } = lab.plan
+  const directors = hostsOf(lab.plan, 'director').length
+  const servers = hostsOf(lab.plan, 'server').length
+  const missingRecords = missing.length
+  const verdict = judge({ drill, method, directors, servers, sessions, fault, reaction, missingRecords, load })
+  if (verdict.needless.length > 0) keepLogs(lab.folder)
+  return verdict
+}
+
+/**
+ * Bytes a second, so that a download lasts for most of the time before the failure, and is under way at it, but neither loads the
+ * machine nor keeps the drill from ending.
+ */
+function downloadRate(seconds: number): number {
+  return Math.round(BULK_BYTES / Math.min(8, seconds * 0.8))
+}
+
+function describeProgress(phase: string, progress: LoadProgress): string {
+  const { alive, lost, progressed, connectionsAttempted, connectionsFailed, downloadsIntact } = progress
+  const since = progressed > 0 ? `, ${progressed} heard since` : ''
+  return (
+    `${phase} | sessions ${alive} alive${since}, ${lost} lost | new connections ${connectionsAttempted}, ` +
+    `${connectionsFailed} failed | downloads ${downloadsIntact} intact`
+  )
+}
+
+/** A lab's logs go with it; those of one that failed are copied, and the operator is told where. */
+function keepLogs(folder: string): void {
+  const kept = join(KEPT_LOGS_FOLDER, `drill-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`)
+  try {
+    mkdirSync(kept, { recursive: true })
+    cpSync(logsOf(folder), kept, { recursive: true })
+    process.stderr.write(`\nlogs of the directors and servers: ${kept}\n`)
+  } catch (error) {
+    // Not worth hiding the failure that they are of.
+    process.stderr.write(`\nlogs could not be kept: ${(error as Error).message}\n`)
+  }
+}
+
+function checkOptions(options: DrillOptions): void {
+  const { drill, directors = 3, servers = 3, sessions = 1000, seconds = 10, rate = 50 } = options
+  if (!DRILLS.includes(drill)) {
+    throw new DirectorError('INPUT_INVALID', `drill ${drill}: expected ${DRILLS.join(', ')}`)
+  }
+  const [left, what] = drill === 'server-death' ? [servers, 'servers'] : [directors, 'directors']
+  if (left < 2)
+    throw new DirectorError('INPUT_INVALID', `${what} ${left}: ${drill} takes one away, so expected at least 2`)
+  const limits = [
+    ['sessions', sessions, 1, MAX_SESSIONS],
+    ['seconds', seconds, 1, 3600],
+    ['rate', rate, 1, 500],
+  ] as const
+  for (const [what, value, minimum, maximum] of limits) {
+    if (Number.isInteger(value) && value >= minimum && value <= maximum) continue
+    throw new DirectorError('INPUT_INVALID', `${what} ${value}: expected a number from ${minimum} to ${maximum}`)
+  }
+}

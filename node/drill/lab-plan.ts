@@ -1,0 +1,139 @@
+/**
+ * What a lab looks like, worked out before anything is made: hosts, addresses, routes, priorities. Pure.
+ *
+ * Every lab has the same addresses, since each lives in namespaces of its own:
+ *
+ *     outside 10.1.0.0/24   VIP .100, directors .11 .., servers (dr, tun) .21 .., clients .201 ..
+ *     inside  10.2.0.0/24   nat only: gateway .1 (moves with the VIP), servers .11 .., directors .251 downwards
+ */
+import type { ForwardingMethod } from '../../forwarder/service.ts'
+import { DirectorError } from '../../protocol/errors.ts'
+
+export interface LabOptions {
+  name: string
+  directors?: number
+  servers?: number
+  clients?: number
+  method?: ForwardingMethod
+  /** A name in the scheduler registry, for both services; wlc unless given. */
+  scheduler?: string
+  /** VRRP advertisement interval; a multiple of 10, 50 unless given. */
+  advertisementIntervalMs?: number
+}
+
+export interface LabHost {
+  /** d1, s2, c1. */
+  readonly name: string
+  readonly role: 'director' | 'server' | 'client'
+  readonly namespace: string
+  /** Interfaces are named after the bridge that they are on. */
+  readonly interfaces: readonly { readonly name: BridgeName; readonly address: string }[]
+  readonly defaultRoute?: string
+  /** VRRP priority of a director; 0 for others. */
+  readonly priority: number
+}
+
+export type BridgeName = 'outside' | 'inside'
+
+export interface LabPlan {
+  readonly name: string
+  readonly method: ForwardingMethod
+  readonly scheduler: string
+  readonly advertisementIntervalMs: number
+  readonly switchNamespace: string
+  readonly bridges: readonly BridgeName[]
+  readonly hosts: readonly LabHost[]
+}
+
+export const VIRTUAL_ADDRESS = '10.1.0.100'
+export const GATEWAY_ADDRESS = '10.2.0.1'
+export const WEB_PORT = 80
+/** Where nginx listens as well: NAT translates the port. */
+export const WEB_PORT_INSIDE = 8080
+export const SESSION_PORT = 7000
+export const CLUSTER_PORT = 7946
+export const AGENT_PORT = 7947
+
+const NAMESPACE_PREFIX = 'ld-'
+const HOST_NAME = /^(?:switch|[dsc]\d+)$/
+
+/** @throws DirectorError INPUT_INVALID */
+export function planLab(options: LabOptions): LabPlan {
+  const { name, directors = 3, servers = 3, clients = 1, method = 'nat' } = options
+  checkLabName(name)
+  checkCount('directors', directors, 1, 8)
+  checkCount('servers', servers, 1, 64)
+  checkCount('clients', clients, 1, 32)
+  if (!['nat', 'tun', 'dr'].includes(method)) {
+    throw new DirectorError('INPUT_INVALID', `method ${method}: expected nat, tun or dr`)
+  }
+  const translated = method === 'nat'
+  const hosts: LabHost[] = []
+  // Far apart, so that the skew times of RFC 9568 section 6.1 differ by more than a busy machine's timers err.
+  const step = Math.floor(200 / directors)
+  for (let i = 0; i < directors; i++) {
+    const inside = { name: 'inside', address: `10.2.0.${251 - i}` } as const
+    const outside = { name: 'outside', address: `10.1.0.${11 + i}` } as const
+    add(`d${i + 1}`, 'director', translated ? [outside, inside] : [outside], undefined, 250 - i * step)
+  }
+  for (let i = 0; i < servers; i++) {
+    if (translated) add(`s${i + 1}`, 'server', [{ name: 'inside', address: `10.2.0.${11 + i}` }], GATEWAY_ADDRESS)
+    else add(`s${i + 1}`, 'server', [{ name: 'outside', address: `10.1.0.${21 + i}` }])
+  }
+  for (let i = 0; i < clients; i++) add(`c${i + 1}`, 'client', [{ name: 'outside', address: `10.1.0.${201 + i}` }])
+  return {
+    name,
+    method,
+    scheduler: options.scheduler ?? 'wlc',
+    advertisementIntervalMs: options.advertisementIntervalMs ?? 50,
+    switchNamespace: namespaceOf(name, 'switch'),
+    bridges: translated ? ['outside', 'inside'] : ['outside'],
+    hosts,
+  }
+
+  function add(
+    host: string,
+    role: LabHost['role'],
+    interfaces: LabHost['interfaces'],
+    defaultRoute?: string,
+    priority = 0,
+  ): void {
+    hosts.push({ name: host, role, namespace: namespaceOf(name, host), interfaces, defaultRoute, priority })
+  }
+}
+
+export function hostsOf(plan: LabPlan, role: LabHost['role']): LabHost[] {
+  return plan.hosts.filter((host) => host.role === role)
+}
+
+/** @throws DirectorError INPUT_INVALID when the lab has no such host */
+export function hostNamed(plan: LabPlan, host: string): LabHost {
+  const found = plan.hosts.find((candidate) => candidate.name === host)
+  if (found) return found
+  const names = plan.hosts.map((candidate) => candidate.name).join(', ')
+  throw new DirectorError('INPUT_INVALID', `lab ${plan.name} has no host ${host}; it has ${names}`)
+}
+
+export function namespaceOf(lab: string, host: string): string {
+  return `${NAMESPACE_PREFIX}${lab}-${host}`
+}
+
+/** Whether a namespace belongs to this lab, and not to one whose name merely begins alike. */
+export function belongsToLab(namespace: string, lab: string): boolean {
+  const prefix = `${NAMESPACE_PREFIX}${lab}-`
+  return namespace.startsWith(prefix) && HOST_NAME.test(namespace.slice(prefix.length))
+}
+
+/** @throws DirectorError INPUT_INVALID */
+export function checkLabName(name: string): void {
+  if (/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) return
+  throw new DirectorError(
+    'INPUT_INVALID',
+    `lab name "${name}": expected up to 32 lower case letters, digits and dashes`,
+  )
+}
+
+function checkCount(what: string, value: number, minimum: number, maximum: number): void {
+  if (Number.isInteger(value) && value >= minimum && value <= maximum) return
+  throw new DirectorError('INPUT_INVALID', `${what} ${value}: expected a number from ${minimum} to ${maximum}`)
+}

@@ -1,0 +1,125 @@
+/**
+ * Bringing a lab's pool to where clients can use it: its services are made at one director, and every director then has to
+ * know them, see every server up, hear its agent, and be in sync with its peers, and exactly one has to hold the VIP.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { DirectorError } from '../../protocol/errors.ts'
+import type { DirectorStatus, ServerInput, ServiceInput } from '../director/control/api.ts'
+import { request } from '../director/control/client.ts'
+import { hostsOf, type LabPlan, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT, WEB_PORT_INSIDE } from './lab-plan.ts'
+import { controlSocketOf, type LabProcess, tailOf } from './lab-programs.ts'
+
+const DEADLINE_MS = 45_000
+const LOOK_MS = 50
+/** A status that takes longer than this is as good as none. */
+const STATUS_TIMEOUT_MS = 2000
+
+/** What one director says of itself; undefined: it does not answer. */
+export async function statusOf(folder: string, director: string): Promise<DirectorStatus | undefined> {
+  const answer = request(controlSocketOf(folder, director), 'GET', '/status') as Promise<DirectorStatus>
+  const silence = delay(STATUS_TIMEOUT_MS, undefined, { ref: false })
+  return await Promise.race([answer, silence]).catch(() => undefined)
+}
+
+/**
+ * Makes the services and waits until the pool is ready.
+ * @throws DirectorError LAB_FAILED with what is not ready and what its process last wrote
+ */
+export async function bringUpPool(
+  plan: LabPlan,
+  folder: string,
+  processes: readonly LabProcess[],
+  signal: AbortSignal,
+): Promise<void> {
+  const directors = hostsOf(plan, 'director').map((host) => host.name)
+  const deadline = performance.now() + DEADLINE_MS
+  let configured = false
+  for (;;) {
+    signal.throwIfAborted()
+    const dead = processes.find(({ child }) => child.exitCode !== null || child.signalCode !== null || !child.pid)
+    if (dead) throw labFailed(plan, `${dead.program} on ${dead.host} has ended`, dead)
+    const statuses = await Promise.all(directors.map((director) => statusOf(folder, director)))
+    if (!configured && statuses[0]) {
+      await makeServices(plan, controlSocketOf(folder, directors[0]))
+      configured = true
+    }
+    const missing = whatIsMissing(plan, statuses)
+    if (!missing) return
+    if (performance.now() > deadline) {
+      const suspect = processes.find(({ host }) => host === missing.host)
+      throw labFailed(plan, `after ${DEADLINE_MS / 1000} s: ${missing.host}: ${missing.what}`, suspect)
+    }
+    await delay(LOOK_MS)
+  }
+}
+
+/** The first thing that keeps the pool from being ready, given each director's status in the order of the plan. */
+export function whatIsMissing(
+  plan: LabPlan,
+  statuses: readonly (DirectorStatus | undefined)[],
+): { host: string; what: string } | undefined {
+  const directors = hostsOf(plan, 'director')
+  const services = wantedServices(plan)
+  for (const [index, { name: host }] of directors.entries()) {
+    const status = statuses[index]
+    if (!status) return { host, what: 'the director does not answer on its control socket' }
+    const absent = directors.find(
+      ({ name }) => name !== host && !status.peers.some((peer) => peer.name === name && peer.connected),
+    )
+    if (absent) return { host, what: `not connected to ${absent.name}` }
+    if (!status.inSync) return { host, what: `not in sync: ${status.syncReason}` }
+    for (const { service, servers } of services) {
+      const label = `${service.protocol} ${service.address}:${service.port}`
+      const listed = status.services.find(({ address, port }) => address === service.address && port === service.port)
+      if (!listed) return { host, what: `does not know the service ${label}` }
+      for (const server of servers) {
+        const known = listed.servers.find(({ address, port }) => address === server.address && port === server.port)
+        const name = `server ${server.address}:${server.port} of ${label}`
+        if (known?.health !== 'up') return { host, what: `${name} is ${known?.health ?? 'missing'}` }
+        // With tun the agent also takes packets out of their tunnel: no session can be opened before it runs.
+        if (known.load === null) return { host, what: `no agent speaks for ${name}` }
+      }
+    }
+  }
+  const states = statuses.map((status) => status?.vips[0]?.state)
+  const active = directors.filter((_, index) => states[index] === 'active')
+  if (active.length === 0) return { host: directors[0].name, what: 'nobody holds the virtual address' }
+  if (active.length > 1)
+    return { host: active[1].name, what: `holds the virtual address, and so does ${active[0].name}` }
+  const idle = states.findIndex((state) => state !== 'active' && state !== 'backup')
+  if (idle >= 0) return { host: directors[idle].name, what: `VRRP is in state ${states[idle]}` }
+  return undefined
+}
+
+async function makeServices(plan: LabPlan, socketPath: string): Promise<void> {
+  for (const { service, servers } of wantedServices(plan)) {
+    await request(socketPath, 'POST', '/services', service)
+    for (const server of servers) await request(socketPath, 'POST', '/servers', server)
+  }
+}
+
+function wantedServices(plan: LabPlan): { service: ServiceInput; servers: ServerInput[] }[] {
+  // Only NAT can translate a port.
+  const webPort = plan.method === 'nat' ? WEB_PORT_INSIDE : WEB_PORT
+  return [
+    [WEB_PORT, webPort],
+    [SESSION_PORT, SESSION_PORT],
+  ].map(([port, serverPort]) => {
+    const address = { protocol: 'tcp', address: VIRTUAL_ADDRESS, port } as const
+    const servers = hostsOf(plan, 'server').map(
+      (host): ServerInput => ({
+        service: address,
+        address: host.interfaces[0].address,
+        port: serverPort,
+        method: plan.method,
+        weight: 1,
+      }),
+    )
+    return { service: { ...address, scheduler: plan.scheduler }, servers }
+  })
+}
+
+function labFailed(plan: LabPlan, what: string, suspect: LabProcess | undefined): DirectorError {
+  const tail = suspect ? tailOf(suspect.logFile) : ''
+  return new DirectorError('LAB_FAILED', `lab ${plan.name}: ${what}${tail && `; it last wrote:\n${tail}`}`)
+}

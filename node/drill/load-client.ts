@@ -1,0 +1,72 @@
+/**
+ * The drill's end of its client process (session-client.ts): starts it in the client's namespace, and asks it things.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { DirectorError } from '../../protocol/errors.ts'
+import { inNamespace } from './lab-network.ts'
+import { programFile } from './lab-programs.ts'
+import type { FromClient, LoadOptions, LoadProgress, ToClient } from './load-messages.ts'
+
+type Answer<T extends FromClient['type']> = Extract<FromClient, { type: T }>
+
+export class LoadClient {
+  readonly #child: ChildProcess
+  readonly #waiting = new Map<FromClient['type'], (message: FromClient) => void>()
+  readonly #ended: Promise<never>
+  #expectEnd = false
+
+  constructor(namespace: string, onProgress: (progress: LoadProgress) => void) {
+    const [program, ...args] = inNamespace(namespace, [process.execPath, programFile('session-client')])
+    // Out of the terminal's process group: Ctrl-C is ours to handle.
+    this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
+    this.#child.on('message', (message: FromClient) => {
+      if (message.type === 'progress') onProgress(message)
+      this.#waiting.get(message.type)?.(message)
+    })
+    this.#ended = new Promise((_, reject) => {
+      const fail = (how: string) => {
+        if (!this.#expectEnd) reject(new DirectorError('LAB_FAILED', `the client of the drill has ended: ${how}`))
+      }
+      this.#child.once('error', (error) => fail(error.message))
+      this.#child.once('exit', (code, signal) => fail(`${signal ?? `exit code ${code}`}`))
+    })
+    // Whoever asks meets it; when nobody does, the lab is being ended.
+    this.#ended.catch(() => {})
+  }
+
+  async open(options: LoadOptions): Promise<Answer<'opened'>> {
+    return await this.#ask({ type: 'open', options }, 'opened')
+  }
+
+  observe(): void {
+    this.#tell({ type: 'observe' })
+  }
+
+  async census(): Promise<Answer<'census'>['conversations']> {
+    return (await this.#ask({ type: 'census' }, 'census')).conversations
+  }
+
+  fault(atMs: number): void {
+    this.#tell({ type: 'fault', atMs })
+  }
+
+  /** The process ends after it. */
+  async finish(): Promise<Answer<'result'>> {
+    const answer = this.#ask({ type: 'finish' }, 'result')
+    this.#expectEnd = true
+    return await answer
+  }
+
+  async #ask<T extends FromClient['type']>(message: ToClient, answer: T): Promise<Answer<T>> {
+    const answered = new Promise<Answer<T>>((resolve) => {
+      this.#waiting.set(answer, (received) => resolve(received as Answer<T>))
+    })
+    this.#tell(message)
+    return await Promise.race([answered, this.#ended])
+  }
+
+  #tell(message: ToClient): void {
+    // A channel that has closed is reported by the process's end.
+    this.#child.send(message, () => {})
+  }
+}

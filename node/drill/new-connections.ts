@@ -1,0 +1,76 @@
+/**
+ * The drill's new connections: one every so often, each with one HTTP request, its answer, and the end. Open-loop as well:
+ * the next one does not wait for the one before. A lost SYN that TCP repeats is no failure; no answer in time is.
+ */
+import { connect } from 'node:net'
+import type { LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
+
+/** An answer is a few hundred bytes; whatever is longer is not read to its end. */
+const ANSWER_BYTES = 4096
+
+export class NewConnections {
+  readonly #options: LoadOptions
+  readonly #now: () => number
+  readonly #failed: LoadResult['connections']['failed'] = []
+  readonly #open = new Set<Promise<void>>()
+  #attempted = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: LoadOptions, now: () => number) {
+    this.#options = options
+    this.#now = now
+  }
+
+  start(): void {
+    const startMs = this.#now()
+    let due = 0
+    this.#timer = setInterval(
+      () => {
+        for (; startMs + (due * 1000) / this.#options.connectionsPerSecond <= this.#now(); due++) this.#attempt()
+      },
+      Math.min(10, 1000 / this.#options.connectionsPerSecond),
+    )
+  }
+
+  progress(): Pick<LoadProgress, 'connectionsAttempted' | 'connectionsFailed'> {
+    return { connectionsAttempted: this.#attempted, connectionsFailed: this.#failed.length }
+  }
+
+  /** Begins no more, and resolves when the last has ended. */
+  async finish(): Promise<LoadResult['connections']> {
+    clearInterval(this.#timer)
+    await Promise.all(this.#open)
+    return { attempted: this.#attempted, failed: this.#failed }
+  }
+
+  #attempt(): void {
+    this.#attempted++
+    const startedMs = this.#now()
+    const attempt = this.#converse().then((failure) => {
+      this.#open.delete(attempt)
+      if (failure) this.#failed.push({ startedMs, reason: failure })
+    })
+    this.#open.add(attempt)
+  }
+
+  /** Resolves with what went wrong; undefined: nothing. */
+  #converse(): Promise<string | undefined> {
+    const { promise, resolve } = Promise.withResolvers<string | undefined>()
+    const { virtualAddress, webPort, patienceMs } = this.#options
+    let answer = ''
+    const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
+    const giveUp = setTimeout(() => socket.destroy(new Error(`no answer within ${patienceMs / 1000} s`)), patienceMs)
+    socket.setEncoding('latin1')
+    socket.once('connect', () => socket.write(`GET /hello HTTP/1.0\r\nHost: ${virtualAddress}\r\n\r\n`))
+    socket.on('data', (text: string) => {
+      answer += text
+      if (answer.length > ANSWER_BYTES) socket.destroy(new Error('the answer does not end'))
+    })
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    socket.once('close', () => {
+      clearTimeout(giveUp)
+      resolve(/^HTTP\/1\.1 200 /.test(answer) && answer.endsWith('hello\n') ? undefined : 'the answer is not whole')
+    })
+    return promise
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * VRRP version 3 for IPv4 (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 in IP protocol 112.
+ *
+ * ```
+ *  0                   1                   2                   3
+ *  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ * +-------+-------+---------------+---------------+---------------+
+ * |   3   |   1   |     VRID      |   priority    | address count |
+ * +-------+-------+---------------+---------------+---------------+
+ * |   0   |  interval, centisec.  |           checksum            |
+ * +-------+-----------------------+-------------------------------+
+ * |                    address, once per count                    |
+ * +---------------------------------------------------------------+
+ * ```
+ *
+ * The checksum of version 3 over IPv4 has two readings. RFC 5798 was unclear, and keepalived, tcpdump and Wireshark put
+ * a pseudo-header of source, destination, protocol and length before the message; RFC 9568 section 5.2.8 covers the
+ * message alone. Both are accepted, and the decoder tells which it was, so that a peer can be answered in its own way.
+ */
+import { formatIPv4, parseIPv4, readInt32, readUint16, writeInt32, writeUint16 } from './bytes.ts'
+import { checksum, pseudoHeaderSum } from './checksum.ts'
+import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH, soundIPv4HeaderLength, writeIPv4 } from './ipv4.ts'
+
+export const PROTOCOL_VRRP = 112
+export const VRRP_GROUP_IPV4 = '224.0.0.18'
+/** The hop limit of every advertisement: a packet that was routed here from elsewhere arrives with less. */
+export const VRRP_HOP_LIMIT = 255
+/** Priority of a router that resigns. */
+export const PRIORITY_RESIGN = 0
+/** Priority of a router that owns the addresses. */
+export const PRIORITY_OWNER = 255
+
+const VERSION = 3
+const TYPE_ADVERTISEMENT = 1
+const HEADER_LENGTH = 8
+const ADDRESS_LENGTH = 4
+const VRRP = { versionAndType: 0, vrid: 1, priority: 2, count: 3, interval: 4, checksum: 6 } as const
+/** Internetwork control (RFC 2474 class selector 6). */
+const TYPE_OF_SERVICE = 0xc0
+
+export type VrrpChecksum = 'message' | 'pseudo-header'
+
+export interface Advertisement {
+  /** 1 to 255. */
+  readonly vrid: number
+  /** 0 (resigns) to 255 (owns the addresses). */
+  readonly priority: number
+  /** A multiple of 10, 10 to 40,950. */
+  readonly intervalMs: number
+  readonly addresses: readonly string[]
+}
+
+/** A VRRP message and what the IP header said of it. */
+export interface VrrpDatagram {
+  readonly source: string
+  readonly destination: string
+  readonly hopLimit: number
+  readonly message: Uint8Array
+}
+
+/** Why a packet is not believed. Each is a counter. */
+export const VRRP_REFUSALS = [
+  'ip-header',
+  'protocol',
+  'hop-limit',
+  'destination',
+  'version',
+  'type',
+  'length',
+  'vrid',
+  'interval',
+  'count',
+  'checksum',
+] as const
+export type VrrpRefusal = (typeof VRRP_REFUSALS)[number]
+
+export type Decoded<Value> = ({ readonly ok: true } & Value) | { readonly ok: false; readonly reason: VrrpRefusal }
+
+/** The message of an advertisement that goes from `source` to the group. */
+export function encodeAdvertisement(
+  advertisement: Advertisement,
+  source: string,
+  checksumKind: VrrpChecksum,
+): Uint8Array {
+  const { addresses } = advertisement
+  const message = new Uint8Array(HEADER_LENGTH + addresses.length * ADDRESS_LENGTH)
+  message[VRRP.versionAndType] = (VERSION << 4) | TYPE_ADVERTISEMENT
+  message[VRRP.vrid] = advertisement.vrid
+  message[VRRP.priority] = advertisement.priority
+  message[VRRP.count] = addresses.length
+  writeUint16(message, VRRP.interval, advertisement.intervalMs / 10)
+  for (const [index, address] of addresses.entries()) {
+    writeInt32(message, HEADER_LENGTH + index * ADDRESS_LENGTH, parseIPv4(address))
+  }
+  const initial = checksumKind === 'message' ? 0 : pseudoHeader(source, VRRP_GROUP_IPV4, message.length)
+  writeUint16(message, VRRP.checksum, checksum(message, 0, message.length, initial))
+  return message
+}
+
+/** Checks and reads a datagram as RFC 9568 section 7.1 asks, except for what needs to know the router's configuration. */
+export function decodeAdvertisement(
+  datagram: VrrpDatagram,
+): Decoded<{ readonly advertisement: Advertisement; readonly checksum: VrrpChecksum }> {
+  const { message, source, destination } = datagram
+  if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
+  if (destination !== VRRP_GROUP_IPV4) return refuse('destination')
+  if (message.length < HEADER_LENGTH) return refuse('length')
+  if (message[VRRP.versionAndType] >> 4 !== VERSION) return refuse('version')
+  if ((message[VRRP.versionAndType] & 15) !== TYPE_ADVERTISEMENT) return refuse('type')
+  const count = message[VRRP.count]
+  if (count === 0) return refuse('count')
+  if (message.length !== HEADER_LENGTH + count * ADDRESS_LENGTH) return refuse('length')
+  if (message[VRRP.vrid] === 0) return refuse('vrid')
+  // The four bits above the interval are reserved: whatever they hold is ignored (RFC 9568 section 5.2.6).
+  const intervalMs = (readUint16(message, VRRP.interval) & 0x0fff) * 10
+  if (intervalMs === 0) return refuse('interval')
+  let checksumKind: VrrpChecksum = 'message'
+  if (checksum(message, 0, message.length) !== 0) {
+    checksumKind = 'pseudo-header'
+    if (checksum(message, 0, message.length, pseudoHeader(source, destination, message.length)) !== 0) {
+      return refuse('checksum')
+    }
+  }
+  const addresses = Array.from({ length: count }, (_, index) =>
+    formatIPv4(readInt32(message, HEADER_LENGTH + index * ADDRESS_LENGTH)),
+  )
+  return {
+    ok: true,
+    advertisement: { vrid: message[VRRP.vrid], priority: message[VRRP.priority], intervalMs, addresses },
+    checksum: checksumKind,
+  }
+}
+
+/** The datagram in a whole IPv4 packet, as a raw socket delivers it. The message is a view into `packet`. */
+export function readVrrpPacket(packet: Uint8Array): Decoded<{ readonly datagram: VrrpDatagram }> {
+  const headerLength = soundIPv4HeaderLength(new DataView(packet.buffer, packet.byteOffset), 0, packet.length)
+  if (headerLength === 0) return refuse('ip-header')
+  if (packet[IPV4.protocol] !== PROTOCOL_VRRP) return refuse('protocol')
+  return {
+    ok: true,
+    datagram: {
+      source: formatIPv4(readInt32(packet, IPV4.source)),
+      destination: formatIPv4(readInt32(packet, IPV4.destination)),
+      hopLimit: packet[IPV4.ttl],
+      message: packet.subarray(headerLength, readUint16(packet, IPV4.totalLength)),
+    },
+  }
+}
+
+/** The IPv4 packet of a datagram, as the kernel would build it for a raw socket. */
+export function writeVrrpPacket(datagram: VrrpDatagram): Uint8Array {
+  const packet = new Uint8Array(IPV4_HEADER_LENGTH + datagram.message.length)
+  packet.set(datagram.message, IPV4_HEADER_LENGTH)
+  writeIPv4(packet, 0, {
+    tos: TYPE_OF_SERVICE,
+    totalLength: packet.length,
+    identification: 0,
+    fragment: DONT_FRAGMENT,
+    ttl: datagram.hopLimit,
+    protocol: PROTOCOL_VRRP,
+    source: parseIPv4(datagram.source),
+    destination: parseIPv4(datagram.destination),
+  })
+  return packet
+}
+
+function refuse(reason: VrrpRefusal): { readonly ok: false; readonly reason: VrrpRefusal } {
+  return { ok: false, reason }
+}
+
+function pseudoHeader(source: string, destination: string, length: number): number {
+  const addresses = new Uint8Array(IPV4_HEADER_LENGTH)
+  writeInt32(addresses, IPV4.source, parseIPv4(source))
+  writeInt32(addresses, IPV4.destination, parseIPv4(destination))
+  return pseudoHeaderSum(addresses, 0, PROTOCOL_VRRP, length)
+}

@@ -1,0 +1,69 @@
+/** The benchmarks run, on counts that say nothing about speed, and the object that --json prints has the shape that is promised. */
+import { test } from 'tap'
+import { measureInMemory } from './in-memory.ts'
+import { measureReplication } from './replication-bench.ts'
+import { type Measurements, toJson, toText } from './report.ts'
+import { median, percentile } from './statistics.ts'
+
+const COUNTS = [20, 50]
+const comparison = { ours: 1, nftables: 2, ratio: 0.5 }
+const network = { packetsPerSecond: comparison, cpuPerPacketUs: comparison, bulkNatMbps: comparison }
+
+test('the engine is measured with every method and number of connections', async (t) => {
+  const progress: string[] = []
+  const measured = await measureInMemory(2, (what) => progress.push(what), COUNTS)
+  t.strictSame(Object.keys(measured.engineNs), ['nat', 'tun', 'dr'])
+  for (const byConnections of Object.values(measured.engineNs)) {
+    t.strictSame(Object.keys(byConnections).map(Number), COUNTS)
+    for (const nanoseconds of Object.values(byConnections)) t.ok(nanoseconds > 0 && Number.isFinite(nanoseconds))
+  }
+  t.equal(measured.bytesPerConnection, 64)
+  t.ok(measured.newConnectionsPerSecond > 0)
+  t.equal(progress.length, 3 * COUNTS.length + 1)
+})
+
+test('replication is measured between two real clusters', async (t) => {
+  const { perSecond, latencyMs } = await measureReplication(1000)
+  t.ok(perSecond > 0)
+  t.ok(latencyMs.p50 <= latencyMs.p99)
+})
+
+const byConnections = { 1000: 1.5, 1000000: 2.5 }
+const measurements: Measurements = {
+  engineNs: { nat: byConnections, tun: byConnections, dr: byConnections },
+  bytesPerConnection: 64,
+  newConnectionsPerSecond: 1234.5,
+  replication: { perSecond: 4321, latencyMs: { p50: 2, p99: 8 } },
+  network,
+}
+
+test('the JSON has the promised fields and no others', async (t) => {
+  t.strictSame(JSON.parse(JSON.stringify(toJson(measurements))), {
+    engineNs: { nat: byConnections, tun: byConnections, dr: byConnections },
+    bytesPerConnection: 64,
+    newConnectionsPerSecond: 1234.5,
+    replicatedPerSecond: 4321,
+    packetsPerSecond: comparison,
+    cpuPerPacketUs: comparison,
+    bulkNatMbps: comparison,
+  })
+})
+
+test('the table names every number and its unit', async (t) => {
+  const text = toText(measurements)
+  for (const part of [
+    '1,000,000 connections',
+    'bytes a connection',
+    '1,235',
+    '4,321',
+    '99th percentile 8.0',
+    'CPU a packet, us',
+  ])
+    t.match(text, part)
+})
+
+test('medians and percentiles', async (t) => {
+  t.equal(median([3, 1, 2]), 2)
+  t.equal(percentile([5, 4, 3, 2, 1], 0), 1)
+  t.equal(percentile([5, 4, 3, 2, 1], 1), 5)
+})

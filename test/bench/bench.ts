@@ -1,0 +1,40 @@
+/** npm run bench [-- --json]: measures everything, in about a minute and a half. What is under way goes to standard error. */
+import { parseArgs } from 'node:util'
+import { missingPackages, programFolders } from '../../node/cli/setup/packages.ts'
+import { measureInMemory } from './in-memory.ts'
+import { measureNetwork } from './network/network-bench.ts'
+import { measureReplication } from './replication-bench.ts'
+import { toJson, toText } from './report.ts'
+
+/** Debian packages by program. */
+const programs = {
+  ip: 'iproute2',
+  nft: 'nftables',
+  iperf3: 'iperf3',
+  nsenter: 'util-linux',
+  unshare: 'util-linux',
+  setpriv: 'util-linux',
+}
+const ROUNDS = 3000
+const RECORDS = 300_000
+
+try {
+  const { values } = parseArgs({ options: { json: { type: 'boolean', default: false } } })
+  const missing = missingPackages(programs, programFolders(process.env.PATH))
+  if (missing.length > 0)
+    throw new Error(`this machine lacks ${missing.join(', ')}: apt-get install ${missing.join(' ')}`)
+  if (process.getuid?.() !== 0) throw new Error('it makes network namespaces, which only root may: run it as root')
+  const inMemory = await measureInMemory(ROUNDS, progress)
+  progress('replication')
+  const replication = await measureReplication(RECORDS)
+  const network = await measureNetwork(progress)
+  const measurements = { ...inMemory, replication, network }
+  console.log(values.json ? JSON.stringify(toJson(measurements)) : toText(measurements))
+} catch (error) {
+  process.stderr.write(`bench: ${(error as Error).message}\n`)
+  process.exitCode = 1
+}
+
+function progress(what: string): void {
+  process.stderr.write(`${what}\n`)
+}

@@ -1,0 +1,118 @@
+/**
+ * Numbered TCP connections through a director on memory links, and their frames as a packet ring holds them: a slot for each,
+ * slots an odd number of cache lines apart, the virtio header in front. What the engine's benchmarks feed.
+ */
+import type { Engine } from '../../forwarder/engine/engine.ts'
+import { createFrames, type Frame, type FrameMemory, VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
+import { rewriteDestination, rewriteSource } from '../../forwarder/method/nat.ts'
+import type { ForwardingMethod } from '../../forwarder/service.ts'
+import { allocateFrameMemory, preferHugePages } from '../../forwarder/sys/memory.ts'
+import { formatIPv4 } from '../../protocol/packet/bytes.ts'
+import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
+import { IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
+import type { DirectorBench } from '../support/director-bench.ts'
+import { tcpFrame } from '../support/frames.ts'
+import { clientTcp, MAC, scene } from '../support/scene.ts'
+
+export const OUTSIDE_LINK = 0
+export const INSIDE_LINK = 1
+/** Frames of one link in one breath, as in forwarder/loop.ts. */
+export const BATCH = 64
+
+const SLOT_BYTES = 64 * 5
+/** The virtio, Ethernet, IP and TCP headers fill one cache line, as in the packet ring. */
+const FRAME_OFFSET = 128 + VNET_HEADER_LENGTH
+const TRANSPORT = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
+const FIRST_CLIENT = (172 << 24) | (16 << 16)
+const FIRST_PORT = 1024
+/** Connections of one client address: 2 to this power. */
+const PORT_BITS = 6
+/** Lowered by one while a frame is prepared. */
+const TEMPLATE_TTL = 65
+
+export class NumberedConnections {
+  readonly director: DirectorBench
+  readonly engine: Engine
+  readonly #memory: FrameMemory
+  readonly #batch: Frame[] = createFrames(BATCH)
+  readonly #clientTemplates = new Map<number, Uint8Array>()
+  readonly #serverTemplates = new Map<number, Uint8Array>()
+
+  /**
+   * @param tableSize a power of two
+   * @param slots frames that can be prepared at a time
+   */
+  constructor(method: ForwardingMethod, tableSize: number, slots: number) {
+    this.director = scene({ method, scheduler: 'wlc', weights: [1, 2], connections: tableSize, ringSlots: 2 ** 14 })
+    this.engine = this.director.engine
+    preferHugePages(this.director.table.memory.shared)
+    this.#memory = allocateFrameMemory(slots * SLOT_BYTES)
+    for (const frame of this.#batch) frame.memory = this.#memory
+  }
+
+  /** Prepares a segment from the client of a connection to the service. */
+  putClientFrame(slot: number, connection: number, flags: number): void {
+    let template = this.#clientTemplates.get(flags)
+    if (template === undefined) {
+      template = clientTcp({ ttl: TEMPLATE_TTL, flags })
+      this.#clientTemplates.set(flags, template)
+    }
+    const ip = this.#put(slot, template) + ETHERNET_HEADER_LENGTH
+    const transport = ip + IPV4_HEADER_LENGTH
+    rewriteSource(this.#memory.view, ip, transport, clientAddress(connection), clientPort(connection), false)
+  }
+
+  /** Prepares an acknowledgement from the real server with this address to the client of a connection. */
+  putServerFrame(slot: number, connection: number, server: number): void {
+    let template = this.#serverTemplates.get(server)
+    if (template === undefined) {
+      const from = `${formatIPv4(server)}:8000`
+      template = tcpFrame({ sourceMac: MAC.server1, destinationMac: MAC.inside, from, to: from, ttl: TEMPLATE_TTL })
+      this.#serverTemplates.set(server, template)
+    }
+    const ip = this.#put(slot, template) + ETHERNET_HEADER_LENGTH
+    const transport = ip + IPV4_HEADER_LENGTH
+    rewriteDestination(this.#memory.view, ip, transport, clientAddress(connection), clientPort(connection), false)
+  }
+
+  /** The IP destination of the frame in a slot: after handling, for NAT, the real server. */
+  destination(slot: number): number {
+    const ip = slot * SLOT_BYTES + FRAME_OFFSET + ETHERNET_HEADER_LENGTH
+    return this.#memory.view.getInt32(ip + IPV4.destination)
+  }
+
+  /**
+   * Handles the prepared frames from slot `first` on, at most BATCH, as one batch of a link. What the loop does with one.
+   * @returns how many of them are to be transmitted
+   */
+  handleBatch(link: number, first: number, count: number): number {
+    const { engine } = this
+    const batch = this.#batch
+    for (let i = 0; i < count; i++) {
+      const frame = batch[i]
+      frame.start = (first + i) * SLOT_BYTES + FRAME_OFFSET
+      frame.length = TRANSPORT + 20
+    }
+    engine.advance(this.director.nowMs)
+    engine.warmUp.run(batch, count)
+    let transmitted = 0
+    for (let i = 0; i < count; i++) if (engine.handle(batch[i], link) >= 0) transmitted++
+    return transmitted
+  }
+
+  #put(slot: number, frame: Uint8Array): number {
+    const start = slot * SLOT_BYTES + FRAME_OFFSET
+    const { bytes } = this.#memory
+    bytes.fill(0, start - VNET_HEADER_LENGTH, start)
+    bytes.set(frame, start)
+    return start
+  }
+}
+
+function clientAddress(connection: number): number {
+  return FIRST_CLIENT + (connection >>> PORT_BITS)
+}
+
+function clientPort(connection: number): number {
+  return FIRST_PORT + (connection & ((1 << PORT_BITS) - 1))
+}

@@ -1,0 +1,67 @@
+/** What the benchmark reports: the object that --json prints, and the same for people. docs/benchmarks.md explains each number. */
+import Table from 'cli-table3'
+import type { ForwardingMethod } from '../../forwarder/service.ts'
+import type { Comparison, NetworkResult } from './network/network-bench.ts'
+import { LATENCY_RATE, type ReplicationResult } from './replication-bench.ts'
+
+export const METHODS = ['nat', 'tun', 'dr'] as const satisfies readonly ForwardingMethod[]
+export const CONNECTIONS = [1000, 1_000_000] as const
+
+export type EngineNanoseconds = Record<(typeof METHODS)[number], Record<(typeof CONNECTIONS)[number], number>>
+
+export interface Measurements {
+  readonly engineNs: EngineNanoseconds
+  readonly bytesPerConnection: number
+  readonly newConnectionsPerSecond: number
+  readonly replication: ReplicationResult
+  readonly network: NetworkResult
+}
+
+/** The shape is a promise to whoever reads it by program. */
+export function toJson({ replication, network, ...engine }: Measurements): object {
+  return {
+    ...engine,
+    replicatedPerSecond: replication.perSecond,
+    packetsPerSecond: network.packetsPerSecond,
+    cpuPerPacketUs: network.cpuPerPacketUs,
+    bulkNatMbps: network.bulkNatMbps,
+  }
+}
+
+export function toText(measurements: Measurements): string {
+  const { engineNs, replication, network } = measurements
+  const engine = new Table({
+    head: ['engine, ns a packet', ...CONNECTIONS.map((count) => `${group(count)} connections`)],
+    style: plain,
+  })
+  for (const method of METHODS) engine.push([method, ...CONNECTIONS.map((count) => engineNs[method][count].toFixed(0))])
+  const memory = new Table({ style: plain })
+  memory.push(
+    ['bytes a connection', measurements.bytesPerConnection.toFixed(0)],
+    ['new connections a second', group(measurements.newConnectionsPerSecond)],
+    ['replicated connections a second', group(replication.perSecond)],
+    [
+      `replication at ${group(LATENCY_RATE)} a second, ms`,
+      `median ${replication.latencyMs.p50.toFixed(1)}, 99th percentile ${replication.latencyMs.p99.toFixed(1)}`,
+    ],
+  )
+  const beside = new Table({ head: ['through veth interfaces', 'director', 'nftables', 'ratio'], style: plain })
+  const row = (name: string, { ours, nftables, ratio }: Comparison, digits: number) => [
+    name,
+    group(ours, digits),
+    group(nftables, digits),
+    ratio.toFixed(2),
+  ]
+  beside.push(
+    row('packets a second', network.packetsPerSecond, 0),
+    row('CPU a packet, us', network.cpuPerPacketUs, 2),
+    row('bulk NAT, Mbit/s', network.bulkNatMbps, 0),
+  )
+  return [engine, memory, beside].map(String).join('\n')
+}
+
+const plain = { head: [], border: [] }
+
+function group(value: number, digits = 0): string {
+  return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+}

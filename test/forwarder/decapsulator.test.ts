@@ -1,0 +1,7 @@
+/** The decapsulator, in a namespace of its own. */
+import { test } from 'tap'
+import { runInNamespace } from './namespace.ts'
+
+test('a real server behind a tunnel', async (t) => {
+  runInNamespace(t, new URL('decapsulator-in-namespace.ts', import.meta.url))
+})

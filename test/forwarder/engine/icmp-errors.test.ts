@@ -1,0 +1,329 @@
+/** ICMP errors about a connection's packets find the one whom they concern, and quote a packet that he knows. */
+import { test } from 'tap'
+import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import type { DirectorBench } from '../../support/director-bench.ts'
+import { icmpFrame, packetOf } from '../../support/frames.ts'
+import { hex, sentHex } from '../../support/hex.ts'
+import {
+  CLIENT_ADDRESS,
+  clientTcp,
+  clientUdp,
+  INSIDE,
+  INSIDE_SOURCE,
+  MAC,
+  OUTSIDE,
+  type SceneOptions,
+  SERVER1_ADDRESS,
+  scene,
+  serverTcp,
+  serverUdp,
+  tcpToClient,
+  tcpToServer,
+  tunnelled,
+  udpToClient,
+  udpToServer,
+  VIP,
+} from '../../support/scene.ts'
+
+const CLIENTS_ROUTER = '203.0.113.1'
+const SERVERS_ROUTER = '10.1.0.99'
+const fromOutside = { sourceMac: MAC.router, destinationMac: MAC.outside }
+const fromInside = { sourceMac: MAC.server1, destinationMac: MAC.inside }
+const toServer = { sourceMac: MAC.inside, destinationMac: MAC.server1, ttl: 63 }
+const toClient = { sourceMac: MAC.outside, destinationMac: MAC.router, ttl: 63 }
+
+function open(options: SceneOptions = {}): DirectorBench {
+  const bench = scene(options)
+  bench.send(OUTSIDE, options.protocol === 'udp' ? clientUdp() : clientTcp({ flags: TCP_SYN }))
+  return bench
+}
+
+/** An IP packet as an error quotes it: the header, and the first bytes behind it. */
+function quote(frame: Uint8Array, transportBytes = 8): Uint8Array {
+  return packetOf(frame).slice(0, 20 + transportBytes)
+}
+
+// The quoted transport checksum is left as it is: the first eight bytes, which every host quotes, have none in TCP.
+function quoteUdp(as: Uint8Array, checksumOf: Uint8Array): Uint8Array {
+  const quoted = quote(as)
+  quoted.set(quote(checksumOf).subarray(26, 28), 26)
+  return quoted
+}
+
+const reply = tcpToClient({ ttl: 40 })
+const request = tcpToServer({ ttl: 40 })
+const cases: [sentence: string, link: string, frame: Uint8Array, out: string, expected: Uint8Array, SceneOptions?][] = [
+  [
+    'NAT: an error about a reply reaches the server, about its own packet',
+    OUTSIDE,
+    icmpFrame({ ...fromOutside, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 1, payload: quote(reply) }),
+    INSIDE,
+    icmpFrame({
+      ...toServer,
+      from: CLIENTS_ROUTER,
+      to: SERVER1_ADDRESS,
+      type: 3,
+      code: 1,
+      payload: quote(serverTcp({ ttl: 40 })),
+    }),
+  ],
+  [
+    'NAT: a client that is told the MTU of a reply tells the server',
+    OUTSIDE,
+    icmpFrame({ ...fromOutside, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 4, rest: 1400, payload: quote(reply) }),
+    INSIDE,
+    icmpFrame({
+      ...toServer,
+      from: CLIENTS_ROUTER,
+      to: SERVER1_ADDRESS,
+      type: 3,
+      code: 4,
+      rest: 1400,
+      payload: quote(serverTcp({ ttl: 40 })),
+    }),
+  ],
+  [
+    'NAT: an error about a request reaches the client, from the service and about the client’s own packet',
+    INSIDE,
+    icmpFrame({ ...fromInside, from: SERVER1_ADDRESS, to: CLIENT_ADDRESS, type: 3, code: 3, payload: quote(request) }),
+    OUTSIDE,
+    icmpFrame({ ...toClient, from: VIP, to: CLIENT_ADDRESS, type: 3, code: 3, payload: quote(clientTcp({ ttl: 40 })) }),
+  ],
+  [
+    'NAT: so does one from a router on the servers’ side',
+    INSIDE,
+    icmpFrame({ ...fromInside, from: SERVERS_ROUTER, to: CLIENT_ADDRESS, type: 11, payload: quote(request, 100) }),
+    OUTSIDE,
+    icmpFrame({
+      ...toClient,
+      from: VIP,
+      to: CLIENT_ADDRESS,
+      type: 11,
+      payload: quote(withChecksumOf(clientTcp({ ttl: 40 }), request), 100),
+    }),
+  ],
+  [
+    'NAT: a server without a listener is reported to the client of a datagram',
+    INSIDE,
+    icmpFrame({
+      ...fromInside,
+      from: SERVER1_ADDRESS,
+      to: CLIENT_ADDRESS,
+      type: 3,
+      code: 3,
+      payload: quote(udpToServer({ payload: 'q' })),
+    }),
+    OUTSIDE,
+    icmpFrame({
+      ...toClient,
+      from: VIP,
+      to: CLIENT_ADDRESS,
+      type: 3,
+      code: 3,
+      payload: quoteUdp(clientUdp({ payload: 'q', ttl: 63 }), udpToServer({ payload: 'q' })),
+    }),
+    { protocol: 'udp' },
+  ],
+  [
+    'NAT: a client that has gone is reported to the server of a datagram',
+    OUTSIDE,
+    icmpFrame({
+      ...fromOutside,
+      from: CLIENT_ADDRESS,
+      to: VIP,
+      type: 3,
+      code: 3,
+      payload: quote(udpToClient({ payload: 'r' })),
+    }),
+    INSIDE,
+    icmpFrame({
+      ...toServer,
+      from: CLIENT_ADDRESS,
+      to: SERVER1_ADDRESS,
+      type: 3,
+      code: 3,
+      payload: quoteUdp(serverUdp({ payload: 'r', ttl: 63 }), udpToClient({ payload: 'r' })),
+    }),
+    { protocol: 'udp' },
+  ],
+  [
+    'DR: an error about a reply reaches the server as it is',
+    OUTSIDE,
+    icmpFrame({ ...fromOutside, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 4, rest: 1400, payload: quote(reply) }),
+    INSIDE,
+    icmpFrame({ ...toServer, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 4, rest: 1400, payload: quote(reply) }),
+    { method: 'dr' },
+  ],
+  [
+    'TUN: an error about a reply reaches the server through the tunnel',
+    OUTSIDE,
+    icmpFrame({ ...fromOutside, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 4, rest: 1400, payload: quote(reply) }),
+    INSIDE,
+    tunnelled(
+      icmpFrame({ from: CLIENTS_ROUTER, to: VIP, ttl: 63, type: 3, code: 4, rest: 1400, payload: quote(reply) }),
+    ),
+    { method: 'tun' },
+  ],
+  [
+    'TUN: a tunnel packet that did not fit is reported to the client, with the MTU less the outer header',
+    INSIDE,
+    icmpFrame({
+      ...fromInside,
+      from: SERVERS_ROUTER,
+      to: INSIDE_SOURCE,
+      type: 3,
+      code: 4,
+      rest: 1400,
+      payload: packetOf(tunnelled(clientTcp({ ttl: 40 }))),
+    }),
+    OUTSIDE,
+    icmpFrame({
+      ...toClient,
+      from: VIP,
+      to: CLIENT_ADDRESS,
+      ttl: 64,
+      tos: 0xc0,
+      fragment: 0,
+      type: 3,
+      code: 4,
+      rest: 1380,
+      payload: packetOf(clientTcp({ ttl: 40 })),
+    }),
+    { method: 'tun' },
+  ],
+  [
+    'TUN: a server that cannot be reached is reported to the client',
+    INSIDE,
+    icmpFrame({
+      ...fromInside,
+      from: SERVERS_ROUTER,
+      to: INSIDE_SOURCE,
+      type: 3,
+      code: 1,
+      payload: packetOf(tunnelled(clientTcp({ ttl: 40 }))).slice(0, 48),
+    }),
+    OUTSIDE,
+    icmpFrame({
+      ...toClient,
+      from: VIP,
+      to: CLIENT_ADDRESS,
+      ttl: 64,
+      tos: 0xc0,
+      fragment: 0,
+      type: 3,
+      code: 1,
+      payload: quote(clientTcp({ ttl: 40 })),
+    }),
+    { method: 'tun' },
+  ],
+]
+
+for (const [sentence, link, frame, out, expected, options] of cases) {
+  test(sentence, async (t) => {
+    const sent = open(options).send(link, frame)
+    t.same(sentHex(sent), [[out, hex(expected)]])
+  })
+}
+
+const aboutReply = { ...fromOutside, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 1 }
+const dropped: [sentence: string, frame: Uint8Array, drop: string, options?: SceneOptions][] = [
+  [
+    'an error about a connection that is not known is dropped',
+    icmpFrame({ ...aboutReply, payload: quote(tcpToClient({ to: '203.0.113.7:9' })) }),
+    'icmp-unrelated',
+  ],
+  [
+    'an error that quotes too little is dropped',
+    icmpFrame({ ...aboutReply, payload: quote(reply, 7) }),
+    'icmp-unrelated',
+  ],
+  [
+    'an error that quotes no IPv4 is dropped',
+    icmpFrame({ ...aboutReply, payload: new Uint8Array(60) }),
+    'icmp-unrelated',
+  ],
+  [
+    'an error about a later fragment, which has no ports, is dropped',
+    icmpFrame({ ...aboutReply, payload: quote(tcpToClient({ fragment: 3 })) }),
+    'icmp-unrelated',
+  ],
+  [
+    'an error that was damaged on its way is dropped',
+    damaged(icmpFrame({ ...aboutReply, payload: quote(reply) })),
+    'bad-header',
+  ],
+  ['an error at its last hop is dropped', icmpFrame({ ...aboutReply, ttl: 1, payload: quote(reply) }), 'ttl-exceeded'],
+  [
+    'an error that does not fit into the tunnel is dropped, not answered with another',
+    icmpFrame({ ...aboutReply, payload: quote(tcpToClient({ payload: new Uint8Array(1440) }), 1440) }),
+    'too-big',
+    { method: 'tun' },
+  ],
+]
+for (const [sentence, frame, drop, options] of dropped) {
+  test(sentence, async (t) => {
+    const bench = open(options)
+    t.same(bench.send(OUTSIDE, frame), [])
+    t.equal(bench.drops.toObject()[drop], 1)
+  })
+}
+
+test('an error about a connection whose server was removed is dropped', async (t) => {
+  const bench = open()
+  bench.engine.services.set({ protocol: 'tcp', address: VIP, port: 80, scheduler: 'rr', servers: [] })
+  t.same(bench.send(OUTSIDE, icmpFrame({ ...aboutReply, payload: quote(reply) })), [])
+  t.equal(bench.drops.toObject()['icmp-unrelated'], 1)
+})
+
+const hosts: [sentence: string, frame: Uint8Array, options?: SceneOptions][] = [
+  [
+    'an error about somebody else’s packet is the host’s',
+    icmpFrame({
+      ...fromInside,
+      from: SERVERS_ROUTER,
+      to: INSIDE_SOURCE,
+      type: 3,
+      payload: quote(clientTcp({ to: '9.9.9.9:9' })),
+    }),
+  ],
+  [
+    'an error about somebody else’s tunnel is the host’s',
+    icmpFrame({
+      ...fromInside,
+      from: SERVERS_ROUTER,
+      to: INSIDE_SOURCE,
+      type: 3,
+      payload: packetOf(tunnelled(clientTcp(), { destination: '10.1.0.77' })),
+    }),
+    { method: 'tun' },
+  ],
+  [
+    'an error about a tunnel that quotes nothing of the packet inside is the host’s',
+    icmpFrame({
+      ...fromInside,
+      from: SERVERS_ROUTER,
+      to: INSIDE_SOURCE,
+      type: 3,
+      payload: packetOf(tunnelled(clientTcp())).slice(0, 28),
+    }),
+    { method: 'tun' },
+  ],
+]
+for (const [sentence, frame, options] of hosts) {
+  test(sentence, async (t) => {
+    const bench = open(options)
+    t.same(bench.send(INSIDE, frame), [])
+    t.ok(Object.values(bench.drops.toObject()).every((count) => count === 0))
+  })
+}
+
+/** The TCP checksum of another frame put into this one. */
+function withChecksumOf(frame: Uint8Array, other: Uint8Array): Uint8Array {
+  frame.set(other.subarray(50, 52), 50)
+  return frame
+}
+
+function damaged(frame: Uint8Array): Uint8Array {
+  frame[frame.length - 1] ^= 1
+  return frame
+}

@@ -1,0 +1,27 @@
+/** The rehearsal really walks the packet path: every method, both directions, to the end. */
+import { test } from 'tap'
+import { Engine } from '../../forwarder/engine/engine.ts'
+import { DROPPED, TO_HOST } from '../../forwarder/engine/verdict.ts'
+import { rehearse } from '../../forwarder/rehearsal.ts'
+import { allocateFrameMemory } from '../../forwarder/sys/memory.ts'
+
+test('a rehearsal forwards packets in both directions by every method, and drops none', (t) => {
+  const verdicts = new Map<number, number>()
+  const handle = Engine.prototype.handle
+  t.teardown(() => {
+    Engine.prototype.handle = handle
+  })
+  Engine.prototype.handle = function (frame, link) {
+    const verdict = handle.call(this, frame, link)
+    verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1)
+    return verdict
+  }
+  rehearse(allocateFrameMemory(65_536), allocateFrameMemory(65_536))
+  t.equal(verdicts.get(DROPPED), undefined)
+  t.ok(Number(verdicts.get(0)) > 8000, 'to servers, and from the servers of NAT to clients')
+  t.ok(
+    Number(verdicts.get(TO_HOST)) > 0,
+    'what servers behind a tunnel or direct routing send does not concern the forwarder',
+  )
+  t.end()
+})

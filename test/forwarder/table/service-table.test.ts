@@ -1,0 +1,206 @@
+/** Services are changed by difference: what stays the same keeps its memory, its counters, its place. */
+import { test } from 'tap'
+import type { RealServerSpec, ServiceSpec } from '../../../forwarder/service.ts'
+import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory } from '../../../forwarder/table/server-directory.ts'
+import {
+  METHOD_DR,
+  METHOD_NAT,
+  METHOD_TUN,
+  type Service,
+  ServiceTable,
+} from '../../../forwarder/table/service-table.ts'
+import { formatIPv4, parseIPv4 } from '../../../protocol/packet/bytes.ts'
+
+const flow = { sourceAddress: 1, sourcePort: 2, destinationAddress: 3, destinationPort: 4 }
+
+function spec(numbers: readonly number[], changes: Partial<ServiceSpec> = {}): ServiceSpec {
+  const servers = numbers.map(
+    (number): RealServerSpec => ({ address: `10.1.0.${number}`, port: 8000, method: 'nat', weight: 1 }),
+  )
+  return { protocol: 'tcp', address: '10.0.0.100', port: 80, scheduler: 'rr', servers, ...changes }
+}
+
+function newTable(slots = 64): ServiceTable {
+  return new ServiceTable(new ServerDirectory(ServerDirectory.allocate(slots)))
+}
+
+const find = (table: ServiceTable, port = 80) => table.find(6, parseIPv4('10.0.0.100'), port) as Service
+const listed = (table: ServiceTable) =>
+  find(table).servers.map((server) => Number(formatIPv4(server.address).split('.')[3]))
+const picks = (table: ServiceTable, count: number) =>
+  Array.from({ length: count }, () => {
+    const { scheduler, servers, memory } = find(table)
+    const picked = scheduler.select(servers, memory, flow)
+    return picked && Number(formatIPv4(picked.address).split('.')[3])
+  })
+
+test('a service is found by protocol, address and port together', async (t) => {
+  const table = newTable()
+  table.set(spec([1]))
+  t.ok(find(table))
+  t.equal(table.find(17, parseIPv4('10.0.0.100'), 80), undefined)
+  t.equal(table.find(6, parseIPv4('10.0.0.101'), 80), undefined)
+  t.equal(table.find(6, parseIPv4('10.0.0.100'), 81), undefined)
+  table.set(spec([1], { protocol: 'udp' }))
+  t.not(table.find(17, parseIPv4('10.0.0.100'), 80), find(table))
+  t.equal([...table.values()].length, 2)
+})
+
+test('services on high addresses and ports do not get in each other’s way', async (t) => {
+  const table = newTable()
+  const places = [
+    ['255.255.255.255', 65535],
+    ['255.255.255.255', 65534],
+    ['255.255.255.254', 65535],
+    ['127.255.255.255', 65535],
+  ] as const
+  for (const [address, port] of places) table.set(spec([], { address, port }))
+  const found = places.map(([address, port]) => table.find(6, parseIPv4(address), port))
+  t.equal(new Set(found).size, 4)
+  t.notOk(found.includes(undefined))
+})
+
+test('servers stand in IPVS’s order, the one added last first', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2, 3]))
+  t.same(listed(table), [3, 2, 1])
+  table.set(spec([1, 2, 3, 4]))
+  t.same(listed(table), [4, 3, 2, 1])
+  table.set(spec([1, 3, 4]))
+  t.same(listed(table), [4, 3, 1])
+})
+
+test('telling the same again changes nothing, the scheduler’s turn included', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2, 3]))
+  t.same(picks(table, 2), [3, 2])
+  const before = [...find(table).servers]
+  table.set(spec([1, 2, 3]))
+  t.ok(find(table).servers.every((server, index) => server === before[index]))
+  t.same(picks(table, 2), [1, 3])
+})
+
+test('a changed weight leaves the turn where it is; another scheduler starts anew', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2, 3]))
+  t.same(picks(table, 1), [3])
+  const heavier = spec([1, 2, 3])
+  table.set({ ...heavier, servers: heavier.servers.map((server) => ({ ...server, weight: 5 })) })
+  t.same(picks(table, 1), [2])
+  t.equal(find(table).servers[0].weight, 5)
+  table.set({ ...heavier, scheduler: 'wlc' })
+  t.equal(find(table).scheduler.name, 'wlc')
+  table.set(heavier)
+  t.same(picks(table, 1), [3])
+})
+
+test('methods are told apart, and an edited one counts from now on', async (t) => {
+  const table = newTable()
+  const [server] = spec([1]).servers
+  for (const [method, number] of [
+    ['nat', METHOD_NAT],
+    ['tun', METHOD_TUN],
+    ['dr', METHOD_DR],
+  ] as const) {
+    table.set(spec([], { servers: [{ ...server, method }] }))
+    t.equal(find(table).servers[0].method, number)
+  }
+})
+
+test('an unknown scheduler is refused before anything is changed', async (t) => {
+  const table = newTable()
+  t.throws(() => table.set(spec([1], { scheduler: 'nope' })), RangeError)
+  t.equal(find(table), undefined)
+})
+
+test('servers of one address and two ports are two servers', async (t) => {
+  const table = newTable()
+  const [server] = spec([1]).servers
+  table.set(spec([], { servers: [server, { ...server, port: 8001 }] }))
+  t.same(
+    find(table).servers.map((each) => each.port),
+    [8001, 8000],
+  )
+})
+
+test('a removed server without connections is gone; its totals stay with the service', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2]))
+  const { counters } = table.directory
+  const server = find(table).servers[0]
+  counters[server.slot * COUNTERS + COUNTER.inPackets] = 5
+  counters[server.slot * COUNTERS + COUNTER.connections] = 2
+  table.set(spec([1]))
+  t.ok(server.removed)
+  t.equal(table.directory.serverAt(server.slot), undefined)
+  const at = find(table).slot * COUNTERS
+  t.same(
+    [counters[at + COUNTER.inPackets], counters[at + COUNTER.connections], counters[at + COUNTER.active]],
+    [5, 2, 0],
+  )
+})
+
+test('a removed server with connections stays, counts for its service, and is revived when it is added back', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2]))
+  const { counters } = table.directory
+  const server = find(table).servers[0]
+  counters[server.slot * COUNTERS + COUNTER.active] = 1
+  table.set(spec([1]))
+  t.ok(server.removed)
+  t.equal(server.weight, 0)
+  t.ok(table.directory.slotsOf(find(table).slot).includes(server.slot))
+  table.set(spec([1, 2]))
+  t.equal(find(table).servers[0], server)
+  t.notOk(server.removed)
+  t.equal(server.weight, 1)
+})
+
+test('connections left over from a removed service never count for the one that gets its slot', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2]))
+  const { counters } = table.directory
+  const slot = find(table).slot
+  const [second, first] = find(table).servers
+  for (const server of [first, second]) counters[server.slot * COUNTERS + COUNTER.active] = 1
+  table.set(spec([1])) // one removed before the service, one with it
+  table.remove(spec([]))
+  table.set(spec([9], { port: 81 }))
+  t.equal(find(table, 81).slot, slot, 'the slot is used again')
+  t.same(table.directory.slotsOf(slot), [slot, find(table, 81).servers[0].slot])
+})
+
+test('a server that only a peer’s connection names waits until it is configured', async (t) => {
+  const table = newTable()
+  const identity = {
+    protocol: 6,
+    virtualAddress: parseIPv4('10.0.0.100'),
+    virtualPort: 80,
+    address: parseIPv4('10.1.0.1'),
+    port: 8000,
+  }
+  const server = table.serverFor(identity)
+  t.ok(server?.removed)
+  t.equal(table.serverFor(identity), server)
+  table.set(spec([1]))
+  t.equal(find(table).servers[0], server)
+  t.notOk(server?.removed)
+})
+
+test('with no slot left a server is passed over, and the others work', async (t) => {
+  const table = newTable(4)
+  table.set(spec([1, 2, 3, 4]))
+  t.same(listed(table), [2, 1])
+  t.equal(table.serverFor({ protocol: 6, virtualAddress: 1, virtualPort: 2, address: 3, port: 4 }), undefined)
+  table.set(spec([]))
+  table.set(spec([7, 8]))
+  t.same(listed(table), [8, 7])
+  t.not(find(table).slot, NO_SLOT)
+})
+
+test('removing a service that there is not does nothing', async (t) => {
+  const table = newTable()
+  table.set(spec([1]))
+  table.remove(spec([], { port: 81 }))
+  t.same(listed(table), [1])
+})

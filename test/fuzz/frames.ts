@@ -1,0 +1,269 @@
+/**
+ * Frames to fuzz with, from a seed: valid ones of every kind that the forwarder handles, and what becomes of them when bits
+ * flip, ends are cut off, lengths lie and halves of two frames are put together. Most mutated frames get their IP checksum
+ * made right again, since otherwise nothing would come past the first check.
+ */
+import { VNET_GSO_TCPV4, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
+import { ARP_FRAME_LENGTH, writeArpFrame } from '../../protocol/packet/arp.ts'
+import { parseIPv4, parseMac, writeUint16 } from '../../protocol/packet/bytes.ts'
+import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
+import { refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
+import type { Random } from '../random.ts'
+import { icmpFrame, packetOf, tcpFrame, udpFrame } from '../support/frames.ts'
+import { segmentationHeader, tunnelled, unfinish, unfinishedHeader } from '../support/scene.ts'
+import {
+  CLIENTS,
+  INSIDE,
+  INSIDE_SOURCE,
+  MACS,
+  NAT_SERVER_PORT,
+  OUTSIDE,
+  ROUTER,
+  SERVERS,
+  SERVERS_ROUTER,
+  SERVICES,
+  serverMac,
+  VIPS,
+} from './world.ts'
+
+export interface FuzzFrame {
+  readonly link: string
+  readonly frame: Uint8Array
+  readonly vnetHeader: Uint8Array
+}
+
+/** Valid frames made in advance, to be mutated: making one costs more than handling it. */
+const CORPUS = 3000
+const CLIENT_PORTS = 60
+const FLAGS = [0x02, 0x02, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0xff]
+const LENGTHS = [0, 1, 2, 7, 8, 18, 100, 1000, 1380, 1410, 1431, 1460]
+const LARGE = [2920, 9000, 65_495]
+const INTERESTING = [0, 1, 4, 5, 7, 8, 19, 20, 21, 27, 28, 60, 127, 128, 255, 256, 0x7fff, 0x8000, 0xfffe, 0xffff]
+const noOffload = new Uint8Array(VNET_HEADER_LENGTH)
+
+export class FrameSource {
+  readonly #random: Random
+  readonly #corpus: FuzzFrame[] = []
+
+  constructor(random: Random) {
+    this.#random = random
+    for (let number = 0; number < CORPUS; number++) this.#corpus.push(this.#valid())
+  }
+
+  /** A frame for the director; its bytes are the caller's to keep. */
+  next(): FuzzFrame {
+    const random = this.#random
+    const { link, frame, vnetHeader } = this.#pick(this.#corpus)
+    if (random.oneIn(3)) return { link, frame, vnetHeader }
+    if (random.oneIn(50)) return { link, frame: this.#noise(random.below(200)), vnetHeader }
+    let mutated: Uint8Array = frame.slice()
+    for (let change = random.below(3); change >= 0; change--) mutated = this.#mutate(mutated)
+    if (!random.oneIn(4)) repairIPv4(mutated)
+    if (random.oneIn(2)) repairTransport(mutated)
+    return {
+      link: random.oneIn(20) ? this.#pick([OUTSIDE, INSIDE]) : link,
+      frame: mutated,
+      vnetHeader: random.oneIn(20) ? this.#noise(VNET_HEADER_LENGTH) : vnetHeader,
+    }
+  }
+
+  #pick<T>(list: readonly T[]): T {
+    return list[this.#random.below(list.length)]
+  }
+
+  #noise(length: number): Uint8Array {
+    return Uint8Array.from({ length }, () => this.#random.below(256))
+  }
+
+  #mutate(frame: Uint8Array): Uint8Array {
+    const random = this.#random
+    const at = random.below(Math.min(frame.length, 100))
+    switch (random.below(7)) {
+      case 0:
+        for (let flip = random.below(8); flip >= 0; flip--) frame[random.below(frame.length)] ^= 1 << random.below(8)
+        return frame
+      case 1:
+        return frame.slice(0, 1 + random.below(frame.length))
+      case 2: {
+        const longer = new Uint8Array(frame.length + random.below(40))
+        longer.set(frame)
+        return longer
+      }
+      case 3: {
+        const other = this.#pick(this.#corpus).frame
+        const spliced = new Uint8Array(Math.max(at + 1, other.length))
+        spliced.set(other)
+        spliced.set(frame.subarray(0, at))
+        return spliced
+      }
+      case 4:
+        frame[at] = this.#pick(INTERESTING)
+        return frame
+      case 5:
+        if (at + 2 <= frame.length) writeUint16(frame, at, this.#pick(INTERESTING))
+        return frame
+      default: {
+        // Header length, total length, fragment, TTL, protocol, UDP length or TCP offset, in the place where they stand.
+        const field = this.#pick([14, 16, 17, 20, 21, 22, 23, 36, 38, 39, 46, 47])
+        if (field < frame.length) frame[field] = this.#pick(INTERESTING)
+        return frame
+      }
+    }
+  }
+
+  #valid(): FuzzFrame {
+    const random = this.#random
+    switch (random.below(12)) {
+      case 0:
+        return this.#arp()
+      case 1:
+        return this.#echo()
+      case 2:
+        return this.#icmpError()
+      case 3:
+      case 4:
+      case 5:
+        return this.#offloaded(INSIDE, this.#reply())
+      default:
+        return this.#offloaded(OUTSIDE, this.#request())
+    }
+  }
+
+  #payload(): Uint8Array {
+    const random = this.#random
+    return this.#noise(this.#pick(random.oneIn(20) ? LARGE : LENGTHS))
+  }
+
+  #client(): string {
+    return `${this.#pick(CLIENTS)}:${1000 + this.#random.below(CLIENT_PORTS)}`
+  }
+
+  #ttl(): number {
+    return this.#random.oneIn(20) ? this.#random.below(3) : 64
+  }
+
+  #request(): Uint8Array {
+    const random = this.#random
+    const { protocol, port } = this.#pick(SERVICES)
+    const fields = {
+      sourceMac: ROUTER.mac,
+      destinationMac: MACS[OUTSIDE],
+      from: this.#client(),
+      to: `${this.#pick(VIPS)}:${random.oneIn(20) ? 9 : port}`,
+      ttl: this.#ttl(),
+      payload: this.#payload(),
+      fragment: random.oneIn(20) ? 0x2000 : random.oneIn(4) ? 0 : 0x4000,
+    }
+    return protocol === 'tcp'
+      ? tcpFrame({ ...fields, flags: this.#pick(FLAGS), sequence: random.below(2 ** 32) | 0 })
+      : udpFrame({ ...fields, checksum: !random.oneIn(4) })
+  }
+
+  #reply(): Uint8Array {
+    const random = this.#random
+    const server = this.#pick(SERVERS)
+    const fields = {
+      sourceMac: serverMac(server),
+      destinationMac: MACS[INSIDE],
+      from: `${server}:${NAT_SERVER_PORT}`,
+      to: this.#client(),
+      ttl: this.#ttl(),
+      payload: this.#payload(),
+    }
+    return random.oneIn(3)
+      ? udpFrame({ ...fields, checksum: !random.oneIn(4) })
+      : tcpFrame({ ...fields, flags: this.#pick(FLAGS) })
+  }
+
+  /** Sometimes with an unfinished checksum, and always so when it is longer than the wire allows. */
+  #offloaded(link: string, frame: Uint8Array): FuzzFrame {
+    const random = this.#random
+    const isLarge = frame.length > 1514
+    if (!isLarge && !random.oneIn(4)) return { link, frame, vnetHeader: noOffload }
+    const header = isLarge ? segmentationHeader(frame, this.#pick([536, 1000, 1390, 1460])) : unfinishedHeader(frame)
+    if (isLarge) header[1] = frame[23] === 6 ? VNET_GSO_TCPV4 : VNET_GSO_UDP_L4
+    return { link, frame: unfinish(frame), vnetHeader: header }
+  }
+
+  #echo(): FuzzFrame {
+    const frame = icmpFrame({
+      sourceMac: ROUTER.mac,
+      destinationMac: MACS[OUTSIDE],
+      from: this.#pick(CLIENTS),
+      to: this.#pick(VIPS),
+      type: this.#pick([8, 8, 0, 5, 13]),
+      payload: this.#noise(this.#pick(LENGTHS)),
+    })
+    return { link: OUTSIDE, frame, vnetHeader: noOffload }
+  }
+
+  #icmpError(): FuzzFrame {
+    const random = this.#random
+    const type = this.#pick([3, 3, 4, 11, 12])
+    const common = { type, code: random.below(6), rest: this.#pick([0, 1400, 576, 68, 0xffff]), ttl: this.#ttl() }
+    const quote = (frame: Uint8Array) => packetOf(frame).slice(0, this.#pick([0, 20, 27, 28, 48, 100, 548]))
+    if (random.oneIn(2)) {
+      const { protocol, port } = this.#pick(SERVICES)
+      const vip = this.#pick(VIPS)
+      const quoted = (protocol === 'tcp' ? tcpFrame : udpFrame)({ from: `${vip}:${port}`, to: this.#client() })
+      const addresses = { sourceMac: ROUTER.mac, destinationMac: MACS[OUTSIDE], from: this.#pick(CLIENTS), to: vip }
+      return {
+        link: OUTSIDE,
+        frame: icmpFrame({ ...common, ...addresses, payload: quote(quoted) }),
+        vnetHeader: noOffload,
+      }
+    }
+    const server = this.#pick(SERVERS)
+    const client = this.#client()
+    const isTunnel = random.oneIn(2)
+    const quoted = isTunnel
+      ? tunnelled(this.#request(), { destination: server })
+      : tcpFrame({ from: client, to: `${server}:${NAT_SERVER_PORT}` })
+    const frame = icmpFrame({
+      ...common,
+      sourceMac: SERVERS_ROUTER.mac,
+      destinationMac: MACS[INSIDE],
+      from: SERVERS_ROUTER.address,
+      to: isTunnel ? INSIDE_SOURCE : client.split(':')[0],
+      payload: quote(quoted),
+    })
+    return { link: INSIDE, frame, vnetHeader: noOffload }
+  }
+
+  #arp(): FuzzFrame {
+    const random = this.#random
+    const hosts = [
+      { link: OUTSIDE, ...ROUTER },
+      { link: INSIDE, ...SERVERS_ROUTER },
+      ...SERVERS.slice(0, 2).map((address) => ({ link: INSIDE, address, mac: serverMac(address) })),
+    ]
+    const { link, address, mac } = this.#pick(hosts)
+    const frame = new Uint8Array(ARP_FRAME_LENGTH)
+    const isRequest = random.oneIn(3)
+    writeArpFrame(frame, 0, parseMac(isRequest ? 'ff:ff:ff:ff:ff:ff' : '02:00:00:00:00:01'), {
+      operation: isRequest ? 1 : 2,
+      senderMac: parseMac(mac),
+      senderAddress: parseIPv4(address),
+      targetMac: new Uint8Array(6),
+      targetAddress: parseIPv4(this.#pick([...VIPS, INSIDE_SOURCE])),
+    })
+    return { link, frame, vnetHeader: noOffload }
+  }
+}
+
+/** Makes the IP header's checksum right, if there is an IP header. */
+function repairIPv4(frame: Uint8Array): void {
+  const headerLength = (frame[14] & 15) * 4
+  if (headerLength >= 20 && frame.length >= 14 + headerLength) refreshIPv4Checksum(frame, 14, headerLength)
+}
+
+/** Makes the checksum behind the IP header right, if there is room for one. */
+function repairTransport(frame: Uint8Array): void {
+  const transport = 14 + (frame[14] & 15) * 4
+  const offset = { 1: 2, 6: 16, 17: 6 }[frame[23]]
+  const length = ((frame[16] << 8) | frame[17]) - (transport - 14)
+  if (offset === undefined || length < offset + 2 || transport + length > frame.length) return
+  const initial = frame[23] === 1 ? 0 : pseudoHeaderSum(frame, 14, frame[23], length)
+  writeUint16(frame, transport + offset, 0)
+  writeUint16(frame, transport + offset, checksum(frame, transport, length, initial))
+}

@@ -1,0 +1,86 @@
+/**
+ * Whether a frame is well formed, judged by the RFCs and not by the forwarder's own code: it shares nothing with it but the
+ * constants of the virtio header.
+ */
+import { VNET_GSO_NONE, VNET_NEEDS_CSUM } from '../../forwarder/link/link.ts'
+
+const word = (bytes: Uint8Array, at: number) => bytes[at] * 256 + bytes[at + 1]
+
+/** RFC 1071, with the end-around carry at the end. */
+function sum(bytes: Uint8Array, from: number, to: number, initial = 0): number {
+  let total = initial
+  for (let at = from; at + 1 < to; at += 2) total += bytes[at] * 256 + bytes[at + 1]
+  if ((to - from) % 2 === 1) total += bytes[to - 1] * 256
+  while (total > 0xffff) total = (total % 0x10000) + Math.floor(total / 0x10000)
+  return total
+}
+
+function pseudoHeader(bytes: Uint8Array, ip: number, length: number): number {
+  return sum(bytes, ip + 12, ip + 20, bytes[ip + 9] + length)
+}
+
+/** What is wrong with a frame that the director has sent; undefined when nothing is. */
+export function fault(vnetHeader: Uint8Array, frame: Uint8Array, mtu: number): string | undefined {
+  if (frame.length < 14) return 'shorter than an Ethernet header'
+  if ((frame[6] & 1) !== 0) return 'sent by a group of machines'
+  const isWhole = vnetHeader[1] === VNET_GSO_NONE
+  if (isWhole && frame.length > 14 + mtu) return 'longer than the MTU'
+  const type = word(frame, 12)
+  if (type === 0x0806) return arpFault(frame)
+  return type === 0x0800 ? ipv4Fault(frame, 14) : `of type ${type}`
+}
+
+function arpFault(frame: Uint8Array): string | undefined {
+  if (frame.length !== 42) return 'ARP of another length'
+  if (word(frame, 14) !== 1 || word(frame, 16) !== 0x0800 || word(frame, 18) !== 0x0604) return 'not ARP for IPv4'
+  if (word(frame, 20) !== 1 && word(frame, 20) !== 2) return 'neither an ARP request nor a reply'
+  const isOwn = frame.subarray(6, 12).every((byte, index) => byte === frame[22 + index])
+  return isOwn ? undefined : 'ARP in another’s name'
+}
+
+function ipv4Fault(frame: Uint8Array, ip: number): string | undefined {
+  const length = frame.length - ip
+  if (length < 20 || frame[ip] >> 4 !== 4) return 'not IPv4'
+  const headerLength = (frame[ip] & 15) * 4
+  const totalLength = word(frame, ip + 2)
+  if (headerLength < 20 || headerLength > totalLength) return 'a header of impossible length'
+  if (totalLength !== length) return `IP length ${totalLength} in ${length} bytes`
+  if (sum(frame, ip, ip + headerLength) !== 0xffff) return 'a wrong IP checksum'
+  if (frame[ip + 8] === 0) return 'a TTL of 0'
+  return frame[ip + 9] === 4 ? ipv4Fault(frame, ip + headerLength) : undefined
+}
+
+/**
+ * Whether the checksum behind the IP header (in a tunnel: behind the inner one) is right, or rightly unfinished. Frames without
+ * such a checksum count as right, frames that are no packets as wrong.
+ */
+export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip = 14): boolean {
+  if (frame.length >= 14 && word(frame, 12) === 0x0806) return true
+  const available = frame.length - ip
+  if (available < 20 || frame[ip] >> 4 !== 4) return false
+  const headerLength = (frame[ip] & 15) * 4
+  const totalLength = word(frame, ip + 2)
+  if (headerLength < 20 || totalLength < headerLength || totalLength > available) return false
+  if ((word(frame, ip + 6) & 0x3fff) !== 0) return true
+  const protocol = frame[ip + 9]
+  const from = ip + headerLength
+  const to = ip + totalLength
+  if (protocol === 4) return transportIsRight(vnetHeader, frame, from)
+  const offset = { 1: 2, 6: 16, 17: 6 }[protocol]
+  if (offset === undefined) return true
+  if (to - from < (protocol === 6 ? 20 : 8)) return false
+  if ((vnetHeader[0] & VNET_NEEDS_CSUM) !== 0) {
+    if (protocol === 1) return false
+    const start = vnetHeader[6] + vnetHeader[7] * 256
+    if (start !== from || vnetHeader[8] + vnetHeader[9] * 256 !== offset) return false
+    return sameSum(word(frame, from + offset), pseudoHeader(frame, ip, to - from))
+  }
+  if (protocol === 1) return sum(frame, from, to) === 0xffff
+  if (protocol === 17 && word(frame, from + offset) === 0) return true
+  return sum(frame, from, to, pseudoHeader(frame, ip, to - from)) === 0xffff
+}
+
+/** In one's complement 0 and ffff are the same number. */
+function sameSum(one: number, other: number): boolean {
+  return one % 0xffff === other % 0xffff
+}

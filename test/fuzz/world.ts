@@ -1,0 +1,83 @@
+/** The director that the fuzzer plays with: all three methods, both protocols, addresses in every state, a small table. */
+import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
+import type { ForwardingMethod, ServiceProtocol, ServiceSpec } from '../../forwarder/service.ts'
+import type { Random } from '../random.ts'
+import { DirectorBench } from '../support/director-bench.ts'
+
+export const OUTSIDE = 'outside'
+export const INSIDE = 'inside'
+export const MACS = { [OUTSIDE]: '02:00:00:00:00:01', [INSIDE]: '02:00:00:00:00:02' }
+export const ROUTER = { address: '198.51.100.254', mac: '02:00:00:00:01:01' }
+export const VIPS = ['198.51.100.10', '198.51.100.11', '198.51.100.12']
+export const CLIENTS = ['203.0.113.7', '203.0.113.8', '198.51.100.77', '10.1.0.50']
+export const SERVERS = ['10.1.0.1', '10.1.0.2', '10.2.0.3'] // the last one behind a router
+export const SERVERS_ROUTER = { address: '10.1.0.99', mac: '02:00:00:00:02:99' }
+export const INSIDE_SOURCE = '10.1.0.254'
+export const SERVICES: readonly { protocol: ServiceProtocol; port: number; method: ForwardingMethod }[] = [
+  { protocol: 'tcp', port: 80, method: 'nat' },
+  { protocol: 'tcp', port: 81, method: 'tun' },
+  { protocol: 'tcp', port: 82, method: 'dr' },
+  { protocol: 'udp', port: 53, method: 'nat' },
+  { protocol: 'udp', port: 54, method: 'tun' },
+  { protocol: 'udp', port: 55, method: 'dr' },
+]
+export const NAT_SERVER_PORT = 8000
+
+export function serverMac(address: string): string {
+  return `02:00:00:00:02:0${address.at(-1)}`
+}
+
+/** A service with a random choice of the servers, at random weights. */
+export function randomService(random: Random, address: string, index: number): ServiceSpec {
+  const { protocol, port, method } = SERVICES[index]
+  return {
+    protocol,
+    address,
+    port,
+    scheduler: ['rr', 'wrr', 'lc', 'wlc'][random.below(4)],
+    servers: SERVERS.filter(() => !random.oneIn(4)).map((server) => ({
+      address: server,
+      port: method === 'nat' ? NAT_SERVER_PORT : port,
+      method,
+      weight: random.below(4),
+    })),
+  }
+}
+
+const STATES: readonly VirtualAddress['state'][] = ['active', 'active', 'active', 'lingering', 'standby']
+
+export function randomAddresses(random: Random): VirtualAddress[] {
+  return VIPS.filter(() => !random.oneIn(16)).map((address) => ({
+    address,
+    link: random.oneIn(8) ? INSIDE : OUTSIDE,
+    state: STATES[random.below(STATES.length)],
+  }))
+}
+
+/** Now and then by a router that does not answer, or not at all. */
+export function randomRoutes(random: Random): Route[] {
+  const silent = '10.1.0.98'
+  const outside = { link: OUTSIDE, source: '198.51.100.1' }
+  const inside = { link: INSIDE, source: INSIDE_SOURCE }
+  const routes = [
+    { ...outside, destination: '0.0.0.0', prefixLength: 0, gateway: ROUTER.address },
+    { ...outside, destination: '198.51.100.0', prefixLength: 24 },
+    { ...inside, destination: '10.1.0.0', prefixLength: 24, gateway: random.oneIn(4) ? silent : undefined },
+    { ...inside, destination: '10.2.0.0', prefixLength: 24, gateway: SERVERS_ROUTER.address },
+  ]
+  return routes.filter(() => !random.oneIn(8))
+}
+
+export function createWorld(random: Random): DirectorBench {
+  return new DirectorBench({
+    links: [
+      { name: OUTSIDE, mac: MACS[OUTSIDE], mtu: 1500 },
+      { name: INSIDE, mac: MACS[INSIDE], mtu: 1450 },
+    ],
+    addresses: randomAddresses(random),
+    routes: randomRoutes(random),
+    services: VIPS.flatMap((address) => SERVICES.map((_, index) => randomService(random, address, index))),
+    connections: 512,
+    ringSlots: 256,
+  })
+}

@@ -1,0 +1,59 @@
+/** Drills on real labs: their report, their verdict and their exit status. */
+import t, { test } from 'tap'
+import { namespacesOf } from '../../node/drill/lab-network.ts'
+import { directorCommand, startDirectorCommand } from './run-director.ts'
+
+const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
+
+// Three labs, one after another, on a machine that may be busy.
+t.setTimeout(300_000)
+
+// The smallest that still means something; the numbers that the README promises are measured with the defaults.
+const SMALL = ['--sessions', '200', '--seconds', '3', '--json']
+
+const cases = [
+  ['crash', 'nat', 'when the active director is killed, no session through nat is lost'],
+  ['handover', 'dr', 'when the active director is stopped in order, nothing through direct routing is lost'],
+  ['server-death', 'tun', 'when a real server dies behind tunnels, only its own sessions end'],
+] as const
+
+for (const [drill, method, name] of cases) {
+  test(name, { skip: needsRoot, timeout: 120_000 }, async (t) => {
+    const { child, outcome } = startDirectorCommand('drill', drill, '--method', method, ...SMALL)
+    const { code, stdout, stderr } = await outcome
+    t.equal(code, 0, stderr)
+    const result = JSON.parse(stdout)
+    t.match(result, {
+      drill,
+      method,
+      directors: 3,
+      servers: 3,
+      sessions: { opened: 200 },
+      pauseMs: { baseline: Number, p50: Number, p99: Number, max: Number },
+      missingRecords: 0,
+    })
+    t.equal(result.sessions.survived + result.sessions.lost, 200)
+    t.ok(result.downloads.started > 0)
+    if (drill === 'server-death') {
+      t.equal(result.takeoverMs, null)
+      t.ok(result.sessions.lost > 0 && result.sessions.lost < 200, 'the dead server had sessions, and others did not')
+    } else {
+      t.type(result.takeoverMs, 'number')
+      t.equal(result.sessions.lost, 0)
+      t.equal(result.downloads.intact, result.downloads.started)
+    }
+    t.same(namespacesOf(`drill-${child.pid}`), [], 'nothing is left behind')
+  })
+}
+
+test('a drill that cannot be is refused before anything is built', async (t) => {
+  for (const [words, message] of [
+    [['crash', '--directors', '1'], /directors 1: crash takes one away, so expected at least 2/],
+    [['server-death', '--servers', '1'], /servers 1: server-death takes one away/],
+  ] as const) {
+    const { code, stderr } = await directorCommand('drill', ...words)
+    t.equal(code, 2)
+    t.match(stderr, message)
+    t.equal(stderr.trimEnd().split('\n').length, 1)
+  }
+})

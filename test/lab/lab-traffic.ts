@@ -1,0 +1,82 @@
+/** Traffic of tests in a lab: programs on its hosts that this process starts, feeds and reads. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { ServiceInput } from '../../node/director/control/api.ts'
+import { request } from '../../node/director/control/client.ts'
+import type { Lab } from '../../node/drill/lab.ts'
+import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { controlSocketOf } from '../../node/drill/lab-programs.ts'
+import { onHost } from './lab-directors.ts'
+
+export const SINK_PORT = 9000
+
+/** Runs a command on a host to its end. @returns what it wrote. @throws Error with what it complained of */
+export async function runOn(lab: Lab, host: string, command: readonly string[], input: string | Buffer = '') {
+  const [program, ...args] = onHost(lab, host, ...command)
+  const child = spawn(program, args, { stdio: 'pipe' })
+  child.stdin.on('error', () => {})
+  child.stdin.end(input)
+  const closed = once(child, 'close')
+  const [output, complaint, [code]] = await Promise.all([text(child.stdout), text(child.stderr), closed])
+  if (code !== 0) throw new Error(`${command.join(' ')} on ${host} ended with ${code}: ${complaint}`)
+  return output
+}
+
+function programOf(name: string, ...args: (string | number)[]): string[] {
+  return [process.execPath, join(import.meta.dirname, `${name}.ts`), ...args.map(String)]
+}
+
+/** Starts a sink on every server; each ends with the lab. */
+export async function startSinks(lab: Lab): Promise<void> {
+  await Promise.all(
+    hostsOf(lab.plan, 'server').map(async ({ name }) => {
+      const [program, ...args] = onHost(lab, name, ...programOf('sink', name, SINK_PORT))
+      const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+      child.unref()
+      const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the sink ended with ${code}`)))
+      ended.catch(() => {})
+      await Promise.race([once(child.stdout, 'data'), ended])
+      child.stdout.destroy()
+    }),
+  )
+}
+
+/** Makes a virtual service with these servers behind it: all of the lab unless given. */
+export async function addService(
+  lab: Lab,
+  { protocol, port }: Pick<ServiceInput, 'protocol' | 'port'>,
+  servers: readonly string[] = hostsOf(lab.plan, 'server').map((host) => host.interfaces[0].address),
+): Promise<void> {
+  const socketPath = controlSocketOf(lab.folder, hostsOf(lab.plan, 'director')[0].name)
+  const service = { protocol, address: VIRTUAL_ADDRESS, port }
+  await request(socketPath, 'POST', '/services', { ...service, scheduler: 'rr' })
+  for (const address of servers) {
+    await request(socketPath, 'POST', '/servers', { service, address, port, method: lab.plan.method })
+  }
+}
+
+/** What came back to each payload, sent from its port of the first client to a service of the pool. */
+export async function askByDatagram(
+  lab: Lab,
+  port: number,
+  questions: readonly { port: number; payload: Buffer }[],
+): Promise<Buffer[]> {
+  const input = JSON.stringify(questions.map((each) => ({ ...each, payload: each.payload.toString('base64') })))
+  const answers = await runOn(lab, 'c1', programOf('ask-by-datagram', VIRTUAL_ADDRESS, port), input)
+  return JSON.parse(answers).map((answer: string) => Buffer.from(answer, 'base64'))
+}
+
+/** Puts frames on the first client's wire. */
+export async function inject(lab: Lab, frames: Iterable<Uint8Array>): Promise<void> {
+  const pieces: Uint8Array[] = []
+  for (const frame of frames) pieces.push(Uint8Array.of(frame.length >> 8, frame.length), frame)
+  await runOn(lab, 'c1', programOf('inject', 'outside'), Buffer.concat(pieces))
+}
+
+/** The MAC of an interface of a host. */
+export async function macOf(lab: Lab, host: string, interfaceName: string): Promise<string> {
+  const facts = await runOn(lab, host, ['ip', '-json', 'link', 'show', interfaceName])
+  return JSON.parse(facts)[0].address
+}

@@ -1,0 +1,49 @@
+/** A real lab: what it builds, that two stand side by side, and that nothing is left of it. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { test } from 'tap'
+import { labDown } from '../../node/drill/lab.ts'
+import { namespacesOf } from '../../node/drill/lab-network.ts'
+import { labFolder } from '../../node/drill/lab-state.ts'
+import { directorCommand, startDirectorCommand } from './run-director.ts'
+
+const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
+
+// Five director processes start in it, on a machine that may be busy.
+t.setTimeout(120_000)
+
+test('a lab comes up, serves its client through the virtual address, and goes', { skip: needsRoot }, async (t) => {
+  const name = `t${process.pid}-u`
+  t.teardown(() => labDown(name).catch(() => {}))
+  const up = await directorCommand('lab', 'up', name, '--directors', '2', '--servers', '2')
+  t.equal(up.code, 0, up.stderr)
+
+  const again = await directorCommand('lab', 'up', name)
+  t.equal(again.code, 1)
+  t.match(again.stderr, `director: lab ${name} exists: end it with \`director lab down ${name}\` (LAB_EXISTS)\n`)
+
+  const hello = await directorCommand('lab', 'exec', name, 'c1', '--', 'curl', '-s', 'http://10.1.0.100/hello')
+  t.match(hello, { code: 0, stdout: 'hello\n' })
+  t.match((await directorCommand('lab', 'list')).stdout, name)
+
+  const down = await directorCommand('lab', 'down', name)
+  t.equal(down.code, 0, down.stderr)
+  t.same(namespacesOf(name), [])
+  t.notOk(existsSync(labFolder(name)))
+  const gone = await directorCommand('lab', 'down', name)
+  t.equal(gone.code, 1)
+  t.match(gone.stderr, /LAB_MISSING/)
+})
+
+test('Ctrl-C while a lab is built leaves nothing behind', { skip: needsRoot }, async (t) => {
+  const name = `t${process.pid}-c`
+  t.teardown(() => labDown(name).catch(() => {}))
+  const { child, outcome } = startDirectorCommand('lab', 'up', name)
+  while (!existsSync(join(labFolder(name), 'logs')) && child.exitCode === null) {
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  child.kill('SIGINT')
+  t.equal((await outcome).code, 'SIGINT')
+  t.same(namespacesOf(name), [])
+  t.notOk(existsSync(labFolder(name)))
+})

@@ -1,0 +1,76 @@
+/** What the director command says to wrong command lines: one line, exit status 2, nothing done. */
+import { test } from 'tap'
+import { runDirectorCommand } from '../../../node/cli/director/program.ts'
+
+async function director(line: string): Promise<{ stdout: string; stderr: string; rc: number }> {
+  let stdout = ''
+  let stderr = ''
+  const words = line.split(' ').filter(Boolean)
+  const rc = await runDirectorCommand(
+    words,
+    { write: (text) => (stdout += text) },
+    { write: (text) => (stderr += text) },
+  )
+  return { stdout, stderr, rc }
+}
+
+const wrong: [line: string, stderr: string | RegExp][] = [
+  ['fly', "unknown command 'fly'"],
+  ['--fast', "unknown option '--fast'"],
+  ['node', "required option '--config <file>' not specified"],
+  ['node --config x.yaml --fast', "unknown option '--fast'"],
+  ['agent --key-file k', "required option '--director <address:port>' not specified"],
+  [
+    'agent --key-file k --director 10.0.0.1',
+    /^option '--director .* argument '10\.0\.0\.1' is invalid\. Expected ADDRESS:PORT/,
+  ],
+  ['agent --key-file k --director 10.0.0.1:70000', /Expected ADDRESS:PORT/],
+  ['agent --key-file k --director 10.0.0.1:7947 --address 10.0.0.300', /Expected an IPv4 address/],
+  ['agent --key-file k --director 10.0.0.1:7947 --interval 99', /Expected a number from 100 to 60000/],
+  ['agent --key-file k --director 10.0.0.1:7947 --decapsulate there', /Expected an IPv4 address/],
+  ['lab', /^Usage: director lab/],
+  ['lab sideways', "unknown command 'sideways'"],
+  ['lab up', "missing required argument 'name'"],
+  ['lab up x --directors 9', /Expected a number from 1 to 8/],
+  ['lab up x --directors two', /Expected a number from 1 to 8/],
+  ['lab up x --method pigeon', /Allowed choices are nat, tun, dr/],
+  ['lab up x --scheduler best', /Allowed choices are rr, wrr, lc, wlc/],
+  ['lab up x --advertisement-interval-ms 55', /Expected a multiple of 10/],
+  ['lab up UP', /^lab name "UP": expected/],
+  ['lab down x y', /too many arguments/],
+  ['lab exec x d1', "missing required argument 'command'"],
+  ['drill', "missing required argument 'drill'"],
+  ['drill earthquake', /Allowed choices are crash, handover, server-death/],
+  ['drill crash --sessions 0', /Expected a number from 1 to 20000/],
+  ['drill crash --sessions 1e3', /Expected a number from 1 to 20000/],
+  ['status --verbose', "unknown option '--verbose'"],
+]
+
+for (const [line, expected] of wrong) {
+  test(`director ${line}: is refused`, async (t) => {
+    const { stdout, stderr, rc } = await director(line)
+    t.equal(rc, 2)
+    t.equal(stdout, '')
+    if (line === 'lab') return t.match(stderr, expected)
+    t.match(stderr, /^director: [^\n]+\n$/, 'one line')
+    const said = stderr.slice('director: '.length, -1)
+    if (typeof expected === 'string') t.equal(said, expected)
+    else t.match(said, expected)
+  })
+}
+
+for (const verb of ['', 'node', 'agent', 'identity', 'status', 'lab', 'lab up', 'drill', 'setup']) {
+  test(`director ${verb} --help fits on a screen`, async (t) => {
+    const { stdout, stderr, rc } = await director(`${verb} --help`)
+    t.equal(rc, 0)
+    t.equal(stderr, '')
+    t.match(stdout, `Usage: director${verb ? ` ${verb}` : ''}`)
+    t.ok(stdout.split('\n').length <= 32)
+  })
+}
+
+test('a missing director is one line with what to do, and exit status 1', async (t) => {
+  const { stderr, rc } = await director('status --socket /nonexistent/control.sock')
+  t.equal(rc, 1)
+  t.match(stderr, /^director: .*control\.sock.*\(DIRECTOR_UNREACHABLE\)\n$/)
+})

@@ -1,0 +1,41 @@
+/** Runs vsadm inside the test's process, against a pool that the test serves, and names that do not depend on the machine. */
+import { type NameDatabase, parseServices } from '../../../node/cli/vsadm/names.ts'
+import { runVsadm } from '../../../node/cli/vsadm/program.ts'
+import type { ServedPool } from './served-pool.ts'
+
+const services = parseServices(`
+domain 53/tcp
+domain 53/udp
+http 80/tcp www # WorldWideWeb HTTP
+https 443/tcp
+http-alt 8080/tcp webcache
+`)
+
+export const testNames: NameDatabase = {
+  addressOf: async (host) => (host === 'localhost' ? '127.0.0.1' : undefined),
+  hostOf: async (address) => (address === '127.0.0.1' ? 'localhost' : undefined),
+  portOf: (name, protocol) => services.find((each) => each.protocol === protocol && each.names.includes(name))?.port,
+  serviceOf: (port, protocol) => services.find((each) => each.protocol === protocol && each.port === port)?.names[0],
+}
+
+export async function vsadm(
+  words: readonly string[],
+  pool: Pick<ServedPool, 'control'>,
+  { program = 'vsadm', standardInput = '', names = testNames } = {},
+): Promise<{ stdout: string; stderr: string; rc: number }> {
+  let stdout = ''
+  let stderr = ''
+  const rc = await runVsadm(words, {
+    program,
+    control: pool.control,
+    names,
+    readStandardInput: () => standardInput,
+    writeOutput: (text) => {
+      stdout += text
+    },
+    writeError: (text) => {
+      stderr += text
+    },
+  })
+  return { stdout, stderr, rc }
+}

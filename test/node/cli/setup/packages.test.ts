@@ -1,0 +1,70 @@
+/** What `director setup` finds missing, and how it has it installed. */
+import { test } from 'tap'
+import {
+  compilerPackages,
+  type Host,
+  installPackages,
+  missingPackages,
+  programFolders,
+} from '../../../../node/cli/setup/packages.ts'
+
+test('a program on the path is not missing, and a package that is missing twice is named once', async (t) => {
+  const folder = t.testdir({ one: { python3: '' }, two: { tshark: '' } })
+  const folders = [`${folder}/one`, `${folder}/two`]
+  t.strictSame(missingPackages(compilerPackages, folders), ['build-essential'])
+  t.strictSame(missingPackages({ tshark: 'tshark', python3: 'python3' }, folders), [])
+  t.strictSame(missingPackages({ nft: 'nftables', ip: 'iproute2' }, folders), ['iproute2', 'nftables'])
+})
+
+test('programs are looked for in the sbin folders too, which a plain user has not on the path', async (t) => {
+  t.strictSame(programFolders('/bin::/usr/sbin'), ['/bin', '/usr/sbin', '/sbin'])
+  t.strictSame(programFolders(), ['/usr/sbin', '/sbin'])
+})
+
+/** A machine with apt-get that notes what it is asked to do. */
+function host(folder: string, answers: { isRoot?: boolean; installSays?: string } = {}) {
+  const calls: { words: string; quiet: boolean }[] = []
+  const machine: Host = {
+    isRoot: answers.isRoot ?? true,
+    folders: [folder],
+    run(program, words, environment) {
+      const quiet = environment.DEBIAN_FRONTEND === 'noninteractive' && environment.RUNLEVEL === '1'
+      calls.push({ words: [program, ...words].join(' '), quiet })
+      const failed = answers.installSays !== undefined && words[0] === 'install'
+      return { failed, output: failed ? answers.installSays! : '' }
+    },
+  }
+  return { machine, calls }
+}
+
+test('missing packages are installed in one go, quietly, and without starting their services', async (t) => {
+  const { machine, calls } = host(t.testdir({ 'apt-get': '' }))
+  installPackages(['nginx-light', 'tshark'], machine)
+  t.strictSame(calls, [
+    { words: 'apt-get update', quiet: true },
+    { words: 'apt-get install --yes --no-install-recommends nginx-light tshark', quiet: true },
+  ])
+})
+
+test('without root or without apt nothing is tried, and the packages are named', async (t) => {
+  const plainUser = host(t.testdir({ 'apt-get': '' }), { isRoot: false })
+  t.throws(() => installPackages(['tshark'], plainUser.machine), {
+    code: 'SETUP_FAILED',
+    message: /^this machine lacks tshark; as root, .*apt-get install tshark$/,
+  })
+  const otherSystem = host('/nonexistent')
+  t.throws(() => installPackages(['tshark', 'nftables'], otherSystem.machine), {
+    code: 'SETUP_FAILED',
+    message: /lacks tshark nftables and has no apt-get/,
+  })
+  t.strictSame([...plainUser.calls, ...otherSystem.calls], [])
+})
+
+test('when apt-get fails its own reason is passed on, with what to do by hand', async (t) => {
+  const installSays = 'Reading package lists...\nE: Unable to locate package tshark\n'
+  const { machine } = host(t.testdir({ 'apt-get': '' }), { installSays })
+  t.throws(() => installPackages(['tshark'], machine), {
+    code: 'SETUP_FAILED',
+    message: /^apt-get install failed \(E: Unable to locate package tshark\); .*apt-get install tshark$/,
+  })
+})

@@ -1,0 +1,112 @@
+/** The tables of `director status`. */
+import { test } from 'tap'
+import { renderStatus } from '../../../node/cli/director/status-table.ts'
+import type { DirectorStatus } from '../../../node/director/control/api.ts'
+import { noTraffic } from './served-pool.ts'
+
+const status: DirectorStatus = {
+  name: 'd2',
+  version: '0.1.0',
+  peerId: '12D3KooWExample',
+  uptimeMs: (3 * 3600 + 25 * 60) * 1000,
+  inSync: false,
+  syncReason: 'waits for snapshot from d1',
+  vips: [
+    {
+      vrid: 51,
+      state: 'backup',
+      priority: 184,
+      addresses: ['10.1.0.100', '10.1.0.101'],
+      gateway: '10.2.0.1',
+      advertisementIntervalMs: 50,
+      holder: '10.1.0.11',
+      activeSinceMonotonicMs: null,
+      waiting: 'its table is not in sync',
+    },
+  ],
+  peers: [
+    { name: 'd1', connected: true, recordsBehind: 12, behindMs: 7.6, peerRecordsBehind: 0, peerBehindMs: 0 },
+    { name: 'd3', connected: false, recordsBehind: 0, behindMs: 0, peerRecordsBehind: 40, peerBehindMs: 900 },
+  ],
+  services: [
+    {
+      protocol: 'tcp',
+      address: '10.1.0.100',
+      port: 80,
+      scheduler: 'wlc',
+      statistics: noTraffic,
+      servers: [
+        {
+          address: '10.2.0.11',
+          port: 8080,
+          method: 'nat',
+          weight: 100,
+          effectiveWeight: 62,
+          activeConnections: 5,
+          inactiveConnections: 17,
+          health: 'up',
+          load: 0.514,
+          loadFactor: 0.62,
+          statistics: noTraffic,
+        },
+        {
+          address: '10.2.0.12',
+          port: 8080,
+          method: 'nat',
+          weight: 1,
+          effectiveWeight: 0,
+          activeConnections: 0,
+          inactiveConnections: 0,
+          health: 'down',
+          load: null,
+          loadFactor: 1,
+          statistics: noTraffic,
+        },
+      ],
+    },
+  ],
+  connections: { used: 22, capacity: 1048576 },
+  links: [{ name: 'outside', receivedFrames: 10, transmittedFrames: 9, transmitErrors: 0, overruns: 0 }],
+  drops: { 'no-service': 4, malformed: 0 },
+}
+
+test('the status shows who holds what, peers and servers, in columns', async (t) => {
+  t.equal(
+    renderStatus(status),
+    `Director d2 (0.1.0), up 3 h 25 min, NOT in sync: waits for snapshot from d1
+Peer id 12D3KooWExample
+Connections 22 of 1048576
+
+VIP         Held by    State here  Priority  VRID  Gateway   Waiting for
+10.1.0.100  10.1.0.11  backup           184    51  10.2.0.1  its table is not in sync
+10.1.0.101  10.1.0.11  backup           184    51  10.2.0.1  its table is not in sync
+
+Peer  Connected  We are behind it  It is behind us
+d1    yes        12 records, 8 ms  no
+d3    NO         no                40 records, 900 ms
+
+TCP 10.1.0.100:80 wlc
+Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive
+10.2.0.11:8080  nat        100         62  51 %      0.62    up           5        17
+10.2.0.12:8080  nat          1          0  no agent  1.00    DOWN         0         0
+
+Link     Received  Transmitted  Errors  Overruns
+outside        10            9       0         0
+
+Dropped because of  Packets
+no-service                4`,
+  )
+})
+
+test('the status of the active director names itself as holder', async (t) => {
+  const vips = status.vips.map((vip) => ({ ...vip, state: 'active' as const, holder: null }))
+  t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
+})
+
+test('a director alone and without services shows no empty tables', async (t) => {
+  const alone = { ...status, inSync: true, uptimeMs: 400, vips: [], peers: [], services: [], links: [], drops: {} }
+  t.equal(
+    renderStatus(alone),
+    'Director d2 (0.1.0), up 0 s, in sync\nPeer id 12D3KooWExample\nConnections 22 of 1048576',
+  )
+})

@@ -1,0 +1,35 @@
+/** Directors with identities and addresses on the loopback interface. */
+import { createServer } from 'node:net'
+import { createIdentity, peerIdOf } from '../../../../node/director/cluster/identity.ts'
+import type { ClusterPeer, Libp2pTransportOptions } from '../../../../node/director/cluster/libp2p-transport.ts'
+
+export interface Member extends ClusterPeer {
+  readonly privateKey: Uint8Array
+}
+
+export async function createMembers(names: readonly string[]): Promise<Map<string, Member>> {
+  const members = new Map<string, Member>()
+  for (const name of names) {
+    const privateKey = createIdentity()
+    members.set(name, { name, privateKey, id: peerIdOf(privateKey), address: `127.0.0.1:${await freePort()}` })
+  }
+  return members
+}
+
+export function optionsOf(
+  members: ReadonlyMap<string, Member>,
+  name: string,
+  peers: readonly string[] = [...members.keys()].filter((other) => other !== name),
+): Libp2pTransportOptions {
+  const { privateKey, address } = members.get(name) as Member
+  return { name, privateKey, listen: address, peers: peers.map((peer) => members.get(peer) as Member) }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number }
+      server.close(() => resolve(port))
+    })
+  })
+}

@@ -1,0 +1,294 @@
+/** The control socket: who may open it, what it answers, what it refuses. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer, request as httpRequest } from 'node:http'
+import { connect, createServer as createSocketServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import type { ConnectionSnapshot } from '../../../../forwarder/forwarder.ts'
+import type { ConnectionListing, DirectorStatus, ServiceListing } from '../../../../node/director/control/api.ts'
+import { request } from '../../../../node/director/control/client.ts'
+import { startControlServer } from '../../../../node/director/control/control-server.ts'
+import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
+
+const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
+const status = { name: 'a', version: '0.1.0' } as DirectorStatus
+
+function connection(index: number): ConnectionSnapshot {
+  return {
+    protocol: 'tcp',
+    state: 'ESTABLISHED',
+    expiresMs: 900_000,
+    clientAddress: '10.9.0.1',
+    clientPort: index,
+    virtualAddress: '10.0.0.100',
+    virtualPort: 80,
+    serverAddress: '10.0.0.1',
+    serverPort: 8000,
+  }
+}
+
+/** A socket's path has room for 107 bytes, and tap's own folders have long names. */
+function shortFolder(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'control-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  return folder
+}
+
+const noDirector = { status: () => status, configuration: {} } as unknown as ControlledDirector
+const startAt = (path: string) => startControlServer({ path, director: noDirector, onBug: () => {} })
+
+/** A control server over a real configuration and an otherwise made-up director. */
+async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
+  const { configuration } = await new PoolOfDirectors(['a']).start('a')
+  const zeroed: unknown[] = []
+  const bugs: Error[] = []
+  const director: ControlledDirector = {
+    configuration,
+    status: () => status,
+    services: () => configuration.services() as unknown as ServiceListing[],
+    connections: () => [],
+    zero: (service) => zeroed.push(service),
+    health: () => ({ forwarder: true, cluster: true, vip: true }),
+    ...changed,
+  }
+  const path = join(shortFolder(t), 'run', 'control.sock')
+  const server = await startControlServer({ path, director, onBug: (error) => bugs.push(error) })
+  t.teardown(() => server.stop())
+  const ask = (method: string, url: string, body?: unknown) => request(path, method, url, body)
+  return { ask, path, server, configuration, zeroed, bugs }
+}
+
+/** Status and body, past the client. */
+async function raw(path: string, method: string, url: string, body?: string, type = 'application/json') {
+  const headers = body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }
+  const asked = httpRequest({ socketPath: path, method, path: url, headers, agent: false })
+  asked.end(body)
+  const [response] = await once(asked, 'response')
+  return { status: response.statusCode, body: JSON.parse(Buffer.concat(await response.toArray()).toString()) }
+}
+
+test("the socket is its owner's alone from its first moment, and gone when the server stops", async (t) => {
+  const folder = shortFolder(t)
+  const path = join(folder, 'run', 'control.sock')
+  const before = process.umask()
+  const starting = startAt(path)
+  while (!existsSync(path)) await new Promise(setImmediate)
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  const server = await starting
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  t.equal(statSync(join(folder, 'run')).mode & 0o777, 0o700)
+  t.equal(process.umask(), before)
+  await server.stop()
+  t.notOk(existsSync(path))
+})
+
+test('services and servers are changed over the socket', async (t) => {
+  const { ask, path, configuration } = await served(t)
+  t.same(await raw(path, 'POST', '/services', JSON.stringify(web)), { status: 201, body: {} })
+  t.equal(configuration.service(web)?.scheduler, 'wlc', 'as ipvsadm without -s')
+  await ask('PUT', '/services', { ...web, scheduler: 'rr' })
+  t.equal(
+    (await raw(path, 'POST', '/servers', JSON.stringify({ service: web, address: '10.0.0.1', port: 9 }))).status,
+    201,
+  )
+  await ask('PUT', '/servers', { service: web, address: '10.0.0.1', port: 80, weight: 3 })
+  const server = { address: '10.0.0.1', port: 80, method: 'dr', weight: 3 }
+  t.same(await ask('GET', '/services'), [{ ...web, scheduler: 'rr', servers: [server] }])
+  await ask('DELETE', '/servers', { service: web, address: '10.0.0.1', port: 80 })
+  t.same(configuration.service(web)?.servers, [])
+  await ask('DELETE', '/services', web)
+  t.same(await ask('GET', '/services'), [])
+  await ask('POST', '/services', web)
+  await ask('POST', '/clear')
+  t.same(await ask('GET', '/services'), [])
+  t.same(await ask('GET', '/status'), status)
+})
+
+test('counters are zeroed for one service or for all', async (t) => {
+  const { ask, zeroed } = await served(t)
+  await ask('POST', '/services', web)
+  await ask('POST', '/zero', {})
+  await ask('POST', '/zero')
+  await ask('POST', '/zero', web)
+  t.match(zeroed, [undefined, undefined, web])
+  await t.rejects(ask('POST', '/zero', { ...web, port: 81 }), { code: 'SERVICE_MISSING' })
+  await t.rejects(ask('POST', '/zero', { port: 80 }), { code: 'INPUT_INVALID' })
+  t.equal(zeroed.length, 3)
+})
+
+test('what is asked wrongly is refused with a status, a code and the field', async (t) => {
+  const { path, configuration } = await served(t)
+  await configuration.addService({ ...web, scheduler: 'wlc' })
+  const server = { service: web, address: '10.0.0.1', port: 80 }
+  const cases: [string, string, unknown, number, string, RegExp][] = [
+    ['POST', '/services', web, 409, 'SERVICE_EXISTS', /already exists/],
+    ['PUT', '/services', { ...web, port: 81 }, 404, 'SERVICE_MISSING', /no service/],
+    ['DELETE', '/servers', server, 404, 'SERVER_MISSING', /no real server/],
+    ['POST', '/services', { ...web, port: 82, scheduler: 'fair' }, 400, 'SCHEDULER_UNKNOWN', /use one of/],
+    ['POST', '/services', { ...web, address: '10.0.0' }, 400, 'INPUT_INVALID', /^address: expected an IPv4/],
+    ['POST', '/services', { ...web, port: 65536 }, 400, 'INPUT_INVALID', /^port: /],
+    ['POST', '/services', { ...web, colour: 'red' }, 400, 'INPUT_INVALID', /colour/],
+    ['POST', '/servers', { ...server, weight: -1 }, 400, 'INPUT_INVALID', /^weight: /],
+    [
+      'POST',
+      '/servers',
+      { ...server, service: { ...web, protocol: 'sctp' } },
+      400,
+      'INPUT_INVALID',
+      /^service.protocol: /,
+    ],
+    ['POST', '/services', undefined, 400, 'INPUT_INVALID', /expected object/],
+    ['GET', '/nothing', undefined, 404, 'INPUT_INVALID', /there is no GET \/nothing/],
+    ['POST', '/services', { pad: 'x'.repeat(70_000) }, 413, 'INPUT_INVALID', /too large/],
+  ]
+  for (const [method, url, body, status, code, message] of cases) {
+    const answer = await raw(path, method, url, body === undefined ? undefined : JSON.stringify(body))
+    t.match(answer, { status, body: { code, message } }, `${method} ${url} ${code}`)
+  }
+  t.match(await raw(path, 'POST', '/services', '{"port":'), { status: 400, body: { code: 'INPUT_INVALID' } })
+  t.match(await raw(path, 'POST', '/services', 'port=80', 'text/html'), {
+    status: 415,
+    body: { code: 'INPUT_INVALID' },
+  })
+  t.equal(configuration.services().length, 1)
+})
+
+test('a bug is answered as one and reported, and is no DirectorError at the client', async (t) => {
+  const status = () => {
+    throw new TypeError('oops')
+  }
+  const { ask, path, bugs } = await served(t, { status })
+  t.match(await raw(path, 'GET', '/status'), { status: 500, body: { code: 'INTERNAL', message: /see its log/ } })
+  await t.rejects(ask('GET', '/status'), { name: 'Error', message: /see its log/ })
+  t.match(bugs[0], { message: 'oops' })
+})
+
+test('health is 200 while every part runs, else 503, and the client reads both', async (t) => {
+  const health = { forwarder: true, cluster: true, vip: true }
+  const { ask, path } = await served(t, { health: () => health })
+  t.same(await raw(path, 'GET', '/health'), { status: 200, body: health })
+  health.vip = false
+  t.same(await raw(path, 'GET', '/health'), { status: 503, body: health })
+  t.same(await ask('GET', '/health'), health)
+})
+
+test('connections come in pieces, whatever their number, and other requests in between', async (t) => {
+  let count = 0
+  function* table() {
+    for (let index = 0; index < count; index++) yield connection(index)
+  }
+  const { ask } = await served(t, { connections: table })
+  for (count of [0, 1, 99, 100, 101, 1000]) {
+    const listed = (await ask('GET', '/connections')) as ConnectionListing[]
+    t.same(
+      listed.map(({ client }) => client),
+      Array.from({ length: count }, (_, index) => `10.9.0.1:${index}`),
+    )
+  }
+  t.same(((await ask('GET', '/connections')) as ConnectionListing[])[7], {
+    protocol: 'tcp',
+    state: 'ESTABLISHED',
+    expiresMs: 900_000,
+    client: '10.9.0.1:7',
+    virtual: '10.0.0.100:80',
+    server: '10.0.0.1:8000',
+  })
+})
+
+test('a reader that is slow holds the table back, and one that goes away ends the walk', async (t) => {
+  let read = 0
+  const ended = Promise.withResolvers<void>()
+  function* endless() {
+    try {
+      for (;;) yield connection(read++)
+    } finally {
+      ended.resolve()
+    }
+  }
+  const { ask, path } = await served(t, { connections: endless })
+  const asked = httpRequest({ socketPath: path, path: '/connections', agent: false })
+  asked.end()
+  const [response] = await once(asked, 'response')
+  response.pause()
+  let before = -1
+  while (read !== before || read === 0) {
+    before = read
+    for (let turn = 0; turn < 50; turn++) await ask('GET', '/health')
+  }
+  t.ok(read < 1_000_000, `${read} connections are waiting for a reader who does not read`)
+  response.destroy()
+  await ended.promise
+})
+
+test('a server stops although somebody is still reading', async (t) => {
+  function* endless() {
+    for (;;) yield connection(1)
+  }
+  const { path, server } = await served(t, { connections: endless })
+  const asked = httpRequest({ socketPath: path, path: '/connections', agent: false })
+  asked.end()
+  const [response] = await once(asked, 'response')
+  response.on('error', () => {})
+  await server.stop()
+  response.destroy()
+  t.notOk(existsSync(path))
+})
+
+test('a socket that a dead process has left is replaced', async (t) => {
+  const path = join(shortFolder(t), 'control.sock')
+  const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => console.log('up'))`
+  const dead = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(dead.stdout, 'data')
+  dead.kill('SIGKILL')
+  await once(dead, 'exit')
+  t.ok(existsSync(path))
+  const server = await startAt(path)
+  t.same(await request(path, 'GET', '/status'), status)
+  await server.stop()
+})
+
+test('a socket that is answered on, or a path where none can be, is refused', async (t) => {
+  const { path, ask } = await served(t)
+  await t.rejects(startAt(path), { code: 'SOCKET_BUSY', message: new RegExp(`^${path}: another director answers`) })
+  t.same(await ask('GET', '/status'), status, 'and the one that answers is left alone')
+
+  const folder = join(path, '..')
+  writeFileSync(join(folder, 'file'), 'precious')
+  await t.rejects(startAt(join(folder, 'file')), { code: 'SOCKET_BUSY', message: /is no socket/ })
+  mkdirSync(join(folder, 'folder'))
+  await t.rejects(startAt(join(folder, 'folder')), { code: 'SOCKET_BUSY', message: /is no socket/ })
+  await t.rejects(startAt(join(folder, 'file', 'sock')), {
+    code: 'CONFIG_INVALID',
+    message: /no control socket can be here/,
+  })
+  await t.rejects(startAt(join(folder, 'x'.repeat(120))), { code: 'CONFIG_INVALID' })
+})
+
+test('a director that cannot be reached is DIRECTOR_UNREACHABLE, with the socket and what to do', async (t) => {
+  const path = join(shortFolder(t), 'control.sock')
+  const answers = { code: 'DIRECTOR_UNREACHABLE', message: new RegExp(`^${path}: `) }
+  await t.rejects(request(path, 'GET', '/status'), { ...answers, message: /no director answers here: start it/ })
+
+  const other = createServer((_, response) => response.end('hello')).listen(path)
+  await once(other, 'listening')
+  await t.rejects(request(path, 'GET', '/status'), { ...answers, message: /no director$/ })
+  other.close()
+  await once(other, 'close')
+
+  const broken = createSocketServer((socket: Socket) => socket.on('data', () => socket.destroy())).listen(path)
+  await once(broken, 'listening')
+  await t.rejects(request(path, 'GET', '/status'), { ...answers, message: /does not answer .*see its log/ })
+  broken.close()
+})
+
+test('half a request does not keep others from being answered', async (t) => {
+  const { ask, path } = await served(t)
+  const socket = connect(path)
+  t.teardown(() => socket.destroy())
+  socket.write('POST /services HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\ncontent-type: application/json\r\n\r\n{')
+  t.same(await ask('GET', '/status'), status)
+})

@@ -1,0 +1,151 @@
+/** Counts since the last zero, for services and their servers. */
+import { test } from 'tap'
+import type { ServerCounters } from '../../../../forwarder/forwarder.ts'
+import { type ServiceAddress, serverKey, serviceKey } from '../../../../forwarder/service.ts'
+import { listService } from '../../../../node/director/control/service-listing.ts'
+import { TrafficStatisticsBook } from '../../../../node/director/control/statistics.ts'
+
+const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
+const dns = { protocol: 'udp', address: '10.0.0.100', port: 53 } as const
+const first = { address: '10.0.0.1', port: 80 }
+const second = { address: '10.0.0.2', port: 80 }
+
+function makeCounters() {
+  const counters = new Map<string, ServerCounters>()
+  const at = (key: string) => {
+    const none = {
+      activeConnections: 0,
+      inactiveConnections: 0,
+      connections: 0,
+      inPackets: 0,
+      outPackets: 0,
+      inBytes: 0,
+      outBytes: 0,
+    }
+    if (!counters.has(key)) counters.set(key, none)
+    return counters.get(key) as ServerCounters
+  }
+  const serviceCounters = (service: ServiceAddress) => at(serviceKey(service))
+  const serverCounters = (service: ServiceAddress, server: { address: string; port: number }) =>
+    at(`${serviceKey(service)} ${serverKey(server)}`)
+  return { serviceCounters, serverCounters }
+}
+
+function count(counters: ServerCounters, packets: number): void {
+  counters.connections += 1
+  counters.inPackets += packets
+  counters.outPackets += 2 * packets
+  counters.inBytes += 100 * packets
+  counters.outBytes += 1000 * packets
+}
+
+test('counts begin at 0 when a service is set, and again when it is zeroed', (t) => {
+  const counters = makeCounters()
+  count(counters.serviceCounters(web), 7)
+  const book = new TrafficStatisticsBook(counters)
+  book.setService({ ...web, servers: [first] })
+  t.equal(book.service(web).inPackets, 0, 'what was counted in the same place before is not its own')
+  count(counters.serviceCounters(web), 40)
+  count(counters.serverCounters(web, first), 40)
+  book.tick()
+  t.same(book.service(web), {
+    connections: 1,
+    inPackets: 40,
+    outPackets: 80,
+    inBytes: 4000,
+    outBytes: 40_000,
+    connectionsPerSecond: 0,
+    inPacketsPerSecond: 5,
+    outPacketsPerSecond: 10,
+    inBytesPerSecond: 500,
+    outBytesPerSecond: 5000,
+  })
+  t.same(book.server(web, first), book.service(web))
+  book.zero(web)
+  t.ok(Object.values(book.service(web)).every((value) => value === 0))
+  t.ok(Object.values(book.server(web, first)).every((value) => value === 0))
+  count(counters.serverCounters(web, first), 3)
+  t.equal(book.server(web, first).inPackets, 3)
+  t.end()
+})
+
+test('zero of one service leaves the others, zero of all leaves none', (t) => {
+  const counters = makeCounters()
+  const book = new TrafficStatisticsBook(counters)
+  for (const service of [web, dns]) {
+    book.setService({ ...service, servers: [] })
+    count(counters.serviceCounters(service), 1)
+  }
+  book.zero(web)
+  t.same([book.service(web).inPackets, book.service(dns).inPackets], [0, 1])
+  book.zero()
+  t.equal(book.service(dns).inPackets, 0)
+  book.zero({ ...web, port: 81 })
+  t.end()
+})
+
+test('a service that is set again keeps what it counted, and forgets servers that are gone', (t) => {
+  const counters = makeCounters()
+  const book = new TrafficStatisticsBook(counters)
+  book.setService({ ...web, servers: [first, second] })
+  count(counters.serviceCounters(web), 1)
+  count(counters.serverCounters(web, second), 1)
+  book.setService({ ...web, servers: [second] })
+  t.same([book.service(web).connections, book.server(web, second).connections], [1, 1])
+  t.throws(() => book.server(web, first), /no statistics of 10.0.0.1:80 in tcp/)
+  book.removeService(web)
+  t.throws(() => book.service(web), /no statistics of tcp/)
+  t.end()
+})
+
+test('a listing shows the configured weight beside the effective one, health, load and traffic', (t) => {
+  const counters = makeCounters()
+  const statistics = new TrafficStatisticsBook(counters)
+  const servers = [
+    { ...first, method: 'dr' as const, weight: 2 },
+    { ...second, method: 'nat' as const, weight: 1 },
+  ]
+  statistics.setService({ ...web, servers })
+  Object.assign(counters.serverCounters(web, first), { activeConnections: 3, inactiveConnections: 4, inBytes: 9 })
+  const listing = listService(
+    { ...web, scheduler: 'wlc', servers },
+    {
+      conditions: {
+        health: (key) => (key === '10.0.0.2:80' ? 'down' : 'up'),
+        loadFactor: (address) => (address === '10.0.0.1' ? 0.5 : 1),
+      },
+      load: (address) => (address === '10.0.0.1' ? 0.7 : null),
+      counters,
+      statistics,
+    },
+  )
+  const none = statistics.service(web)
+  t.same(listing, {
+    ...web,
+    scheduler: 'wlc',
+    statistics: none,
+    servers: [
+      {
+        ...servers[0],
+        effectiveWeight: 20,
+        activeConnections: 3,
+        inactiveConnections: 4,
+        health: 'up',
+        load: 0.7,
+        loadFactor: 0.5,
+        statistics: { ...none, inBytes: 9 },
+      },
+      {
+        ...servers[1],
+        effectiveWeight: 0,
+        activeConnections: 0,
+        inactiveConnections: 0,
+        health: 'down',
+        load: null,
+        loadFactor: 1,
+        statistics: none,
+      },
+    ],
+  })
+  t.end()
+})

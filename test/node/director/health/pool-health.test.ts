@@ -1,0 +1,144 @@
+/** The pool's verdict, over a network in memory. */
+import { test } from 'tap'
+import type { MessageHandler } from '../../../../node/director/cluster/transport.ts'
+import { encodeOpinions } from '../../../../node/director/health/opinion-message.ts'
+import { majority, PoolHealth } from '../../../../node/director/health/pool-health.ts'
+import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
+
+const server = '10.0.0.1:80'
+
+const votes: [string, HealthState, HealthState[], HealthState][] = [
+  ['when nobody knows, the verdict is unknown', 'unknown', [], 'unknown'],
+  ['alone, a director goes by its own opinion', 'down', [], 'down'],
+  ['one who knows decides for those who do not', 'unknown', ['up'], 'up'],
+  ['of two who disagree, each goes by its own opinion: up', 'up', ['down'], 'up'],
+  ['of two who disagree, each goes by its own opinion: down', 'down', ['up'], 'down'],
+  ['two outvote one', 'down', ['up', 'up'], 'up'],
+  ['peers who disagree leave one without an opinion without a verdict', 'unknown', ['up', 'down'], 'unknown'],
+]
+for (const [what, own, others, verdict] of votes) {
+  test(what, async (t) => t.equal(majority(own, others), verdict))
+}
+
+/** Directors that hear each other at once; `cut` holds the names whose cable is pulled. */
+function pool(names: string[]) {
+  const now = { ms: 0 }
+  const cut = new Set<string>()
+  const handlers = new Map<string, MessageHandler>()
+  const sent: string[] = []
+  const changes: unknown[][] = []
+  const directors = names.map((name) => {
+    const director = new PoolHealth({
+      transport: {
+        onMessage: (_topic, handler) => void handlers.set(name, handler),
+        broadcast: (topic, message) => {
+          sent.push(`${name} ${topic}`)
+          for (const [other, handler] of handlers) {
+            if (other !== name && !cut.has(name) && !cut.has(other)) handler(name, message)
+          }
+        },
+      },
+      wallClockMs: 1000,
+      monotonicMs: () => now.ms,
+      onChange: (key, verdict) => changes.push([name, key, verdict]),
+    })
+    director.setServers([server])
+    return director
+  })
+  const tick = (ms: number) => {
+    now.ms += ms
+    for (const director of directors) director.tick()
+  }
+  const verdicts = () => directors.map((director) => director.verdict(server))
+  return { directors, changes, sent, handlers, cut, tick, verdicts }
+}
+
+test('one opinion is the verdict of all, at once', async (t) => {
+  const { directors, verdicts, changes } = pool(['a', 'b', 'c'])
+  directors[0].setOwn(server, 'down')
+  t.same(verdicts(), ['down', 'down', 'down'])
+  t.equal(changes.length, 3)
+})
+
+test('a director that alone finds a server dead is outvoted', async (t) => {
+  const { directors, verdicts, changes } = pool(['a', 'b', 'c'])
+  for (const director of directors) director.setOwn(server, 'up')
+  changes.length = 0
+  directors[0].setOwn(server, 'down')
+  t.same(verdicts(), ['up', 'up', 'up'])
+  directors[1].setOwn(server, 'down')
+  t.same(verdicts(), ['down', 'down', 'down'])
+  t.same(changes.toSorted(), [
+    ['a', server, 'down'],
+    ['b', server, 'down'],
+    ['c', server, 'down'],
+  ])
+})
+
+test('opinions of a director that is not heard of any more do not count for ever', async (t) => {
+  const { directors, verdicts, cut, tick } = pool(['a', 'b', 'c'])
+  directors[0].setOwn(server, 'up')
+  directors[1].setOwn(server, 'down')
+  directors[2].setOwn(server, 'down')
+  t.same(verdicts(), ['down', 'down', 'down'])
+  cut.add('b')
+  cut.add('c')
+  tick(5000)
+  t.equal(directors[0].verdict(server), 'down')
+  tick(1)
+  t.equal(directors[0].verdict(server), 'up')
+})
+
+test('opinions that are repeated stay fresh, and a newcomer learns them within a second', async (t) => {
+  const { directors, verdicts, cut, tick } = pool(['a', 'b'])
+  cut.add('b')
+  directors[0].setOwn(server, 'down')
+  t.same(verdicts(), ['down', 'unknown'])
+  cut.delete('b')
+  for (let second = 0; second < 20; second++) tick(1000)
+  t.same(verdicts(), ['down', 'down'])
+})
+
+test('a message overtaken by a later one is too late', async (t) => {
+  const { directors, handlers } = pool(['a', 'b'])
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 8, opinions: [[server, 'down']] }))
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 7, opinions: [[server, 'up']] }))
+  t.equal(directors[0].verdict(server), 'down')
+})
+
+test('a peer that starts again with an earlier clock is believed once its old opinions are stale', async (t) => {
+  const { directors, handlers, tick } = pool(['a'])
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 9000, opinions: [[server, 'down']] }))
+  tick(5001)
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 1, opinions: [[server, 'up']] }))
+  t.equal(directors[0].verdict(server), 'up')
+})
+
+test('what peers say of servers that are not configured is forgotten at once', async (t) => {
+  const { directors, handlers, changes } = pool(['a'])
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 1, opinions: [['10.9.9.9:80', 'down']] }))
+  directors[0].setServers([server, '10.9.9.9:80'])
+  t.equal(directors[0].verdict('10.9.9.9:80'), 'unknown')
+  t.same(changes, [])
+})
+
+test('nonsense on the topic is counted and changes nothing', async (t) => {
+  const { directors, handlers, changes } = pool(['a'])
+  handlers.get('a')?.('b', Buffer.from('everything is fine'))
+  handlers.get('a')?.('b', new Uint8Array(70_000))
+  t.equal(directors[0].unreadableMessages, 2)
+  t.same(changes, [])
+})
+
+test('a director without an opinion is silent, and one with thousands speaks in several messages', async (t) => {
+  const { directors, sent, tick } = pool(['a', 'b'])
+  tick(1000)
+  t.same(sent, [])
+  const servers = Array.from({ length: 5000 }, (_, index) => `10.0.${index >> 8}.${index & 255}:80`)
+  for (const director of directors) director.setServers(servers)
+  for (const key of servers) directors[0].setOwn(key, 'up')
+  sent.length = 0
+  tick(1000)
+  t.equal(sent.length, 3)
+  t.equal(directors[1].verdict(servers[4999]), 'up')
+})

@@ -1,0 +1,128 @@
+/** Started by network.test.ts inside a network namespace of its own. */
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import tap, { type Test, test } from 'tap'
+import { refuseInterference } from '../../../../node/director/host/interference.ts'
+import { watchLinks } from '../../../../node/director/host/link-watch.ts'
+import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
+import { capture } from '../../../interop/capture.ts'
+import { until } from '../../../until.ts'
+
+const PLAN = { interfaces: ['host0'], addresses: ['10.0.0.100'] }
+
+const client = await createNamespace()
+tap.teardown(() => client.close())
+createVethPair('host0', 'client0')
+ip(`link set client0 netns ${client.pid}
+  link set lo up
+  address add 10.0.0.2/24 dev host0`)
+ip('address add 10.0.0.9/24 dev client0\nlink set client0 up', client)
+waitUntilUp('host0')
+// Sends to the VIP as if the director had answered ARP for it: with the host's MAC.
+const { interfaces } = await readHostNetwork(['host0'])
+const mac = Array.from(interfaces[0].mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+ip(`neighbor replace 10.0.0.100 lladdr ${mac} dev client0`, client)
+
+function set(setting: 'ip_forward' | 'conf/host0/forwarding', value: '0' | '1'): void {
+  writeFileSync(`/proc/sys/net/ipv4/${setting}`, value)
+}
+
+test('routes are read as the kernel has them', async (t) => {
+  ip(`route add default via 10.0.0.1
+    route add 10.7.0.0/16 nexthop via 10.0.0.3 nexthop via 10.0.0.4
+    route add blackhole 10.8.0.0/16`)
+  const { interfaces: facts, routes } = await readHostNetwork(['host0'])
+  t.match(facts, [{ name: 'host0', mtu: 1500, up: true, addresses: [{ address: '10.0.0.2', prefixLength: 24 }] }])
+  const host0 = { link: 'host0', source: '10.0.0.2' }
+  t.same(
+    [...routes].sort((a, b) => a.prefixLength - b.prefixLength),
+    [
+      { destination: '0.0.0.0', prefixLength: 0, gateway: '10.0.0.1', ...host0 },
+      { destination: '10.7.0.0', prefixLength: 16, gateway: '10.0.0.3', ...host0 },
+      { destination: '10.0.0.0', prefixLength: 24, ...host0 },
+    ],
+  )
+  ip('route del default')
+})
+
+/** Whether the host sends anything while a client sends a UDP packet and a SYN to the VIP. */
+async function checkAnswers(t: Test, expected: 'silence' | 'answers'): Promise<void> {
+  const traffic = await capture(t, 'host0', `ether src ${mac} and not ip6`)
+  if (!traffic) return
+  const [command, ...rest] = [...client.enter, 'bash', '-c']
+  for (const script of ['echo x > /dev/udp/10.0.0.100/53', 'timeout 0.3 bash -c "echo x > /dev/tcp/10.0.0.100/80"']) {
+    spawnSync(command, [...rest, script])
+  }
+  const packets = await traffic.read(['ip.src', 'ip.dst', 'ip.proto'])
+  if (expected === 'silence') t.same(packets, [])
+  else t.not(packets.length, 0, 'it interferes for real')
+}
+
+test('a host that is accepted sends nothing for the VIP', async (t) => {
+  await refuseInterference(PLAN)
+  await checkAnswers(t, 'silence')
+})
+
+test('nor does one that forwards between other interfaces only', async (t) => {
+  set('ip_forward', '1')
+  set('conf/host0/forwarding', '0')
+  t.teardown(() => set('ip_forward', '0'))
+  await refuseInterference(PLAN)
+  await checkAnswers(t, 'silence')
+})
+
+test('a host that forwards would send on or answer, and is refused', async (t) => {
+  set('ip_forward', '1')
+  t.teardown(() => set('ip_forward', '0'))
+  await t.rejects(refuseInterference(PLAN), {
+    code: 'HOST_INTERFERES',
+    message: /net\.ipv4\.conf\.host0\.forwarding = 1.*sysctl -w net\.ipv4\.conf\.host0\.forwarding=0/,
+  })
+  await checkAnswers(t, 'answers')
+})
+
+test('a host that has the VIP itself would answer, and is refused', async (t) => {
+  ip('address add 10.0.0.100/32 dev lo')
+  t.teardown(() => ip('address del 10.0.0.100/32 dev lo'))
+  await t.rejects(refuseInterference(PLAN), {
+    code: 'HOST_INTERFERES',
+    message: /10\.0\.0\.100\/32 on lo: .*ip address del 10\.0\.0\.100\/32 dev lo/,
+  })
+  await checkAnswers(t, 'answers')
+})
+
+test('so is one with a local route that covers it, and the command named mends it', async (t) => {
+  ip('route add local 10.0.0.96/28 dev lo table local')
+  const error = await refuseInterference(PLAN).catch((thrown: Error) => thrown)
+  t.match(error, { code: 'HOST_INTERFERES' })
+  const command = /run "ip (.*)"/.exec((error as Error).message)![1]
+  ip(command)
+  await refuseInterference(PLAN)
+})
+
+test('so is one whose interface is a port of a bridge', async (t) => {
+  ip('link add name bridge0 type bridge\nlink set host0 master bridge0')
+  t.teardown(() => ip('link del bridge0'))
+  await t.rejects(refuseInterference(PLAN), {
+    code: 'HOST_INTERFERES',
+    message: /host0 is a port of the bridge bridge0/,
+  })
+})
+
+test('a carrier that is lost and found again is told, and so is an interface that is switched off', async (t) => {
+  const told: (string | undefined)[] = []
+  const watch = watchLinks(['host0'], { onFault: (fault) => told.push(fault), onActivity: () => {} })
+  t.teardown(() => watch.close())
+  const steps: [change: () => void, fault: string | undefined][] = [
+    [() => ip('link set client0 down', client), 'host0 has no carrier'],
+    [() => ip('link set client0 up', client), undefined],
+    [() => ip('link set host0 down'), 'host0 is down'],
+    [() => ip('link set host0 up'), undefined],
+  ]
+  for (const [index, [change, fault]] of steps.entries()) {
+    change()
+    await until(() => told.length > index && told[told.length - 1] === fault)
+  }
+  t.ok(told.every((fault) => fault === undefined || fault.startsWith('host0 ')))
+})

@@ -1,0 +1,108 @@
+/** Which settings of a host make it refused, and what the operator is told. */
+import { test } from 'tap'
+import { findInterference, type HostFacts } from '../../../../node/director/host/interference.ts'
+import type { IpLink, IpRoute } from '../../../../node/director/host/ip-command.ts'
+
+const PLAN = { interfaces: ['eth0', 'eth1.7'], addresses: ['10.0.0.100', '172.16.0.1'] }
+
+function link(ifname: string, local: string, changes: Partial<IpLink> = {}): IpLink {
+  const addr_info = [{ family: 'inet', local, prefixlen: 24, scope: 'global' }]
+  return { ifindex: 1, ifname, flags: ['UP'], mtu: 1500, link_type: 'ether', addr_info, ...changes }
+}
+
+const OWN_ROUTE: IpRoute = { type: 'local', dst: '10.0.0.2', dev: 'eth0', table: 'local', flags: [] }
+const CLEAN: HostFacts = {
+  links: [link('eth0', '10.0.0.2'), link('eth1.7', '172.16.0.2'), link('docker0', '172.17.0.1')],
+  localRoutes: [OWN_ROUTE, { type: 'local', dst: '127.0.0.0/8', dev: 'lo', table: 'local', flags: [] }],
+  settings: new Map([
+    ['net/ipv4/conf/eth0/forwarding', '0'],
+    ['net/ipv4/conf/eth1.7/forwarding', '0'],
+    ['net/ipv4/conf/all/proxy_arp', '0'],
+    ['net/ipv4/conf/eth0/proxy_arp', '0'],
+  ]),
+}
+
+const withRoute = (route: Partial<IpRoute>): HostFacts => ({
+  ...CLEAN,
+  localRoutes: [...CLEAN.localRoutes, { ...OWN_ROUTE, ...route }],
+})
+const withSetting = (path: string, value: string): HostFacts => ({
+  ...CLEAN,
+  settings: new Map([...CLEAN.settings, [path, value]]),
+})
+const withPort = (kind: string): HostFacts => ({
+  ...CLEAN,
+  links: [link('eth0', '10.0.0.2', { master: 'm0', linkinfo: { info_slave_kind: kind } })],
+})
+
+test('a host that stays out is accepted, and so is forwarding between its other interfaces', async (t) => {
+  t.same(findInterference(PLAN, CLEAN), [])
+  t.same(findInterference(PLAN, withSetting('net/ipv4/conf/docker0/forwarding', '1')), [])
+  t.same(findInterference(PLAN, withPort('vrf')), [])
+})
+
+const cases: readonly [sentence: string, facts: HostFacts, setting: string, remedy: string][] = [
+  [
+    'a VIP on a kernel interface, even on lo',
+    { ...CLEAN, links: [...CLEAN.links, link('lo', '10.0.0.100')] },
+    '10.0.0.100/24 on lo',
+    'ip address del 10.0.0.100/24 dev lo',
+  ],
+  [
+    'a gateway address on a kernel interface',
+    { ...CLEAN, links: [...CLEAN.links, link('eth2', '172.16.0.1')] },
+    '172.16.0.1/24 on eth2',
+    'ip address del 172.16.0.1/24 dev eth2',
+  ],
+  [
+    'a local route for a VIP',
+    withRoute({ dst: '10.0.0.100', dev: 'lo' }),
+    'route local 10.0.0.100 dev lo table local',
+    'ip route del local 10.0.0.100 dev lo table local',
+  ],
+  [
+    'a local route that covers a VIP, in another table',
+    withRoute({ dst: '10.0.0.96/29', dev: 'lo', table: '100' }),
+    'route local 10.0.0.96/29 dev lo table 100',
+    'ip route del local 10.0.0.96/29 dev lo table 100',
+  ],
+  [
+    'forwarding on a used interface',
+    withSetting('net/ipv4/conf/eth0/forwarding', '1'),
+    'net.ipv4.conf.eth0.forwarding = 1',
+    'sysctl -w net.ipv4.conf.eth0.forwarding=0',
+  ],
+  [
+    'forwarding on an interface with a dot in its name',
+    withSetting('net/ipv4/conf/eth1.7/forwarding', '1'),
+    'net/ipv4/conf/eth1.7/forwarding = 1',
+    'sysctl -w net/ipv4/conf/eth1.7/forwarding=0',
+  ],
+  [
+    'proxy ARP on all interfaces',
+    withSetting('net/ipv4/conf/all/proxy_arp', '1'),
+    'net.ipv4.conf.all.proxy_arp = 1',
+    'sysctl -w net.ipv4.conf.all.proxy_arp=0',
+  ],
+  [
+    'private VLAN proxy ARP on a used interface',
+    withSetting('net/ipv4/conf/eth0/proxy_arp_pvlan', '1'),
+    'net.ipv4.conf.eth0.proxy_arp_pvlan = 1',
+    'sysctl -w net.ipv4.conf.eth0.proxy_arp_pvlan=0',
+  ],
+  [
+    'a used interface that is a port of a bridge',
+    withPort('bridge'),
+    'eth0 is a port of the bridge m0',
+    'ip link set eth0 nomaster',
+  ],
+]
+for (const [sentence, facts, setting, remedy] of cases) {
+  test(`refused: ${sentence}`, async (t) => {
+    t.match(findInterference(PLAN, facts), [{ setting, remedy, effect: /\w/ }])
+  })
+}
+
+test('a local route for everything covers every address', async (t) => {
+  t.equal(findInterference(PLAN, withRoute({ dst: 'default', dev: 'lo', table: '100' })).length, 2)
+})

@@ -1,0 +1,66 @@
+/** Configured weights seen through health and load. */
+import { test } from 'tap'
+import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
+import { effectiveService } from '../../../../node/director/pool/effective-services.ts'
+import type { PoolServer } from '../../../../node/director/pool/pool-entry.ts'
+
+/** Servers 10.0.0.1, 10.0.0.2, ... with the given weights, health and load factors -> effective weights. */
+function weights(configured: number[], factors: number[] = [], health: HealthState[] = []): number[] {
+  const servers = configured.map(
+    (weight, index): PoolServer => ({ address: `10.0.0.${index + 1}`, port: 80, method: 'nat', weight }),
+  )
+  const indexOf = (text: string) => Number(text.split(':')[0].split('.')[3]) - 1
+  const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler: 'wlc', servers }
+  const spec = effectiveService(service, {
+    health: (key) => health[indexOf(key)] ?? 'up',
+    loadFactor: (address) => factors[indexOf(address)] ?? 1,
+  })
+  return spec.servers.map(({ weight }) => weight)
+}
+
+const cases: [string, number[], number[]][] = [
+  ['without load the weights are the configured ones', weights([1, 2, 0]), [1, 2, 0]],
+  ['one factor scales the whole service', weights([1, 2, 1], [1, 1, 0.5]), [20, 40, 10]],
+  ['factors are rounded', weights([1, 1], [0.666, 0.334]), [13, 7]],
+  ['a loaded server keeps at least 1', weights([1, 1], [0.001, 1]), [1, 20]],
+  ['weight 0 stays 0 whatever the load', weights([0, 1], [0.5, 1]), [0, 20]],
+  ['a server that is down gets nothing', weights([1, 2], [], ['down', 'up']), [0, 2]],
+  ['a server that is down gets nothing under load either', weights([1, 2], [0.5, 0.5], ['down', 'up']), [0, 20]],
+  ['a server of which nothing is known is used', weights([3], [], ['unknown']), [3]],
+  ['the largest weight stays what it is', weights([2 ** 31 - 1]), [2 ** 31 - 1]],
+  [
+    'products stay within what a weight may be, in proportion',
+    weights([2 ** 31 - 1, 2 ** 30], [1, 0.5]),
+    [2 ** 31 - 1, 2 ** 29],
+  ],
+  ['a service without servers has none', weights([]), []],
+]
+
+for (const [name, actual, expected] of cases) {
+  test(name, (t) => {
+    t.same(actual, expected)
+    t.end()
+  })
+}
+
+test('the forwarder gets what it knows: no fields of later versions, and a scheduler that exists', (t) => {
+  const spec = effectiveService(
+    {
+      protocol: 'udp',
+      address: '10.0.0.100',
+      port: 53,
+      scheduler: 'later',
+      colour: 'red',
+      servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4, colour: 'blue' }],
+    },
+    { health: () => 'up', loadFactor: () => 1 },
+  )
+  t.strictSame(spec, {
+    protocol: 'udp',
+    address: '10.0.0.100',
+    port: 53,
+    scheduler: 'wlc',
+    servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4 }],
+  })
+  t.end()
+})

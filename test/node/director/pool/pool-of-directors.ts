@@ -1,0 +1,72 @@
+/**
+ * Directors that share a configuration over the memory network and a virtual clock, for the tests of this folder.
+ */
+import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
+import type { Transport } from '../../../../node/director/cluster/transport.ts'
+import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
+import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
+import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
+import type { Store } from '../../../../node/director/store/store.ts'
+
+/** 2026-01-01, where the directors' wall clocks stand at the virtual clock's 0. */
+export const START_MS = Date.UTC(2026, 0, 1)
+
+export interface TestDirector {
+  readonly name: string
+  readonly store: Store
+  readonly transport: Transport
+  readonly configuration: PoolConfiguration
+  readonly changes: PoolChange[]
+  readonly storeFailures: Error[]
+  /** Added to the wall clock. */
+  skewMs: number
+}
+
+export class PoolOfDirectors {
+  readonly clock = new VirtualClock()
+  readonly network: MemoryNetwork
+  readonly names: readonly string[]
+  readonly directors = new Map<string, TestDirector>()
+
+  constructor(names: readonly string[], random: () => number = () => 0.5, loss = 0) {
+    this.names = names
+    this.network = new MemoryNetwork({ clock: this.clock, random, loss, jitterMs: 5, duplication: loss / 2 })
+  }
+
+  /** Starts a director, with the store that it had before if there is one. */
+  async start(name: string, store: Store = new MemoryStore(), skewMs = 0): Promise<TestDirector> {
+    const transport = this.network.join(name, this.names)
+    const changes: PoolChange[] = []
+    const storeFailures: Error[] = []
+    const configuration = new PoolConfiguration({
+      store,
+      transport,
+      wallClockMs: () => START_MS + this.clock.now() + director.skewMs,
+      onChange: (some) => changes.push(...some),
+      onStoreFailure: (error) => storeFailures.push(error),
+    })
+    const director: TestDirector = { name, store, transport, configuration, changes, storeFailures, skewMs }
+    await store.open()
+    await configuration.load()
+    await transport.start()
+    this.directors.set(name, director)
+    return director
+  }
+
+  async stop(name: string): Promise<void> {
+    const director = this.directors.get(name) as TestDirector
+    this.directors.delete(name)
+    await director.transport.stop()
+    await director.configuration.close()
+    await director.store.close()
+  }
+
+  /** Lets the time pass in which everybody has announced a few times. */
+  async settle(rounds = 4): Promise<void> {
+    for (let round = 0; round < rounds; round++) {
+      await this.clock.advance(1000)
+      for (const { configuration } of this.directors.values()) configuration.announce()
+    }
+    await this.clock.advance(1000)
+  }
+}

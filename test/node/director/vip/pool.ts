@@ -1,0 +1,152 @@
+/** A pool of VIP services on a network in memory and a clock that moves only when told to. */
+import type { VirtualAddress } from '../../../../forwarder/commands.ts'
+import type { Clock } from '../../../../node/director/cluster/clock.ts'
+import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
+import { MemoryNetwork } from '../../../../node/director/vip/memory-network.ts'
+import { VipService } from '../../../../node/director/vip/vip.ts'
+import type { VipConfig } from '../../../../node/director/vip/vip-group.ts'
+import type { VrrpTransport } from '../../../../node/director/vip/vrrp-transport.ts'
+
+export const VIP = '10.0.0.100'
+export const GATEWAY = '172.16.0.1'
+
+export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
+  return { vrid: 51, priority: 100, advertisementIntervalMs: 50, preempt: true, addresses: [VIP], ...changes }
+}
+
+export interface Transmitted {
+  readonly atMs: number
+  readonly link: string
+  readonly frame: Uint8Array
+}
+
+export class PoolMember {
+  readonly address: string
+  readonly service: VipService
+  readonly transmitted: Transmitted[] = []
+  readonly notes: string[] = []
+  inSync = true
+  placed: readonly VirtualAddress[] = []
+  readonly #network: MemoryNetwork
+  readonly #transport: VrrpTransport
+  readonly #clock: StallableClock
+
+  constructor(pool: Pool, address: string, vips: readonly VipConfig[]) {
+    this.address = address
+    this.#network = pool.network
+    this.#transport = pool.network.join(address)
+    this.#clock = new StallableClock(pool.clock)
+    const mac = Uint8Array.of(2, 0, 0, 0, 0, Number(address.split('.')[3]))
+    this.service = new VipService(
+      { vips, sourceAddress: address, outside: 'outside', inside: 'inside' },
+      {
+        transport: this.#transport,
+        clock: this.#clock,
+        isInSync: () => this.inSync,
+        note: (message) => this.notes.push(message),
+        forwarder: {
+          mac: () => mac,
+          setVirtualAddresses: (addresses) => {
+            this.placed = addresses
+          },
+          transmit: (link, frame) => this.transmitted.push({ atMs: pool.clock.now(), link, frame }),
+        },
+      },
+    )
+  }
+
+  get state(): string {
+    return this.service.status[0].state
+  }
+
+  /** State of the first address in the forwarder. */
+  get placedState(): string {
+    return this.placed[0].state
+  }
+
+  /** The process is gone: it neither sends nor hears, and its timers end. */
+  crash(): void {
+    this.#transport.close()
+    this.#clock.stall()
+  }
+
+  /** The process stands still, as after SIGSTOP; its socket goes on queueing. */
+  freeze(): void {
+    this.#clock.stall()
+    this.#network.freeze(this.address, true)
+  }
+
+  /** It goes on: its timers are overdue, its socket is full. Which comes first is up to the event loop. */
+  thaw(first: 'timers' | 'socket'): void {
+    if (first === 'timers') this.#clock.resume()
+    this.#network.freeze(this.address, false)
+    if (first === 'socket') this.#clock.resume()
+  }
+}
+
+export class Pool {
+  readonly clock = new VirtualClock()
+  readonly network = new MemoryNetwork(this.clock)
+  readonly members: PoolMember[] = []
+
+  /** A director on 10.0.0.<last>. */
+  add(last: number, changes: Partial<VipConfig> = {}): PoolMember {
+    const member = new PoolMember(this, `10.0.0.${last}`, [vipConfig(changes)])
+    this.members.push(member)
+    return member
+  }
+
+  start(): void {
+    for (const { service } of this.members) service.start()
+  }
+
+  /** Cuts or heals every connection between two groups. */
+  partition(some: readonly PoolMember[], others: readonly PoolMember[], cut: boolean): void {
+    for (const one of some) {
+      for (const other of others) {
+        this.network.reach(one.address, other.address, !cut)
+        this.network.reach(other.address, one.address, !cut)
+      }
+    }
+  }
+}
+
+/** A process's view of time: while it is stalled, what falls due waits, in order. */
+class StallableClock implements Clock {
+  readonly #clock: Clock
+  #stalled = false
+  #overdue: (() => void)[] = []
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  schedule(delayMs: number, task: () => void): () => void {
+    let cancelled = false
+    const run = () => {
+      if (cancelled) return
+      if (this.#stalled) this.#overdue.push(run)
+      else task()
+    }
+    const cancel = this.#clock.schedule(delayMs, run)
+    return () => {
+      cancelled = true
+      cancel()
+    }
+  }
+
+  stall(): void {
+    this.#stalled = true
+  }
+
+  resume(): void {
+    this.#stalled = false
+    const overdue = this.#overdue
+    this.#overdue = []
+    for (const run of overdue) run()
+  }
+}

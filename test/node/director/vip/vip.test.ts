@@ -1,0 +1,411 @@
+/** Three directors, one VIP: who holds it, from when to when, and what their forwarders and neighbours are told. */
+import { test } from 'tap'
+import { ARP_REPLY, ARP_REQUEST, isIPv4Arp, readArp } from '../../../../protocol/packet/arp.ts'
+import { formatIPv4 } from '../../../../protocol/packet/bytes.ts'
+import { decodeAdvertisement, encodeAdvertisement } from '../../../../protocol/packet/vrrp.ts'
+import { GATEWAY, Pool, PoolMember, VIP, vipConfig } from './pool.ts'
+
+/** Best first; the third has the same priority as the second and the higher address. */
+function threeDirectors(): { pool: Pool; best: PoolMember; second: PoolMember; third: PoolMember } {
+  const pool = new Pool()
+  const best = pool.add(1, { priority: 150 })
+  const second = pool.add(2, { priority: 100 })
+  const third = pool.add(3, { priority: 100 })
+  return { pool, best, second, third }
+}
+
+async function settled() {
+  const three = threeDirectors()
+  three.pool.start()
+  await three.pool.clock.advance(1000)
+  return three
+}
+
+const states = (members: readonly PoolMember[]) => members.map(({ state }) => state).join(' ')
+const placed = (members: readonly PoolMember[]) => members.map(({ placedState }) => placedState).join(' ')
+
+/** How many milliseconds of `durationMs` had so many active directors. */
+async function watch(pool: Pool, members: readonly PoolMember[], durationMs: number): Promise<Record<number, number>> {
+  const counts: Record<number, number> = {}
+  for (let ms = 0; ms < durationMs; ms++) {
+    await pool.clock.advance(1)
+    const active = members.filter(({ state }) => state === 'active').length
+    counts[active] = (counts[active] ?? 0) + 1
+  }
+  return counts
+}
+
+test('of three directors that start together, the one with the highest priority takes the VIP alone', async (t) => {
+  const { pool, best } = threeDirectors()
+  pool.start()
+  t.same(Object.keys(await watch(pool, pool.members, 1000)), ['0', '1'], 'never two')
+  t.equal(states(pool.members), 'active backup backup')
+  t.equal(placed(pool.members), 'active standby standby')
+  t.same(
+    pool.members.map(({ service }) => service.status[0].holder),
+    [best.address, best.address, best.address],
+  )
+})
+
+test('after a crash exactly one other takes over, within four intervals', async (t) => {
+  const { pool, best, second, third } = await settled()
+  best.crash()
+  const counts = await watch(pool, [second, third], 1000)
+  t.ok(counts[0] <= 3 * 50 + 31 + 1, `${counts[0]} ms without a holder`)
+  t.ok((counts[2] ?? 0) <= 2, 'two of equal priority agree as soon as they hear each other')
+  t.equal(states([second, third]), 'backup active', 'the tie is broken by address')
+})
+
+test('an orderly stop hands over without a moment in which nobody forwards', async (t) => {
+  const { pool, best, second, third } = await settled()
+  let stopped = false
+  const stopping = best.service.stop().then(() => {
+    stopped = true
+  })
+  let unserved = 0
+  let inTransition = 0
+  for (let ms = 0; !stopped; ms++) {
+    await pool.clock.advance(1)
+    const serving = pool.members.filter(({ placedState }) => placedState !== 'standby').length
+    if (serving === 0) unserved++
+    if (second.state !== 'active' && third.state !== 'active') inTransition++
+    if (ms > 5000) throw new Error('the stop does not end')
+  }
+  await stopping
+  t.equal(unserved, 0)
+  t.ok(inTransition <= 35, `the successor came after ${inTransition} ms: the skew, not the silence`)
+  t.equal(best.placedState, 'standby')
+})
+
+test('a stop waits until the announcements of the successor are out', async (t) => {
+  const { pool, best, second, third } = await settled()
+  const before = pool.clock.now()
+  const stopping = best.service.stop()
+  await pool.clock.until(() => second.state === 'active' || third.state === 'active', 500)
+  const takenMs = pool.clock.now()
+  await pool.clock.advance(240)
+  t.equal(best.placedState, 'lingering', 'still forwarding what comes')
+  await pool.clock.advance(60)
+  await stopping
+  t.equal(best.placedState, 'standby')
+  t.ok(takenMs - before < 50)
+})
+
+test('a stop of the only director ends after a bounded wait', async (t) => {
+  const pool = new Pool()
+  const only = pool.add(1)
+  pool.start()
+  await pool.clock.advance(1000)
+  let stopped = false
+  void only.service.stop().then(() => {
+    stopped = true
+  })
+  await pool.clock.until(() => stopped, 600)
+  t.equal(only.placedState, 'standby')
+})
+
+test('a stop of a backup ends at once and disturbs nobody', async (t) => {
+  const { pool, best, third } = await settled()
+  await third.service.stop()
+  t.same(await watch(pool, [best], 500), { 1: 500 })
+})
+
+test('a better director that comes back takes the VIP back, without a gap', async (t) => {
+  const pool = new Pool()
+  const second = pool.add(2, { priority: 100 })
+  pool.start()
+  await pool.clock.advance(1000)
+  const best = pool.add(1, { priority: 150 })
+  best.service.start()
+  const counts = await watch(pool, pool.members, 1000)
+  t.notOk(counts[0], 'never nobody')
+  t.ok((counts[2] ?? 0) <= 1, 'two only until the loser has heard it')
+  t.equal(states([second, best]), 'backup active')
+  t.equal(placed([second, best]), 'lingering active')
+  await pool.clock.advance(2000)
+  t.equal(placed([second, best]), 'standby active')
+})
+
+test('a better director that is not in sync waits, says so, and takes the VIP when it is', async (t) => {
+  const pool = new Pool()
+  const second = pool.add(2, { priority: 100 })
+  pool.start()
+  await pool.clock.advance(1000)
+  const best = pool.add(1, { priority: 150 })
+  best.inSync = false
+  best.service.start()
+  t.same(await watch(pool, pool.members, 3000), { 1: 3000 })
+  t.equal(second.state, 'active')
+  t.match(best.service.status[0].waiting, /^not in sync; leaves the addresses with 10.0.0.2/)
+  best.inSync = true
+  await pool.clock.advance(300)
+  t.equal(best.state, 'active')
+  t.equal(best.service.status[0].waiting, null)
+})
+
+test('when the holder dies, a director in sync wins over a better one that is not', async (t) => {
+  const { pool, best, second, third } = await settled()
+  second.inSync = false
+  best.crash()
+  await watch(pool, [second, third], 1000)
+  t.equal(states([second, third]), 'backup active')
+})
+
+for (const priorities of [
+  [254, 2],
+  [255, 1],
+]) {
+  test(`so does one of priority ${priorities[1]} over one of ${priorities[0]}, without both being active`, async (t) => {
+    const pool = new Pool()
+    const holder = pool.add(1, { priority: 200, preempt: false })
+    const unsynced = pool.add(9, { priority: priorities[0] })
+    const synced = pool.add(3, { priority: priorities[1] })
+    unsynced.inSync = false
+    holder.service.start()
+    await pool.clock.advance(500)
+    unsynced.service.start()
+    synced.service.start()
+    await pool.clock.advance(500)
+    holder.crash()
+    const counts = await watch(pool, [unsynced, synced], 1000)
+    t.equal(synced.state, 'active')
+    t.notOk(counts[2])
+  })
+}
+
+test('a director that is not in sync takes the VIP when it is the last one left', async (t) => {
+  const { pool, best, second, third } = await settled()
+  second.inSync = false
+  third.inSync = false
+  best.crash()
+  const counts = await watch(pool, [second, third], 1000)
+  t.ok(counts[0] <= 4 * 50 + 31 + 1, `${counts[0]} ms without a holder`)
+  t.equal(states([second, third]), 'backup active')
+})
+
+test('two sides of a partition both serve; when it heals, the better stays and announces again', async (t) => {
+  const { pool, best, second, third } = await settled()
+  pool.partition([best], [second, third], true)
+  await pool.clock.advance(10_000)
+  t.equal(states(pool.members), 'active backup active')
+  const before = best.transmitted.length
+  pool.partition([best], [second, third], false)
+  const counts = await watch(pool, pool.members, 1000)
+  t.ok(counts[2] <= 51, `${counts[2]} ms with two: until the next advertisement is heard`)
+  t.equal(states(pool.members), 'active backup backup')
+  t.ok(best.transmitted.length > before, 'the neighbours are told again')
+})
+
+test('a rival that does not hear us does not make us flood the network', async (t) => {
+  const { pool, best, second, third } = await settled()
+  pool.network.reach(best.address, third.address, false)
+  pool.network.reach(second.address, third.address, false)
+  await pool.clock.advance(10_000)
+  t.equal(states(pool.members), 'active backup active')
+  const before = best.transmitted.length
+  await pool.clock.advance(10_000)
+  const announcements = (best.transmitted.length - before) / 2
+  t.ok(announcements >= 10 && announcements <= 55, `${announcements} announcements in 10 s`)
+})
+
+for (const first of ['timers', 'socket'] as const) {
+  test(`an active director that stood still yields to its successor when it goes on (${first} first)`, async (t) => {
+    const { pool, best, second, third } = await settled()
+    best.freeze()
+    await pool.clock.advance(5000)
+    t.equal(states([second, third]), 'backup active')
+    best.inSync = false
+    best.thaw(first)
+    await pool.clock.advance(60)
+    t.equal(states(pool.members), 'backup backup active')
+    t.equal(best.placedState, 'lingering')
+    await pool.clock.advance(3000)
+    t.equal(states(pool.members), 'backup backup active', 'until it is in sync')
+    best.inSync = true
+    await pool.clock.advance(300)
+    t.equal(states(pool.members), 'active backup backup')
+  })
+
+  test(`a backup that stood still does not take the VIP from the living (${first} first)`, async (t) => {
+    const { pool, best, second, third } = await settled()
+    second.freeze()
+    await pool.clock.advance(5000)
+    second.thaw(first)
+    t.same(await watch(pool, [best, third], 500), { 1: 500 })
+    t.equal(states(pool.members), 'active backup backup')
+  })
+}
+
+test('a backup whose whole machine stood still, socket and all, listens before it takes over', async (t) => {
+  const { pool, best, second } = await settled()
+  pool.network.reach(best.address, second.address, false)
+  second.freeze()
+  await pool.clock.advance(5000)
+  pool.network.reach(best.address, second.address, true)
+  second.thaw('timers')
+  await pool.clock.advance(500)
+  t.equal(states(pool.members), 'active backup backup')
+  t.match(second.notes.join('\n'), /timer came \d+ ms late; listening before taking over/)
+})
+
+test('what waits in the socket is read before a timer decides', async (t) => {
+  const { pool, best, second } = await settled()
+  await pool.clock.until(() => second.service.status[0].holder === best.address, 100)
+  second.freeze()
+  // Longer than the active down interval of 180 ms, by less than what counts as a stall.
+  await pool.clock.advance(200)
+  second.thaw('timers')
+  t.equal(second.state, 'backup')
+  t.notMatch(second.notes.join('\n'), /late|active/)
+})
+
+test('a peer is answered with the checksum that it uses itself', async (t) => {
+  const pool = new Pool()
+  const member = pool.add(1)
+  const checksums: string[] = []
+  const strict = pool.network.join('10.0.0.2')
+  strict.onDatagram((datagram) => {
+    const decoded = decodeAdvertisement(datagram)
+    if (decoded.ok) checksums.push(decoded.checksum)
+  })
+  pool.start()
+  await pool.clock.until(() => member.state === 'active', 1000)
+  const advertisement = { vrid: 51, priority: 50, intervalMs: 50, addresses: [VIP] }
+  strict.send(encodeAdvertisement(advertisement, '10.0.0.2', 'message'))
+  await pool.clock.advance(1)
+  t.same(checksums, ['pseudo-header', 'message'])
+})
+
+test('a takeover is announced five times in both forms, and five times again, for VIP and gateway', async (t) => {
+  const pool = new Pool()
+  const member = pool.add(1, { gateway: GATEWAY, addresses: [VIP, '10.0.0.101'] })
+  pool.start()
+  await pool.clock.until(() => member.state === 'active', 1000)
+  const start = member.service.status[0].activeSinceMonotonicMs!
+  await pool.clock.advance(10_000)
+  t.same(
+    member.placed.map(({ address, link, state }) => `${address} ${link} ${state}`),
+    [`${VIP} outside active`, '10.0.0.101 outside active', `${GATEWAY} inside active`],
+  )
+  const expected = [0, 20, 50, 100, 200, 5000, 5020, 5050, 5100, 5200]
+  for (const [address, link] of [
+    [VIP, 'outside'],
+    ['10.0.0.101', 'outside'],
+    [GATEWAY, 'inside'],
+  ]) {
+    for (const operation of [ARP_REQUEST, ARP_REPLY]) {
+      const times = member.transmitted
+        .filter(({ link: via, frame }) => {
+          const arp = readArp(frame, 14)
+          return via === link && formatIPv4(arp.senderAddress) === address && arp.operation === operation
+        })
+        .map(({ atMs }) => Math.round(atMs - start))
+      t.same(times, expected, `${address}, operation ${operation}`)
+    }
+  }
+  for (const { frame } of member.transmitted) {
+    const arp = readArp(frame, 14)
+    t.ok(isIPv4Arp(frame, 14, frame.length - 14))
+    t.same(frame.subarray(0, 6), new Uint8Array(6).fill(0xff))
+    t.equal(arp.targetAddress, arp.senderAddress)
+    t.same(arp.senderMac, frame.subarray(6, 12))
+  }
+})
+
+test('a director that loses the VIP stops announcing it', async (t) => {
+  const pool = new Pool()
+  const second = pool.add(2, { priority: 100 })
+  pool.start()
+  await pool.clock.until(() => second.state === 'active', 1000)
+  const best = pool.add(1, { priority: 150 })
+  best.service.start()
+  await pool.clock.until(() => second.state === 'backup', 1000)
+  const count = second.transmitted.length
+  await pool.clock.advance(10_000)
+  t.equal(second.transmitted.length, count)
+})
+
+test('a fault hands the VIP over at once; its end takes part again', async (t) => {
+  const { pool, best, second, third } = await settled()
+  best.service.setFault('the forwarder died')
+  t.equal(best.state, 'fault')
+  t.equal(best.service.status[0].waiting, 'the forwarder died')
+  const counts = await watch(pool, [second, third], 300)
+  t.ok(counts[0] <= 32, `${counts[0]} ms without a holder`)
+  best.service.setFault(undefined)
+  await pool.clock.advance(1000)
+  t.equal(best.state, 'active')
+})
+
+test('the interval goes down to 10 ms and up to 40 s', async (t) => {
+  for (const advertisementIntervalMs of [10, 40_000]) {
+    const pool = new Pool()
+    const best = pool.add(1, { priority: 150, advertisementIntervalMs })
+    const second = pool.add(2, { advertisementIntervalMs })
+    pool.start()
+    await pool.clock.advance(5 * advertisementIntervalMs)
+    t.equal(states(pool.members), 'active backup')
+    best.crash()
+    await pool.clock.advance(3 * advertisementIntervalMs)
+    t.equal(second.state, 'backup')
+    await pool.clock.advance(advertisementIntervalMs)
+    t.equal(second.state, 'active')
+  }
+})
+
+test('groups on one network do not mix, and strange advertisements are counted', async (t) => {
+  const pool = new Pool()
+  const member = pool.add(1, { vrid: 51 })
+  const stranger = pool.add(2, { vrid: 52, priority: 200 })
+  pool.start()
+  await pool.clock.advance(1000)
+  t.equal(states([member, stranger]), 'active active')
+  t.ok(member.service.refusals['unknown-vrid']! > 10)
+  pool.network.join('10.0.0.7').send(Uint8Array.of(0x31, 51, 255, 1, 0, 5, 0, 0, 10, 0, 0, 100))
+  pool.network.join('10.0.0.8').send(new Uint8Array(3))
+  await pool.clock.advance(10)
+  t.equal(member.service.refusals.checksum, 1)
+  t.equal(member.service.refusals.length, 1)
+  t.equal(member.state, 'active')
+})
+
+test('a change of state or holder is told to whoever asked', async (t) => {
+  const { pool, best, second } = threeDirectors()
+  const seen: string[] = []
+  second.service.onChange(([status]) => seen.push(`${status.state} ${status.holder}`))
+  pool.start()
+  await pool.clock.advance(1000)
+  best.crash()
+  await pool.clock.advance(1000)
+  t.same(seen, ['backup null', 'backup 10.0.0.1', 'active 10.0.0.2', 'backup 10.0.0.3'])
+})
+
+test('a peer that is set up differently is obeyed, and noted once', async (t) => {
+  const pool = new Pool()
+  pool.add(1, { priority: 150, addresses: [VIP, '10.0.0.101'], advertisementIntervalMs: 60 })
+  const second = pool.add(2)
+  pool.start()
+  await pool.clock.advance(2000)
+  t.equal(states(pool.members), 'active backup')
+  const mismatches = second.notes.filter((note) => note.includes('advertises other'))
+  t.equal(mismatches.length, 1)
+  t.match(
+    mismatches[0],
+    /10\.0\.0\.1 advertises other interval 60 ms, here 50 ms; addresses 10\.0\.0\.100 10\.0\.0\.101/,
+  )
+})
+
+test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {
+  const pool = new Pool()
+  const both = [vipConfig(), vipConfig({ vrid: 52, addresses: ['10.0.0.200'] })]
+  const one = new PoolMember(pool, '10.0.0.1', both)
+  const other = pool.add(2, { vrid: 52, priority: 200, addresses: ['10.0.0.200'] })
+  one.service.start()
+  other.service.start()
+  await pool.clock.advance(1000)
+  t.same(one.placed, [
+    { address: VIP, link: 'outside', state: 'active' },
+    { address: '10.0.0.200', link: 'outside', state: 'standby' },
+  ])
+  t.same(other.placed, [{ address: '10.0.0.200', link: 'outside', state: 'active' }])
+})

@@ -1,0 +1,308 @@
+/** VRRP's state machine, event by event: RFC 9568 section 6.4, and each departure of docs/divergence.md. */
+import { test } from 'tap'
+import {
+  type RouterAction,
+  type RouterInput,
+  VirtualRouter,
+  type VirtualRouterOptions,
+} from '../../../../node/director/vip/virtual-router.ts'
+
+/** 100 ms intervals and priority 128: the skew is 50 ms, silence of 350 ms means that nobody is active. */
+const ORDINARY: VirtualRouterOptions = { address: '10.0.0.2', priority: 128, intervalMs: 100, preempt: true }
+
+const start: RouterInput = { kind: 'start' }
+const stop: RouterInput = { kind: 'stop' }
+const timer: RouterInput = { kind: 'timer' }
+const synced: RouterInput = { kind: 'sync', inSync: true }
+const unsynced: RouterInput = { kind: 'sync', inSync: false }
+const fault: RouterInput = { kind: 'fault', reason: 'eth0 is down' }
+const cleared: RouterInput = { kind: 'cleared' }
+function heard(from: string, priority: number, intervalMs = 100): RouterInput {
+  return { kind: 'advertisement', from, priority, intervalMs }
+}
+
+type Step = readonly [atMs: number, input: RouterInput, actions: string]
+type Case = readonly [sentence: string, steps: readonly Step[], options?: Partial<VirtualRouterOptions>]
+
+/** In sync, started at 0, active since 350. */
+const toActive: readonly Step[] = [
+  [0, synced, ''],
+  [0, start, 'become backup, arm 350'],
+  [350, timer, 'become active, advertise 128, arm 450'],
+]
+
+const cases: readonly Case[] = [
+  ['a router that hears nobody becomes active after the active down interval', toActive],
+  ['an active router advertises once an interval', [...toActive, [450, timer, 'advertise 128, arm 550']]],
+  ['a small delay does not shift the rhythm', [...toActive, [457, timer, 'advertise 128, arm 550']]],
+  ['a delay of an interval starts a new rhythm', [...toActive, [560, timer, 'advertise 128, arm 660']]],
+  ['a timer that comes early is set again', [...toActive.slice(0, 2), [349.5, timer, 'arm 350']]],
+  [
+    'the owner of the addresses is active at once',
+    [
+      [0, synced, ''],
+      [0, start, 'become active, advertise 255, arm 100'],
+    ],
+    { priority: 255 },
+  ],
+  [
+    'a backup waits as long as a better router advertises',
+    [...toActive.slice(0, 2), [300, heard('10.0.0.1', 200), 'arm 650'], [350, timer, 'arm 650']],
+  ],
+  [
+    'a backup takes the interval of the active router',
+    [...toActive.slice(0, 2), [100, heard('10.0.0.1', 200, 1000), 'arm 3600']],
+  ],
+  [
+    'a backup lets an equal priority be, whoever has the higher address',
+    [...toActive.slice(0, 2), [100, heard('10.0.0.1', 128), 'arm 450']],
+  ],
+  [
+    'a backup in sync ignores a lower priority and so takes over',
+    [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), ''], [350, timer, 'become active, advertise 128, arm 450']],
+  ],
+  [
+    'a backup without preemption lets a lower priority be',
+    [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), 'arm 650']],
+    { preempt: false },
+  ],
+  [
+    'a resignation leaves only the skew to wait',
+    [...toActive.slice(0, 2), [100, heard('10.0.0.1', 200), 'arm 450'], [200, heard('10.0.0.1', 0), 'arm 250']],
+  ],
+  [
+    'a second resignation does not put the takeover off',
+    [...toActive.slice(0, 2), [100, heard('10.0.0.1', 0), 'arm 150'], [140, heard('10.0.0.1', 0), 'arm 150']],
+  ],
+  [
+    'an active router answers a resignation at once',
+    [...toActive, [400, heard('10.0.0.9', 0), 'advertise 128, arm 500']],
+  ],
+  [
+    'an active router yields to a higher priority',
+    [...toActive, [400, heard('10.0.0.1', 129), 'become backup, arm 750']],
+  ],
+  [
+    'an active router yields to an equal priority with a higher address',
+    [...toActive, [400, heard('10.0.0.10', 128), 'become backup, arm 750']],
+  ],
+  [
+    'an active router stays against an equal priority with a lower address, and announces again',
+    [...toActive, [400, heard('10.0.0.1', 128), 'advertise 128, arm 500, note, announce']],
+  ],
+  [
+    'addresses are compared as numbers, also above 127',
+    [...toActive, [400, heard('200.0.0.1', 128), 'become backup, arm 750']],
+  ],
+  [
+    'an active router answers a lower priority at once, but announces at most once a second',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 1400'],
+      [1400, timer, 'become active, advertise 128, arm 1800'],
+      [1500, heard('10.0.0.3', 100), 'advertise 128, arm 1900, note, announce'],
+      [1700, heard('10.0.0.3', 100), 'advertise 128, arm 2100'],
+      [2400, heard('10.0.0.3', 100), 'advertise 128, arm 2500'],
+      [2500, heard('10.0.0.3', 100), 'advertise 128, arm 2900, note, announce'],
+    ],
+    { intervalMs: 400 },
+  ],
+  ['an active router that is stopped resigns', [...toActive, [400, stop, 'advertise 0, disarm, become init']]],
+  ['a backup that is stopped is silent', [...toActive.slice(0, 2), [100, stop, 'disarm, become init']]],
+  ['a stopped router does nothing', [...toActive, [400, stop, 'advertise 0, disarm, become init'], [450, timer, '']]],
+  ["a router's own advertisement, come back, is nothing", [...toActive, [400, heard('10.0.0.2', 200), '']]],
+
+  [
+    'a fault of the active router resigns at once, and its end begins anew as backup',
+    [
+      ...toActive,
+      [400, fault, 'advertise 0, disarm, become fault'],
+      [450, heard('10.0.0.3', 100), ''],
+      [500, timer, ''],
+      [900, cleared, 'become backup, arm 1250'],
+    ],
+  ],
+  [
+    'a router that starts with a fault waits for its end',
+    [
+      [0, fault, ''],
+      [1, start, 'become fault'],
+      [50, cleared, 'become backup, arm 500'],
+    ],
+  ],
+
+  [
+    'a router that is not in sync waits an interval longer, and then takes what nobody holds',
+    [
+      [0, start, 'become backup, arm 450'],
+      [450, timer, 'become active, advertise 1, arm 550'],
+    ],
+  ],
+  [
+    'the owner of the addresses waits too while it is not in sync',
+    [[0, start, 'become backup, arm 400.390625']],
+    { priority: 255 },
+  ],
+  [
+    'a router that is not in sync lets a lower priority be',
+    [
+      [0, start, 'become backup, arm 450'],
+      [300, heard('10.0.0.3', 2), 'arm 750'],
+    ],
+  ],
+  [
+    'a router that is not in sync waits an interval longer after a resignation',
+    [
+      [0, start, 'become backup, arm 450'],
+      [100, heard('10.0.0.1', 0), 'arm 250'],
+    ],
+  ],
+  [
+    'a router that falls out of sync respects at once whom it was about to replace',
+    [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), ''], [340, unsynced, 'arm 750']],
+  ],
+  [
+    'out of sync, it waits an interval longer than it would have, also after a resignation',
+    [
+      ...toActive.slice(0, 2),
+      [100, heard('10.0.0.1', 200), 'arm 450'],
+      [200, unsynced, 'arm 550'],
+      [210, synced, 'arm 450'],
+      [300, heard('10.0.0.1', 0), 'arm 350'],
+      [310, unsynced, 'arm 450'],
+      [449, synced, 'arm 449'],
+    ],
+  ],
+  [
+    'a router that has come into sync preempts',
+    [
+      [0, start, 'become backup, arm 450'],
+      [300, heard('10.0.0.3', 100), 'arm 750'],
+      [310, synced, 'arm 650'],
+      [400, heard('10.0.0.3', 100), ''],
+      [650, timer, 'become active, advertise 128, arm 750'],
+    ],
+  ],
+  [
+    'an active router that is not in sync yields to the lowest priority that is',
+    [
+      [0, start, 'become backup, arm 400.78125'],
+      [401, timer, 'become active, advertise 1, arm 501'],
+      [500, heard('10.0.0.1', 2), 'become backup, arm 900.78125'],
+    ],
+    { priority: 254 },
+  ],
+  [
+    'an active router that comes into sync takes its own priority',
+    [
+      [0, start, 'become backup, arm 450'],
+      [450, timer, 'become active, advertise 1, arm 550'],
+      [500, synced, ''],
+      [550, timer, 'advertise 128, arm 650'],
+    ],
+  ],
+  [
+    'an active router that was in sync keeps its priority when a peer comes that it has not caught up with',
+    [...toActive, [400, unsynced, ''], [450, timer, 'advertise 128, arm 550']],
+  ],
+  [
+    'priority 1 is left to those out of sync: one in sync stands above them',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 399.609375'],
+      [200, heard('10.0.0.9', 1), ''],
+      [400, timer, 'become active, advertise 2, arm 500'],
+    ],
+    { priority: 1 },
+  ],
+
+  [
+    'a backup whose timer comes much too late listens again before it takes over',
+    [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [650, timer, 'become active, advertise 128, arm 750']],
+  ],
+  [
+    'a stalled backup that hears the active router waits as before',
+    [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [560, heard('10.0.0.1', 200), 'arm 910']],
+  ],
+  [
+    'a backup that is always late takes over in the end, when nobody was ever heard',
+    [
+      ...toActive.slice(0, 2),
+      [500, timer, 'note, arm 650'],
+      [800, timer, 'note, arm 950'],
+      [1100, timer, 'note, arm 1250'],
+      [1400, timer, 'become active, advertise 128, arm 1500'],
+    ],
+  ],
+  [
+    'lateness within an interval is jitter',
+    [...toActive.slice(0, 2), [449, timer, 'become active, advertise 128, arm 549']],
+  ],
+  [
+    'at short intervals, lateness of up to 20 ms is jitter',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 35'],
+      [55, timer, 'become active, advertise 128, arm 65'],
+    ],
+    { intervalMs: 10 },
+  ],
+  [
+    'an active router that was stalled listens for an interval before it speaks',
+    [...toActive, [800, timer, 'note, arm 900'], [900, timer, 'advertise 128, arm 1000']],
+  ],
+  [
+    'an active router that was stalled yields to whoever took over, even with a lower priority',
+    [...toActive, [800, timer, 'note, arm 900'], [850, heard('10.0.0.3', 100), 'become backup, arm 1200']],
+  ],
+  [
+    'it yields as well if it hears the successor before its own timer',
+    [...toActive, [800, heard('10.0.0.3', 100), 'become backup, arm 1150']],
+  ],
+]
+
+for (const [sentence, steps, options] of cases) {
+  test(sentence, async (t) => {
+    const router = new VirtualRouter({ ...ORDINARY, ...options })
+    for (const [atMs, input, actions] of steps) {
+      t.equal(summary(router.handle(input, atMs)), actions, `${atMs} ms: ${JSON.stringify(input)}`)
+    }
+  })
+}
+
+test('what holds a router back is told', async (t) => {
+  const router = new VirtualRouter(ORDINARY)
+  t.equal(router.waiting, null)
+  router.handle(start, 0)
+  t.match(router.waiting, /^not in sync/)
+  router.handle(heard('10.0.0.3', 100), 10)
+  t.equal(router.waiting, 'not in sync; leaves the addresses with 10.0.0.3 (priority 100)')
+  t.equal(router.holder, '10.0.0.3')
+  router.handle(synced, 20)
+  t.equal(router.waiting, null, 'in sync: it is about to take over')
+  router.handle(heard('10.0.0.1', 200), 30)
+  t.equal(router.waiting, null, 'the better router holds the addresses: nothing to wait for')
+  router.handle(timer, 900)
+  t.match(router.waiting, /timers were 520 ms late/)
+  router.handle(fault, 910)
+  t.equal(router.waiting, 'eth0 is down')
+})
+
+test('without preemption, that is the reason told', async (t) => {
+  const router = new VirtualRouter({ ...ORDINARY, preempt: false })
+  router.handle(synced, 0)
+  router.handle(start, 0)
+  router.handle(heard('10.0.0.3', 100), 10)
+  t.equal(router.waiting, 'preempt is off; leaves the addresses with 10.0.0.3 (priority 100)')
+})
+
+function summary(actions: readonly RouterAction[]): string {
+  return actions
+    .map((action) => {
+      if (action.kind === 'advertise') return `advertise ${action.priority}`
+      if (action.kind === 'become') return `become ${action.state}`
+      if (action.kind === 'arm') return `arm ${action.dueMs}`
+      return action.kind
+    })
+    .join(', ')
+}

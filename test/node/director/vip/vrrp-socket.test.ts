@@ -1,0 +1,7 @@
+/** The raw socket on real interfaces, between two processes in two network namespaces; tshark judges what they send. */
+import { test } from 'tap'
+import { runInNamespace } from '../../../forwarder/namespace.ts'
+
+test('VRRP by raw socket', async (t) => {
+  runInNamespace(t, new URL('./vrrp-socket-in-namespace.ts', import.meta.url))
+})

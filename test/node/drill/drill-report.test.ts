@@ -1,0 +1,136 @@
+/** What a drill concludes from what it measured. */
+import { test } from 'tap'
+import { judge, type Observations, percentile, resultTable, verdictSentence } from '../../../node/drill/drill-report.ts'
+
+/** A crash that nobody noticed: 100 sessions, paused for 101 to 200 ms. */
+function observed(changes: Partial<Observations> = {}, load: Partial<Observations['load']> = {}): Observations {
+  return {
+    drill: 'crash',
+    method: 'nat',
+    directors: 3,
+    servers: 3,
+    sessions: 100,
+    fault: { victim: 'd1', atMs: 5000 },
+    reaction: { active: 'd2', atMs: 5172.34 },
+    missingRecords: 0,
+    load: {
+      opened: 100,
+      lost: [],
+      baselinePausesMs: [3, 12.5, 7],
+      // Not in order, as sessions are not.
+      pausesMs: Array.from({ length: 100 }, (_, i) => 101 + ((i * 37) % 100)),
+      connections: { attempted: 500, failed: [] },
+      downloads: { started: 8, intact: 8, failed: [] },
+      ...load,
+    },
+    ...changes,
+  }
+}
+const lost = (server: string) => ({ client: '10.1.0.201:40000', server, reason: 'ECONNRESET', atMs: 5200 })
+
+test('a drill without a loss passes, with the numbers of the sessions', (t) => {
+  const verdict = judge(observed())
+  t.same(verdict.needless, [])
+  t.same(verdict.result, {
+    drill: 'crash',
+    method: 'nat',
+    directors: 3,
+    servers: 3,
+    sessions: { opened: 100, survived: 100, lost: 0 },
+    pauseMs: { baseline: 12.5, p50: 150, p99: 199, max: 200 },
+    takeoverMs: 172.3,
+    newConnections: { attempted: 500, failed: 0 },
+    downloads: { started: 8, intact: 8 },
+    missingRecords: 0,
+  })
+  t.match(verdictSentence(verdict), /took over in 172.3 ms and none of 100 sessions was lost; 99 of 100 paused/)
+  t.match(resultTable(verdict), /100 opened, 100 survived, 0 lost/)
+  t.end()
+})
+
+test('each thing that a pool must not lose fails the drill', (t) => {
+  const cases: [string, Observations, RegExp][] = [
+    ['a session', observed({}, { lost: [lost('s1'), lost('s2')] }), /2 sessions lost \(2 x ECONNRESET\)/],
+    ['a session that never opened', observed({}, { opened: 99 }), /1 of 100 sessions could not be opened/],
+    ['a record', observed({ missingRecords: 3 }), /3 connection records were missing/],
+    ['the virtual address', observed({ reaction: undefined }), /no standby took the virtual address over/],
+    [
+      'a download',
+      observed(
+        {},
+        { downloads: { started: 2, intact: 1, failed: [{ server: 's1', startedMs: 1, reason: 'SHA-256 differs' }] } },
+      ),
+      /1 download lost \(SHA-256 differs; begun at -5.00 s\)/,
+    ],
+    [
+      'a connection begun after the crash',
+      observed({}, { connections: { attempted: 2, failed: [{ startedMs: 5001, reason: 'ECONNREFUSED' }] } }),
+      /1 new connection lost \(ECONNREFUSED; begun at (0.00|-0.20) s\)/,
+    ],
+    [
+      'a connection begun long before the crash',
+      observed({}, { connections: { attempted: 2, failed: [{ startedMs: 4800, reason: 'ECONNREFUSED' }] } }),
+      /1 new connection lost \(ECONNREFUSED; begun at (0.00|-0.20) s\)/,
+    ],
+  ]
+  for (const [what, observations, message] of cases) {
+    const verdict = judge(observations)
+    t.match(verdict.needless.join('; '), message, what)
+    t.match(verdictSentence(verdict), /^The drill failed: /, what)
+  }
+  t.end()
+})
+
+test('a connection in its handshake at a crash is excused, at a handover it is not', (t) => {
+  const connections = { attempted: 2, failed: [{ startedMs: 4990, reason: 'no answer within 10 s' }] }
+  const crash = judge(observed({}, { connections }))
+  t.same(crash.needless, [])
+  t.match(verdictSentence(crash), /as the failure explains, 1 new connection lost/)
+  t.equal(crash.result.newConnections.failed, 1)
+  t.equal(judge(observed({ drill: 'handover' }, { connections })).needless.length, 1)
+  t.end()
+})
+
+test('when a server dies only its own sessions, and what was given to it before it was found dead, may end', (t) => {
+  const death = {
+    drill: 'server-death',
+    fault: { victim: 's1', atMs: 5000 },
+    reaction: { active: 'd1', atMs: 5900 },
+  } as const
+  const own = judge(
+    observed(death, {
+      lost: [lost('s1')],
+      connections: { attempted: 9, failed: [{ startedMs: 5500, reason: 'no answer within 10 s' }] },
+      downloads: {
+        started: 3,
+        intact: 1,
+        failed: [
+          { server: 's1', startedMs: 100, reason: 'ECONNRESET' },
+          { server: '', startedMs: 5500, reason: 'no progress' },
+        ],
+      },
+    }),
+  )
+  t.same(own.needless, [])
+  t.equal(own.result.sessions.lost, 1)
+  t.equal(own.result.takeoverMs, null)
+  t.match(verdictSentence(own), /99 of 100 sessions lived on/)
+
+  const others = judge(
+    observed(death, {
+      lost: [lost('s2')],
+      connections: { attempted: 9, failed: [{ startedMs: 6100, reason: 'no answer within 10 s' }] },
+      downloads: { started: 1, intact: 0, failed: [{ server: 's2', startedMs: 5500, reason: 'ECONNRESET' }] },
+    }),
+  )
+  t.equal(others.needless.length, 3)
+  t.end()
+})
+
+test('a percentile is the nearest rank', (t) => {
+  t.equal(percentile([1, 2, 3, 4], 50), 2)
+  t.equal(percentile([1, 2, 3, 4], 99), 4)
+  t.equal(percentile([5], 50), 5)
+  t.equal(percentile([], 99), 0)
+  t.end()
+})

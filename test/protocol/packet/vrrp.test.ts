@@ -1,0 +1,142 @@
+/** The VRRP codec, against bytes worked out by hand from RFC 9568 section 5, and against damage. */
+import { test } from 'tap'
+import { refreshIPv4Checksum } from '../../../protocol/packet/ipv4.ts'
+import {
+  type Advertisement,
+  decodeAdvertisement,
+  encodeAdvertisement,
+  readVrrpPacket,
+  VRRP_REFUSALS,
+  type VrrpDatagram,
+  writeVrrpPacket,
+} from '../../../protocol/packet/vrrp.ts'
+import { seededRandom, seeds } from '../../random.ts'
+
+const ADVERTISEMENT: Advertisement = { vrid: 51, priority: 100, intervalMs: 500, addresses: ['10.0.0.100'] }
+/** Version 3 type 1, VRID 51, priority 100, one address, 50 centiseconds, checksum, 10.0.0.100. */
+const FIELDS = '31336401' + '0032'
+const ADDRESS = '0a000064'
+/** 3133 + 6401 + 0032 + 0a00 + 0064 = 9fca; its complement. */
+const MESSAGE_ONLY = `${FIELDS}6035${ADDRESS}`
+/** The same plus 10.0.0.2 (0a02), 224.0.0.18 (e012), protocol 112 (0070), length 12 (000c): 9fca + ea90 = 18a5a, folded 8a5b. */
+const WITH_PSEUDO_HEADER = `${FIELDS}75a4${ADDRESS}`
+
+const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'))
+const hex = (data: Uint8Array) => Buffer.from(data).toString('hex')
+
+function datagram(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): VrrpDatagram {
+  return { source: '10.0.0.2', destination: '224.0.0.18', hopLimit: 255, message, ...changes }
+}
+
+/** The same message with its checksum over the message made right again. */
+function resummed(message: Uint8Array): Uint8Array {
+  const copy = message.slice()
+  copy[6] = 0
+  copy[7] = 0
+  let sum = 0
+  for (let at = 0; at < copy.length; at++) sum += at & 1 ? copy[at] : copy[at] << 8
+  sum = (sum & 0xffff) + (sum >>> 16)
+  sum = ~((sum & 0xffff) + (sum >>> 16)) & 0xffff
+  copy[6] = sum >> 8
+  copy[7] = sum & 255
+  return copy
+}
+
+/** MESSAGE_ONLY with one byte changed, and a checksum that fits. */
+function altered(at: number, value: number): Uint8Array {
+  const message = bytes(MESSAGE_ONLY)
+  message[at] = value
+  return resummed(message)
+}
+
+test('an advertisement is encoded with the checksum of RFC 9568', async (t) => {
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'message')), MESSAGE_ONLY)
+})
+
+test('an advertisement is encoded with the checksum that keepalived expects', async (t) => {
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'pseudo-header')), WITH_PSEUDO_HEADER)
+})
+
+test('both checksums are accepted and told apart', async (t) => {
+  for (const [message, checksum] of [
+    [MESSAGE_ONLY, 'message'],
+    [WITH_PSEUDO_HEADER, 'pseudo-header'],
+  ]) {
+    t.same(decodeAdvertisement(datagram(bytes(message))), { ok: true, advertisement: ADVERTISEMENT, checksum })
+  }
+})
+
+test('the extremes of every field survive the way there and back', async (t) => {
+  const addresses = Array.from({ length: 255 }, (_, index) => `192.0.2.${index}`)
+  for (const advertisement of [
+    { vrid: 1, priority: 0, intervalMs: 10, addresses: ['0.0.0.0'] },
+    { vrid: 255, priority: 255, intervalMs: 40_950, addresses },
+  ]) {
+    for (const checksum of ['message', 'pseudo-header'] as const) {
+      const message = encodeAdvertisement(advertisement, '10.0.0.2', checksum)
+      t.same(decodeAdvertisement(datagram(message)), { ok: true, advertisement, checksum })
+    }
+  }
+})
+
+const refusals: readonly [sentence: string, received: VrrpDatagram, reason: string][] = [
+  ['a packet that was routed', datagram(bytes(MESSAGE_ONLY), { hopLimit: 254 }), 'hop-limit'],
+  ['a packet not to the group', datagram(bytes(MESSAGE_ONLY), { destination: '10.0.0.1' }), 'destination'],
+  ['nothing', datagram(new Uint8Array()), 'length'],
+  ['half a header', datagram(bytes('31336401')), 'length'],
+  ['a missing address', datagram(bytes(MESSAGE_ONLY).subarray(0, 8)), 'length'],
+  ['more than was announced', datagram(bytes(`${MESSAGE_ONLY}00000000`)), 'length'],
+  ['version 2', datagram(altered(0, 0x21)), 'version'],
+  ['another type', datagram(altered(0, 0x32)), 'type'],
+  ['no address at all', datagram(altered(3, 0)), 'count'],
+  ['virtual router 0', datagram(altered(1, 0)), 'vrid'],
+  ['an interval of 0', datagram(altered(5, 0)), 'interval'],
+  ['a checksum over neither reading', datagram(bytes(MESSAGE_ONLY.replace('6035', '6036'))), 'checksum'],
+  ["a checksum over another sender's address", datagram(bytes(WITH_PSEUDO_HEADER), { source: '10.0.0.3' }), 'checksum'],
+]
+for (const [sentence, received, reason] of refusals) {
+  test(`refused: ${sentence}`, async (t) => {
+    t.same(decodeAdvertisement(received), { ok: false, reason })
+  })
+}
+
+test('the reserved bits above the interval are ignored', async (t) => {
+  const decoded = decodeAdvertisement(datagram(altered(4, 0xf0)))
+  t.match(decoded, { ok: true, advertisement: { intervalMs: 500 } })
+})
+
+test('a datagram is found in its IP packet, whatever follows the packet', async (t) => {
+  const packet = writeVrrpPacket(datagram(bytes(MESSAGE_ONLY)))
+  const padded = new Uint8Array(60)
+  padded.set(packet)
+  t.same(readVrrpPacket(padded), { ok: true, datagram: datagram(bytes(MESSAGE_ONLY)) })
+})
+
+test('a packet that is not sound, or not VRRP, holds no datagram', async (t) => {
+  const packet = writeVrrpPacket(datagram(bytes(MESSAGE_ONLY)))
+  t.same(readVrrpPacket(packet.subarray(0, 19)), { ok: false, reason: 'ip-header' })
+  packet[9] = 17
+  t.same(readVrrpPacket(packet), { ok: false, reason: 'ip-header' }, 'the header checksum no longer fits')
+  refreshIPv4Checksum(packet, 0, 20)
+  t.same(readVrrpPacket(packet), { ok: false, reason: 'protocol' })
+})
+
+for (const seed of seeds(1)) {
+  test(`damaged packets are refused by a known reason and never throw (SEED=${seed})`, async (t) => {
+    const random = seededRandom(seed)
+    const intact = writeVrrpPacket(datagram(bytes(WITH_PSEUDO_HEADER)))
+    let accepted = 0
+    for (let round = 0; round < 20_000; round++) {
+      const packet = intact.slice(0, random.oneIn(4) ? random.below(intact.length + 1) : intact.length)
+      const changes = 1 + random.below(4)
+      for (let change = 0; change < changes && packet.length > 0; change++) {
+        packet[random.below(packet.length)] = random.below(256)
+      }
+      const read = readVrrpPacket(packet)
+      const outcome = read.ok ? decodeAdvertisement(read.datagram) : read
+      if (outcome.ok) accepted++
+      else if (!VRRP_REFUSALS.includes(outcome.reason)) t.fail(`${hex(packet)}: ${outcome.reason}`)
+    }
+    t.ok(accepted < 1000, `${accepted} of 20,000 passed two checksums`)
+  })
+}

@@ -55,6 +55,8 @@ export const FAULTS = {
 }
 
 export interface Emissions {
+  /** Resolves when everything that had come in by now is in the files: what paces itself by this is recorded without a gap. */
+  caughtUp(): Promise<void>
   /** Ends the recording at the first call. How many of all frames each display filter finds. */
   count<Name extends string>(filters: Record<Name, string>): Promise<Record<Name, number>>
   /** One line for each frame that a display filter finds. */
@@ -87,6 +89,9 @@ export async function recordEmissions(t: Test, lab: Lab): Promise<Emissions> {
     rmSync(folder, { recursive: true })
   })
   return {
+    async caughtUp() {
+      await Promise.all(recordings.map((recording) => recording.caughtUp()))
+    },
     async count(filters) {
       await end()
       const names = Object.keys(filters) as (keyof typeof filters)[]
@@ -161,14 +166,18 @@ class Recording {
     return recording
   }
 
-  /** Ends when all has been taken that had come in. */
-  async end(): Promise<void> {
+  /** Resolves when all has been taken that had come in. */
+  async caughtUp(): Promise<void> {
     const wanted = (await this.#framesIn()) - this.#framesBefore
     await eventually(`tcpdump on ${this.#port} takes ${wanted} frames`, async () => {
       this.#child.kill('SIGUSR1')
       if (this.#taken >= wanted) return true
       throw new Error(`${this.#taken}, and ${this.#dropped} dropped`)
     })
+  }
+
+  async end(): Promise<void> {
+    await this.caughtUp()
     this.#child.kill('SIGINT')
     await this.#exited
     if (this.#dropped > 0) throw new Error(`tcpdump on ${this.#port} had no room for ${this.#dropped} frames`)

@@ -24,6 +24,17 @@ export async function runOn(lab: Lab, host: string, command: readonly string[], 
   return output
 }
 
+/** A command's output on a host, piece by piece: the command waits while nobody reads. @throws Error as runOn() */
+export async function* outputOf(lab: Lab, host: string, command: readonly string[]): AsyncGenerator<Buffer> {
+  const [program, ...args] = onHost(lab, host, ...command)
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const complaint = text(child.stderr)
+  const closed = once(child, 'close')
+  yield* child.stdout
+  const [code] = await closed
+  if (code !== 0) throw new Error(`${command.join(' ')} on ${host} ended with ${code}: ${await complaint}`)
+}
+
 function programOf(name: string, ...args: (string | number)[]): string[] {
   return [process.execPath, join(import.meta.dirname, `${name}.ts`), ...args.map(String)]
 }

@@ -5,29 +5,61 @@
  * `weight` is already the effective weight, and a dead server arrives with weight 0.
  */
 
-export type ServiceProtocol = 'tcp' | 'udp'
-/** How a frame reaches a real server: ipvsadm's -m, -i and -g. */
-export type ForwardingMethod = 'nat' | 'tun' | 'dr'
+/** 'fwm': packets that carry a firewall mark, whatever their protocol, address and port. */
+export type ServiceProtocol = 'tcp' | 'udp' | 'sctp' | 'fwm'
+/** How a frame reaches a real server: ipvsadm's -m, -i, -g; local: the director itself serves. */
+export type ForwardingMethod = 'nat' | 'tun' | 'dr' | 'local'
 
 export interface ServiceAddress {
   readonly protocol: ServiceProtocol
-  /** IPv4 address in dotted form. */
+  /** IPv4 or IPv6 address, in the text form of RFC 5952. Of a firewall mark: the family's unspecified address. */
   readonly address: string
-  /** 1 to 65535. */
+  /** 1 to 65535; 0 is every port (persistent services alone), and what a firewall mark's service has. */
   readonly port: number
+  /** Of protocol 'fwm' alone: 1 to 2^32 - 1. */
+  readonly mark?: number
+}
+
+/** What --tun-type, --tun-port, --tun-csum and --tun-remcsum say. ipip unless given. */
+export interface TunnelSpec {
+  readonly type: 'ipip' | 'gue' | 'gre'
+  /** Destination port, of gue alone. */
+  readonly port: number
+  readonly checksum: 'none' | 'plain' | 'remote'
+}
+
+/** Connections of one client go to one server (IPVS.md 3.4). */
+export interface PersistenceSpec {
+  readonly timeoutS: number
+  /** Clients that are one: IPv4 mask in dotted form (IPVS takes any bits), IPv6 prefix length as decimal text. */
+  readonly netmask: string
+  /** Persistence engine: clients are told apart by what it reads from the packet. */
+  readonly engine?: 'sip'
 }
 
 export interface RealServerSpec {
   readonly address: string
+  /** 0: the port that the client asked for. */
   readonly port: number
   readonly method: ForwardingMethod
   /** Effective weight, an integer >= 0. */
   readonly weight: number
+  /** Connections from which on no new one is given, and below which again; 0 or absent: no limit. */
+  readonly upperThreshold?: number
+  readonly lowerThreshold?: number
+  readonly tunnel?: TunnelSpec
 }
 
 export interface ServiceSpec extends ServiceAddress {
   /** A name in the scheduler registry. */
   readonly scheduler: string
+  /** By ipvsadm's names (sh-fallback, sh-port, mh-fallback, mh-port, flag-1 to flag-3), each once. */
+  readonly schedulerFlags?: readonly string[]
+  readonly persistence?: PersistenceSpec
+  /** Each datagram is scheduled for itself (UDP). */
+  readonly onePacket?: boolean
+  /** Lower a SYN's maximum segment size to what the way to the server can carry. */
+  readonly mss?: 'clamp'
   /** In the order in which they were added, oldest first. */
   readonly servers: readonly RealServerSpec[]
 }

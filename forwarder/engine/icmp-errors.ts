@@ -11,11 +11,15 @@ import {
   FRAGMENT_OFFSET_MASK,
   IPV4,
   IPV4_HEADER_LENGTH,
+  PROTOCOL_AH,
+  PROTOCOL_ESP,
   PROTOCOL_IPIP,
+  PROTOCOL_SCTP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   refreshIPv4Checksum,
 } from '../../protocol/packet/ipv4.ts'
+import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 
 /** What an ICMP error quotes. */
 export interface QuotedPacket {
@@ -24,6 +28,8 @@ export interface QuotedPacket {
   destination: number
   sourcePort: number
   destinationPort: number
+  /** Those of AH and ESP are their key exchange's, and stand nowhere in the packet. */
+  hasPorts: boolean
   /** Offsets of the quoted headers. */
   ip: number
   transport: number
@@ -39,14 +45,24 @@ export function readQuotedPacket(bytes: Uint8Array, ip: number, available: numbe
   if (headerLength < IPV4_HEADER_LENGTH || available < headerLength + 8) return false
   if ((readUint16(bytes, ip + IPV4.fragment) & FRAGMENT_OFFSET_MASK) !== 0) return false
   const protocol = bytes[ip + IPV4.protocol]
-  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_IPIP) return false
-  into.protocol = protocol
+  const isIpsec = protocol === PROTOCOL_AH || protocol === PROTOCOL_ESP
+  if (
+    protocol !== PROTOCOL_TCP &&
+    protocol !== PROTOCOL_UDP &&
+    protocol !== PROTOCOL_SCTP &&
+    protocol !== PROTOCOL_IPIP &&
+    !isIpsec
+  ) {
+    return false
+  }
+  into.protocol = isIpsec ? PROTOCOL_UDP : protocol
+  into.hasPorts = !isIpsec
   into.ip = ip
   into.transport = ip + headerLength
   into.source = readInt32(bytes, ip + IPV4.source)
   into.destination = readInt32(bytes, ip + IPV4.destination)
-  into.sourcePort = readUint16(bytes, into.transport)
-  into.destinationPort = readUint16(bytes, into.transport + 2)
+  into.sourcePort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport)
+  into.destinationPort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport + 2)
   return true
 }
 
@@ -62,7 +78,7 @@ export function translateForServer(
 ): void {
   writeInt32(bytes, outerIp + IPV4.destination, serverAddress)
   writeInt32(bytes, quoted.ip + IPV4.source, serverAddress)
-  writeUint16(bytes, quoted.transport, serverPort)
+  if (quoted.hasPorts) writeUint16(bytes, quoted.transport, serverPort)
   refresh(bytes, outerIp, icmp, icmpLength, quoted)
 }
 
@@ -78,7 +94,7 @@ export function translateForClient(
 ): void {
   writeInt32(bytes, outerIp + IPV4.source, virtualAddress)
   writeInt32(bytes, quoted.ip + IPV4.destination, virtualAddress)
-  writeUint16(bytes, quoted.transport + 2, virtualPort)
+  if (quoted.hasPorts) writeUint16(bytes, quoted.transport + 2, virtualPort)
   refresh(bytes, outerIp, icmp, icmpLength, quoted)
 }
 

@@ -16,6 +16,7 @@ import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
 import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { defaultSettings, type EngineSettings } from '../settings.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
@@ -31,6 +32,7 @@ import { Egress, type LinkFacts } from './egress.ts'
 import { Icmp } from './icmp.ts'
 import { Replication } from './replication.ts'
 import * as tcpStates from './tcp-states.ts'
+import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
@@ -81,6 +83,8 @@ export class Engine {
   readonly connections: Connections
   readonly replication: Replication
   readonly services: serviceTable.ServiceTable
+  /** In force now; its fields change in place, so that parts may keep it. */
+  readonly settings: EngineSettings = defaultSettings()
   readonly #table: ConnectionTable
   readonly #keys: Int32Array
   readonly #states: Int32Array
@@ -134,6 +138,11 @@ export class Engine {
       this.#maintainedTick = this.#tick
       this.egress.maintain(this.services)
     }
+  }
+
+  applySettings(settings: EngineSettings): void {
+    Object.assign(this.settings, settings)
+    applyTimeouts(this.settings, this.connections)
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */

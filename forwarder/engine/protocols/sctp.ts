@@ -9,7 +9,7 @@ import { SCTP_CHUNK, SCTP_CHUNK_HEADER_LENGTH, SCTP_HEADER_LENGTH } from '../../
 import type { Protocol } from './protocol.ts'
 
 /** The states that something else depends on; the others go by their place in the table. */
-export const SCTP_STATE = { NONE: 0, ESTABLISHED: 8, CLOSED: 13 } as const
+export const SCTP_STATE = { NONE: 0, INIT1: 1, ESTABLISHED: 8, REJECTED: 12, CLOSED: 13 } as const
 
 /** The longest retransmission timeout of RFC 9260 and a second. */
 const LONGEST_S = 61

@@ -2,6 +2,8 @@
 import { test } from 'tap'
 import { nextSctpState, sctpProtocol } from '../../../../forwarder/engine/protocols/sctp.ts'
 import { VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from '../../../../forwarder/link/link.ts'
+import { defaultSettings } from '../../../../forwarder/settings.ts'
+import { PROTOCOL_SCTP } from '../../../../protocol/packet/ipv4.ts'
 import { SCTP_CHUNK } from '../../../../protocol/packet/sctp.ts'
 import type { DirectorBench } from '../../../support/director-bench.ts'
 import { icmpFrame, packetOf } from '../../../support/frames.ts'
@@ -100,6 +102,19 @@ test('states have the names and timeouts of IPVS', async (t) => {
       'ESTABLISHED 900,S-SENT 61,S-RECEIVED 61,S-ACK-SENT 61,REJECTED 4,CLOSED 61'
     ).split(','),
   )
+})
+
+test('the settings of SCTP set the timeouts of their states, the last one of all others', async (t) => {
+  const { engine } = scene({ protocol: 'sctp' })
+  const seconds = () => sctpProtocol.states.map((_, state) => engine.connections.timeoutSeconds(PROTOCOL_SCTP, state))
+  engine.applySettings(defaultSettings())
+  t.same(
+    seconds(),
+    sctpProtocol.states.map(({ timeoutS }) => timeoutS),
+  )
+  const changed = { timeoutSctpNoneS: 11, timeoutSctpInitS: 12, timeoutSctpS: 13, timeoutSctpRejectedS: 14 }
+  engine.applySettings({ ...defaultSettings(), ...changed, timeoutSctpOtherS: 15 })
+  t.same(seconds(), [11, 12, 15, 15, 15, 15, 15, 15, 13, 15, 15, 15, 14, 15])
 })
 
 const { ABORT, COOKIE_ACK, COOKIE_ECHO, DATA, INIT, INIT_ACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE } = SCTP_CHUNK

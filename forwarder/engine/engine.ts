@@ -105,7 +105,13 @@ export class Engine {
   readonly #icmp: Icmp
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
-  readonly #flow: Flow = { sourceAddress: 0, sourcePort: 0, destinationAddress: 0, destinationPort: 0 }
+  readonly #flow: Flow = {
+    nowMs: 0,
+    source: new Int32Array(4),
+    destination: new Int32Array(4),
+    sourcePort: 0,
+    destinationPort: 0,
+  }
   #nowMs = 0
   #tick = 0
   #maintainedTick = 0
@@ -160,6 +166,10 @@ export class Engine {
   applySettings(settings: EngineSettings): void {
     Object.assign(this.settings, settings)
     applyTimeouts(this.settings, this.connections)
+    Object.assign(this.services.schedulerSettings, {
+      lblcExpiration: settings.lblcExpiration,
+      lblcrExpiration: settings.lblcrExpiration,
+    })
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */
@@ -301,9 +311,10 @@ export class Engine {
     const service = this.services.find(protocol, destination, ports & 0xffff)
     if (service === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
     const flow = this.#flow
-    flow.sourceAddress = source >>> 0
+    flow.nowMs = this.#nowMs
+    flow.source[3] = source
+    flow.destination[3] = destination
     flow.sourcePort = ports >>> 16
-    flow.destinationAddress = destination >>> 0
     flow.destinationPort = ports & 0xffff
     const server = service.scheduler.select(service.servers, service.memory, flow)
     if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)

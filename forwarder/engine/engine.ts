@@ -188,16 +188,28 @@ export class Engine {
     const ports = view.getInt32(transport)
     if (addressState !== ADDRESS_UNKNOWN) {
       let index = this.#table.findByClient(protocol, source, destination, ports)
+      let versionBefore = 0
       if (
         index !== NO_CONNECTION &&
         protocol === PROTOCOL_TCP &&
         this.#isReopened(index, view.getUint8(transport + TCP.flags))
       ) {
+        versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
         index = NO_CONNECTION
       }
       if (index === NO_CONNECTION) {
-        return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState)
+        return this.#handleNew(
+          frame,
+          link,
+          headerLength,
+          protocol,
+          source,
+          destination,
+          ports,
+          addressState,
+          versionBefore,
+        )
       }
       return this.#toServer(frame, link, headerLength, protocol, index)
     }
@@ -225,6 +237,7 @@ export class Engine {
     destination: number,
     ports: number,
     addressState: number,
+    versionBefore: number,
   ): Verdict {
     const view = frame.memory.view
     const flags = view.getUint8(frame.start + ETHERNET_HEADER_LENGTH + headerLength + TCP.flags)
@@ -243,6 +256,7 @@ export class Engine {
     if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
     const index = this.connections.insert(protocol, source, destination, ports, server, server.method)
     if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
+    if (versionBefore !== 0) this.replication.continueFrom(index, versionBefore)
     this.#counters[server.slot * COUNTERS + COUNTER.connections]++
     // TCP's first packet moves the state, and thereby files the connection for good.
     this.connections.schedule(index, true)

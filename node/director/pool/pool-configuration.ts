@@ -185,7 +185,7 @@ export class PoolConfiguration {
     })
   }
 
-  #tombstone(service: ServiceAddress): PoolEntry {
+  #tombstone(service: PoolService): PoolEntry {
     return tombstoneOf(service, this.#stamp())
   }
 

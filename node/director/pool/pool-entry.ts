@@ -45,6 +45,8 @@ export const poolEntrySchema = z.discriminatedUnion('kind', [
   z.looseObject({ kind: z.literal('settings'), stamp, settings }),
 ])
 
+/** Of a service. */
+export type PoolAddress = z.infer<typeof address>
 export type PoolServer = z.infer<typeof server>
 export type PoolService = z.infer<typeof service>
 export type PoolEntry = z.infer<typeof poolEntrySchema>
@@ -58,6 +60,6 @@ export function serviceEntryKey(service: ServiceAddress): string {
   return `service/${serviceKey(service)}`
 }
 
-export function tombstoneOf({ protocol, address, port }: ServiceAddress, stamp: Stamp): PoolEntry {
+export function tombstoneOf({ protocol, address, port }: PoolAddress, stamp: Stamp): PoolEntry {
   return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port } }
 }

@@ -35,6 +35,8 @@ export const testPackages: PackageTable = {
   finger: 'finger',
   tinyproxy: 'tinyproxy-bin',
   snntpd: 'sn',
+  vsftpd: 'vsftpd',
+  lftp: 'lftp',
 }
 
 /** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */

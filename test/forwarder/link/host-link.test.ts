@@ -1,0 +1,6 @@
+import { test } from 'tap'
+import { runInNamespace } from '../namespace.ts'
+
+test('the host’s own stack as a link', async (t) => {
+  runInNamespace(t, new URL('./host-link-in-namespace.ts', import.meta.url))
+})

@@ -35,6 +35,7 @@ export const testPackages: PackageTable = {
   finger: 'finger',
   tinyproxy: 'tinyproxy-bin',
   snntpd: 'sn',
+  nc: 'netcat-openbsd',
 }
 
 /** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */

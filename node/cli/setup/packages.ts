@@ -37,6 +37,7 @@ export const testPackages: PackageTable = {
   snntpd: 'sn',
   vsftpd: 'vsftpd',
   lftp: 'lftp',
+  nc: 'netcat-openbsd',
 }
 
 /** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */

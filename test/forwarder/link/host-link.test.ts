@@ -1,3 +1,4 @@
+/** The host's own stack as a link, in a namespace of its own. */
 import { test } from 'tap'
 import { runInNamespace } from '../namespace.ts'
 

@@ -30,6 +30,8 @@ import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { ExpectedConnections } from './ftp/expected-connections.ts'
+import { Ftp } from './ftp/ftp.ts'
 import { Icmp } from './icmp.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
@@ -50,7 +52,7 @@ const { soundIPv4HeaderLength } = ipv4
 const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
+const { FLAG_FTP, FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -69,6 +71,7 @@ const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_STANDBY = dropCode('standby')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_MARTIAN = dropCode('martian-source')
+const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
 const MAINTENANCE_TICKS = 8
@@ -105,6 +108,8 @@ export class Engine {
   readonly #drops: Drops
   readonly #answers: Answers
   readonly #tunnels: Tunnels
+  readonly #expected: ExpectedConnections
+  readonly #ftp: Ftp
   readonly #icmp: Icmp
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
@@ -130,6 +135,8 @@ export class Engine {
     this.egress = new Egress(links, options.poolMemory, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
+    this.#expected = new ExpectedConnections(this.connections, this.replication)
+    this.#ftp = new Ftp(table, services, this.#expected)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
     this.#keys = table.memory.keys
@@ -324,8 +331,14 @@ export class Engine {
     }
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
+    let expected = protocol === PROTOCOL_TCP ? this.#expected.claim(source, destination, ports, false) : NO_CONNECTION
+    if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
     const service = this.services.find(protocol, destination, ports & 0xffff)
-    if (service === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    if (service === undefined) {
+      if (protocol === PROTOCOL_TCP) expected = this.#expected.claim(source, destination, ports, true)
+      if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
+      return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    }
     const flow = this.#flow
     flow.nowMs = this.#nowMs
     flow.source[3] = source
@@ -369,6 +382,7 @@ export class Engine {
     } else {
       this.#touch(index, PROTOCOL_UDP, 0, flags)
     }
+    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -404,6 +418,8 @@ export class Engine {
     if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
     else if (protocol === PROTOCOL_SCTP) this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
     else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
+      return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH

@@ -9,6 +9,7 @@ import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
+import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
@@ -26,6 +27,10 @@ export class RealServer implements Candidate {
   /** Effective weight. */
   weight = 0
   method = METHOD_DR
+  /** How its packets are wrapped up, by METHOD_TUN alone. */
+  tunnel: Tunnel = IPIP
+  /** A SYN of its connections announces no more than the way can carry. */
+  clampsSegmentSize = false
   overloaded = false
   /** Not, or no longer, in the configuration: its connections end here, and it gets no new ones. */
   removed = true
@@ -66,6 +71,8 @@ export class ServiceTable {
   /** By slot; the packet path finds a connection's server here. */
   readonly serverBySlot: (RealServer | undefined)[] = []
   readonly #services = new Map<number, Service>()
+  /** How many there are at each address, removed ones with connections included. */
+  readonly #serversAt = new Map<number, number>()
 
   constructor(directory: ServerDirectory) {
     this.directory = directory
@@ -78,6 +85,11 @@ export class ServiceTable {
 
   values(): Iterable<Service> {
     return this.#services.values()
+  }
+
+  /** Whether any service has a real server at this address. */
+  hasServerAt(address: number): boolean {
+    return this.#serversAt.has(address)
   }
 
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
@@ -98,6 +110,7 @@ export class ServiceTable {
       service.memory = scheduler.begin?.(service.servers)
     }
     this.#setServers(service, spec.servers)
+    for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
   }
 
   remove(address: ServiceAddress): void {
@@ -135,6 +148,9 @@ export class ServiceTable {
     }
     this.serverBySlot[server.slot] = undefined
     this.directory.free(server.slot)
+    const others = (this.#serversAt.get(server.address) ?? 1) - 1
+    if (others > 0) this.#serversAt.set(server.address, others)
+    else this.#serversAt.delete(server.address)
   }
 
   #setServers(service: Service, specs: readonly RealServerSpec[]): void {
@@ -155,6 +171,7 @@ export class ServiceTable {
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     if (listed) {
       listed.method = method
+      listed.tunnel = tunnelOf(spec.tunnel)
       if (listed.weight === spec.weight) return
       listed.weight = spec.weight
     } else {
@@ -165,6 +182,7 @@ export class ServiceTable {
       server.removed = false
       server.weight = spec.weight
       server.method = method
+      server.tunnel = tunnelOf(spec.tunnel)
       service.servers.unshift(server)
     }
     service.scheduler.edited?.(service.memory, service.servers)
@@ -185,6 +203,7 @@ export class ServiceTable {
     const server = new RealServer(slot, identity.address, identity.port, this.directory.counters)
     while (this.serverBySlot.length <= slot) this.serverBySlot.push(undefined)
     this.serverBySlot[slot] = server
+    this.#serversAt.set(server.address, (this.#serversAt.get(server.address) ?? 0) + 1)
     return server
   }
 }

@@ -8,6 +8,7 @@ import { Drops } from './engine/drop-reason.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { EngineSettings } from './settings.ts'
 import { allocateSharedState, LINK_STATISTICS, type SharedState } from './shared-state.ts'
 import { createEventFd, wake } from './sys/event-fd.ts'
 import { closeDescriptor } from './sys/socket.ts'
@@ -114,6 +115,10 @@ class ForwarderThread implements Forwarder {
 
   setRoutes(routes: readonly Route[]): void {
     this.#post({ kind: 'routes', routes })
+  }
+
+  setSettings(settings: EngineSettings): void {
+    this.#post({ kind: 'settings', settings })
   }
 
   transmit(link: string, frame: Uint8Array): void {

@@ -5,6 +5,7 @@
 
 import type { Route, VirtualAddress } from './commands.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
 export interface ForwarderOptions {
@@ -63,6 +64,7 @@ export interface Forwarder {
   removeService(service: ServiceAddress): void
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void
   setRoutes(routes: readonly Route[]): void
+  setSettings(settings: EngineSettings): void
   transmit(link: string, frame: Uint8Array): void
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */

@@ -64,9 +64,9 @@ export interface ServiceSpec extends ServiceAddress {
   readonly servers: readonly RealServerSpec[]
 }
 
-/** "tcp 10.0.0.100:80": identifies a service in maps, messages and logs. */
-export function serviceKey(service: ServiceAddress): string {
-  return `${service.protocol} ${service.address}:${service.port}`
+/** "tcp 10.0.0.100:80", "fwm 7 of 0.0.0.0:0": identifies a service in maps, messages and logs. */
+export function serviceKey({ protocol, address, port, mark }: ServiceAddress): string {
+  return `${protocol} ${mark === undefined ? '' : `${mark} of `}${address}:${port}`
 }
 
 /** "10.0.0.1:80": identifies a real server within its service. */

@@ -3,7 +3,7 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_bind_dest(), ip_vs_unbind_dest(), ip_vs_conn_expire().
  */
-import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
   FLAG_HALF_OPEN,
@@ -20,6 +20,8 @@ import { isActiveTcpState, TCP_STATE, TCP_TIMEOUTS_S } from './tcp-states.ts'
 
 /** ip_vs_proto_udp.c. */
 const UDP_TIMEOUT_S = 300
+/** States of a protocol, no more than these. */
+const STATES = 16
 /** Connections that one call of expire() looks at: about a millisecond of work. */
 const EXPIRY_BUDGET = 4096
 
@@ -28,23 +30,32 @@ export class Connections {
   readonly services: ServiceTable
   /** Half-open connections given up for new ones. */
   evicted = 0
-  readonly #timeoutsS = [...TCP_TIMEOUTS_S]
-  readonly #timeoutTicks = Int32Array.from(this.#timeoutsS, toTicks)
+  /** By protocol * STATES + state. */
+  readonly #timeoutsS = new Int32Array(256 * STATES)
+  readonly #timeoutTicks = new Int32Array(256 * STATES)
   readonly #expire: (index: ConnectionIndex) => void
 
   constructor(table: ConnectionTable, services: ServiceTable) {
     this.table = table
     this.services = services
+    for (const [state, seconds] of TCP_TIMEOUTS_S.entries()) this.setTimeout(PROTOCOL_TCP, state, seconds)
+    this.setTimeout(PROTOCOL_UDP, 0, UDP_TIMEOUT_S)
     this.#expire = (index) => this.discard(index)
   }
 
   /** Ticks until a connection in this state expires. */
   timeoutTicks(protocol: number, state: number): number {
-    return protocol === PROTOCOL_TCP ? this.#timeoutTicks[state] : toTicks(UDP_TIMEOUT_S)
+    return this.#timeoutTicks[protocol * STATES + state]
   }
 
   timeoutSeconds(protocol: number, state: number): number {
-    return protocol === PROTOCOL_TCP ? this.#timeoutsS[state] : UDP_TIMEOUT_S
+    return this.#timeoutsS[protocol * STATES + state]
+  }
+
+  /** For connections that come to this state, or are met in it, from now on. */
+  setTimeout(protocol: number, state: number, seconds: number): void {
+    this.#timeoutsS[protocol * STATES + state] = seconds
+    this.#timeoutTicks[protocol * STATES + state] = Math.ceil((seconds * 1000) / TICK_MS)
   }
 
   /**
@@ -123,8 +134,4 @@ export class Connections {
   expire(): void {
     this.table.timers.advance(this.table.memory.tick, EXPIRY_BUDGET, this.#expire)
   }
-}
-
-function toTicks(seconds: number): number {
-  return Math.ceil((seconds * 1000) / TICK_MS)
 }

@@ -16,6 +16,7 @@ import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
 import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { defaultSettings, type EngineSettings } from '../settings.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
@@ -31,6 +32,7 @@ import { Egress, type LinkFacts } from './egress.ts'
 import { Icmp } from './icmp.ts'
 import { Replication } from './replication.ts'
 import * as tcpStates from './tcp-states.ts'
+import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
@@ -81,6 +83,8 @@ export class Engine {
   readonly connections: Connections
   readonly replication: Replication
   readonly services: serviceTable.ServiceTable
+  /** In force now; its fields change in place, so that parts may keep it. */
+  readonly settings: EngineSettings = defaultSettings()
   readonly #table: ConnectionTable
   readonly #keys: Int32Array
   readonly #states: Int32Array
@@ -136,6 +140,11 @@ export class Engine {
     }
   }
 
+  applySettings(settings: EngineSettings): void {
+    Object.assign(this.settings, settings)
+    applyTimeouts(this.settings, this.connections)
+  }
+
   /** Takes a new routing table; servers' next hops are looked up again by it. */
   setRoutes(routes: readonly Route[]): void {
     this.egress.setRoutes(routes)
@@ -179,16 +188,28 @@ export class Engine {
     const ports = view.getInt32(transport)
     if (addressState !== ADDRESS_UNKNOWN) {
       let index = this.#table.findByClient(protocol, source, destination, ports)
+      let versionBefore = 0
       if (
         index !== NO_CONNECTION &&
         protocol === PROTOCOL_TCP &&
         this.#isReopened(index, view.getUint8(transport + TCP.flags))
       ) {
+        versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
         index = NO_CONNECTION
       }
       if (index === NO_CONNECTION) {
-        return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState)
+        return this.#handleNew(
+          frame,
+          link,
+          headerLength,
+          protocol,
+          source,
+          destination,
+          ports,
+          addressState,
+          versionBefore,
+        )
       }
       return this.#toServer(frame, link, headerLength, protocol, index)
     }
@@ -216,6 +237,7 @@ export class Engine {
     destination: number,
     ports: number,
     addressState: number,
+    versionBefore: number,
   ): Verdict {
     const view = frame.memory.view
     const flags = view.getUint8(frame.start + ETHERNET_HEADER_LENGTH + headerLength + TCP.flags)
@@ -234,6 +256,7 @@ export class Engine {
     if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
     const index = this.connections.insert(protocol, source, destination, ports, server, server.method)
     if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
+    if (versionBefore !== 0) this.replication.continueFrom(index, versionBefore)
     this.#counters[server.slot * COUNTERS + COUNTER.connections]++
     // TCP's first packet moves the state, and thereby files the connection for good.
     this.connections.schedule(index, true)

@@ -5,7 +5,7 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_icmp(), ip_vs_out_icmp(), ip_vs_nat_icmp().
  */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
-import { checksum } from '../../protocol/packet/checksum.ts'
+import { checksum, difference16, difference32, updateChecksum } from '../../protocol/packet/checksum.ts'
 import { ICMP } from '../../protocol/packet/icmp.ts'
 import {
   FRAGMENT_OFFSET_MASK,
@@ -16,6 +16,8 @@ import {
   PROTOCOL_UDP,
   refreshIPv4Checksum,
 } from '../../protocol/packet/ipv4.ts'
+import { TCP } from '../../protocol/packet/tcp.ts'
+import { UDP } from '../../protocol/packet/udp.ts'
 
 /** What an ICMP error quotes. */
 export interface QuotedPacket {
@@ -61,6 +63,7 @@ export function translateForServer(
   serverPort: number,
 ): void {
   writeInt32(bytes, outerIp + IPV4.destination, serverAddress)
+  translateChecksum(bytes, icmp + icmpLength, quoted, quoted.source, serverAddress, quoted.sourcePort, serverPort)
   writeInt32(bytes, quoted.ip + IPV4.source, serverAddress)
   writeUint16(bytes, quoted.transport, serverPort)
   refresh(bytes, outerIp, icmp, icmpLength, quoted)
@@ -76,10 +79,33 @@ export function translateForClient(
   virtualAddress: number,
   virtualPort: number,
 ): void {
+  const { destination, destinationPort } = quoted
   writeInt32(bytes, outerIp + IPV4.source, virtualAddress)
+  translateChecksum(bytes, icmp + icmpLength, quoted, destination, virtualAddress, destinationPort, virtualPort)
   writeInt32(bytes, quoted.ip + IPV4.destination, virtualAddress)
   writeUint16(bytes, quoted.transport + 2, virtualPort)
   refresh(bytes, outerIp, icmp, icmpLength, quoted)
+}
+
+/** The quoted transport checksum follows its packet's address and port, if the quote reaches to where it is. */
+function translateChecksum(
+  bytes: Uint8Array,
+  end: number,
+  quoted: QuotedPacket,
+  addressBefore: number,
+  address: number,
+  portBefore: number,
+  port: number,
+): void {
+  const isUdp = quoted.protocol === PROTOCOL_UDP
+  const at = quoted.transport + (isUdp ? UDP.checksum : TCP.checksum)
+  if (at + 2 > end) return
+  const before = readUint16(bytes, at)
+  // A datagram without a checksum stays one (RFC 768).
+  if (isUdp && before === 0) return
+  const difference = difference32(addressBefore, address) + difference16(portBefore, port)
+  const after = updateChecksum(before, difference)
+  writeUint16(bytes, at, isUdp && after === 0 ? 0xffff : after)
 }
 
 function refresh(bytes: Uint8Array, outerIp: number, icmp: number, icmpLength: number, quoted: QuotedPacket): void {

@@ -8,7 +8,7 @@
  */
 import { readUint16 } from '../../protocol/packet/bytes.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
-import { RECORD, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import {
   type ConnectionIndex,
   FLAG_HALF_OPEN,
@@ -59,6 +59,24 @@ export class Replication {
 
   /** Tells the peers of the connection as it now is. */
   publish(index: ConnectionIndex): void {
+    this.#tell(index, RECORD_UPSERT)
+  }
+
+  /**
+   * Tells peers who know the connection that it is about to be discarded, before its time. What runs out does so everywhere.
+   * @returns its last version; 0 when nobody knows it
+   */
+  publishEnd(index: ConnectionIndex): number {
+    if ((this.#table.flags(index) & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE)
+    return this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+  }
+
+  /** Lets a connection's versions go on from those of the one in whose place it is, so that it is newer. */
+  continueFrom(index: ConnectionIndex, version: number): void {
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = version << 16
+  }
+
+  #tell(index: ConnectionIndex, kind: number): void {
     const table = this.#table
     const tick = table.memory.tick
     const at = index * STATE_WORDS + STATE.versionSynced
@@ -71,6 +89,7 @@ export class Replication {
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
     encodeRecord(table.memory, this.#services.directory.addresses, index, tick, this.#outgoing.bytes, slot)
+    this.#outgoing.bytes[slot + RECORD.kind] = kind
     this.#outgoing.commit()
     this.#written = true
   }
@@ -96,8 +115,9 @@ export class Replication {
     const method = bytes[at + RECORD.method]
     const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
     const isTcp = protocol === PROTOCOL_TCP
+    const kind = bytes[at + RECORD.kind]
     if (
-      bytes[at + RECORD.kind] !== RECORD_UPSERT ||
+      (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) ||
       !(isTcp || protocol === PROTOCOL_UDP) ||
       (isTcp && state >= TCP_STATE_NAMES.length) ||
       method > METHOD_DR ||
@@ -125,6 +145,10 @@ export class Replication {
       // A connection that was never told of, such as a half-open one, has no version yet.
       const known = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
       if (known !== 0 && !isNewer(version, known)) return false
+      if (kind === RECORD_REMOVE) {
+        this.#connections.discard(index)
+        return true
+      }
       const sameServer = this.#table.server(index) === this.#services.directory.findServer(identity)
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
       if (!sameServer || !sameMethod) {
@@ -132,6 +156,7 @@ export class Replication {
         index = NO_CONNECTION
       }
     }
+    if (kind === RECORD_REMOVE) return false
     if (index === NO_CONNECTION) {
       const server = this.#services.serverFor(identity)
       if (server === undefined) return false

@@ -104,7 +104,7 @@ export class Director {
       wakeDescriptor: forwarder.wakeDescriptor,
     })
 
-    const reports = await this.#listenToAgents((address) => refreshServersAt(address))
+    const reports = this.#agentReports((address) => refreshServersAt(address))
     const health = new Health({
       health: config.health,
       transport: cluster,
@@ -153,6 +153,9 @@ export class Director {
     this.#started.push(() => control.stop())
     await cluster.start()
     this.#started.push(() => cluster.stop())
+    // The last that can fail: from here on the network is listened to.
+    await reports?.start()
+    this.#started.push(() => reports?.stop())
     health.start()
     this.#started.push(() => health.stop())
     const announcing = setInterval(() => pool.announce(), ANNOUNCE_INTERVAL_MS)
@@ -199,20 +202,19 @@ export class Director {
     }
   }
 
-  async #listenToAgents(onChange: (address: string) => void): Promise<ReportListener | undefined> {
+  #agentReports(onChange: (address: string) => void): ReportListener | undefined {
     const { agents } = this.#config
-    if (agents === undefined) return undefined
-    const listener = new ReportListener({
-      listen: agents.listen,
-      key: readAgentKey(agents.keyFile),
-      onChange: (address, factor) => {
-        this.#log.info({ address, factor }, 'load factor of a real server')
-        onChange(address)
-      },
-    })
-    await listener.start()
-    this.#started.push(() => listener.stop())
-    return listener
+    return (
+      agents &&
+      new ReportListener({
+        listen: agents.listen,
+        key: readAgentKey(agents.keyFile),
+        onChange: (address, factor) => {
+          this.#log.info({ address, factor }, 'load factor of a real server')
+          onChange(address)
+        },
+      })
+    )
   }
 
   /** Keeps the forwarder's routes what the kernel's are; to be called when they may have changed. */

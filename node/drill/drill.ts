@@ -8,13 +8,12 @@
 import { cpSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ForwardingMethod } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { awaitReaction, DRILLS, type DrillName, findActive, makeFault, missingFrom } from './drill-fault.ts'
 import { judge, resultTable, type Verdict, verdictSentence } from './drill-report.ts'
 import { untilInterrupted } from './interruption.ts'
 import { type Lab, withLab } from './lab.ts'
-import { hostsOf, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from './lab-plan.ts'
+import { hostsOf, type LabMethod, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from './lab-plan.ts'
 import { BULK_BYTES, logsOf } from './lab-programs.ts'
 import { LoadClient } from './load-client.ts'
 import type { LoadProgress } from './load-messages.ts'
@@ -22,7 +21,7 @@ import { ProgressLine } from './progress-line.ts'
 
 export interface DrillOptions {
   drill: DrillName
-  method?: ForwardingMethod
+  method?: LabMethod
   directors?: number
   servers?: number
   sessions?: number

@@ -9,12 +9,15 @@
 import type { ForwardingMethod } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 
+/** The lab's real servers are hosts of their own. */
+export type LabMethod = Exclude<ForwardingMethod, 'local'>
+
 export interface LabOptions {
   name: string
   directors?: number
   servers?: number
   clients?: number
-  method?: ForwardingMethod
+  method?: LabMethod
   /** A name in the scheduler registry, for both services; wlc unless given. */
   scheduler?: string
   /** VRRP advertisement interval; a multiple of 10, 50 unless given. */
@@ -37,7 +40,7 @@ export type BridgeName = 'outside' | 'inside'
 
 export interface LabPlan {
   readonly name: string
-  readonly method: ForwardingMethod
+  readonly method: LabMethod
   readonly scheduler: string
   readonly advertisementIntervalMs: number
   readonly switchNamespace: string

@@ -43,12 +43,13 @@ const PAYLOADS_ARE_DATA = [
  *
  * Two things tshark is wrong about. 0xffff where TCP has 0: the same in one's complement, and what the kernel writes when it
  * finishes a checksum (skb_checksum_help() in Linux net/core/dev.c). And the transport checksum of a packet that an ICMP error
- * quotes: the quote may be cut short (RFC 1812 section 4.3.2.3), and of a sender with offloads is not finished; so of those
- * packets all else is judged.
+ * quotes: the quote may be cut short (RFC 1812 section 4.3.2.3), and of a sender with offloads is not finished; so it is judged
+ * of the datagrams that a test has made whole itself, and of the others all else.
  */
 const WRITTEN_AS_ALL_ONES = '(tcp.checksum == 0xffff && tcp.checksum_calculated == 0)'
 export const FAULTS = {
   bad: `!icmp && !${WRITTEN_AS_ALL_ONES} && (${BAD_PACKET} || _ws.expert.severity == "Error")`,
+  badQuote: 'icmp && udp.checksum.status == 0 && udp.port >= 4001 && udp.port <= 4008',
   badIcmp: 'icmp && (_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status != 1)',
   unjudged: `(tcp || udp) && !icmp && !${WRITTEN_AS_ALL_ONES} && !(tcp.checksum.status == 1 || udp.checksum.status == 1 || udp.checksum.status == 3)`,
   tooLong: `frame.len > ${FRAME_MAX_BYTES}`,

@@ -16,10 +16,9 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Test, test } from 'tap'
-import type { ForwardingMethod } from '../../forwarder/service.ts'
 import { findActive } from '../../node/drill/drill-fault.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
-import { hostsOf, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from '../../node/drill/lab-plan.ts'
+import { hostsOf, type LabMethod, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from '../../node/drill/lab-plan.ts'
 import { ICMP_CODE_PORT_UNREACHABLE, ICMP_ECHO_REQUEST, ICMP_UNREACHABLE } from '../../protocol/packet/icmp.ts'
 import { TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { icmpFrame, packetOf, tcpFrame, udpFrame } from '../support/frames.ts'
@@ -61,7 +60,7 @@ const KINDS = {
   'VRRP resignation': 'vrrp.prio == 0',
 }
 /** And besides, for one. */
-const KINDS_OF: Record<ForwardingMethod, Record<string, string>> = {
+const KINDS_OF: Record<LabMethod, Record<string, string>> = {
   nat: {
     'TCP segments to clients': `(tcp.srcport == ${WEB_PORT} || tcp.srcport == ${SINK_PORT}) && ip.src == ${VIRTUAL_ADDRESS}`,
     'UDP datagrams to clients': `udp.srcport == ${SINK_PORT} && ip.src == ${VIRTUAL_ADDRESS}`,
@@ -179,7 +178,8 @@ async function oddPackets(lab: Lab): Promise<Uint8Array[]> {
     ...{ sourceMac, destinationMac },
     ...{ from: `${client}:${port}`, to: `${VIRTUAL_ADDRESS}:${to}` },
   })
-  const payload = randomBytes(1001)
+  // Short enough to be quoted whole.
+  const payload = randomBytes(401)
   const echoed = udpFrame({ from: `${VIRTUAL_ADDRESS}:${SINK_PORT}`, to: `${client}:4007`, payload })
   return [
     ...[0, 1, 56, 1001, 1472].map((length) =>

@@ -27,8 +27,13 @@ interface Layout {
   server(server: ServerListing, name: string, format: ListingFormat, service: ServiceListing): string
 }
 
-const forwardName: Record<ForwardingMethod, string> = { nat: 'Masq', tun: 'Tunnel', dr: 'Route' }
-const forwardOption: Record<ForwardingMethod, string> = { nat: '-m', tun: '-i', dr: '-g' }
+const forwardName: Record<ForwardingMethod, string> = {
+  nat: 'Masq',
+  tun: 'Tunnel',
+  dr: 'Route',
+  local: 'Local',
+}
+const forwardOption: Record<ForwardingMethod, string> = { nat: '-m', tun: '-i', dr: '-g', local: '-g' }
 const protocolOrder = ['tcp', 'udp']
 
 const titleStart = 'Prot LocalAddress:Port'.padEnd(33)

@@ -168,7 +168,7 @@ export class PoolConfiguration {
     })
   }
 
-  #tombstone(service: ServiceAddress): PoolEntry {
+  #tombstone(service: PoolService): PoolEntry {
     return tombstoneOf(service, this.#stamp())
   }
 

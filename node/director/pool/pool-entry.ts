@@ -4,7 +4,7 @@
  * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
  */
 import { z } from 'zod'
-import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { serverInputSchema, serviceAddressSchema, serviceInputSchema } from '../control/api.ts'
 import { MAX_COUNTER, type Stamp } from './hybrid-logical-clock.ts'
 
@@ -46,6 +46,6 @@ export function entryKey(entry: PoolEntry): string {
   return serviceKey(entry.service)
 }
 
-export function tombstoneOf({ protocol, address, port }: ServiceAddress, stamp: Stamp): PoolEntry {
+export function tombstoneOf({ protocol, address, port }: PoolEntry['service'], stamp: Stamp): PoolEntry {
   return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port } }
 }

@@ -4,7 +4,7 @@ import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_LENGTH, RECORD_REMOVE } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
 import {
   clientTcp,
@@ -270,8 +270,28 @@ test('a newer description with another method replaces the connection, also when
   }
 })
 
+test('a connection that makes room for a new one with the same addresses is over for the peers too', async (t) => {
+  const first = scene()
+  const peer = standby()
+  established(first, 1)
+  first.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_RST }))
+  for (const record of told(first)) tell(peer, record)
+  t.same(state(peer), ['CLOSE'])
+  first.send(OUTSIDE, syn(1))
+  const [end, ...more] = told(first)
+  t.same([end[RECORD.kind], more.length], [RECORD_REMOVE, 0])
+  t.ok(tell(peer, end))
+  t.same([peer.table.memory.used, counts(peer)], [0, [[0, 0]]])
+  t.notOk(tell(peer, end), 'once is enough')
+  first.send(OUTSIDE, ack(1))
+  const [anew] = told(first)
+  t.equal(anew[RECORD.kind], RECORD_UPSERT)
+  t.ok(tell(peer, anew))
+  t.notOk(tell(peer, end), 'an end that comes late ends nothing')
+  t.same(state(peer), ['ESTABLISHED'])
+})
+
 const malformed: [sentence: string, change: (record: Uint8Array) => void][] = [
-  ['of another kind', (record) => record.fill(RECORD_REMOVE, RECORD.kind, 1)],
   ['of an unknown kind', (record) => record.fill(0, RECORD.kind, 1)],
   ['of another protocol', (record) => record.fill(132, RECORD.protocol, RECORD.protocol + 1)],
   ['in a state that TCP does not know', (record) => record.fill(11, RECORD.state, RECORD.state + 1)],

@@ -10,9 +10,9 @@ import type { Frame, FrameMemory, Link } from '../link/link.ts'
 import { cut } from '../method/fragmentation.ts'
 import { segment } from '../method/offload.ts'
 import { encapsulate } from '../method/tunnel.ts'
+import type { EngineSettings } from '../settings.ts'
 import type { RealServer, ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
-import type { EngineSettings } from './engine-settings.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
 import { type Neighbour, Neighbours } from './neighbours.ts'
 import { NO_RETURN_PATH, ReturnPaths } from './return-paths.ts'
@@ -178,7 +178,7 @@ export class Egress {
   /** A copy of a frame to be sent later, or given back; undefined when there is no room beside what else needs it. */
   keep(frame: Frame): PooledFrame | undefined {
     // Half of the pool is for the packets of now, and no packet waits in more than a quarter.
-    if (this.#kept * 4 >= this.#pool.total || this.#pool.free * 2 < this.#pool.total) return undefined
+    if ((this.#kept + 1) * 4 > this.#pool.total || this.#pool.free * 2 < this.#pool.total) return undefined
     const copy = this.#pool.copy(frame)
     if (copy !== undefined) this.#kept++
     return copy

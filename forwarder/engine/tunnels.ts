@@ -16,11 +16,11 @@ import {
   wireLength,
 } from '../method/offload.ts'
 import { overhead } from '../method/tunnel.ts'
+import type { EngineSettings } from '../settings.ts'
 import type { RealServer } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
-import type { EngineSettings } from './engine-settings.ts'
 import type { Verdict } from './verdict.ts'
 
 const DROP_BAD_HEADER = dropCode('bad-header')

@@ -70,6 +70,11 @@ export function shimLength(tunnel: Tunnel, frame: Frame): number {
   return isLeftToRemote ? tunnel.shimLength + GUE_REMOTE_CHECKSUM_LENGTH : tunnel.shimLength
 }
 
+/** As shimLength(), of the frame that it costs most. */
+export function longestShim(tunnel: Tunnel): number {
+  return tunnel.isRemote ? tunnel.shimLength + GUE_REMOTE_CHECKSUM_LENGTH : tunnel.shimLength
+}
+
 /** Bytes that an IPv4 tunnel costs this frame. */
 export function overhead(tunnel: Tunnel, frame: Frame): number {
   return IPV4_HEADER_LENGTH + shimLength(tunnel, frame)

@@ -4,7 +4,7 @@ import { DROPPED, type Verdict } from './verdict.ts'
 export const DROP_REASONS = [
   'truncated', // the frame ends before its headers do
   'bad-header', // no sound IPv4 header
-  'fragment', // a fragment of a message that is not followed: ICMP
+  'fragment', // a fragment of what is not followed: ICMP and SCTP
   'fragment-tiny', // cut within the transport header, so as to get past somebody who reads it
   'fragment-overlap', // a fragment with bytes that another one had
   'fragment-limit', // too many datagrams or fragments at once, of all or of one sender

@@ -13,6 +13,7 @@ import {
   IPV4,
   IPV4_HEADER_LENGTH,
   MORE_FRAGMENTS,
+  PROTOCOL_SCTP,
   PROTOCOL_TCP,
 } from '../../protocol/packet/ipv4.ts'
 import { TCP_HEADER_LENGTH } from '../../protocol/packet/tcp.ts'
@@ -37,6 +38,7 @@ import { CONSUMED, FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
 
 const DROP_BAD_HEADER = dropCode('bad-header')
+const DROP_FRAGMENT = dropCode('fragment')
 const DROP_TINY = dropCode('fragment-tiny')
 const DROP_OVERLAP = dropCode('fragment-overlap')
 const DROP_LIMIT = dropCode('fragment-limit')
@@ -101,6 +103,8 @@ export class FragmentPath {
     // No card is left with anything to do for a fragment.
     if (!isSound || hasUnfinishedChecksum(frame) || segmentSize(frame) !== 0) return drops.drop(DROP_BAD_HEADER)
     const protocol = view.getUint8(ip + IPV4.protocol)
+    // SCTP's checksum is of the whole packet, and a new port changes all of it (RFC 9260 appendix A).
+    if (protocol === PROTOCOL_SCTP) return drops.drop(DROP_FRAGMENT)
     const leastLength = protocol === PROTOCOL_TCP ? TCP_HEADER_LENGTH : UDP_HEADER_LENGTH
     if (offset < leastLength && (offset > 0 || length < leastLength)) return drops.drop(DROP_TINY)
     const identification = view.getUint16(ip + IPV4.identification)

@@ -190,5 +190,14 @@ function isTunnelTo({ address, tunnel }: RealServer, outer: QuotedPacket): boole
 }
 
 function noPacket(): QuotedPacket {
-  return { protocol: 0, source: 0, destination: 0, sourcePort: 0, destinationPort: 0, ip: 0, transport: 0 }
+  return {
+    protocol: 0,
+    source: 0,
+    destination: 0,
+    sourcePort: 0,
+    destinationPort: 0,
+    hasPorts: true,
+    ip: 0,
+    transport: 0,
+  }
 }

@@ -217,6 +217,12 @@ test('a fragment at its last hop is dropped, and only the first of a datagram is
   t.equal(bench.drops.toObject()['ttl-exceeded'], 2)
 })
 
+test('fragments of SCTP are dropped, since their checksum is of the whole packet', async (t) => {
+  const bench = scene({ protocol: 'sctp' })
+  t.same(bench.send(OUTSIDE, withProtocol(fragment(0, 64, true), 132)), [])
+  t.equal(bench.drops.toObject().fragment, 1)
+})
+
 test('fragments between hosts that are none of ours are the host’s', async (t) => {
   const bench = udp()
   for (const link of [OUTSIDE, INSIDE]) {
@@ -299,6 +305,11 @@ function wordOf(offset: number, more: boolean): number {
 /** Cut behind so many bytes of the transport header, with lengths that say so. */
 function shortened(frame: Uint8Array, length: number): Uint8Array {
   return withLengths(frame.slice(0, 34 + length))
+}
+
+function withProtocol(frame: Uint8Array, protocol: number): Uint8Array {
+  frame[23] = protocol
+  return withLengths(frame)
 }
 
 function withOptions(frame: Uint8Array, options: Uint8Array): Uint8Array {

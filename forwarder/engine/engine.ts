@@ -16,7 +16,7 @@ import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
-import { finishSctpChecksum, hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import { defaultSettings, type EngineSettings } from '../settings.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -30,17 +30,20 @@ import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { FragmentPath } from './fragment-path.ts'
 import { ExpectedConnections } from './ftp/expected-connections.ts'
 import { Ftp } from './ftp/ftp.ts'
 import { Icmp } from './icmp.ts'
+import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
+import { StateMoves } from './state-moves.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
@@ -49,21 +52,19 @@ const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4 } = ethernet
 const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { soundIPv4HeaderLength } = ipv4
-const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
+const { SCTP, SCTP_CHUNK } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_FTP, FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
+const { FLAG_FTP, FLAG_ONE_WAY, NO_CONNECTION } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
-const { nextSctpState, SCTP_STATE } = sctpStates
-const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
-  tcpStates
+const { SCTP_STATE } = sctpStates
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, TCP_STATE } = tcpStates
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
-const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
@@ -98,6 +99,7 @@ export class Engine {
   readonly warmUp: WarmUp
   readonly connections: Connections
   readonly replication: Replication
+  readonly moves: StateMoves
   readonly services: serviceTable.ServiceTable
   /** In force now; its fields change in place, so that parts may keep it. */
   readonly settings: EngineSettings = defaultSettings()
@@ -110,9 +112,11 @@ export class Engine {
   readonly #tunnels: Tunnels
   readonly #expected: ExpectedConnections
   readonly #ftp: Ftp
-  readonly #icmp: Icmp
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
+  readonly #packetSize: PacketSize
+  readonly #icmp: Icmp
+  readonly #fragments: FragmentPath
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   readonly #flow: Flow = {
@@ -125,16 +129,15 @@ export class Engine {
   #nowMs = 0
   #tick = 0
   #maintainedTick = 0
-  /** 0, or SECURE_DIRECTIONS: which of TCP's tables apply. */
-  #tcpTables = 0
 
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
     this.#hostLink = options.hostLink ?? -1
-    this.egress = new Egress(links, options.poolMemory, drops, this.#hostLink)
+    this.egress = new Egress(links, options.poolMemory, this.settings, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
+    this.moves = new StateMoves(this.connections, this.replication)
     this.#expected = new ExpectedConnections(this.connections, this.replication)
     this.#ftp = new Ftp(table, services, this.#expected)
     this.warmUp = new WarmUp(table, this.addresses)
@@ -144,8 +147,8 @@ export class Engine {
     this.#counters = services.directory.counters
     this.#drops = drops
     this.#answers = new Answers(drops)
-    this.#tunnels = new Tunnels(this.egress, this.#answers, drops)
-    this.#icmp = new Icmp({
+    this.#tunnels = new Tunnels(this.egress, this.#answers, this.settings, drops)
+    const parts = {
       table,
       services,
       addresses: this.addresses,
@@ -153,13 +156,16 @@ export class Engine {
       tunnels: this.#tunnels,
       answers: this.#answers,
       drops,
-    })
+    }
+    this.#icmp = new Icmp(parts)
+    this.#packetSize = new PacketSize(parts)
+    this.#fragments = new FragmentPath({ ...parts, secret: table.secret })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
   /** secure_tcp: a connection counts as established only when its server has spoken. */
   set secureTcp(isSecure: boolean) {
-    this.#tcpTables = isSecure ? SECURE_DIRECTIONS : 0
+    this.moves.secureTcp = isSecure
   }
 
   /** Sets the time, ends what has run out, and once a second looks after neighbours. */
@@ -167,13 +173,20 @@ export class Engine {
     this.#nowMs = nowMs
     this.#tick = Math.floor(nowMs / TICK_MS)
     this.#table.memory.tick = this.#tick
+    this.moves.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.#fragments.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
       this.egress.maintain(this.services)
     }
+  }
+
+  /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
+  release(): void {
+    this.#fragments.release()
   }
 
   applySettings(settings: EngineSettings): void {
@@ -222,7 +235,8 @@ export class Engine {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
     }
     if ((view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) !== 0) {
-      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_FRAGMENT)
+      const verdict = this.#fragments.handle(frame, link, headerLength, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
     }
     const transport = ip + headerLength
     if (totalLength < headerLength + headerLengths[protocol]) {
@@ -376,11 +390,13 @@ export class Engine {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
-      this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.moves.tcp(index, direction, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {
-      this.#moveSctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
+      this.moves.sctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
-      this.#touch(index, PROTOCOL_UDP, 0, flags)
+      this.moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
     if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
@@ -391,7 +407,8 @@ export class Engine {
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToServer(server)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
+        const port = this.#table.serverPort(index)
+        return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
     }
     if (method === METHOD_DR) {
@@ -415,9 +432,15 @@ export class Engine {
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== this.#hostLink)
       return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
-    else if (protocol === PROTOCOL_SCTP) this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
-    else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    if (protocol === PROTOCOL_TCP) {
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.moves.tcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
+    } else if (protocol === PROTOCOL_SCTP) {
+      this.moves.sctp(index, DIRECTION_OUTPUT, frame, transport, flags)
+    } else {
+      this.moves.touch(index, PROTOCOL_UDP, 0, flags)
+    }
     if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
@@ -430,59 +453,12 @@ export class Engine {
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToClient(path, client)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, this.egress.sourceOn(link))
+        const sizes = this.#packetSize
+        return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }
     }
     rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))
     return this.egress.toClient(frame, path, client)
-  }
-
-  /** Moves the TCP state by a segment's flags, and the timer with it. */
-  #moveTcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
-    const before = this.#table.state(index)
-    const after = nextTcpState(direction + this.#tcpTables, tcpFlags, before)
-    if (after === before) {
-      this.#touch(index, PROTOCOL_TCP, before, flags)
-      return
-    }
-    this.connections.setState(index, after)
-    this.connections.schedule(index, false)
-    if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
-  }
-
-  /** As #moveTcp(), by a packet's chunk. From here on its checksum is finished: no card does that in the manner of SCTP. */
-  #moveSctp(index: ConnectionIndex, direction: number, frame: Frame, transport: number, flags: number): void {
-    const view = frame.memory.view
-    const length = frame.start + frame.length - transport
-    if (hasUnfinishedChecksum(frame)) finishSctpChecksum(frame, transport)
-    const before = this.#table.state(index)
-    const after = nextSctpState(direction, sctpChunkType(view, transport, length), before)
-    if (after === before) {
-      this.#touch(index, PROTOCOL_SCTP, before, flags)
-      return
-    }
-    this.connections.setState(index, after)
-    this.connections.schedule(index, false)
-    if (after === SCTP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
-  }
-
-  /** A packet that changes nothing else puts the expiry off. */
-  #touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
-    if ((flags & FLAG_HALF_OPEN) !== 0) {
-      this.connections.schedule(index, false)
-      return
-    }
-    const expires = this.#tick + this.connections.timeoutTicks(protocol, state)
-    const at = index * STATE_WORDS + STATE.expires
-    // What follows depends on time alone, and has been done in this tick.
-    if (this.#states[at] === expires) return
-    this.#states[at] = expires
-    if (
-      (flags & FLAG_REPLICATED) !== 0 &&
-      this.replication.isStale(index, this.connections.timeoutSeconds(protocol, state))
-    ) {
-      this.replication.publish(index)
-    }
   }
 
   #handleArp(frame: Frame, link: number): Verdict {

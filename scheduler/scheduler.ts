@@ -9,7 +9,7 @@
 
 /** A real server as a scheduler sees it. */
 export interface Candidate {
-  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. */
+  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. A server that was removed has 0. */
   readonly weight: number
   /** TCP connections in ESTABLISHED, SYN_SENT, SYN_RECV or SYNACK. */
   readonly activeConnections: number

@@ -5,10 +5,10 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
+import { protocolNumber } from '../engine/protocols/registry.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
@@ -96,7 +96,7 @@ export class ServiceTable {
 
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
   set(spec: ServiceSpec): void {
-    const protocol = protocolNumber(spec)
+    const protocol = protocolNumber(spec.protocol)
     const address = parseIPv4(spec.address)
     const key = lookupKey(protocol, address, spec.port)
     const scheduler = schedulerByName(spec.scheduler)
@@ -126,7 +126,7 @@ export class ServiceTable {
   }
 
   remove(address: ServiceAddress): void {
-    const key = lookupKey(protocolNumber(address), parseIPv4(address.address), address.port)
+    const key = lookupKey(protocolNumber(address.protocol), parseIPv4(address.address), address.port)
     const service = this.#services.get(key)
     if (service === undefined) return
     for (const server of service.servers) this.#retire(server)
@@ -224,13 +224,9 @@ export class ServiceTable {
   }
 }
 
-function protocolNumber(service: ServiceAddress): number {
-  return service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP
-}
-
-/** One number for a service: exact, 32 + 16 + 1 bits. */
+/** One number for a service: exact, 32 + 16 + 2 bits. The lowest two tell TCP, UDP and SCTP apart. */
 function lookupKey(protocol: number, address: number, port: number): number {
-  return (address >>> 0) * 2 ** 17 + port * 2 + (protocol === PROTOCOL_TCP ? 0 : 1)
+  return (address >>> 0) * 2 ** 18 + port * 4 + (protocol & 3)
 }
 
 /** Whether these are the same names, each of them once, in any order. */

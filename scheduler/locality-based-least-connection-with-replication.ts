@@ -23,6 +23,7 @@ export interface ServerSet {
 
 export const localityBasedLeastConnectionWithReplication: Scheduler<LocalityMemory<ServerSet>> = {
   name: 'lblcr',
+  weightsAre: 'connections',
 
   begin(_servers, { settings, random }) {
     return { settings, destinations: new DestinationCache(random()) }

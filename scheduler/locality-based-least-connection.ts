@@ -20,6 +20,7 @@ export interface LocalityMemory<Value> {
 
 export const localityBasedLeastConnection: Scheduler<LocalityMemory<Candidate>> = {
   name: 'lblc',
+  weightsAre: 'connections',
 
   begin(_servers, { settings, random }) {
     return { settings, destinations: new DestinationCache(random()) }

@@ -35,6 +35,7 @@ export interface MaglevMemory {
 
 export const maglevHashing: Scheduler<MaglevMemory> = {
   name: 'mh',
+  weightsAre: 'slots',
 
   begin(_servers, { flags }) {
     return {

@@ -10,6 +10,7 @@ import { isAvailable, type Scheduler } from './scheduler.ts'
 
 export const overflow: Scheduler = {
   name: 'ovf',
+  weightsAre: 'connections',
   select(servers) {
     let heaviest: (typeof servers)[number] | undefined
     for (const server of servers) {

@@ -26,6 +26,7 @@ export interface SourceHashingMemory {
 
 export const sourceHashing: Scheduler<SourceHashingMemory> = {
   name: 'sh',
+  weightsAre: 'slots',
 
   begin(_servers, { flags }) {
     return {

@@ -24,8 +24,9 @@ export function agreesWithNaiveModel(
   newModel: (context: SchedulerContext) => NaiveModel,
   limits: HistoryLimits = smallNumbers,
   context: Partial<SchedulerContext> = {},
+  histories = 50,
 ): void {
-  for (const seed of seeds(50)) {
+  for (const seed of seeds(histories)) {
     t.test(`weights up to ${limits.weight}, SEED=${seed}`, async (t) => {
       const random = seededRandom(seed)
       // Each has lots of its own, and both draw the same ones.

@@ -80,24 +80,19 @@ function maglevTable(servers: ModelledServer[]): ModelledServer[] {
   const turns = turnsOf(servers.map((server) => server.lastWeight))
   const permutations = servers.map((server) => {
     const word = fold(server.addressWords) + BigInt(server.port)
-    return permutationOf(hashed(word, 2654435761n) % 4093, (hashed(word, 2654446892n) % 4092) + 1)
+    return { next: hashed(word, 2654435761n) % 4093, skip: (hashed(word, 2654446892n) % 4092) + 1 }
   })
   const order = servers.flatMap((server, index) => {
     return Array.from({ length: turns[index] }, () => ({ server, permutation: permutations[index] }))
   })
   if (order.length === 0) return []
-  const table = new Array<ModelledServer>(4093)
+  const table = new Array<ModelledServer | undefined>(4093).fill(undefined)
   for (let filled = 0; filled < 4093; filled++) {
     const { server, permutation } = order[filled % order.length]
-    let slot = permutation.next().value as number
-    while (table[slot]) slot = permutation.next().value as number
-    table[slot] = server
+    while (table[permutation.next]) permutation.next = (permutation.next + permutation.skip) % 4093
+    table[permutation.next] = server
   }
-  return table
-}
-
-function* permutationOf(offset: number, skip: number): Generator<number> {
-  for (let step = 0; ; step++) yield (offset + step * skip) % 4093
+  return table as ModelledServer[]
 }
 
 /** Weights without their common divisor, cut to their six highest bits, and at least 1. */

@@ -79,14 +79,19 @@ function fill(memory: MaglevMemory, servers: readonly Candidate[]): void {
   // A server of weight 0 that never had another claims nothing.
   const claimants = turns.flatMap((slots, position) => (slots > 0 ? [position] : []))
   if (claimants.length === 0) return
-  const skips = servers.map((server) => (hashOf(server, SKIP_KEY) % (SLOTS - 1)) + 1)
-  const preferred = servers.map((server) => hashOf(server, KEY) % SLOTS)
+  // Typed arrays: hashes pass 2^31, and their remainders would make arrays of doubles, with which the search takes ten times as long.
+  const skips = Int32Array.from(servers, (server) => (hashOf(server, SKIP_KEY) % (SLOTS - 1)) + 1)
+  const preferred = Int32Array.from(servers, (server) => hashOf(server, KEY) % SLOTS)
   let free = SLOTS
   for (;;) {
     for (const position of claimants) {
       for (let claimed = 0; claimed < turns[position]; claimed++) {
+        const skip = skips[position]
         let slot = preferred[position]
-        while (table[slot] !== NOBODY) slot = (slot + skips[position]) % SLOTS
+        while (table[slot] !== NOBODY) {
+          slot += skip
+          if (slot >= SLOTS) slot -= SLOTS
+        }
         preferred[position] = slot
         table[slot] = position
         if (--free === 0) return

@@ -14,6 +14,7 @@ import { TrafficStatisticsBook } from './control/statistics.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
 
 export interface DirectorViewSources {
@@ -22,6 +23,7 @@ export interface DirectorViewSources {
   readonly forwarder: Forwarder
   readonly pool: PoolConfiguration
   readonly vip: VipService
+  readonly syncDaemons: SyncDaemons
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
   readonly reports: Pick<ReportListener, 'get'> | undefined
@@ -29,6 +31,7 @@ export interface DirectorViewSources {
 
 export class DirectorView implements ControlledDirector {
   readonly configuration: PoolConfiguration
+  readonly syncDaemons: SyncDaemons
   readonly #sources: DirectorViewSources
   readonly #statistics: TrafficStatisticsBook
   readonly #startedMs = monotonicMs()
@@ -37,6 +40,7 @@ export class DirectorView implements ControlledDirector {
   constructor(sources: DirectorViewSources) {
     this.#sources = sources
     this.configuration = sources.pool
+    this.syncDaemons = sources.syncDaemons
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
     this.#estimating = setInterval(() => this.#statistics.tick(), ESTIMATION_INTERVAL_MS)
     for (const service of sources.pool.services()) this.#statistics.setService(service)

@@ -35,6 +35,8 @@ export interface ReplicatorOptions {
   /** Ends the forwarder's wait; called when records were written for it. */
   readonly wake: () => void
   readonly onStatus: (status: ReplicationStatus) => void
+  /** Called with each record that the own forwarder has written; it may be read only then. */
+  readonly onRecord?: (bytes: Uint8Array, offset: number) => void
   /** Memory for batches that peers may have missed. */
   readonly resendBytes?: number
 }
@@ -116,7 +118,10 @@ export class Replicator {
       ring: outgoing,
       clock,
       broadcast: (batch) => transport.broadcast('connections', batch),
-      onRecord: (bytes, offset) => this.#ended.note(bytes, offset),
+      onRecord: (bytes, offset) => {
+        this.#ended.note(bytes, offset)
+        options.onRecord?.(bytes, offset)
+      },
       gatherMs: GATHER_MS,
       batchBytes: BATCH_BYTES,
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
@@ -168,6 +173,13 @@ export class Replicator {
   /** There may be something in the outgoing ring. */
   recordsWritten(): void {
     this.#sender.collect()
+  }
+
+  /** Gives the own forwarder records that come from outside the pool. False, and they are lost, when it has enough before it. */
+  apply(block: RecordBlock): boolean {
+    if (this.#incoming.waitingBytes > WAITING_LIMIT_BYTES) return false
+    this.#incoming.push(block)
+    return true
   }
 
   status(): ReplicationStatus {

@@ -3,6 +3,7 @@
  * between two batches, so a command never meets a half-handled packet.
  */
 import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { EngineSettings } from './settings.ts'
 
 /** An address that the forwarder, not the kernel, owns. */
 export interface VirtualAddress {
@@ -36,6 +37,8 @@ export type Command =
   | { readonly kind: 'virtual-addresses'; readonly addresses: readonly VirtualAddress[] }
   /** The whole routing table. */
   | { readonly kind: 'routes'; readonly routes: readonly Route[] }
+  /** All of them. */
+  | { readonly kind: 'settings'; readonly settings: EngineSettings }
   /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   | { readonly kind: 'stop' }

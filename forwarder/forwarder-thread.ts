@@ -2,12 +2,13 @@
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../protocol/packet/ipv4.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
+import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { EngineSettings } from './settings.ts'
 import { allocateSharedState, LINK_STATISTICS, type SharedState } from './shared-state.ts'
 import { createEventFd, wake } from './sys/event-fd.ts'
 import { closeDescriptor } from './sys/socket.ts'
@@ -116,6 +117,10 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'routes', routes })
   }
 
+  setSettings(settings: EngineSettings): void {
+    this.#post({ kind: 'settings', settings })
+  }
+
   transmit(link: string, frame: Uint8Array): void {
     this.#post({ kind: 'transmit', link, frame })
   }
@@ -189,7 +194,7 @@ class ForwarderThread implements Forwarder {
 
 function identityOf(service: ServiceAddress): ServiceIdentity {
   return {
-    protocol: service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
+    protocol: protocolNumber(service.protocol),
     virtualAddress: parseIPv4(service.address),
     virtualPort: service.port,
   }

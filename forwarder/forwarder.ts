@@ -5,6 +5,7 @@
 
 import type { Route, VirtualAddress } from './commands.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
 export interface ForwarderOptions {
@@ -34,7 +35,7 @@ export interface LinkCounters {
 
 /** A connection copied out of the table. Addresses in dotted form. */
 export interface ConnectionSnapshot {
-  protocol: 'tcp' | 'udp'
+  protocol: 'tcp' | 'udp' | 'sctp'
   /** IPVS's name of the state, such as ESTABLISHED. */
   state: string
   expiresMs: number
@@ -63,6 +64,7 @@ export interface Forwarder {
   removeService(service: ServiceAddress): void
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void
   setRoutes(routes: readonly Route[]): void
+  setSettings(settings: EngineSettings): void
   transmit(link: string, frame: Uint8Array): void
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */

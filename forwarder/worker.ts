@@ -123,6 +123,9 @@ class ForwardingThread {
       case 'routes':
         this.#engine.setRoutes(command.routes)
         break
+      case 'settings':
+        this.#engine.applySettings(command.settings)
+        break
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break

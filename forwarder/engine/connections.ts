@@ -3,7 +3,6 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_bind_dest(), ip_vs_unbind_dest(), ip_vs_conn_expire().
  */
-import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
   FLAG_HALF_OPEN,
@@ -16,10 +15,12 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
 import { METHOD_NAT, type RealServer, type ServiceTable } from '../table/service-table.ts'
-import { isActiveTcpState, TCP_STATE, TCP_TIMEOUTS_S } from './tcp-states.ts'
+import * as protocolTable from './protocols/protocol.ts'
+import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
 
-/** ip_vs_proto_udp.c. */
-const UDP_TIMEOUT_S = 300
+// Names of this module's own, for speed: see engine.ts.
+const { NOT_HALF_OPEN, STATES } = protocolTable
+
 /** Connections that one call of expire() looks at: about a millisecond of work. */
 const EXPIRY_BUDGET = 4096
 
@@ -28,23 +29,33 @@ export class Connections {
   readonly services: ServiceTable
   /** Half-open connections given up for new ones. */
   evicted = 0
-  readonly #timeoutsS = [...TCP_TIMEOUTS_S]
-  readonly #timeoutTicks = Int32Array.from(this.#timeoutsS, toTicks)
+  /** By protocol * STATES + state. */
+  readonly #timeoutsS = new Int32Array(256 * STATES)
+  readonly #timeoutTicks = new Int32Array(256 * STATES)
   readonly #expire: (index: ConnectionIndex) => void
 
   constructor(table: ConnectionTable, services: ServiceTable) {
     this.table = table
     this.services = services
+    for (const { number, states } of protocols) {
+      for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
+    }
     this.#expire = (index) => this.discard(index)
   }
 
   /** Ticks until a connection in this state expires. */
   timeoutTicks(protocol: number, state: number): number {
-    return protocol === PROTOCOL_TCP ? this.#timeoutTicks[state] : toTicks(UDP_TIMEOUT_S)
+    return this.#timeoutTicks[protocol * STATES + state]
   }
 
   timeoutSeconds(protocol: number, state: number): number {
-    return protocol === PROTOCOL_TCP ? this.#timeoutsS[state] : UDP_TIMEOUT_S
+    return this.#timeoutsS[protocol * STATES + state]
+  }
+
+  /** For connections that come to this state, or are met in it, from now on. */
+  setTimeout(protocol: number, state: number, seconds: number): void {
+    this.#timeoutsS[protocol * STATES + state] = seconds
+    this.#timeoutTicks[protocol * STATES + state] = Math.ceil((seconds * 1000) / TICK_MS)
   }
 
   /**
@@ -84,7 +95,7 @@ export class Connections {
     const { table } = this
     table.setState(index, state)
     const flags = table.flags(index)
-    const isActive = table.protocol(index) === PROTOCOL_TCP && isActiveTcpState(state)
+    const isActive = isActiveState(table.protocol(index), state)
     if (isActive !== ((flags & FLAG_INACTIVE) !== 0)) return
     const { counters } = this.services.directory
     const step = isActive ? 1 : -1
@@ -101,7 +112,7 @@ export class Connections {
     const state = table.state(index)
     const flags = table.flags(index)
     // A connection that the peers know is past its handshake, whatever its state says now.
-    const halfOpen = protocol === PROTOCOL_TCP && state === TCP_STATE.SYN_RECV && (flags & FLAG_REPLICATED) === 0
+    const halfOpen = halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN && (flags & FLAG_REPLICATED) === 0
     if (!isNew) table.timers.unfile(index)
     table.setExpires(index, table.memory.tick + this.timeoutTicks(protocol, state))
     table.setFlags(index, halfOpen ? flags | FLAG_HALF_OPEN : flags & ~FLAG_HALF_OPEN)
@@ -123,8 +134,4 @@ export class Connections {
   expire(): void {
     this.table.timers.advance(this.table.memory.tick, EXPIRY_BUDGET, this.#expire)
   }
-}
-
-function toTicks(seconds: number): number {
-  return Math.ceil((seconds * 1000) / TICK_MS)
 }

@@ -41,11 +41,23 @@ function fieldsOf(t: Test, entries: readonly SyncEntry[], names: readonly string
   return stdout.trimEnd().split('\t')
 }
 
-test('tshark reads every field of a datagram as it was meant', { skip: isMissing && 'tshark is not installed' }, (t) => {
+test('tshark reads every field of a datagram as it was meant', {
+  skip: isMissing && 'tshark is not installed',
+}, (t) => {
   const entries = [entry(4), entry(16), entry(4, { state: 5, flags: 0x100, timeoutS: 120 })]
-  const found = (...names: string[]) => fieldsOf(t, entries, names.map((name) => `ipvs.${name}`))
+  const found = (...names: string[]) =>
+    fieldsOf(
+      t,
+      entries,
+      names.map((name) => `ipvs.${name}`),
+    )
   t.same(found('syncid', 'size', 'conncount', 'version'), ['5', '152', '3', '1'])
-  t.same(found('size.v1', 'proto', 'state', 'timeout'), ['36,72,36', '0x06,0x06,0x06', '0x0001,0x0001,0x0005', '900,900,120'])
+  t.same(found('size.v1', 'proto', 'state', 'timeout'), [
+    '36,72,36',
+    '0x06,0x06,0x06',
+    '0x0001,0x0001,0x0005',
+    '900,900,120',
+  ])
   t.same(found('flags.v1', 'fwmark'), ['0x00000083,0x00000083,0x00000100', '0x00000007,0x00000007,0x00000007'])
   t.same(found('cport', 'vport', 'dport'), ['34570,34570,34570', '80,80,80', '8080,8080,8080'])
   t.same(found('caddr', 'vaddr', 'daddr'), ['32.32.32.1,32.32.32.1', '32.32.32.2,32.32.32.2', '32.32.32.3,32.32.32.3'])

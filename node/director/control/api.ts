@@ -13,6 +13,8 @@
  * | PUT    | /servers     | ServerInput        | 200; 404                   |
  * | DELETE | /servers     | ServerAddress      | 200; 404                   |
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
+ * | GET    | /settings    |                    | { name: value }, every one |
+ * | PUT    | /settings    | { name: value }, some | 200                    |
  * | GET    | /connections |                    | ConnectionListing[]        |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
  * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
@@ -39,6 +41,9 @@ export const serverInputSchema = serverAddressSchema.extend({
   /** Configured weight; ipvsadm takes 0 to 2^31 - 1. */
   weight: z.int().min(0).max(2147483647).default(1),
 })
+
+export const SETTING_NAME_MAX = 64
+export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
 
 const syncState = z.enum(['master', 'backup'])
 export const syncDaemonAddressSchema = z.strictObject({ state: syncState })

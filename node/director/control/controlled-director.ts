@@ -10,7 +10,16 @@ import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
 export interface ControlledDirector {
   readonly configuration: Pick<
     PoolConfiguration,
-    'service' | 'addService' | 'editService' | 'removeService' | 'clear' | 'addServer' | 'editServer' | 'removeServer'
+    | 'service'
+    | 'settings'
+    | 'setSettings'
+    | 'addService'
+    | 'editService'
+    | 'removeService'
+    | 'clear'
+    | 'addServer'
+    | 'editServer'
+    | 'removeServer'
   >
   /** Of the kernel's sync protocol, at this director alone. */
   readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>

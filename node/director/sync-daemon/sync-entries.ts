@@ -5,23 +5,25 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_sync.c ip_vs_sync_conn_needed(), ip_vs_proc_sync_conn(); ip_vs_proto_*.c.
  */
-import { isActiveTcpState, TCP_STATE, TCP_STATE_NAMES } from '../../../forwarder/engine/tcp-states.ts'
+import { isActiveState, isProtocolState } from '../../../forwarder/engine/protocols/registry.ts'
+import { TCP_STATE } from '../../../forwarder/engine/tcp-states.ts'
 import { METHOD_DR, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
+import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
 import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, SYNC_METHOD, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
 
-/** Others are never told of: above all no half-open connection is. */
-const TCP_STATES_SENT: ReadonlySet<number> = new Set([
-  TCP_STATE.ESTABLISHED,
-  TCP_STATE.FIN_WAIT,
-  TCP_STATE.TIME_WAIT,
-  TCP_STATE.CLOSE,
-  TCP_STATE.CLOSE_WAIT,
-])
-
-/** States that the kernel knows of a protocol; it takes no entry of another protocol or state. */
-const STATE_COUNT: Readonly<Record<number, number>> = { [PROTOCOL_TCP]: TCP_STATE_NAMES.length, [PROTOCOL_UDP]: 1 }
+/** States that are told of, by protocol; above all no half-open connection is. SCTP: ESTABLISHED, the shutdowns, CLOSED. */
+const STATES_SENT: Readonly<Record<number, readonly number[]>> = {
+  [PROTOCOL_TCP]: [
+    TCP_STATE.ESTABLISHED,
+    TCP_STATE.FIN_WAIT,
+    TCP_STATE.TIME_WAIT,
+    TCP_STATE.CLOSE,
+    TCP_STATE.CLOSE_WAIT,
+  ],
+  [PROTOCOL_UDP]: [0],
+  [PROTOCOL_SCTP]: [8, 9, 10, 11, 13],
+}
 
 /** Methods of entries by those of records. */
 const METHOD_SENT: Readonly<Record<number, number>> = {
@@ -47,8 +49,7 @@ export function entryOfRecord(bytes: Uint8Array, at: number): SyncEntry | undefi
   const state = view.getUint8(RECORD.state)
   const method = METHOD_SENT[view.getUint8(RECORD.method)]
   if (view.getUint8(RECORD.kind) !== RECORD_UPSERT || method === undefined) return undefined
-  if (protocol === PROTOCOL_TCP ? !TCP_STATES_SENT.has(state) : protocol !== PROTOCOL_UDP) return undefined
-  const isActive = protocol === PROTOCOL_TCP && isActiveTcpState(state)
+  if (!STATES_SENT[protocol]?.includes(state)) return undefined
   const offsets = [RECORD.clientAddress, RECORD.virtualAddress, RECORD.serverAddress]
   const addressLength = offsets.every((offset) => isMapped(view, offset)) ? 4 : 16
   const [clientAddress, virtualAddress, serverAddress] = offsets.map((offset) =>
@@ -56,7 +57,7 @@ export function entryOfRecord(bytes: Uint8Array, at: number): SyncEntry | undefi
   )
   return {
     protocol,
-    flags: method | (isActive ? 0 : SYNC_FLAG.inactive),
+    flags: method | (isActiveState(protocol, state) ? 0 : SYNC_FLAG.inactive),
     state,
     clientPort: view.getUint16(RECORD.clientPort),
     virtualPort: view.getUint16(RECORD.virtualPort),
@@ -77,7 +78,7 @@ export function recordOfEntry(entry: SyncEntry, target: Uint8Array, at: number):
   const { protocol, state, flags } = entry
   const method = METHOD_TAKEN[flags & SYNC_FLAG.methodMask]
   const isConnection = (flags & (SYNC_FLAG.template | SYNC_FLAG.noClientPort)) === 0
-  if (!isConnection || method === undefined || !(state < (STATE_COUNT[protocol] ?? 0))) return false
+  if (!isConnection || method === undefined || !isProtocolState(protocol, state)) return false
   const view = new DataView(target.buffer, target.byteOffset + at, RECORD_LENGTH)
   target.fill(0, at, at + RECORD_LENGTH)
   view.setUint8(RECORD.kind, RECORD_UPSERT)

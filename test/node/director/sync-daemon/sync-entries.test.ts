@@ -7,6 +7,7 @@ import type { SyncEntry } from '../../../../protocol/wire/ipvs-sync.ts'
 
 const TCP = 6
 const UDP = 17
+const SCTP = 132
 
 const entry: SyncEntry = {
   protocol: TCP,
@@ -53,6 +54,17 @@ test('the kernel is told of the states that it tells of itself, and which of the
   })
   t.same(told, ['-', 'active', '-', '-', 'inactive', 'inactive', 'inactive', 'inactive', '-', '-', '-'])
   t.equal(there({ protocol: UDP, state: 0 })?.flags, 0x100, 'UDP never counts as active')
+  const sctp = Array.from({ length: 14 }, (_, state) => there({ protocol: SCTP, state })?.flags)
+  t.same(
+    Object.entries(sctp).filter(([, flags]) => flags !== undefined),
+    [
+      ['8', 0],
+      ['9', 0x100],
+      ['10', 0x100],
+      ['11', 0x100],
+      ['13', 0x100],
+    ],
+  )
 })
 
 test('the kernel is not told that a connection was given up', async (t) => {
@@ -78,5 +90,6 @@ const refused: [what: string, fields: Partial<SyncEntry>][] = [
   ['a protocol that the pool does not forward', { protocol: 47, state: 0 }],
   ['a TCP state that there is not', { state: 11 }],
   ['a UDP state that there is not', { protocol: UDP, state: 1 }],
+  ['an SCTP state that there is not', { protocol: SCTP, state: 14 }],
 ]
 for (const [what, fields] of refused) test(`${what} gets no record`, async (t) => t.notOk(isTaken(fields)))

@@ -12,6 +12,7 @@ import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/s
 import type { PeerStatus } from '../../control/api.ts'
 import type { Clock } from '../clock.ts'
 import type { PeerName, Transport } from '../transport.ts'
+import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
 import { decideJoin, type JoinDecision } from './join-decision.ts'
@@ -84,18 +85,7 @@ export class Replicator {
   readonly #rescued = new Set<string>()
   readonly #ended = new EndedConnections()
   readonly #failedAt = new Map<PeerName, number>()
-  readonly #counters = {
-    batchesSent: 0,
-    recordsSent: 0,
-    batchesApplied: 0,
-    recordsApplied: 0,
-    duplicateBatches: 0,
-    resendRequests: 0,
-    snapshotsTaken: 0,
-    snapshotRecords: 0,
-    deferredBatches: 0,
-    malformedMessages: 0,
-  }
+  readonly #counters = createCounters()
   #joined = false
   /** How many records the forwarder must have taken before the last snapshot is in its table. */
   #snapshotEnd = 0

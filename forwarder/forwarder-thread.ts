@@ -4,6 +4,7 @@ import { DirectorError } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
+import type { Explanation, Question } from './engine/explain.ts'
 import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
@@ -40,7 +41,7 @@ export async function startForwarder({ interfaces, connections }: ForwarderOptio
     worker.once('message', (message: WorkerMessage) => {
       worker.off('error', reject)
       if (message.kind === 'ready') resolve(message.links)
-      else reject(new DirectorError(message.code, message.message))
+      else if (message.kind === 'failed') reject(new DirectorError(message.code, message.message))
     })
   }).catch((error) => {
     closeDescriptor(wakeDescriptor)
@@ -65,6 +66,11 @@ class ForwarderThread implements Forwarder {
   readonly #exited: Promise<void>
   #onFailure: (error: Error) => void = () => {}
   #stopping = false
+  #nextQuestion = 0
+  readonly #questions = new Map<
+    number,
+    { resolve: (explanation: Explanation) => void; reject: (error: Error) => void }
+  >()
   isRunning = true
 
   constructor(worker: Worker, shared: SharedState, links: readonly ReadyLink[], wakeDescriptor: number) {
@@ -81,6 +87,11 @@ class ForwarderThread implements Forwarder {
     this.#linkStatistics = new Float64Array(shared.links)
     this.#commandCount = new Int32Array(shared.commands)
     let failure: Error | undefined
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind !== 'explanation') return
+      this.#questions.get(message.id)?.resolve(message.explanation)
+      this.#questions.delete(message.id)
+    })
     worker.on('error', (error: Error) => {
       failure = error
     })
@@ -88,6 +99,9 @@ class ForwarderThread implements Forwarder {
       worker.on('exit', () => {
         this.isRunning = false
         resolve()
+        for (const { reject } of this.#questions.values()) {
+          reject(new DirectorError('FORWARDER_FAILED', 'the forwarding thread has ended'))
+        }
         if (this.#stopping) return
         const reason = failure?.message ?? 'it ended without an error'
         this.#onFailure(new DirectorError('FORWARDER_FAILED', `the forwarding thread has died: ${reason}`))
@@ -123,6 +137,14 @@ class ForwarderThread implements Forwarder {
 
   transmit(link: string, frame: Uint8Array): void {
     this.#post({ kind: 'transmit', link, frame })
+  }
+
+  explain(question: Question): Promise<Explanation> {
+    const id = this.#nextQuestion++
+    return new Promise((resolve, reject) => {
+      this.#questions.set(id, { resolve, reject })
+      this.#post({ kind: 'explain', id, question })
+    })
   }
 
   wakeUp(): void {

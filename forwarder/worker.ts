@@ -9,6 +9,7 @@ import { monotonicMs } from './clock.ts'
 import type { Command } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
+import type { Explanation } from './engine/explain.ts'
 import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
 import { PacketRingLink } from './link/packet-ring.ts'
 import { Loop } from './loop.ts'
@@ -31,6 +32,7 @@ export interface WorkerInput {
 
 export type WorkerMessage =
   | { readonly kind: 'ready'; readonly links: { name: string; mac: Uint8Array; mtu: number }[] }
+  | { readonly kind: 'explanation'; readonly id: number; readonly explanation: Explanation }
   | { readonly kind: 'failed'; readonly code: DirectorError['code']; readonly message: string }
 
 /** Memory for about a thousand frames of the engine's own. */
@@ -129,6 +131,11 @@ class ForwardingThread {
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break
+      case 'explain': {
+        const explanation = this.#engine.explain(command.question)
+        this.#port.postMessage({ kind: 'explanation', id: command.id, explanation } satisfies WorkerMessage)
+        break
+      }
       case 'stop':
         this.#running = false
     }

@@ -31,7 +31,7 @@ export class Egress {
   readonly returnPaths = new ReturnPaths()
   readonly neighbours: Neighbours
   readonly #routes = new Routes()
-  readonly #linkNames: readonly string[]
+  readonly linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
   readonly #macHigh: Int32Array
@@ -53,7 +53,7 @@ export class Egress {
 
   /** @param poolMemory for the engine's own frames */
   constructor(links: readonly LinkFacts[], poolMemory: FrameMemory, settings: EngineSettings, drops: Drops) {
-    this.#linkNames = links.map((link) => link.name)
+    this.linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)
     this.#macHigh = Int32Array.from(links, (link) => readUint16(link.mac, 0))
@@ -82,7 +82,7 @@ export class Egress {
   }
 
   setRoutes(routes: readonly Route[]): void {
-    this.#routes.replace(routes, this.#linkNames)
+    this.#routes.replace(routes, this.linkNames)
   }
 
   setTime(nowMs: number): void {

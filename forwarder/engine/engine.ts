@@ -30,6 +30,7 @@ import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { type Explanation, explain, type Question } from './explain.ts'
 import { FragmentPath } from './fragment-path.ts'
 import { Icmp } from './icmp.ts'
 import { PacketSize } from './packet-size.ts'
@@ -259,6 +260,25 @@ export class Engine {
     }
     const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+  }
+
+  /** What would become of a packet that opens a connection. Changes nothing. */
+  explain(question: Question): Explanation {
+    return explain(
+      {
+        table: this.#table,
+        services: this.services,
+        addresses: this.addresses,
+        egress: this.egress,
+        pmtuDisc: this.settings.pmtuDisc,
+        nowMs: this.#nowMs,
+        isReopened: (index, protocol) =>
+          protocol === PROTOCOL_TCP
+            ? this.#isReopened(index, TCP_SYN)
+            : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, SCTP_CHUNK.INIT),
+      },
+      question,
+    )
   }
 
   /**

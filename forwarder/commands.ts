@@ -42,6 +42,8 @@ export type Command =
   | { readonly kind: 'settings'; readonly settings: EngineSettings }
   /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
+  /** Makes the way to the host's own stack; the loop answers 'host-device'. */
+  | { readonly kind: 'open-host-device' }
   /** Answered with an explanation of the same id (worker.ts). Changes nothing. */
   | { readonly kind: 'explain'; readonly id: number; readonly question: Question }
   | { readonly kind: 'stop' }

@@ -139,6 +139,20 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'transmit', link, frame })
   }
 
+  openHostDevice(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const answered = (message: WorkerMessage) => {
+        if (message.kind !== 'host-device') return
+        this.#worker.off('message', answered)
+        if (message.failure === undefined) resolve()
+        else reject(new DirectorError('FORWARDER_FAILED', message.failure))
+      }
+      this.#worker.on('message', answered)
+      void this.#exited.then(() => reject(new DirectorError('FORWARDER_FAILED', 'the forwarder has ended')))
+      this.#post({ kind: 'open-host-device' })
+    })
+  }
+
   explain(question: Question): Promise<Explanation> {
     const id = this.#nextQuestion++
     return new Promise((resolve, reject) => {

@@ -24,6 +24,7 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
 import {
   METHOD_DR,
+  METHOD_LOCAL,
   METHOD_NAT,
   METHOD_TUN,
   type RealServer,
@@ -128,6 +129,7 @@ const METHOD_NAMES: Readonly<Record<number, ForwardingMethod>> = {
   [METHOD_NAT]: 'nat',
   [METHOD_TUN]: 'tun',
   [METHOD_DR]: 'dr',
+  [METHOD_LOCAL]: 'local',
 }
 /** Linux's own initial TTL. */
 const CLIENT_TTL = 64
@@ -264,8 +266,8 @@ function forwarded(
   }
   const ip = frame.start + ETHERNET_HEADER_LENGTH
   const view = frame.memory.view
-  if (method === METHOD_NAT) rewriteDestination(view, ip, ip + IPV4_HEADER_LENGTH, server.address, port, true)
-  else decrementTtl(view, ip)
+  if (method === METHOD_TUN || method === METHOD_DR) decrementTtl(view, ip)
+  else rewriteDestination(view, ip, ip + IPV4_HEADER_LENGTH, server.address, port, true)
   if (method === METHOD_TUN) {
     const dontFragment = engine.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
     encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, 0)

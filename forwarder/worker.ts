@@ -9,7 +9,7 @@ import { monotonicMs } from './clock.ts'
 import type { Command } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
-import type { Explanation } from './engine/explain.ts'
+import { type Explanation, explain } from './engine/explain.ts'
 import { HOST_DEVICE } from './forwarder.ts'
 import { HostLink } from './link/host-link.ts'
 import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
@@ -149,7 +149,7 @@ class ForwardingThread {
         this.#openHostDevice()
         break
       case 'explain': {
-        const explanation = this.#engine.explain(command.question)
+        const explanation = explain(this.#engine, command.question, monotonicMs())
         this.#port.postMessage({ kind: 'explanation', id: command.id, explanation } satisfies WorkerMessage)
         break
       }

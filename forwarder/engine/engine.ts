@@ -30,7 +30,6 @@ import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
-import { type Explanation, explain, type Question } from './explain.ts'
 import { FragmentPath } from './fragment-path.ts'
 import { Icmp } from './icmp.ts'
 import { PacketSize } from './packet-size.ts'
@@ -242,8 +241,8 @@ export class Engine {
       if (
         index !== NO_CONNECTION &&
         (protocol === PROTOCOL_TCP
-          ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
-          : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
+          ? this.isReopened(index, view.getUint8(transport + TCP.flags))
+          : protocol === PROTOCOL_SCTP && this.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
       ) {
         versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
@@ -268,25 +267,6 @@ export class Engine {
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
   }
 
-  /** What would become of a packet that opens a connection. Changes nothing. */
-  explain(question: Question): Explanation {
-    return explain(
-      {
-        table: this.#table,
-        services: this.services,
-        addresses: this.addresses,
-        egress: this.egress,
-        pmtuDisc: this.settings.pmtuDisc,
-        nowMs: this.#nowMs,
-        isReopened: (index, protocol) =>
-          protocol === PROTOCOL_TCP
-            ? this.#isReopened(index, TCP_SYN)
-            : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, SCTP_CHUNK.INIT),
-      },
-      question,
-    )
-  }
-
   /**
    * A frame that is the host's, from wherever it came. From the host's own stack it is a reply of a local server to somebody
    * who did not come by a virtual address: it is sent on for the host.
@@ -301,15 +281,15 @@ export class Engine {
    * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
    * established and whose server takes no new connections any more, so that the client does not wait for the dead.
    */
-  #isReopened(index: ConnectionIndex, flags: number): boolean {
+  isReopened(index: ConnectionIndex, flags: number): boolean {
     if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
     const state = this.#table.state(index)
     if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
     return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
   }
 
-  /** As #isReopened(), by an INIT for an association that is over. */
-  #isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
+  /** As isReopened(), by an INIT for an association that is over. */
+  isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
     return chunkType === SCTP_CHUNK.INIT && this.#table.state(index) === SCTP_STATE.CLOSED
   }
 

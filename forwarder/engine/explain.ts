@@ -10,9 +10,13 @@ import {
   DONT_FRAGMENT,
   IPV4,
   IPV4_HEADER_LENGTH,
+  PROTOCOL_SCTP,
+  PROTOCOL_TCP,
   soundIPv4HeaderLength,
   writeIPv4,
 } from '../../protocol/packet/ipv4.ts'
+import { SCTP_CHUNK } from '../../protocol/packet/sctp.ts'
+import { TCP_SYN } from '../../protocol/packet/tcp.ts'
 import type { Scheduler } from '../../scheduler/scheduler.ts'
 import { type Frame, HEADROOM, VNET_HEADER_LENGTH } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
@@ -29,18 +33,11 @@ import {
   METHOD_TUN,
   type RealServer,
   type Service,
-  type ServiceTable,
 } from '../table/service-table.ts'
-import type { Egress } from './egress.ts'
+import type { Engine } from './engine.ts'
 import { protocolNumber, stateName } from './protocols/registry.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
-import {
-  ADDRESS_ACTIVE,
-  ADDRESS_LINGERING,
-  ADDRESS_STANDBY,
-  ADDRESS_UNKNOWN,
-  type VirtualAddresses,
-} from './virtual-addresses.ts'
+import { ADDRESS_ACTIVE, ADDRESS_LINGERING, ADDRESS_STANDBY, ADDRESS_UNKNOWN } from './virtual-addresses.ts'
 
 export interface Question {
   readonly protocol: 'tcp' | 'udp' | 'sctp'
@@ -108,16 +105,10 @@ export interface Explanation {
 }
 
 /** The engine's parts that are asked. */
-export interface ExplainedEngine {
-  readonly table: ConnectionTable
-  readonly services: ServiceTable
-  readonly addresses: VirtualAddresses
-  readonly egress: Egress
-  readonly pmtuDisc: number
-  readonly nowMs: number
-  /** Whether an opening packet starts a new connection in the place of this one. */
-  readonly isReopened: (index: ConnectionIndex, protocol: number) => boolean
-}
+type ExplainedEngine = Pick<
+  Engine,
+  'connections' | 'services' | 'addresses' | 'egress' | 'settings' | 'isReopened' | 'isReopenedSctp'
+>
 
 const ADDRESS_NAMES = {
   [ADDRESS_UNKNOWN]: 'unknown',
@@ -136,8 +127,9 @@ const CLIENT_TTL = 64
 /** Room for the longest transport header that is touched. */
 const TRANSPORT_LENGTH = 20
 
-export function explain(engine: ExplainedEngine, question: Question): Explanation {
-  const { table, services, addresses } = engine
+export function explain(engine: ExplainedEngine, question: Question, nowMs: number): Explanation {
+  const { services, addresses } = engine
+  const { table } = engine.connections
   const protocol = protocolNumber(question.protocol)
   const client = parseIPv4(question.client)
   const virtual = parseIPv4(question.virtual)
@@ -153,9 +145,9 @@ export function explain(engine: ExplainedEngine, question: Question): Explanatio
   const known = {
     ...nothing,
     ...(service && { service: describeService(service) }),
-    ...(index !== NO_CONNECTION && { connection: describeConnection(engine, index, protocol) }),
+    ...(index !== NO_CONNECTION && { connection: describeConnection(table, index, protocol, nowMs) }),
   }
-  if (index !== NO_CONNECTION && !engine.isReopened(index, protocol)) {
+  if (index !== NO_CONNECTION && !isReplaced(engine, index, protocol)) {
     const server = services.serverBySlot[table.server(index)]
     if (server === undefined || server.removed) {
       return {
@@ -180,7 +172,7 @@ export function explain(engine: ExplainedEngine, question: Question): Explanatio
     return { ...known, outcome: 'refused', reason: `${reason} (no-service)` }
   }
   const server = service.scheduler.select(service.servers, memoryCopy(service.scheduler, service.memory), {
-    nowMs: engine.nowMs,
+    nowMs,
     source: Int32Array.of(0, 0, 0, client),
     destination: Int32Array.of(0, 0, 0, virtual),
     sourcePort: question.clientPort,
@@ -213,11 +205,17 @@ export function memoryCopy(scheduler: Scheduler, memory: unknown): unknown {
   return Object.fromEntries(fields)
 }
 
+/** Whether an opening packet starts a new connection in the place of this one. */
+function isReplaced(engine: ExplainedEngine, index: ConnectionIndex, protocol: number): boolean {
+  if (protocol === PROTOCOL_TCP) return engine.isReopened(index, TCP_SYN)
+  return protocol === PROTOCOL_SCTP && engine.isReopenedSctp(index, SCTP_CHUNK.INIT)
+}
+
 function describeService({ address, port, scheduler, schedulerFlags }: Service): NonNullable<Explanation['service']> {
   return { address: formatIPv4(address), port, scheduler: scheduler.name, flags: schedulerFlags }
 }
 
-function describeConnection({ table, nowMs }: ExplainedEngine, index: ConnectionIndex, protocol: number) {
+function describeConnection(table: ConnectionTable, index: ConnectionIndex, protocol: number, nowMs: number) {
   const left = table.memory.states[index * STATE_WORDS + STATE.expires] * TICK_MS - nowMs
   return { state: stateName(protocol, table.state(index)), expiresMs: Math.max(0, Math.round(left)) }
 }
@@ -245,7 +243,8 @@ function forwarded(
   { server, method, port, index }: Way,
   found: Omit<Explanation, 'outcome'>,
 ): Explanation {
-  const { egress, table, addresses } = engine
+  const { egress, addresses } = engine
+  const { table } = engine.connections
   const names = egress.linkNames
   const path =
     index === NO_CONNECTION ? NO_RETURN_PATH : table.memory.states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
@@ -269,7 +268,7 @@ function forwarded(
   if (method === METHOD_TUN || method === METHOD_DR) decrementTtl(view, ip)
   else rewriteDestination(view, ip, ip + IPV4_HEADER_LENGTH, server.address, port, true)
   if (method === METHOD_TUN) {
-    const dontFragment = engine.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
+    const dontFragment = engine.settings.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
     encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, 0)
   }
   const after: FrameFacts = {

@@ -4,9 +4,17 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
-import type { DirectorStatus, ServerInput, ServiceInput } from '../director/control/api.ts'
+import type { DirectorStatus, ServerInput, ServiceInput, TunnelInput } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
-import { hostsOf, type LabPlan, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT, WEB_PORT_INSIDE } from './lab-plan.ts'
+import {
+  GUE_PORT,
+  hostsOf,
+  type LabPlan,
+  SESSION_PORT,
+  VIRTUAL_ADDRESS,
+  WEB_PORT,
+  WEB_PORT_INSIDE,
+} from './lab-plan.ts'
 import { controlSocketOf, type LabProcess, tailOf } from './lab-programs.ts'
 
 const DEADLINE_MS = 45_000
@@ -112,11 +120,18 @@ function wantedServices(plan: LabPlan): { service: ServiceInput; servers: Server
         address: host.interfaces[0].address,
         port: serverPort,
         method: plan.method,
+        ...(plan.method === 'tun' && { tunnel: tunnelOf(plan) }),
         weight: 1,
       }),
     )
     return { service: { ...address, scheduler: plan.scheduler }, servers }
   })
+}
+
+/** With a checksum of its own, so that a lab sees the whole of it. */
+export function tunnelOf({ tunnel }: LabPlan): TunnelInput {
+  if (tunnel === 'ipip') return { type: tunnel, port: 0, checksum: 'none' }
+  return { type: tunnel, port: tunnel === 'gue' ? GUE_PORT : 0, checksum: 'plain' }
 }
 
 function labFailed(plan: LabPlan, what: string, suspect: LabProcess | undefined): DirectorError {

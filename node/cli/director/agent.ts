@@ -1,7 +1,7 @@
 /** `director agent`: runs on a real server and reports its load; on request it also ends the tunnel there. */
 import type { Command } from 'commander'
-import { DirectorError } from '../../../protocol/errors.ts'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
 import { address, collect, endpoint, tunnelEnd, wholeNumber } from './values.ts'
 
 interface Options {

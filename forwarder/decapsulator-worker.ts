@@ -12,10 +12,9 @@ import { decapsulate } from './decapsulate.ts'
 import { COUNTERS, type DecapsulatorData, type DecapsulatorMessage, STOP } from './decapsulator.ts'
 import { createFrames, type Frame } from './link/link.ts'
 import { LONGEST_WAIT_MS, PollSet } from './sys/poll.ts'
-import { openRawIp } from './sys/raw-ip.ts'
+import { openRawIp, type RawIpSocket } from './sys/raw-ip.ts'
 import { openSilentUdp } from './sys/silent-udp.ts'
-import { closeDescriptor } from './sys/socket.ts'
-import { openTun } from './sys/tun.ts'
+import { openTun, type TunDevice } from './sys/tun.ts'
 
 const { device, tunnels, virtualAddresses, counters, control, wakeDescriptor } = workerData as DecapsulatorData
 
@@ -26,12 +25,26 @@ function say(message: DecapsulatorMessage): void {
 }
 
 function run(): void {
+  const opened: { close(): void }[] = []
+  const open = <T extends { close(): void }>(one: T): T => {
+    opened.push(one)
+    return one
+  }
+  try {
+    const tun = open(openTun(device))
+    const guePorts = new Set(tunnels.filter(({ type }) => type === 'gue').map(({ port }) => port))
+    // Nobody listens there: without a socket the kernel would answer that the port is not served.
+    for (const port of guePorts) open(openSilentUdp(port))
+    const sockets = tunnels.map(({ type, port }) => open(openRawIp(PROTOCOLS[type], type === 'gue' ? port : undefined)))
+    unpack(sockets, tun, guePorts)
+  } finally {
+    // A descriptor does not end with its thread.
+    for (const one of opened) one.close()
+  }
+}
+
+function unpack(sockets: readonly RawIpSocket[], tun: TunDevice, guePorts: ReadonlySet<number>): void {
   const addresses = virtualAddresses && new Set(virtualAddresses)
-  const tun = openTun(device)
-  const guePorts = new Set(tunnels.filter(({ type }) => type === 'gue').map(({ port }) => port))
-  // Nobody listens there: without a socket the kernel would answer that the port is not served.
-  const silent = [...guePorts].map(openSilentUdp)
-  const sockets = tunnels.map(({ type, port }) => openRawIp(PROTOCOLS[type], type === 'gue' ? port : undefined))
   const packets: Frame[] = createFrames(Math.max(...sockets.map(({ batch }) => batch)))
   const poll = new PollSet([...sockets.map(({ descriptor }) => descriptor), wakeDescriptor])
   say({ kind: 'ready' })
@@ -52,9 +65,6 @@ function run(): void {
     }
     if (received === 0) poll.wait(LONGEST_WAIT_MS)
   }
-  for (const socket of sockets) socket.close()
-  for (const descriptor of silent) closeDescriptor(descriptor)
-  tun.close()
 }
 
 try {

@@ -6,11 +6,8 @@
 import { AF_INET, bindSocket, closeDescriptor, openSocket, SOCK_DGRAM } from './socket.ts'
 import { attachFilter, nothingFilter } from './socket-filter.ts'
 
-/**
- * @returns the descriptor, to be closed with closeDescriptor()
- * @throws DirectorError SOCKET_BUSY
- */
-export function openSilentUdp(port: number): number {
+/** @throws DirectorError SOCKET_BUSY */
+export function openSilentUdp(port: number): { close(): void } {
   const what = `UDP port ${port}`
   const descriptor = openSocket(AF_INET, SOCK_DGRAM, 0, what)
   try {
@@ -20,7 +17,7 @@ export function openSilentUdp(port: number): number {
     closeDescriptor(descriptor)
     throw error
   }
-  return descriptor
+  return { close: () => closeDescriptor(descriptor) }
 }
 
 /** struct sockaddr_in (netinet/in.h): family, in the machine's order, port in the network's, any address. */

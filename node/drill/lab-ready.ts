@@ -3,8 +3,9 @@
  * know them, see every server up, hear its agent, and be in sync with its peers, and exactly one has to hold the VIP.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { TunnelSpec } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
-import type { DirectorStatus, ServerInput, ServiceInput, TunnelInput } from '../director/control/api.ts'
+import type { DirectorStatus, ServerInput, ServiceInput } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
 import {
   GUE_PORT,
@@ -120,7 +121,7 @@ function wantedServices(plan: LabPlan): { service: ServiceInput; servers: Server
         address: host.interfaces[0].address,
         port: serverPort,
         method: plan.method,
-        ...(plan.method === 'tun' && { tunnel: tunnelOf(plan) }),
+        ...tunnelOf(plan),
         weight: 1,
       }),
     )
@@ -128,10 +129,10 @@ function wantedServices(plan: LabPlan): { service: ServiceInput; servers: Server
   })
 }
 
-/** With a checksum of its own, so that a lab sees the whole of it. */
-export function tunnelOf({ tunnel }: LabPlan): TunnelInput {
-  if (tunnel === 'ipip') return { type: tunnel, port: 0, checksum: 'none' }
-  return { type: tunnel, port: tunnel === 'gue' ? GUE_PORT : 0, checksum: 'plain' }
+/** What a server's description says of its tunnel; with a checksum where there is one, so that a lab sees the whole of it. */
+export function tunnelOf({ tunnel }: LabPlan): { tunnel?: TunnelSpec } {
+  if (tunnel === 'ipip') return {}
+  return { tunnel: { type: tunnel, port: tunnel === 'gue' ? GUE_PORT : 0, checksum: 'plain' } }
 }
 
 function labFailed(plan: LabPlan, what: string, suspect: LabProcess | undefined): DirectorError {

@@ -66,8 +66,7 @@ export async function addService(
   await request(socketPath, 'POST', '/services', { ...service, scheduler: 'rr' })
   for (const address of servers) {
     const { method } = lab.plan
-    const tunnel = method === 'tun' ? { tunnel: tunnelOf(lab.plan) } : {}
-    await request(socketPath, 'POST', '/servers', { service, address, port, method, ...tunnel })
+    await request(socketPath, 'POST', '/servers', { service, address, port, method, ...tunnelOf(lab.plan) })
   }
 }
 

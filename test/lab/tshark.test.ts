@@ -88,6 +88,9 @@ const KINDS_OF_TUNNEL: Record<TunnelSpec['type'], Record<string, string>> = {
   gue: { 'GUE packets with a good checksum': `udp.dstport == ${GUE_PORT} && udp.checksum.status == 1` },
 }
 const INSIDE_A_TUNNEL = [
+  'first fragments',
+  'later fragments',
+  'last fragments',
   'TCP segments to servers',
   'UDP datagrams to servers',
   "a client's ICMP error on its way to a server",

@@ -17,6 +17,7 @@ import { Health } from './health/health.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { readHostNetwork } from './host/network.ts'
+import { readOwnAddresses } from './host/own-addresses.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
@@ -110,18 +111,21 @@ export class Director {
       transport: cluster,
       onChange: (server, verdict) => {
         log.info({ server, verdict }, 'health of a real server')
-        refreshServersAt(server.split(':')[0])
+        refreshServersAt(server.slice(0, server.lastIndexOf(':')))
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
     })
+    const own = readOwnAddresses()
     const conditions: ServerConditions = {
       health: (server) => health.verdict(server),
       loadFactor: (address) => reports?.get(address).factor ?? 1,
+      isLocal: (address) => own.isLocal(address),
     }
     const pool = new PoolConfiguration({
       store,
       transport: cluster,
       wallClockMs: Date.now,
+      isUnicast: (address) => own.isUnicast(address),
       onChange: (changes) => applyChanges(changes),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })

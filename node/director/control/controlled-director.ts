@@ -9,10 +9,21 @@ import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
 export interface ControlledDirector {
   readonly configuration: Pick<
     PoolConfiguration,
-    'service' | 'addService' | 'editService' | 'removeService' | 'clear' | 'addServer' | 'editServer' | 'removeServer'
+    | 'service'
+    | 'edit'
+    | 'addService'
+    | 'editService'
+    | 'removeService'
+    | 'clear'
+    | 'addServer'
+    | 'editServer'
+    | 'removeServer'
   >
   status(): DirectorStatus
-  services(): ServiceListing[]
+  /** May be long, and each is made when it is asked for. */
+  services(): Iterable<ServiceListing>
+  /** @throws DirectorError SERVICE_MISSING */
+  service(address: ServiceAddress): ServiceListing
   /** May be long, and is read in pieces while the table changes. */
   connections(): Iterable<ConnectionSnapshot>
   /** Counters from 0 again: of one service, or of all. */

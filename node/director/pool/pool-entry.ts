@@ -4,21 +4,22 @@
  * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
  */
 import { z } from 'zod'
-import { serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { serverInputSchema, serviceAddressSchema, serviceInputSchema } from '../control/api.ts'
 import { MAX_COUNTER, type Stamp } from './hybrid-logical-clock.ts'
 
 const address = z.looseObject(serviceAddressSchema.shape)
 
+const { service: _, ...serverShape } = serverInputSchema.shape
 const server = z.looseObject({
-  address: serverInputSchema.shape.address,
-  port: serverInputSchema.shape.port,
+  ...serverShape,
   method: serverInputSchema.shape.method.unwrap(),
   /** As configured. */
   weight: serverInputSchema.shape.weight.unwrap(),
 })
 
-const service = address.extend({
+const service = z.looseObject({
+  ...serviceInputSchema.shape,
   scheduler: serviceInputSchema.shape.scheduler.unwrap(),
   /** In the order in which they were added, oldest first. */
   servers: z
@@ -46,6 +47,6 @@ export function entryKey(entry: PoolEntry): string {
   return serviceKey(entry.service)
 }
 
-export function tombstoneOf({ protocol, address, port }: PoolEntry['service'], stamp: Stamp): PoolEntry {
-  return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port } }
+export function tombstoneOf({ protocol, address, port, mark }: ServiceAddress, stamp: Stamp): PoolEntry {
+  return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port, ...(mark && { mark }) } }
 }

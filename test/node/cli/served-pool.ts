@@ -13,7 +13,8 @@ import type { DirectorStatus, TrafficStatistics } from '../../../node/director/c
 import { request } from '../../../node/director/control/client.ts'
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
-import { PoolOfDirectors } from '../director/pool/pool-of-directors.ts'
+import { demandService } from '../../../node/director/pool/service-changes.ts'
+import { PoolOfDirectors, recordingHost } from '../director/pool/pool-of-directors.ts'
 
 export const noTraffic: TrafficStatistics = {
   connections: 0,
@@ -56,9 +57,9 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
   }
   const statistics = (key: string) => pool.traffic.get(key) ?? noTraffic
   const sources: ListingSources = {
-    conditions: { health: () => 'up', loadFactor: () => 1 },
+    conditions: { health: () => 'up', loadFactor: () => 1, isLocal: recordingHost.isLocal },
     load: () => null,
-    counters: { serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0 }) },
+    counters: { serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0, persistentConnections: 0 }) },
     statistics: {
       service: (service: ServiceAddress) => statistics(serviceKey(service)),
       server: (_: ServiceAddress, server: { address: string; port: number }) => statistics(serverKey(server)),
@@ -71,6 +72,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       configuration,
       status: () => status as DirectorStatus,
       services: () => configuration.services().map((service) => listService(service, sources)),
+      service: (address) => listService(demandService(configuration.service(address), address), sources),
       connections: () => pool.connections,
       health: () => ({ forwarder: true, cluster: true, vip: true }),
       zero: (service) => {

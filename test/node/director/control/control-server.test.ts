@@ -12,6 +12,7 @@ import type { ConnectionListing, DirectorStatus, ServiceListing } from '../../..
 import { request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { demandService } from '../../../../node/director/pool/service-changes.ts'
 import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
@@ -50,6 +51,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     configuration,
     status: () => status,
     services: () => configuration.services() as unknown as ServiceListing[],
+    service: (address) => demandService(configuration.service(address), address) as unknown as ServiceListing,
     connections: () => [],
     zero: (service) => zeroed.push(service),
     health: () => ({ forwarder: true, cluster: true, vip: true }),
@@ -136,7 +138,7 @@ test('what is asked wrongly is refused with a status, a code and the field', asy
     [
       'POST',
       '/servers',
-      { ...server, service: { ...web, protocol: 'sctp' } },
+      { ...server, service: { ...web, protocol: 'ah' } },
       400,
       'INPUT_INVALID',
       /^service.protocol: /,

@@ -14,6 +14,7 @@ function weights(configured: number[], factors: number[] = [], health: HealthSta
   const spec = effectiveService(service, {
     health: (key) => health[indexOf(key)] ?? 'up',
     loadFactor: (address) => factors[indexOf(address)] ?? 1,
+    isLocal: () => false,
   })
   return spec.servers.map(({ weight }) => weight)
 }
@@ -53,7 +54,7 @@ test('the forwarder gets what it knows: no fields of later versions, and a sched
       colour: 'red',
       servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4, colour: 'blue' }],
     },
-    { health: () => 'up', loadFactor: () => 1 },
+    { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
   )
   t.strictSame(spec, {
     protocol: 'udp',
@@ -62,5 +63,39 @@ test('the forwarder gets what it knows: no fields of later versions, and a sched
     scheduler: 'wlc',
     servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4 }],
   })
+  t.end()
+})
+
+test('everything that is configured of a service reaches the forwarder, and an own address is served locally', (t) => {
+  const service = {
+    protocol: 'fwm' as const,
+    address: '::',
+    port: 0,
+    mark: 7,
+    scheduler: 'wrr',
+    schedulerFlags: ['flag-1' as const],
+    persistence: { timeoutS: 60, netmask: '64' },
+    persistenceEngine: 'sip',
+    onePacket: true,
+    mss: 'clamp' as const,
+  }
+  const tunnel = { type: 'gue' as const, port: 6080, checksum: 'plain' as const }
+  const far = { address: '2001:db8::1', port: 0, method: 'tun' as const, weight: 2, tunnel }
+  const own = { address: '::1', port: 80, method: 'nat' as const, weight: 1, upperThreshold: 9, lowerThreshold: 3 }
+  const conditions = { health: () => 'up' as const, loadFactor: () => 1, isLocal: (text: string) => text === '::1' }
+  const { persistenceEngine, ...same } = service
+  t.strictSame(effectiveService({ ...service, servers: [far, own] }, conditions), {
+    ...same,
+    persistence: { timeoutS: 60, netmask: '64', engine: 'sip' },
+    servers: [far, { ...own, method: 'local' }],
+  })
+  t.end()
+})
+
+test('without a scheduler nobody gets a new connection', (t) => {
+  const servers = [{ address: '10.0.0.1', port: 80, method: 'nat' as const, weight: 5 }]
+  const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler: 'none', servers }
+  const spec = effectiveService(service, { health: () => 'up', loadFactor: () => 1, isLocal: () => false })
+  t.match(spec, { scheduler: 'wlc', servers: [{ weight: 0 }] })
   t.end()
 })

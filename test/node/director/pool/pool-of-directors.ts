@@ -4,12 +4,20 @@
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
+import { ownAddresses } from '../../../../node/director/host/own-addresses.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { Store } from '../../../../node/director/store/store.ts'
 
 /** 2026-01-01, where the directors' wall clocks stand at the virtual clock's 0. */
 export const START_MS = Date.UTC(2026, 0, 1)
+
+/** The host on which the recordings of ipvsadm were made. */
+export const recordingHost = ownAddresses([
+  { address: '192.0.2.254', netmask: '255.255.255.0', family: 'IPv4' },
+  { address: '2001:db8::fe', netmask: 'ffff:ffff:ffff:ffff::', family: 'IPv6' },
+  { address: '::1', netmask: 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', family: 'IPv6' },
+])
 
 export interface TestDirector {
   readonly name: string
@@ -42,6 +50,7 @@ export class PoolOfDirectors {
       store,
       transport,
       wallClockMs: () => START_MS + this.clock.now() + director.skewMs,
+      isUnicast: (address) => recordingHost.isUnicast(address),
       onChange: (some) => changes.push(...some),
       onStoreFailure: (error) => storeFailures.push(error),
     })

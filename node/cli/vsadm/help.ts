@@ -2,13 +2,13 @@
 
 const VERSION = 'v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n'
 
-/** ipvsadm's own line under its own name; under ours, whose language this is. */
-export function versionText(program: string): string {
-  return program === 'ipvsadm' ? `ipvsadm ${VERSION}` : `${program}, speaks the language of ipvsadm ${VERSION}`
+/** ipvsadm's own line to the letter; otherwise ours, whose language this is. */
+export function versionText(program: string, strict: boolean): string {
+  return strict ? `ipvsadm ${VERSION}` : `${program}, speaks the language of ipvsadm ${VERSION}`
 }
 
-export function helpText(program: string): string {
-  return `${versionText(program)}Usage:
+export function helpText(program: string, strict: boolean): string {
+  return `${versionText(program, strict)}Usage:
   ${program} -A|E virtual-service [-s scheduler] [-p [timeout]] [-M netmask] [--pe persistence_engine] [-b sched-flags]
   ${program} -D virtual-service
   ${program} -C

@@ -20,14 +20,14 @@ export const testNames: NameDatabase = {
 
 export async function vsadm(
   words: readonly string[],
-  pool: Pick<ServedPool, 'control'>,
+  pool: Pick<ServedPool, 'control' | 'change'>,
   { program = 'vsadm', standardInput = '', names = testNames } = {},
 ): Promise<{ stdout: string; stderr: string; rc: number }> {
   let stdout = ''
   let stderr = ''
   const rc = await runVsadm(words, {
     program,
-    control: pool.control,
+    director: pool,
     names,
     readStandardInput: () => standardInput,
     writeOutput: (text) => {

@@ -8,9 +8,9 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
-import type { Control } from '../../../node/cli/vsadm/execute.ts'
+import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import type { DirectorStatus, TrafficStatistics } from '../../../node/director/control/api.ts'
-import { request } from '../../../node/director/control/client.ts'
+import { request, requestChanges } from '../../../node/director/control/client.ts'
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
 import { demandService } from '../../../node/director/pool/service-changes.ts'
@@ -31,7 +31,8 @@ export const noTraffic: TrafficStatistics = {
 
 export interface ServedPool {
   readonly socketPath: string
-  readonly control: Control
+  readonly control: Director['control']
+  readonly change: Director['change']
   /** By the key of a service or of a server; others have had no traffic. */
   readonly traffic: Map<string, TrafficStatistics>
   connections: ConnectionSnapshot[]
@@ -53,6 +54,10 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
     control: (method, path, body) => {
       pool.requests.push(`${method} ${path}`)
       return request(socketPath, method, path, body)
+    },
+    change: (edits) => {
+      pool.requests.push('POST /changes')
+      return requestChanges(socketPath, edits)
     },
   }
   const statistics = (key: string) => pool.traffic.get(key) ?? noTraffic

@@ -1,0 +1,67 @@
+/**
+ * The order of listings. vsadm's: marks last, then IP version, protocol, address, port, each by its number.
+ *
+ * ipvsadm's takes the difference of two numbers for a signed one, so that those 2^31 or more apart come the wrong way round; to
+ * be like it to the letter, servers are then merged as the C library's qsort(3) merges them.
+ */
+import { parseAddress } from './values.ts'
+
+/** Negative when `a` is less. */
+export type CompareNumbers = (a: number, b: number) => number
+
+export const compareNumbers: CompareNumbers = (a, b) => a - b
+export const compareWrapping: CompareNumbers = (a, b) => (a - b) | 0
+
+interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+interface ServiceEndpoint extends Endpoint {
+  readonly protocol: string
+  readonly mark?: number
+}
+
+/** IP protocol numbers; a firewall mark's service counts as TCP. */
+const PROTOCOLS: Readonly<Record<string, number>> = { udp: 17, sctp: 132 }
+const TCP = 6
+
+export function sortServices<T extends ServiceEndpoint>(services: readonly T[], compare: CompareNumbers): T[] {
+  return sorted(services, compare, (service) => {
+    const words = service.mark === undefined ? parseAddress(service.address) : Array(familyLength(service)).fill(0)
+    return [service.mark ?? 0, words.length, PROTOCOLS[service.protocol] ?? TCP, ...words, service.port]
+  })
+}
+
+export function sortServers<T extends Endpoint>(servers: readonly T[], compare: CompareNumbers): T[] {
+  return sorted(servers, compare, ({ address, port }) => [...parseAddress(address), port])
+}
+
+function familyLength({ address }: Endpoint): number {
+  return parseAddress(address).length
+}
+
+/** Both lengths of keys may meet: what is compared first is in the same place of each. */
+function sorted<T>(elements: readonly T[], compare: CompareNumbers, keyOf: (element: T) => number[]): T[] {
+  const keyed = elements.map((element) => ({ element, key: keyOf(element) }))
+  const compareKeys = (a: { key: number[] }, b: { key: number[] }) => {
+    for (let at = 0; at < a.key.length; at++) {
+      const difference = compare(a.key[at], b.key[at] ?? 0)
+      if (difference !== 0) return difference
+    }
+    return 0
+  }
+  return mergeSorted(keyed, compareKeys).map(({ element }) => element)
+}
+
+function mergeSorted<T>(elements: readonly T[], compare: (a: T, b: T) => number): readonly T[] {
+  if (elements.length < 2) return elements
+  const middle = elements.length >> 1
+  const left = mergeSorted(elements.slice(0, middle), compare)
+  const right = mergeSorted(elements.slice(middle), compare)
+  const merged: T[] = []
+  let l = 0
+  let r = 0
+  while (l < left.length && r < right.length)
+    merged.push(compare(left[l], right[r]) <= 0 ? left[l++] : right[r++])
+  return [...merged, ...left.slice(l), ...right.slice(r)]
+}

@@ -14,6 +14,8 @@
  * | DELETE | /servers     | ServerAddress      | 200; 404                   |
  * | POST   | /changes     | lines of JSON, a PoolEdit each | 200: all are made; or none is, and the error has `line` |
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
+ * | GET    | /settings    |                    | { name: value }, every one |
+ * | PUT    | /settings    | { name: value }, some | 200                    |
  * | GET    | /connections |                    | ConnectionListing[]        |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  *
@@ -102,6 +104,8 @@ export const poolEditSchema = z.discriminatedUnion('do', [
   z.strictObject({ do: z.literal('edit-server'), server: serverInputSchema }),
   z.strictObject({ do: z.literal('delete-server'), server: serverAddressSchema }),
 ])
+export const SETTING_NAME_MAX = 64
+export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
 
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>

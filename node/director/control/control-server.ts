@@ -15,6 +15,7 @@ import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import { startPace } from '../pace.ts'
 import { EditRefused } from '../pool/pool-configuration.ts'
 import { demandService } from '../pool/service-changes.ts'
+import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
@@ -25,6 +26,7 @@ import {
   serviceAddressSchema,
   serviceInputSchema,
   serviceQuerySchema,
+  settingsInputSchema,
 } from './api.ts'
 import type { ControlledDirector } from './controlled-director.ts'
 
@@ -132,6 +134,11 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
       const address = parse(serviceAddressSchema, body)
       director.zero(demandService(configuration.service(address), address))
     }
+    return {}
+  })
+  app.get('/settings', async () => allSettings(configuration.settings()))
+  app.put('/settings', async ({ body }) => {
+    await configuration.setSettings(parse(settingsInputSchema, body))
     return {}
   })
   app.get('/connections', async (_, reply) =>

@@ -11,6 +11,8 @@ export interface ControlledDirector {
     PoolConfiguration,
     | 'service'
     | 'edit'
+    | 'settings'
+    | 'setSettings'
     | 'addService'
     | 'editService'
     | 'removeService'

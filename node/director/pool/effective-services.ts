@@ -26,7 +26,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     service.servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
   )
   const servers = service.servers.map((server, index): RealServerSpec => {
-    const { address, port, upperThreshold, lowerThreshold, tunnel } = server
+    const { address, port, upperThreshold, lowerThreshold, tunnel, edits } = server
     const isOff = service.scheduler === NO_SCHEDULER || conditions.health(serverKey(server)) === 'down'
     return {
       address,
@@ -36,6 +36,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
       ...(upperThreshold !== undefined && { upperThreshold }),
       ...(lowerThreshold !== undefined && { lowerThreshold }),
       ...(tunnel && { tunnel }),
+      ...(edits !== undefined && { edits }),
     }
   })
   return {

@@ -1,7 +1,7 @@
 /**
  * The pool's configuration at this director: loaded from the store, changed by operators here, merged with what peers tell.
  *
- * For each virtual service the newest change wins (last writer wins by hybrid logical clock); a removed service leaves a
+ * For each virtual service, and for the settings as a whole, the newest change wins (last writer wins by hybrid logical clock); a removed service leaves a
  * tombstone. A change is kept in the store before it is answered and told. Changes travel twice: by gossip at once, and as the
  * whole configuration to a peer that connects, or whose digest is another than ours.
  *
@@ -24,14 +24,15 @@ import {
 } from './config-message.ts'
 import { compareStamps, HybridLogicalClock } from './hybrid-logical-clock.ts'
 import { type DraftedService, PoolDraft } from './pool-draft.ts'
-import { entryKey, type PoolEntry, type PoolService, tombstoneOf } from './pool-entry.ts'
+import { entryKey, type PoolEntry, type PoolService, SETTINGS_KEY, serviceEntryKey, tombstoneOf } from './pool-entry.ts'
 import type { IsUnicast } from './service-changes.ts'
+import { type SettingValues, withSettings } from './setting-changes.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
 /** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
 const ENTRIES_MAX = 65_536
-const KEY_PREFIX = 'pool/service/'
+const KEY_PREFIX = 'pool/'
 /** Services that the forwarder is told of before others get their turn. */
 const APPLIED_AT_ONCE = 20
 
@@ -58,6 +59,8 @@ export interface PoolConfigurationOptions {
   readonly isUnicast: IsUnicast
   /** What is other than before; everything there is when it is loaded. */
   readonly onChange: (changes: readonly PoolChange[]) => void
+  /** The settings are other than before; called when they are loaded too, before onChange. */
+  readonly onSettings: (settings: SettingValues) => void
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
   readonly onStoreFailure: (error: Error) => void
 }
@@ -89,18 +92,19 @@ export class PoolConfiguration {
     for await (const [key, bytes] of this.#options.store.iterate(KEY_PREFIX)) {
       const entry = unpackEntry(bytes)
       if (!entry || key !== KEY_PREFIX + entryKey(entry)) {
-        const message = `the store's entry ${JSON.stringify(key)} is no service this version understands: start the version that wrote it`
+        const message = `the store's entry ${JSON.stringify(key)} is nothing this version understands: start the version that wrote it`
         throw new DirectorError('STORE_CORRUPT', message)
       }
       this.#entries.set(entryKey(entry), entry)
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
     }
-    const { transport, onChange } = this.#options
+    const { transport, onChange, onSettings } = this.#options
     transport.onMessage('config', (from, message) => this.#hear(from, message))
     transport.onPeer((peer, connected) => {
       if (connected) void this.#sendEverything(peer)
     })
+    if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     const changes = this.services().map((service): PoolChange => ({ kind: 'set', service }))
     if (changes.length > 0) onChange(changes)
   }
@@ -113,14 +117,20 @@ export class PoolConfiguration {
 
   /** Ordered by protocol, address and port as text. */
   services(): PoolService[] {
-    const live = [...this.#entries].filter(([, entry]) => entry.kind === 'service')
-    live.sort(([a], [b]) => (a < b ? -1 : 1))
-    return live.map(([, entry]) => entry.service as PoolService)
+    return [...this.#entries]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .flatMap(([, entry]) => (entry.kind === 'service' ? [entry.service] : []))
   }
 
   service(address: ServiceAddress): PoolService | undefined {
-    const entry = this.#entries.get(serviceKey(address))
+    const entry = this.#entries.get(serviceEntryKey(address))
     return entry?.kind === 'service' ? entry.service : undefined
+  }
+
+  /** Those that somebody has set. */
+  settings(): SettingValues {
+    const entry = this.#entries.get(SETTINGS_KEY)
+    return entry?.kind === 'settings' ? entry.settings : {}
   }
 
   /** Each of these resolves when the change is kept and in force here. @throws DirectorError; then nothing is changed */
@@ -158,8 +168,7 @@ export class PoolConfiguration {
    * @throws DirectorError with the first change that is refused (`at`, from 0)
    */
   edit(edits: readonly PoolEdit[]): Promise<void> {
-    return this.#inTurn(async () => {
-      if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
+    return this.#change(async () => {
       const pace = startPace()
       const draft = new PoolDraft(this, this.#options.isUnicast)
       for (const [at, edit] of edits.entries()) {
@@ -175,12 +184,14 @@ export class PoolConfiguration {
         entries.push(this.#entryOf(drafted))
         await pace()
       }
-      await this.#keep(entries)
-      await this.#apply(entries)
-      for (const message of encodeEntries(entries)) {
-        this.#options.transport.broadcast('config', message)
-        await pace()
-      }
+      return entries
+    })
+  }
+
+  setSettings(changes: SettingValues): Promise<void> {
+    return this.#change(async () => {
+      const settings = withSettings(this.settings(), changes)
+      return [{ ...this.#entries.get(SETTINGS_KEY), kind: 'settings', stamp: this.#stamp(), settings }]
     })
   }
 
@@ -191,12 +202,30 @@ export class PoolConfiguration {
   }
 
   #entryOf({ address, after }: DraftedService): PoolEntry {
-    const stamp = { ...this.#clock.next() }
-    if (after === undefined) return tombstoneOf(address, stamp)
-    const entry: PoolEntry = { ...this.#entries.get(serviceKey(address)), kind: 'service', stamp, service: after }
+    if (after === undefined) return tombstoneOf(address, this.#stamp())
+    const before = this.#entries.get(serviceEntryKey(address))
+    const entry: PoolEntry = { ...before, kind: 'service', stamp: this.#stamp(), service: after }
     if (fitsMessage(entry)) return entry
     const message = `service ${serviceKey(address)} has ${after.servers.length} servers, more than a pool can share: use another service for some`
     throw new DirectorError('INPUT_INVALID', message)
+  }
+
+  #stamp() {
+    return { ...this.#clock.next() }
+  }
+
+  #change(decide: () => Promise<PoolEntry[]>): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
+      const entries = await decide()
+      await this.#keep(entries)
+      await this.#apply(entries)
+      const pace = startPace()
+      for (const message of encodeEntries(entries)) {
+        this.#options.transport.broadcast('config', message)
+        await pace()
+      }
+    })
   }
 
   #inTurn<T>(task: () => Promise<T>): Promise<T> {
@@ -223,7 +252,8 @@ export class PoolConfiguration {
       for (const entry of entries.slice(from, from + APPLIED_AT_ONCE)) {
         const before = this.#entries.get(entryKey(entry))
         this.#entries.set(entryKey(entry), entry)
-        if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
+        if (entry.kind === 'settings') this.#options.onSettings(entry.settings)
+        else if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
         else if (before?.kind === 'service') changes.push({ kind: 'removed', service: entry.service })
       }
       this.#digest = undefined

@@ -102,13 +102,15 @@ export function withServer(current: PoolService | undefined, input: ServerInput,
   return { ...service, servers: [...service.servers, server] }
 }
 
-/** The server keeps its place among the others. */
+/** The server keeps its place among the others. An edit that changes nothing counts too: wrr begins its round again. */
 export function withEditedServer(current: PoolService | undefined, input: ServerInput): PoolService {
   const service = demandService(current, input.service)
   const server = toServer(input)
   const index = demandServer(service, server)
-  const { upperThreshold, lowerThreshold, tunnel, ...kept } = service.servers[index]
-  return { ...service, servers: service.servers.with(index, { ...kept, ...server }) }
+  const before = service.servers[index]
+  const { upperThreshold, lowerThreshold, tunnel, ...kept } = before
+  const edits = (before.edits ?? 0) + 1
+  return { ...service, servers: service.servers.with(index, { ...kept, ...server, edits }) }
 }
 
 export function withoutServer(current: PoolService | undefined, input: ServerAddress): PoolService {

@@ -46,6 +46,7 @@ export class Loop {
         if (verdict >= 0) this.transmit(verdict, frames[i])
       }
     }
+    engine.release()
     engine.egress.forEachOwnFrame(this.#transmitOwn)
     for (let link = 0; link < links.length; link++) links[link].flush()
     engine.egress.recycle()

@@ -30,14 +30,16 @@ import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { FragmentPath } from './fragment-path.ts'
 import { Icmp } from './icmp.ts'
+import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
@@ -60,7 +62,6 @@ const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, S
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
-const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
@@ -102,7 +103,9 @@ export class Engine {
   readonly #drops: Drops
   readonly #answers: Answers
   readonly #tunnels: Tunnels
+  readonly #packetSize: PacketSize
   readonly #icmp: Icmp
+  readonly #fragments: FragmentPath
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   readonly #flow: Flow = {
@@ -121,7 +124,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
-    this.egress = new Egress(links, options.poolMemory, drops)
+    this.egress = new Egress(links, options.poolMemory, this.settings, drops)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.warmUp = new WarmUp(table, this.addresses)
@@ -131,8 +134,8 @@ export class Engine {
     this.#counters = services.directory.counters
     this.#drops = drops
     this.#answers = new Answers(drops)
-    this.#tunnels = new Tunnels(this.egress, this.#answers, drops)
-    this.#icmp = new Icmp({
+    this.#tunnels = new Tunnels(this.egress, this.#answers, this.settings, drops)
+    const parts = {
       table,
       services,
       addresses: this.addresses,
@@ -140,7 +143,10 @@ export class Engine {
       tunnels: this.#tunnels,
       answers: this.#answers,
       drops,
-    })
+    }
+    this.#icmp = new Icmp(parts)
+    this.#packetSize = new PacketSize(parts)
+    this.#fragments = new FragmentPath({ ...parts, secret: table.secret })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
@@ -156,11 +162,17 @@ export class Engine {
     this.#table.memory.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.#fragments.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
       this.egress.maintain(this.services)
     }
+  }
+
+  /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
+  release(): void {
+    this.#fragments.release()
   }
 
   applySettings(settings: EngineSettings): void {
@@ -209,7 +221,8 @@ export class Engine {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
     }
     if ((view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) !== 0) {
-      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_FRAGMENT)
+      const verdict = this.#fragments.handle(frame, link, headerLength, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
     }
     const transport = ip + headerLength
     if (totalLength < headerLength + headerLengths[protocol]) {
@@ -347,7 +360,9 @@ export class Engine {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
-      this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.#moveTcp(index, direction, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {
       this.#moveSctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
@@ -361,7 +376,8 @@ export class Engine {
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToServer(server)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
+        const port = this.#table.serverPort(index)
+        return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
     }
     if (method === METHOD_NAT) {
@@ -382,9 +398,15 @@ export class Engine {
     const flags = word >>> 16
     const path = word & 0xffff
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
-    else if (protocol === PROTOCOL_SCTP) this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
-    else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    if (protocol === PROTOCOL_TCP) {
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.#moveTcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
+    } else if (protocol === PROTOCOL_SCTP) {
+      this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
+    } else {
+      this.#touch(index, PROTOCOL_UDP, 0, flags)
+    }
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -395,7 +417,8 @@ export class Engine {
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToClient(path, client)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, this.egress.sourceOn(link))
+        const sizes = this.#packetSize
+        return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }
     }
     rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))

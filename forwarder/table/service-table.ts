@@ -9,6 +9,7 @@ import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
+import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
@@ -28,6 +29,10 @@ export class RealServer implements Candidate {
   weight = 0
   lastWeight = 0
   method = METHOD_DR
+  /** How its packets are wrapped up, by METHOD_TUN alone. */
+  tunnel: Tunnel = IPIP
+  /** A SYN of its connections announces no more than the way can carry. */
+  clampsSegmentSize = false
   overloaded = false
   /** As its description says. */
   edits = 0
@@ -77,6 +82,8 @@ export class ServiceTable {
     lblcrExpiration: 86_400,
   }
   readonly #services = new Map<number, Service>()
+  /** How many there are at each address, removed ones with connections included. */
+  readonly #serversAt = new Map<number, number>()
   readonly #random: () => number
 
   /** @param random numbers from 0 to below 1, for schedulers that draw lots */
@@ -92,6 +99,11 @@ export class ServiceTable {
 
   values(): Iterable<Service> {
     return this.#services.values()
+  }
+
+  /** Whether any service has a real server at this address. */
+  hasServerAt(address: number): boolean {
+    return this.#serversAt.has(address)
   }
 
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
@@ -123,6 +135,7 @@ export class ServiceTable {
       this.#begin(service)
     }
     this.#setServers(service, spec.servers)
+    for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
   }
 
   remove(address: ServiceAddress): void {
@@ -160,6 +173,9 @@ export class ServiceTable {
     }
     this.serverBySlot[server.slot] = undefined
     this.directory.free(server.slot)
+    const others = (this.#serversAt.get(server.address) ?? 1) - 1
+    if (others > 0) this.#serversAt.set(server.address, others)
+    else this.#serversAt.delete(server.address)
   }
 
   #begin(service: Service): void {
@@ -186,6 +202,7 @@ export class ServiceTable {
     const edits = spec.edits ?? 0
     if (listed) {
       listed.method = method
+      listed.tunnel = tunnelOf(spec.tunnel)
       if (listed.weight === spec.weight && listed.edits === edits) return
       listed.weight = spec.weight
       if (spec.weight > 0) listed.lastWeight = spec.weight
@@ -200,6 +217,7 @@ export class ServiceTable {
       server.lastWeight = spec.weight
       server.edits = edits
       server.method = method
+      server.tunnel = tunnelOf(spec.tunnel)
       service.servers.unshift(server)
     }
     service.scheduler.edited?.(service.memory, service.servers)
@@ -220,6 +238,7 @@ export class ServiceTable {
     const server = new RealServer(slot, identity.address, identity.port, this.directory.counters)
     while (this.serverBySlot.length <= slot) this.serverBySlot.push(undefined)
     this.serverBySlot[slot] = server
+    this.#serversAt.set(server.address, (this.#serversAt.get(server.address) ?? 0) + 1)
     return server
   }
 }

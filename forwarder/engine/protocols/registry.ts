@@ -36,8 +36,12 @@ export function protocolByNumber(number: number): Protocol | undefined {
   return byNumber.get(number)
 }
 
+/** IPVS's number for a service of a firewall mark, which no packet has. */
+const ANY_PROTOCOL = 0
+
 /** The IP protocol number of a name such as 'tcp'. The name has been checked before. */
 export function protocolNumber(name: string): number {
+  if (name === 'fwm') return ANY_PROTOCOL
   const protocol = byName.get(name)
   if (protocol === undefined) throw new RangeError(`no protocol ${name}`)
   return protocol.number

@@ -17,6 +17,7 @@ import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts
 import type { PoolService } from './pool/pool-entry.ts'
 import { demandService } from './pool/service-changes.ts'
 import { engineSettings } from './pool/setting-changes.ts'
+import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
 
 export interface DirectorViewSources {
@@ -25,6 +26,7 @@ export interface DirectorViewSources {
   readonly forwarder: Forwarder
   readonly pool: PoolConfiguration
   readonly vip: VipService
+  readonly syncDaemons: SyncDaemons
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
   readonly reports: Pick<ReportListener, 'get'> | undefined
@@ -32,6 +34,7 @@ export interface DirectorViewSources {
 
 export class DirectorView implements ControlledDirector {
   readonly configuration: PoolConfiguration
+  readonly syncDaemons: SyncDaemons
   readonly #sources: DirectorViewSources
   readonly #statistics: TrafficStatisticsBook
   readonly #startedMs = monotonicMs()
@@ -40,6 +43,7 @@ export class DirectorView implements ControlledDirector {
   constructor(sources: DirectorViewSources) {
     this.#sources = sources
     this.configuration = sources.pool
+    this.syncDaemons = sources.syncDaemons
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
     this.#estimating = setInterval(() => {
       if (engineSettings(sources.pool.settings()).runEstimation) this.#statistics.tick()

@@ -133,6 +133,10 @@ export function asUsageError(error: DirectorError, { command }: Pick<Request, 'c
       return new UsageError('Numerical result out of range', 255)
     case 'ADDRESS_INVALID':
       return new UsageError('Invalid operation.  Possibly wrong module version, address not unicast, ...', 255)
+    case 'DAEMON_RUNNING':
+      return new UsageError('Daemon has already run', 255)
+    case 'DAEMON_MISSING':
+      return new UsageError('No daemon is running', 255)
     case 'INTERFACE_MISSING':
       return new UsageError('No such device', 255)
     case 'DIRECTOR_UNREACHABLE':

@@ -4,6 +4,7 @@
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
+import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
 import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
 
 export interface ControlledDirector {
@@ -21,6 +22,8 @@ export interface ControlledDirector {
     | 'editServer'
     | 'removeServer'
   >
+  /** Of the kernel's sync protocol, at this director alone. */
+  readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>
   status(): DirectorStatus
   /** May be long, and each is made when it is asked for. */
   services(): Iterable<ServiceListing>

@@ -14,6 +14,7 @@ import { request, requestChanges } from '../../../node/director/control/client.t
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
 import { demandService } from '../../../node/director/pool/service-changes.ts'
+import { notedDaemons } from '../../support/sync-daemons.ts'
 import { PoolOfDirectors, recordingHost } from '../director/pool/pool-of-directors.ts'
 
 export const noTraffic: TrafficStatistics = {
@@ -75,6 +76,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
     onBug: (error) => t.fail(error.message),
     director: {
       configuration,
+      syncDaemons: (await notedDaemons()).daemons,
       status: () => status as DirectorStatus,
       services: () => configuration.services().map((service) => listService(service, sources)),
       service: (address) => listService(demandService(configuration.service(address), address), sources),

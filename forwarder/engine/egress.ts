@@ -11,7 +11,7 @@ import { cut } from '../method/fragmentation.ts'
 import { segment } from '../method/offload.ts'
 import { encapsulate } from '../method/tunnel.ts'
 import type { EngineSettings } from '../settings.ts'
-import type { RealServer, ServiceTable } from '../table/service-table.ts'
+import { METHOD_LOCAL, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
 import { type Neighbour, Neighbours } from './neighbours.ts'
@@ -31,6 +31,8 @@ export class Egress {
   readonly returnPaths = new ReturnPaths()
   readonly neighbours: Neighbours
   readonly #routes = new Routes()
+  /** Where a local server's packets go next. */
+  readonly #host: Neighbour | undefined
   readonly #linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
@@ -51,8 +53,18 @@ export class Egress {
   #kept = 0
   #nowMs = 0
 
-  /** @param poolMemory for the engine's own frames */
-  constructor(links: readonly LinkFacts[], poolMemory: FrameMemory, settings: EngineSettings, drops: Drops) {
+  /**
+   * @param poolMemory for the engine's own frames
+   * @param hostLink number of the link to this host's own stack, -1 when there is none
+   */
+  constructor(
+    links: readonly LinkFacts[],
+    poolMemory: FrameMemory,
+    settings: EngineSettings,
+    drops: Drops,
+    hostLink: number,
+  ) {
+    this.#host = hostLink < 0 ? undefined : hostNeighbour(hostLink)
     this.#linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)
@@ -251,11 +263,33 @@ export class Egress {
   }
 
   #findNextHop(server: RealServer): Neighbour | undefined {
+    if (server.method === METHOD_LOCAL) {
+      server.nextHop = this.#host
+      return this.#host
+    }
     const route = this.#routes.find(server.address)
     if (route === undefined) return undefined
     const neighbour = this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
     if (neighbour) neighbour.pinned = true
     server.nextHop = neighbour
     return neighbour
+  }
+}
+
+/** This host's own stack: always there, and asked for nothing. */
+function hostNeighbour(link: number): Neighbour {
+  return {
+    link,
+    address: 0,
+    source: 0,
+    resolved: true,
+    macHigh: 0,
+    macLow: 0,
+    confirmedMs: 0,
+    usedMs: 0,
+    probedMs: 0,
+    probes: 0,
+    pinned: true,
+    held: [],
   }
 }

@@ -36,6 +36,7 @@ import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
+import { NO_RETURN_PATH } from './return-paths.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
@@ -55,7 +56,7 @@ const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_NAT } = serviceTable
+const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
   tcpStates
@@ -77,6 +78,8 @@ const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
 
 export interface EngineOptions {
   readonly links: readonly LinkFacts[]
+  /** Number of the link that leads to this host's own stack, where local servers are; none unless given. */
+  readonly hostLink?: number
   readonly table: ConnectionTable
   readonly services: serviceTable.ServiceTable
   readonly outgoing: RecordRing
@@ -106,6 +109,8 @@ export class Engine {
   readonly #packetSize: PacketSize
   readonly #icmp: Icmp
   readonly #fragments: FragmentPath
+  /** Number of the link to this host's own stack; -1 when there is none. */
+  readonly #hostLink: number
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   readonly #flow: Flow = {
@@ -124,7 +129,8 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
-    this.egress = new Egress(links, options.poolMemory, this.settings, drops)
+    this.#hostLink = options.hostLink ?? -1
+    this.egress = new Egress(links, options.poolMemory, this.settings, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.warmUp = new WarmUp(table, this.addresses)
@@ -262,6 +268,16 @@ export class Engine {
   }
 
   /**
+   * A frame that is the host's, from wherever it came. From the host's own stack it is a reply of a local server to somebody
+   * who did not come by a virtual address: it is sent on for the host.
+   */
+  forHost(frame: Frame, link: number): Verdict {
+    if (link !== this.#hostLink) return TO_HOST
+    const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
+    return this.egress.toClient(frame, NO_RETURN_PATH, destination)
+  }
+
+  /**
    * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
    * established and whose server takes no new connections any more, so that the client does not wait for the dead.
    */
@@ -372,7 +388,7 @@ export class Engine {
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
-    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#tunnels.toServer(frame, link, headerLength, server)
+    if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToServer(server)
       if (wireLength(frame, headerLength) > mtu) {
@@ -380,11 +396,11 @@ export class Engine {
         return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
     }
-    if (method === METHOD_NAT) {
+    if (method === METHOD_DR) {
+      decrementTtl(view, ip)
+    } else {
       const unfinished = hasUnfinishedChecksum(frame)
       rewriteDestination(view, ip, transport, server.address, this.#table.serverPort(index), unfinished)
-    } else {
-      decrementTtl(view, ip)
     }
     return this.egress.toServer(frame, server)
   }
@@ -397,6 +413,9 @@ export class Engine {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
+    // What this host sends comes from this host, whatever addresses a stranger's packet bears.
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== this.#hostLink)
+      return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const tcpFlags = view.getUint8(transport + TCP.flags)

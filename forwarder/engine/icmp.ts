@@ -21,7 +21,7 @@ import { decrementTtl } from '../method/direct-routing.ts'
 import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
-import { METHOD_DR, METHOD_NAT, type RealServer, type ServiceTable } from '../table/service-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
@@ -118,7 +118,7 @@ export class Icmp {
     if (server === undefined || server.removed) return drops.drop(DROP_ICMP_UNRELATED)
     if (view.getUint8(ip + IPV4.ttl) <= 1) return drops.drop(DROP_TTL)
     const method = (table.flags(index) & METHOD_MASK) >> METHOD_SHIFT
-    if (method === METHOD_NAT) {
+    if (method === METHOD_NAT || method === METHOD_LOCAL) {
       const length = frame.length - ETHERNET_HEADER_LENGTH - headerLength
       translateForServer(bytes, ip, ip + headerLength, length, this.#quoted, server.address, table.serverPort(index))
       return egress.toServer(frame, server)

@@ -29,7 +29,7 @@ import {
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
 import type { ServerIdentity } from '../table/server-directory.ts'
-import { METHOD_DR, type ServiceTable } from '../table/service-table.ts'
+import { METHOD_LOCAL, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
 
@@ -112,13 +112,13 @@ export class Replication {
   apply(bytes: Uint8Array, at: number): boolean {
     const protocol = bytes[at + RECORD.protocol]
     const state = bytes[at + RECORD.state]
-    const method = bytes[at + RECORD.method]
+    const toldMethod = bytes[at + RECORD.method]
     const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
     const kind = bytes[at + RECORD.kind]
     if (
       (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) ||
       !isProtocolState(protocol, state) ||
-      method > METHOD_DR ||
+      toldMethod > METHOD_LOCAL ||
       timeoutMs > LONGEST_TIMEOUT_MS ||
       !isMapped(bytes, at + RECORD.clientAddress) ||
       !isMapped(bytes, at + RECORD.virtualAddress) ||
@@ -140,16 +140,21 @@ export class Replication {
       address: readMapped(bytes, at + RECORD.serverAddress),
       port: readUint16(bytes, at + RECORD.serverPort),
     }
+    const known = this.#services.serverBySlot[this.#services.directory.findServer(identity)]
+    // Whether a server is the director itself, each director decides for itself.
+    const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
+    const method = isLocal && known ? known.method : toldMethod
+    if (isLocal && (known === undefined || known.removed)) return false
     let index = this.#table.findByClient(protocol, client, virtual, ports)
     // A connection that was never told of, such as a half-open one, has no version yet.
-    const known = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+    const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
-      if (hasVersion && known !== 0 && !isNewer(version, known)) return false
+      if (hasVersion && knownVersion !== 0 && !isNewer(version, knownVersion)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
       }
-      const sameServer = this.#table.server(index) === this.#services.directory.findServer(identity)
+      const sameServer = known !== undefined && this.#table.server(index) === known.slot
       if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
       if (!sameServer || (hasVersion && !sameMethod)) {
@@ -175,7 +180,7 @@ export class Replication {
       ? Math.ceil(timeoutMs / TICK_MS)
       : this.#connections.timeoutTicks(protocol, state)
     this.#table.setExpires(index, tick + timeoutTicks)
-    const taken = hasVersion ? version : this.#nextVersion(known, tick)
+    const taken = hasVersion ? version : this.#nextVersion(knownVersion, tick)
     this.#states[index * STATE_WORDS + STATE.versionSynced] = (taken << 16) | (seconds(tick) & 0xffff)
     this.#table.timers.file(index)
     return true

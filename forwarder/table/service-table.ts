@@ -17,7 +17,13 @@ import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, 
 export const METHOD_NAT = 0
 export const METHOD_TUN = 1
 export const METHOD_DR = 2
-const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
+export const METHOD_LOCAL = 3
+const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr', 'local']
+
+/** Whether replies to packets sent by this method do not pass here. */
+export function isOneWay(method: number): boolean {
+  return method === METHOD_TUN || method === METHOD_DR
+}
 
 /** A real server of one service. Its counters live in the directory, where other threads see them. */
 export class RealServer implements Candidate {
@@ -201,6 +207,7 @@ export class ServiceTable {
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
     if (listed) {
+      if (listed.method !== method) listed.nextHop = undefined
       listed.method = method
       listed.tunnel = tunnelOf(spec.tunnel)
       if (listed.weight === spec.weight && listed.edits === edits) return

@@ -14,10 +14,11 @@ import type { DirectorConfig } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
+import { readHostAddresses } from './host/host-addresses.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
+import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork } from './host/network.ts'
-import { readOwnAddresses } from './host/own-addresses.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
@@ -93,7 +94,15 @@ export class Director {
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
     forwarder.setRoutes(network.routes)
-    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces)
+    const localServers = new LocalServers({
+      forwarder,
+      mtu: Math.min(...network.interfaces.map(({ mtu }) => mtu)),
+      warn: (error, message) => log.warn({ error }, message),
+    })
+    this.#started.push(() => localServers.close())
+    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
+      if (localServers.refresh()) refreshServers(() => true)
+    })
 
     const cluster = new Cluster({
       name: config.name,
@@ -117,17 +126,16 @@ export class Director {
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
     })
-    const own = readOwnAddresses()
     const conditions: ServerConditions = {
       health: (server) => health.verdict(server),
       loadFactor: (address) => reports?.get(address).factor ?? 1,
-      isLocal: (address) => own.isLocal(address),
+      isLocal: (address) => localServers.isLocal(address),
     }
     const pool = new PoolConfiguration({
       store,
       transport: cluster,
       wallClockMs: Date.now,
-      isUnicast: (address) => own.isUnicast(address),
+      isUnicast: () => readHostAddresses().isUnicast,
       onChange: (changes) => applyChanges(changes),
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
@@ -202,14 +210,19 @@ export class Director {
         view?.changed(change)
       }
       health.setServices(pool.services())
+      void localServers.setServices(pool.services())
     }
 
     function refreshServersAt(address: string): void {
+      refreshServers((server) => server.address === address)
+    }
+
+    /** What holds for these servers has changed: their services are told to the forwarder again. */
+    function refreshServers(concerned: (server: { address: string }) => boolean): void {
       for (const service of pool.services()) {
-        if (service.servers.some((server) => server.address === address)) {
-          forwarder.setService(effectiveService(service, conditions))
-        }
+        if (service.servers.some(concerned)) forwarder.setService(effectiveService(service, conditions))
       }
+      void localServers.setServices(pool.services())
     }
   }
 
@@ -229,7 +242,7 @@ export class Director {
   }
 
   /** Keeps the forwarder's routes what the kernel's are; to be called when they may have changed. */
-  #routeFollower(forwarder: Forwarder, interfaces: readonly string[]): () => void {
+  #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: () => void): () => void {
     let timer: NodeJS.Timeout | undefined
     this.#started.push(() => clearTimeout(timer))
     const read = async () => {
@@ -237,6 +250,7 @@ export class Director {
       try {
         const { routes } = await readHostNetwork(interfaces)
         forwarder.setRoutes(routes)
+        onRead()
       } catch (error) {
         this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')
       }

@@ -10,7 +10,11 @@ export function formatConnections(
   label: Label,
   withEngine: boolean,
 ): string {
-  const title = [['state', 11], ['source', 18], ['virtual', 18]] as const
+  const title = [
+    ['state', 11],
+    ['source', 18],
+    ['virtual', 18],
+  ] as const
   const titles = withEngine ? `${'destination'.padEnd(18)} ${'pe name'.padEnd(16)} pe_data` : 'destination'
   const parts = ['IPVS connection entries\npro expire ', columns(title), ` ${titles}\n`]
   for (const { protocol, expiresMs, state, client, virtual, server, persistenceEngine } of connections) {

@@ -116,7 +116,11 @@ function queryOf(service: ServiceInput): URLSearchParams {
 }
 
 /** A director's error in ipvsadm's words and with its status. */
-export function asUsageError(error: DirectorError, { command }: Pick<Request, 'command'>, dialect: Dialect): UsageError {
+export function asUsageError(
+  error: DirectorError,
+  { command }: Pick<Request, 'command'>,
+  dialect: Dialect,
+): UsageError {
   const aboutServer = command.endsWith('-server')
   switch (error.code) {
     case 'SERVICE_EXISTS':

@@ -41,14 +41,12 @@ function check(
   let exclusive: OptionName | undefined
   for (const name of names) {
     if (!given.has(name)) {
-      if (legal[name] === 'required')
-        throw new UsageError(`You need to supply the '${name}' option for the ${where}`)
+      if (legal[name] === 'required') throw new UsageError(`You need to supply the '${name}' option for the ${where}`)
       continue
     }
     if (!legal[name]) throw new UsageError(`Illegal '${name}' option with the ${where}`)
     if (legal[name] !== 'exclusive') continue
-    if (exclusive)
-      throw new UsageError(`The option '${name}' conflicts with the '${exclusive}' option in the ${where}`)
+    if (exclusive) throw new UsageError(`The option '${name}' conflicts with the '${exclusive}' option in the ${where}`)
     exclusive = name
   }
 }

@@ -103,8 +103,7 @@ const layouts: Record<ListingKind, Layout> = {
   stats: {
     title: `${titleStart} ${counterTitles(['Conns', 'InPkts', 'OutPkts', 'InBytes', 'OutBytes'])}\n${serverTitle}\n`,
     service: ({ statistics }, name, { exact }) => name.padEnd(SERVICE_WIDTH) + numbers(totals(statistics), exact),
-    server: ({ statistics }, name, { exact }) =>
-      `  -> ${name.padEnd(NAME_WIDTH)}${numbers(totals(statistics), exact)}`,
+    server: ({ statistics }, name, { exact }) => `  -> ${name.padEnd(NAME_WIDTH)}${numbers(totals(statistics), exact)}`,
   },
   rate: {
     title: `${titleStart} ${counterTitles(['CPS', 'InPPS', 'OutPPS', 'InBPS', 'OutBPS'])}\n${serverTitle}\n`,
@@ -185,7 +184,10 @@ function ruleOptions(service: ServiceListing): string {
   return mss ? `${text} --mss ${mss}` : text
 }
 
-function serverOptions({ method, tunnel, upperThreshold, lowerThreshold }: ServerListing, format: ListingFormat): string {
+function serverOptions(
+  { method, tunnel, upperThreshold, lowerThreshold }: ServerListing,
+  format: ListingFormat,
+): string {
   let text = ''
   if (!format.strict && upperThreshold > 0) text += ` -x ${upperThreshold}`
   if (!format.strict && lowerThreshold > 0) text += ` -y ${lowerThreshold}`

@@ -61,7 +61,6 @@ function mergeSorted<T>(elements: readonly T[], compare: (a: T, b: T) => number)
   const merged: T[] = []
   let l = 0
   let r = 0
-  while (l < left.length && r < right.length)
-    merged.push(compare(left[l], right[r]) <= 0 ? left[l++] : right[r++])
+  while (l < left.length && r < right.length) merged.push(compare(left[l], right[r]) <= 0 ? left[l++] : right[r++])
   return [...merged, ...left.slice(l), ...right.slice(r)]
 }

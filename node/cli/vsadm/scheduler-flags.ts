@@ -18,11 +18,11 @@ const WORDS_LENGTH = 127
 export function readSchedulerFlags(words: string, scheduler: string): readonly SchedulerFlag[] {
   const numbers = new Set<number>()
   for (const word of words.slice(0, WORDS_LENGTH).split(',').filter(Boolean)) {
-    const plain = PLAIN.findIndex((flag) => flag === word)
+    const plain = PLAIN.map(String).indexOf(word)
     const owner = Object.keys(NAMED).find((name) => NAMED[name].some((flag) => flag === word))
     if (plain < 0 && owner === undefined) throw new UsageError(`invalid scheduler flag \`${word}'`)
     if (owner !== undefined && owner !== scheduler) throw new UsageError(`incompatible scheduler flag \`${word}'`)
-    numbers.add(owner === undefined ? plain : NAMED[owner].findIndex((flag) => flag === word))
+    numbers.add(owner === undefined ? plain : NAMED[owner].map(String).indexOf(word))
   }
   const names = { ...PLAIN, ...NAMED[scheduler] }
   return [0, 1, 2].filter((number) => numbers.has(number)).map((number) => names[number])

@@ -27,7 +27,7 @@ export function maskOfPrefix(length: number): string {
  * dotted form.
  */
 export function readIPv4(text: string): string | undefined {
-  const parts = text.replace(/[ \t\n\v\f\r][^]*$/, '').split('.')
+  const parts = text.split(/[ \t\n\v\f\r]/, 1)[0].split('.')
   if (parts.length > 4) return undefined
   const numbers: number[] = []
   for (const part of parts) {

@@ -47,7 +47,10 @@ async function ask(
   let status: number
   let text: string
   try {
-    const response = await exchange({ socketPath, method, path, headers: headersOf(payload, type), timeout: silenceMaxMs }, payload)
+    const response = await exchange(
+      { socketPath, method, path, headers: headersOf(payload, type), timeout: silenceMaxMs },
+      payload,
+    )
     status = response.statusCode as number
     text = Buffer.concat(await response.toArray()).toString()
   } catch (error) {

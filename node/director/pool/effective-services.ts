@@ -16,7 +16,7 @@ export interface ServerConditions {
   readonly health: (server: string) => HealthState
   /** By address; 1 when no load counts. */
   readonly loadFactor: (address: string) => number
-  /** Whether the address is this host's own. */
+  /** Whether an address is this director's own: it then serves itself, by whatever method was configured. */
   readonly isLocal: (address: string) => boolean
 }
 

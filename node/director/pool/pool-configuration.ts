@@ -55,8 +55,8 @@ export interface PoolConfigurationOptions {
   readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
-  /** Whether an address can be a real server's here. */
-  readonly isUnicast: IsUnicast
+  /** Whether an address can be a real server's here, as of now. */
+  readonly isUnicast: () => IsUnicast
   /** What is other than before; everything there is when it is loaded. */
   readonly onChange: (changes: readonly PoolChange[]) => void
   /** The settings are other than before; called when they are loaded too, before onChange. */
@@ -170,7 +170,7 @@ export class PoolConfiguration {
   edit(edits: readonly PoolEdit[]): Promise<void> {
     return this.#change(async () => {
       const pace = startPace()
-      const draft = new PoolDraft(this, this.#options.isUnicast)
+      const draft = new PoolDraft(this, this.#options.isUnicast())
       for (const [at, edit] of edits.entries()) {
         try {
           draft.apply(edit)

@@ -1,7 +1,8 @@
 /** Runs vsadm inside the test's process, against a pool that the test serves, and names that do not depend on the machine. */
+
+import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import { type NameDatabase, parseServices } from '../../../node/cli/vsadm/names.ts'
 import { runVsadm } from '../../../node/cli/vsadm/program.ts'
-import type { Director } from '../../../node/cli/vsadm/execute.ts'
 
 const services = parseServices(`
 ftp 21/tcp

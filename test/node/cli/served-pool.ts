@@ -65,7 +65,9 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
   const sources: ListingSources = {
     conditions: { health: () => 'up', loadFactor: () => 1, isLocal: recordingHost.isLocal },
     load: () => null,
-    counters: { serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0, persistentConnections: 0 }) },
+    counters: {
+      serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0, persistentConnections: 0 }),
+    },
     statistics: {
       service: (service: ServiceAddress) => statistics(serviceKey(service)),
       server: (_: ServiceAddress, server: { address: string; port: number }) => statistics(serverKey(server)),

@@ -38,5 +38,10 @@ function shellCommand(text: string): ShellCommand | undefined {
 function filterOf(words: string): ((text: string) => string) | undefined {
   const head = /^head -(\d+)$/.exec(words)
   if (!head) return undefined
-  return (text) => text.split('\n').slice(0, Number(head[1])).join('\n').replace(/([^\n])$/, '$1\n')
+  return (text) =>
+    text
+      .split('\n')
+      .slice(0, Number(head[1]))
+      .join('\n')
+      .replace(/([^\n])$/, '$1\n')
 }

@@ -56,7 +56,11 @@ for (const [name, lines] of cases) {
       if (line.setup) continue
       asProgram = false
       const unstable = hasUnstableOrder(line.stdout)
-      t.same(ordered(answer, unstable), ordered({ stdout: line.stdout, stderr: line.stderr, rc: line.rc }, unstable), line.cmd)
+      t.same(
+        ordered(answer, unstable),
+        ordered({ stdout: line.stdout, stderr: line.stderr, rc: line.rc }, unstable),
+        line.cmd,
+      )
     }
   })
 }

@@ -108,11 +108,21 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ['a flag of another scheduler', '-A -t 10.0.0.1:80 -s rr -b sh-port', "incompatible scheduler flag `sh-port'", 2],
   ['a flag before the command that has none', '-L -b nosuch', "invalid scheduler flag `nosuch'", 2],
   ['a tunnel port out of range', '-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-port 0', 'illegal tunnel port specified', 2],
-  ['two checksums', '-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gre --tun-csum --tun-nocsum', "The option 'tun-csum' conflicts with the 'tun-nocsum' option in the 'gre' tunnel type", 2],
+  [
+    'two checksums',
+    '-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gre --tun-csum --tun-nocsum',
+    "The option 'tun-csum' conflicts with the 'tun-nocsum' option in the 'gre' tunnel type",
+    2,
+  ],
   ['a prefix longer than an IPv6 address', '-A -t [2001:db8::1]:80 -p -M 129', 'illegal ipv6 netmask specified', 2],
   ['a group that is none', '--start-daemon master --mcast-group 24.0.0.1', "invalid IPv4 mcast-group `24.0.0.1'", 2],
   ['a daemon of no kind', '--start-daemon both', 'illegal start-daemon parameter specified', 2],
-  ['a size that is no way of clamping', '-A -t 10.0.0.1:80 --mss 1400', "illegal mss `1400' specified: expected clamp", 2],
+  [
+    'a size that is no way of clamping',
+    '-A -t 10.0.0.1:80 --mss 1400',
+    "illegal mss `1400' specified: expected clamp",
+    2,
+  ],
 ]
 
 for (const [name, line, stderr, rc] of wrongLines) {
@@ -129,7 +139,11 @@ const refused: [name: string, line: string, stderr: string][] = [
   ['an unspecified address as a server', '-a -t 10.0.0.1:80 -r 0.0.0.0', INVALID],
   ['a link-local address as a server', '-a -t 10.0.0.1:80 -r [fe80::1]:80 -i', INVALID],
   ['IPv4 in disguise as a server', '-a -t 10.0.0.1:80 -r [::ffff:10.0.0.1]:80 -i', INVALID],
-  ['a persistence engine that nobody knows', '-A -t 10.0.0.2:80 -p --pe h323', 'Scheduler or persistence engine not found'],
+  [
+    'a persistence engine that nobody knows',
+    '-A -t 10.0.0.2:80 -p --pe h323',
+    'Scheduler or persistence engine not found',
+  ],
   ['a mark that no service has', '-D -f 9', 'No such service'],
 ]
 
@@ -146,7 +160,11 @@ test('a director that cannot be reached is one line', async (t) => {
     control: (method: string, path: string) => request(socketPath, method, path),
     change: (edits: readonly PoolEdit[]) => requestChanges(socketPath, edits),
   }
-  for (const [words, standardInput] of [[['-L'], ''], [['-R'], '-A -t 10.0.0.1:80'], [['-C'], '']] as const) {
+  for (const [words, standardInput] of [
+    [['-L'], ''],
+    [['-R'], '-A -t 10.0.0.1:80'],
+    [['-C'], ''],
+  ] as const) {
     const { stderr, rc } = await vsadm(words, director, { standardInput })
     t.match(stderr, new RegExp(`^${socketPath}: no director answers here[^\\n]*\\n$`))
     t.equal(rc, 2)
@@ -379,13 +397,18 @@ test('a document is restored whole in one request, or not at all and the line is
       rc: 2,
     })
   t.equal(await listing(pool, '-Sn'), before)
-  t.same(await restore('-C\n-A -t 10.0.0.1:80 -s rr\n-D -t 10.0.0.1:80\n-A -t 10.0.0.2:80 -s rr'), { stdout: '', stderr: '', rc: 0 })
+  t.same(await restore('-C\n-A -t 10.0.0.1:80 -s rr\n-D -t 10.0.0.1:80\n-A -t 10.0.0.2:80 -s rr'), {
+    stdout: '',
+    stderr: '',
+    rc: 0,
+  })
   t.equal(await listing(pool, '-Sn'), '-A -t 10.0.0.2:80 -s rr\n')
 })
 
 test('with --strict a document is restored line by line', async (t) => {
   const pool = await servePool(t)
-  const standardInput = '-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n-A -Q\n-Sn\n-A -t 10.0.0.2:0\n-A -t 10.0.0.3:80\n'
+  const standardInput =
+    '-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n-A -Q\n-Sn\n-A -t 10.0.0.2:0\n-A -t 10.0.0.3:80\n'
   t.same(await vsadm(['--strict', '-R'], pool, { standardInput }), {
     stdout: '-A -t 10.0.0.1:80 -s rr\n',
     stderr: 'Service already exists\n-Q: unknown option\nZero port specified for non-persistent service\n',

@@ -13,7 +13,7 @@ export interface InterfaceAddress {
   readonly family: 'IPv4' | 'IPv6'
 }
 
-export interface OwnAddresses {
+export interface HostAddresses {
   isLocal(address: string): boolean
   /** Local, or another host's: not unspecified, a group's, a broadcast address, link-local, or IPv4 in disguise. */
   isUnicast(address: string): boolean
@@ -30,7 +30,7 @@ noHost.addSubnet('fe80::', 10, 'ipv6')
 
 const IPV4_IN_IPV6 = /^::ffff:/i
 
-export function ownAddresses(addresses: readonly InterfaceAddress[]): OwnAddresses {
+export function hostAddresses(addresses: readonly InterfaceAddress[]): HostAddresses {
   const local = new Set(addresses.map(({ address }) => address))
   const broadcast = new Set(addresses.flatMap(broadcastOf))
   const isLocal = (address: string) => local.has(address) || (address.startsWith('127.') && !noHost.check(address))
@@ -45,8 +45,8 @@ export function ownAddresses(addresses: readonly InterfaceAddress[]): OwnAddress
 }
 
 /** Of every interface that is up. */
-export function readOwnAddresses(): OwnAddresses {
-  return ownAddresses(Object.values(networkInterfaces()).flatMap((addresses = []) => addresses))
+export function readHostAddresses(): HostAddresses {
+  return hostAddresses(Object.values(networkInterfaces()).flatMap((addresses = []) => addresses))
 }
 
 /** The last address of an IPv4 network; networks of one or two addresses have none. */

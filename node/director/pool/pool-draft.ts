@@ -40,28 +40,14 @@ export class PoolDraft {
 
   /** @throws DirectorError; the draft is as it was then */
   apply(edit: PoolEdit): void {
-    switch (edit.do) {
-      case 'clear':
-        this.#drafted.clear()
-        for (const service of this.#before.services()) this.#put(service, undefined)
-        return
-      case 'add-service':
-        return this.#edit(edit.service, (current) => withService(current, edit.service))
-      case 'edit-service':
-        return this.#edit(edit.service, (current) => withEditedService(current, edit.service))
-      case 'delete-service':
-        demandAddress(edit.service)
-        return this.#edit(edit.service, (current) => {
-          demandService(current, edit.service)
-          return undefined
-        })
-      case 'add-server':
-        return this.#edit(edit.server.service, (current) => withServer(current, edit.server, this.#isUnicast))
-      case 'edit-server':
-        return this.#edit(edit.server.service, (current) => withEditedServer(current, edit.server))
-      case 'delete-server':
-        return this.#edit(edit.server.service, (current) => withoutServer(current, edit.server))
+    if (edit.do === 'clear') {
+      this.#drafted.clear()
+      for (const service of this.#before.services()) this.#put(service, undefined)
+      return
     }
+    const address = 'server' in edit ? edit.server.service : edit.service
+    const drafted = this.#drafted.get(serviceKey(address))
+    this.#put(address, this.#after(edit, drafted ? drafted.after : this.#before.service(address)))
   }
 
   /** What is other than before, in the order in which it was first touched. */
@@ -71,9 +57,23 @@ export class PoolDraft {
     }
   }
 
-  #edit(address: ServiceAddress, change: (current: PoolService | undefined) => PoolService | undefined): void {
-    const drafted = this.#drafted.get(serviceKey(address))
-    this.#put(address, change(drafted ? drafted.after : this.#before.service(address)))
+  #after(edit: Exclude<PoolEdit, { do: 'clear' }>, current: PoolService | undefined): PoolService | undefined {
+    switch (edit.do) {
+      case 'add-service':
+        return withService(current, edit.service)
+      case 'edit-service':
+        return withEditedService(current, edit.service)
+      case 'delete-service':
+        demandAddress(edit.service)
+        demandService(current, edit.service)
+        return undefined
+      case 'add-server':
+        return withServer(current, edit.server, this.#isUnicast)
+      case 'edit-server':
+        return withEditedServer(current, edit.server)
+      case 'delete-server':
+        return withoutServer(current, edit.server)
+    }
   }
 
   #put(address: ServiceAddress, after: PoolService | undefined): void {

@@ -1,8 +1,12 @@
 /**
  * The order of listings. vsadm's: marks last, then IP version, protocol, address, port, each by its number.
  *
- * ipvsadm's takes the difference of two numbers for a signed one, so that those 2^31 or more apart come the wrong way round; to
- * be like it to the letter, servers are then merged as the C library's qsort(3) merges them.
+ * ipvsadm's takes the difference of two numbers for a signed one, so that those 2^31 or more apart come the wrong way round, and
+ * which of them where depends on where they begin and on how they are sorted. To be like it to the letter, services begin in
+ * the order of the kernel's hash table and servers newest first, and both are merged as the C library's qsort(3) merges.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c ip_vs_svc_hashkey(), whose seed is an address in memory; here it is a
+ * number.
  */
 import { parseAddress } from './values.ts'
 
@@ -25,8 +29,13 @@ interface ServiceEndpoint extends Endpoint {
 const PROTOCOLS: Readonly<Record<string, number>> = { udp: 17, sctp: 132 }
 const TCP = 6
 
+const BUCKETS = 256
+/** As good as any other that agrees with the recordings, as 31 of 32 do. */
+const SEED = 128
+
 export function sortServices<T extends ServiceEndpoint>(services: readonly T[], compare: CompareNumbers): T[] {
-  return sorted(services, compare, (service) => {
+  const begin = compare === compareWrapping ? services.toSorted((a, b) => bucketOf(a) - bucketOf(b)) : services
+  return sorted(begin, compare, (service) => {
     const words = service.mark === undefined ? parseAddress(service.address) : Array(familyLength(service)).fill(0)
     return [service.mark ?? 0, words.length, PROTOCOLS[service.protocol] ?? TCP, ...words, service.port]
   })
@@ -38,6 +47,13 @@ export function sortServers<T extends Endpoint>(servers: readonly T[], compare: 
 
 function familyLength({ address }: Endpoint): number {
   return parseAddress(address).length
+}
+
+/** Marks have a table of their own, behind the other. */
+function bucketOf({ mark, protocol, address, port }: ServiceEndpoint): number {
+  if (mark !== undefined) return BUCKETS + ((mark ^ SEED) & (BUCKETS - 1))
+  const folded = parseAddress(address).reduce((fold, word) => fold ^ word, 0)
+  return ((PROTOCOLS[protocol] ?? TCP) ^ folded ^ SEED ^ (port >> 8) ^ port) & (BUCKETS - 1)
 }
 
 /** Both lengths of keys may meet: what is compared first is in the same place of each. */

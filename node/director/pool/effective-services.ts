@@ -24,6 +24,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
   const { protocol, address, port, mark, schedulerFlags, persistence, persistenceEngine, onePacket, mss } = service
   const weights = loadedWeights(
     service.servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
+    schedulerByName(service.scheduler)?.weightsAre,
   )
   const servers = service.servers.map((server, index): RealServerSpec => {
     const { address, port, upperThreshold, lowerThreshold, tunnel, edits } = server

@@ -99,12 +99,20 @@ function runProgram(words: readonly string[], input: string): Answer {
   return { stdout, stderr, rc: status as number }
 }
 
+/** The first of an address's words are 2^31 or more apart somewhere in the listing. */
 function hasUnstableOrder(listing: string): boolean {
   return ['\\w+ ', '->'].some((start) => {
-    const pattern = new RegExp(`^ *${start} *(\\d+)\\.\\d+\\.\\d+\\.\\d+:`, 'gm')
-    const first = [...listing.matchAll(pattern)].map((match) => Number(match[1]))
-    return Math.max(...first) - Math.min(...first) >= 127
+    const version4 = [...listing.matchAll(new RegExp(`^ *${start} *(\\d+)\\.\\d+\\.\\d+\\.\\d+:`, 'gm'))]
+    const version6 = [...listing.matchAll(new RegExp(`^ *${start} *\\[([\\da-f]*):`, 'gm'))]
+    return (
+      spread(version4.map((match) => Number(match[1]))) >= 127 ||
+      spread(version6.map((match) => Number.parseInt(match[1] || '0', 16))) >= 0x7fff
+    )
   })
+}
+
+function spread(numbers: readonly number[]): number {
+  return Math.max(...numbers) - Math.min(...numbers)
 }
 
 function ordered(answer: Answer, unstable: boolean): Answer {

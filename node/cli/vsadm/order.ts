@@ -34,7 +34,9 @@ const BUCKETS = 256
 const SEED = 128
 
 export function sortServices<T extends ServiceEndpoint>(services: readonly T[], compare: CompareNumbers): T[] {
-  const begin = compare === compareWrapping ? services.toSorted((a, b) => bucketOf(a) - bucketOf(b)) : services
+  const byBucket = (a: T, b: T) => bucketOf(a) - bucketOf(b)
+  // Within a bucket the newest is first, and mostly has the greater number.
+  const begin = compare === compareWrapping ? services.toReversed().toSorted(byBucket) : services
   return sorted(begin, compare, (service) => {
     const words = service.mark === undefined ? parseAddress(service.address) : Array(familyLength(service)).fill(0)
     return [service.mark ?? 0, words.length, PROTOCOLS[service.protocol] ?? TCP, ...words, service.port]

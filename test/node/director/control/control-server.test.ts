@@ -100,7 +100,7 @@ test('services and servers are changed over the socket', async (t) => {
     201,
   )
   await ask('PUT', '/servers', { service: web, address: '10.0.0.1', port: 80, weight: 3 })
-  const server = { address: '10.0.0.1', port: 80, method: 'dr', weight: 3 }
+  const server = { address: '10.0.0.1', port: 80, method: 'dr', weight: 3, edits: 1 }
   t.same(await ask('GET', '/services'), [{ ...web, scheduler: 'rr', servers: [server] }])
   await ask('DELETE', '/servers', { service: web, address: '10.0.0.1', port: 80 })
   t.same(configuration.service(web)?.servers, [])

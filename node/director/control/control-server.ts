@@ -21,6 +21,7 @@ import {
   type ConnectionListing,
   type PoolEdit,
   poolEditSchema,
+  questionSchema,
   serverAddressSchema,
   serverInputSchema,
   serviceAddressSchema,
@@ -148,6 +149,7 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/connections', async (_, reply) =>
     reply.type('application/json').send(Readable.from(arrayChunks(listings(director.connections())))),
   )
+  app.post('/explain', async ({ body }) => director.explain(parse(questionSchema, body)))
   app.get('/sync-daemons', async () => director.syncDaemons.list())
   app.post('/sync-daemons', async ({ body }, reply) => {
     await director.syncDaemons.start(parse(syncDaemonInputSchema, body))

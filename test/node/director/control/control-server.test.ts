@@ -52,6 +52,12 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     configuration,
     syncDaemons: (await notedDaemons()).daemons,
     status: () => status,
+    explain: async (question) => ({
+      outcome: 'host',
+      reason: JSON.stringify(question),
+      address: 'unknown',
+      candidates: [],
+    }),
     services: () => configuration.services() as unknown as ServiceListing[],
     service: (address) => demandService(configuration.service(address), address) as unknown as ServiceListing,
     connections: () => [],

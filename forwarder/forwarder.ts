@@ -33,7 +33,7 @@ export interface LinkCounters {
   overruns: number
 }
 
-/** A connection copied out of the table. Addresses in dotted form. */
+/** A connection copied out of the table. Addresses of IPv6 in the form of RFC 5952. */
 export interface ConnectionSnapshot {
   protocol: 'tcp' | 'udp'
   /** IPVS's name of the state, such as ESTABLISHED. */

@@ -3,7 +3,8 @@ import { DROPPED, type Verdict } from './verdict.ts'
 
 export const DROP_REASONS = [
   'truncated', // the frame ends before its headers do
-  'bad-header', // no sound IPv4 header
+  'bad-header', // no sound IP header, or an ICMP message with a wrong checksum
+  'extension-headers', // more IPv6 extension headers than are walked over
   'fragment', // IP fragments are not followed
   'ttl-exceeded', // the packet has travelled too far
   'no-service', // the VIP is ours, the port is not served
@@ -14,7 +15,7 @@ export const DROP_REASONS = [
   'table-full', // no room for a new connection and no half-open one to give up
   'no-route', // no way to the next hop
   'neighbour-pending', // waits for address resolution and there is no room to hold it
-  'neighbour-failed', // the next hop does not answer ARP
+  'neighbour-failed', // the next hop does not answer ARP or neighbour discovery
   'too-big', // does not fit into the link's MTU and may not be cut
   'martian-source', // no host has the address that it says it is from
   'icmp-unrelated', // an ICMP error that belongs to no connection

@@ -7,6 +7,7 @@ import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory, Link } from '../link/link.ts'
 import { segmentTcp } from '../method/offload.ts'
 import { encapsulate } from '../method/tunnel.ts'
+import type { AddressBook } from '../table/address-book.ts'
 import type { RealServer, ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
@@ -26,7 +27,7 @@ export type LinkFacts = Pick<Link, 'name' | 'mac' | 'mtu'>
 export class Egress {
   readonly returnPaths = new ReturnPaths()
   readonly neighbours: Neighbours
-  readonly #routes = new Routes()
+  readonly #routes: Routes
   readonly #linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
@@ -41,7 +42,8 @@ export class Egress {
   #nowMs = 0
 
   /** @param poolMemory for the engine's own frames */
-  constructor(links: readonly LinkFacts[], poolMemory: FrameMemory, drops: Drops) {
+  constructor(links: readonly LinkFacts[], poolMemory: FrameMemory, book: AddressBook, drops: Drops) {
+    this.#routes = new Routes(book)
     this.#linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)
@@ -50,7 +52,7 @@ export class Egress {
     this.#drops = drops
     // A slot holds any frame that fits the largest MTU, header room included, on whole cache lines.
     this.#pool = new FramePool(poolMemory, (Math.max(...this.mtus) + 255) & ~63)
-    this.neighbours = new Neighbours(this.macs, this.#pool, (frame) => this.#outbox.push(frame))
+    this.neighbours = new Neighbours(this.macs, this.#pool, book, (frame) => this.#outbox.push(frame))
     this.#emitSegment = (segment) => {
       const hop = this.#segmentHop as Neighbour
       encapsulate(segment, hop.source, this.#segmentServer)
@@ -98,6 +100,17 @@ export class Egress {
     return this.#routes.sourceOn(link)
   }
 
+  /** The number of our own IPv6 address on a link; NO_ADDRESS when it has none. */
+  source6On(link: number): number {
+    return this.#routes.source6On(link)
+  }
+
+  /** As mtuToClient(), of the IPv6 client in the words from `at`. */
+  mtuToClient6(path: number, words: Int32Array, at: number): number {
+    const link = path === NO_RETURN_PATH ? this.#routes.find6(words, at)?.link : this.returnPaths.links[path]
+    return link === undefined ? Number.POSITIVE_INFINITY : this.mtus[link]
+  }
+
   toServer(frame: Frame, server: RealServer): Verdict {
     const hop = server.nextHop ?? this.#findNextHop(server)
     return hop === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, hop)
@@ -120,6 +133,15 @@ export class Egress {
       return paths.links[path]
     }
     const route = this.#routes.find(client)
+    const neighbour = route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
+    return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
+  }
+
+  /** As toClient(), of the IPv6 client in the words from `at`. */
+  toClient6(frame: Frame, path: number, words: Int32Array, at: number): Verdict {
+    // A known path asks for no address.
+    if (path !== NO_RETURN_PATH) return this.toClient(frame, path, 0)
+    const route = this.#routes.find6(words, at)
     const neighbour = route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
     return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
   }

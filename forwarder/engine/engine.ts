@@ -30,6 +30,7 @@ import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
 import { Icmp } from './icmp.ts'
+import { IPv6Path } from './ipv6-path.ts'
 import { Replication } from './replication.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
@@ -39,7 +40,7 @@ import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-ad
 import { WarmUp } from './warm-up.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
-const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4 } = ethernet
+const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
 const { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, soundIPv4HeaderLength } = ipv4
 const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
@@ -77,7 +78,7 @@ export interface EngineOptions {
 }
 
 export class Engine {
-  readonly addresses = new VirtualAddresses()
+  readonly addresses: VirtualAddresses
   readonly egress: Egress
   readonly warmUp: WarmUp
   readonly connections: Connections
@@ -93,6 +94,7 @@ export class Engine {
   readonly #answers: Answers
   readonly #tunnels: Tunnels
   readonly #icmp: Icmp
+  readonly #ipv6: IPv6Path
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   readonly #flow: Flow = { sourceAddress: 0, sourcePort: 0, destinationAddress: 0, destinationPort: 0 }
@@ -103,7 +105,9 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
-    this.egress = new Egress(links, options.poolMemory, drops)
+    const { book } = services.directory
+    this.addresses = new VirtualAddresses(book)
+    this.egress = new Egress(links, options.poolMemory, book, drops)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.warmUp = new WarmUp(table, this.addresses)
@@ -123,6 +127,7 @@ export class Engine {
       answers: this.#answers,
       drops,
     })
+    this.#ipv6 = new IPv6Path(this, table, drops)
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
@@ -133,6 +138,7 @@ export class Engine {
     this.#table.memory.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.#ipv6.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
@@ -160,7 +166,10 @@ export class Engine {
     const start = frame.start
     if (frame.length < ETHERNET_HEADER_LENGTH) return this.#drops.drop(DROP_TRUNCATED)
     const type = view.getUint16(start + 12)
-    if (type !== ETHERTYPE_IPV4) return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+    if (type !== ETHERTYPE_IPV4) {
+      if (type === ETHERTYPE_IPV6) return this.#ipv6.handle(frame, link)
+      return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+    }
     // Sent to a group: every director has it, and nobody may answer it (RFC 1122 3.2.2).
     if ((view.getUint8(start) & 1) !== 0) return TO_HOST
     const ip = start + ETHERNET_HEADER_LENGTH
@@ -192,7 +201,7 @@ export class Engine {
       if (
         index !== NO_CONNECTION &&
         protocol === PROTOCOL_TCP &&
-        this.#isReopened(index, view.getUint8(transport + TCP.flags))
+        this.isReopened(index, view.getUint8(transport + TCP.flags))
       ) {
         versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
@@ -221,7 +230,7 @@ export class Engine {
    * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
    * established and whose server takes no new connections any more, so that the client does not wait for the dead.
    */
-  #isReopened(index: ConnectionIndex, flags: number): boolean {
+  isReopened(index: ConnectionIndex, flags: number): boolean {
     if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
     const state = this.#table.state(index)
     if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
@@ -283,9 +292,9 @@ export class Engine {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
-      this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+      this.moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
     } else {
-      this.#touch(index, PROTOCOL_UDP, 0, flags)
+      this.touch(index, PROTOCOL_UDP, 0, flags)
     }
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
@@ -316,8 +325,8 @@ export class Engine {
     const flags = word >>> 16
     const path = word & 0xffff
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
-    else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    if (protocol === PROTOCOL_TCP) this.moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
+    else this.touch(index, PROTOCOL_UDP, 0, flags)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -336,11 +345,11 @@ export class Engine {
   }
 
   /** Moves the TCP state by a segment's flags, and the timer with it. */
-  #moveTcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
+  moveTcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
     const before = this.#table.state(index)
     const after = nextTcpState(direction, tcpFlags, before)
     if (after === before) {
-      this.#touch(index, PROTOCOL_TCP, before, flags)
+      this.touch(index, PROTOCOL_TCP, before, flags)
       return
     }
     this.connections.setState(index, after)
@@ -349,7 +358,7 @@ export class Engine {
   }
 
   /** A packet that changes nothing else puts the expiry off. */
-  #touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
+  touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
     if ((flags & FLAG_HALF_OPEN) !== 0) {
       this.connections.schedule(index, false)
       return

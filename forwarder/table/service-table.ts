@@ -4,12 +4,12 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
-import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
+import { isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
 /** Methods as numbers, for connections and the wire. */
@@ -21,6 +21,7 @@ const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
 /** A real server of one service. Its counters live in the directory, where other threads see them. */
 export class RealServer implements Candidate {
   readonly slot: Slot
+  /** Address number (address-book.ts). */
   readonly address: number
   readonly port: number
   /** Effective weight. */
@@ -52,6 +53,7 @@ export class RealServer implements Candidate {
 export interface Service {
   readonly slot: Slot
   readonly protocol: number
+  /** Address number (address-book.ts). */
   readonly address: number
   readonly port: number
   scheduler: Scheduler
@@ -83,7 +85,8 @@ export class ServiceTable {
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
   set(spec: ServiceSpec): void {
     const protocol = protocolNumber(spec)
-    const address = parseIPv4(spec.address)
+    const address = this.directory.book.internText(spec.address)
+    if (address === NO_ADDRESS) return
     const key = lookupKey(protocol, address, spec.port)
     const scheduler = schedulerByName(spec.scheduler)
     if (scheduler === undefined) throw new RangeError(`no scheduler ${spec.scheduler}`)
@@ -101,7 +104,7 @@ export class ServiceTable {
   }
 
   remove(address: ServiceAddress): void {
-    const key = lookupKey(protocolNumber(address), parseIPv4(address.address), address.port)
+    const key = lookupKey(protocolNumber(address), this.directory.book.numberOf(address.address), address.port)
     const service = this.#services.get(key)
     if (service === undefined) return
     for (const server of service.servers) this.#retire(server)
@@ -138,7 +141,8 @@ export class ServiceTable {
   }
 
   #setServers(service: Service, specs: readonly RealServerSpec[]): void {
-    const wanted = new Map(specs.map((spec) => [serverNumber(parseIPv4(spec.address), spec.port), spec]))
+    const { book } = this.directory
+    const wanted = new Map(specs.map((spec) => [serverNumber(book.numberOf(spec.address), spec.port), spec]))
     for (let index = service.servers.length - 1; index >= 0; index--) {
       const server = service.servers[index]
       if (wanted.has(serverNumber(server.address, server.port))) continue
@@ -150,8 +154,11 @@ export class ServiceTable {
   }
 
   #setServer(service: Service, spec: RealServerSpec): void {
-    const address = parseIPv4(spec.address)
+    const address = this.directory.book.internText(spec.address)
     const method = METHODS.indexOf(spec.method)
+    // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
+    const isMixed = isIPv6Number(address) !== isIPv6Number(service.address)
+    if (address === NO_ADDRESS || (isMixed && method !== METHOD_TUN)) return
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     if (listed) {
       listed.method = method

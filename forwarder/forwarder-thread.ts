@@ -1,9 +1,9 @@
 /** The Forwarder that really forwards: starts the forwarding thread, speaks to it, and reads its memory. */
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../protocol/packet/ipv4.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
+import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
@@ -196,7 +196,7 @@ class ForwarderThread implements Forwarder {
 
   #identityOf(service: ServiceAddress): ServiceIdentity {
     return {
-      protocol: service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
+      protocol: protocolNumber(service.protocol),
       virtualAddress: this.#directory.book.numberOf(service.address),
       virtualPort: service.port,
     }

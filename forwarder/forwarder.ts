@@ -35,7 +35,7 @@ export interface LinkCounters {
 
 /** A connection copied out of the table. Addresses of IPv6 in the form of RFC 5952. */
 export interface ConnectionSnapshot {
-  protocol: 'tcp' | 'udp'
+  protocol: 'tcp' | 'udp' | 'sctp'
   /** IPVS's name of the state, such as ESTABLISHED. */
   state: string
   expiresMs: number

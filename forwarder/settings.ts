@@ -139,8 +139,18 @@ export const SETTINGS: readonly Setting[] = [
     0,
     'persistence does not hold a client to a server of weight 0',
   ),
-  seconds('lblc_expiration', 'lblcExpiration', 86_400, 'scheduler lblc forgets a destination that was not asked for'),
-  seconds('lblcr_expiration', 'lblcrExpiration', 86_400, 'scheduler lblcr takes one server out of an unchanged set'),
+  seconds(
+    'lblc_expiration',
+    'lblcExpiration',
+    86_400,
+    'scheduler lblc forgets a destination that nobody has asked for so long',
+  ),
+  seconds(
+    'lblcr_expiration',
+    'lblcrExpiration',
+    86_400,
+    "after so long without a change, scheduler lblcr takes the busiest server out of a destination's set",
+  ),
   onOff('nat_icmp_send', 'natIcmpSend', 0, 'tell a NAT server that its packet belongs to no connection'),
   onOff(
     'pmtu_disc',

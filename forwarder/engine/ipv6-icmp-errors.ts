@@ -6,10 +6,10 @@
  */
 import { difference16, updateChecksum } from '../../protocol/packet/checksum.ts'
 import { refreshIcmpv6Checksum } from '../../protocol/packet/icmpv6.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
+import { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { IPV6, IPV6_HEADER_LENGTH, walkToTransport } from '../../protocol/packet/ipv6.ts'
 import { TCP } from '../../protocol/packet/tcp.ts'
-import { UDP } from '../../protocol/packet/udp.ts'
+import { PORT_ISAKMP, UDP } from '../../protocol/packet/udp.ts'
 import type { FrameMemory } from '../link/link.ts'
 import { decrementHopLimit, replaceAddress6 } from '../method/ipv6-nat.ts'
 
@@ -24,6 +24,8 @@ export interface QuotedPacket6 {
   transport: number
   sourcePort: number
   destinationPort: number
+  /** Those of AH and ESP are their key exchange's, and stand nowhere in the packet. */
+  hasPorts: boolean
 }
 
 /** Reads the quoted packet that starts at `ip` into `into`; false when there is none that a connection could own. */
@@ -34,12 +36,14 @@ export function readQuotedPacket6(view: DataView, ip: number, available: number,
   const protocol = walked & 255
   const transport = ip + (walked >> 8)
   if (transport + ENOUGH_OF_TRANSPORT > ip + available) return false
-  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) return false
-  into.protocol = protocol
+  const isIpsec = protocol === PROTOCOL_AH || protocol === PROTOCOL_ESP
+  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP && !isIpsec) return false
+  into.protocol = isIpsec ? PROTOCOL_UDP : protocol
+  into.hasPorts = !isIpsec
   into.ip = ip
   into.transport = transport
-  into.sourcePort = view.getUint16(transport)
-  into.destinationPort = view.getUint16(transport + 2)
+  into.sourcePort = isIpsec ? PORT_ISAKMP : view.getUint16(transport)
+  into.destinationPort = isIpsec ? PORT_ISAKMP : view.getUint16(transport + 2)
   return true
 }
 
@@ -92,7 +96,10 @@ function translatePort(
   port: number,
   addressDifference: number,
 ): void {
+  if (!quoted.hasPorts) return
   view.setUint16(portAt, port)
+  // SCTP's checksum is not of the addresses, and nobody checks that of a quoted packet.
+  if (quoted.protocol === PROTOCOL_SCTP) return
   const isUdp = quoted.protocol === PROTOCOL_UDP
   const at = quoted.transport + (isUdp ? UDP.checksum : TCP.checksum)
   if (at + 2 > end) return

@@ -51,7 +51,14 @@ export interface IPv6IcmpParts {
 export class IPv6Icmp {
   readonly #parts: IPv6IcmpParts
   readonly #resolution: AddressResolution6
-  readonly #quoted: QuotedPacket6 = { protocol: 0, ip: 0, transport: 0, sourcePort: 0, destinationPort: 0 }
+  readonly #quoted: QuotedPacket6 = {
+    protocol: 0,
+    ip: 0,
+    transport: 0,
+    sourcePort: 0,
+    destinationPort: 0,
+    hasPorts: true,
+  }
   #nowMs = 0
 
   constructor(parts: IPv6IcmpParts) {

@@ -8,8 +8,9 @@ import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import * as ipv6 from '../../protocol/packet/ipv6.ts'
 import * as addressWords from '../../protocol/packet/ipv6-address.ts'
+import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
-import * as udp from '../../protocol/packet/udp.ts'
+import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
@@ -26,17 +27,19 @@ import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import { IPv6Answers } from './ipv6-answers.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
+import * as protocols from './protocols/registry.ts'
 import * as tcpStates from './tcp-states.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
-const { PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
+const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
 const { ADDRESS_WORDS } = addressWords
-const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
-const { UDP_HEADER_LENGTH } = udp
+const { SCTP, SCTP_CHUNK } = sctp
+const { TCP, TCP_RST, TCP_SYN } = tcp
+const { headerLengths } = protocols
 const { NO_ADDRESS } = book
 const { FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
@@ -60,6 +63,9 @@ const DROP_TOO_BIG = dropCode('too-big')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
+/** Client port and virtual port, as in a connection's key. */
+const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
+
 export class IPv6Path {
   readonly #engine: Engine
   readonly #table: ConnectionTable
@@ -71,9 +77,16 @@ export class IPv6Path {
   readonly #answers: IPv6Answers
   readonly #icmp: IPv6Icmp
   readonly #fitsAnywhere: number
+  #nowMs = 0
   /** The client's address, of a packet that makes a connection. */
   readonly #client = new Int32Array(ADDRESS_WORDS)
-  readonly #flow: Flow = { sourceAddress: 0, sourcePort: 0, destinationAddress: 0, destinationPort: 0 }
+  readonly #flow: Flow = {
+    nowMs: 0,
+    source: this.#client,
+    destination: new Int32Array(ADDRESS_WORDS),
+    sourcePort: 0,
+    destinationPort: 0,
+  }
 
   constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
     const { services, addresses, egress } = engine
@@ -90,6 +103,7 @@ export class IPv6Path {
   }
 
   setTime(nowMs: number): void {
+    this.#nowMs = nowMs
     this.#answers.setTime(nowMs)
     this.#icmp.setTime(nowMs)
   }
@@ -119,12 +133,14 @@ export class IPv6Path {
     if (protocol === PROTOCOL_ICMPV6) return this.#icmp.handle(frame, link, headerLength, addressState)
     // Sent to a group: every director has it, and nobody may answer it.
     if ((view.getUint8(start) & 1) !== 0) return TO_HOST
-    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) {
+    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP) {
+      if (protocol === PROTOCOL_ESP || protocol === PROTOCOL_AH) {
+        return this.#handleIpsec(frame, link, headerLength, protocol, virtual, addressState)
+      }
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
     }
     const transport = ip + headerLength
-    const shortest = protocol === PROTOCOL_TCP ? TCP_HEADER_LENGTH : UDP_HEADER_LENGTH
-    if (transport + shortest > start + frame.length) {
+    if (transport + headerLengths[protocol] > start + frame.length) {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_TRUNCATED)
     }
     const ports = view.getInt32(transport)
@@ -138,7 +154,11 @@ export class IPv6Path {
       if (index === NO_CONNECTION) {
         return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, 0)
       }
-      if (protocol === PROTOCOL_TCP && this.#engine.isReopened(index, view.getUint8(transport + TCP.flags))) {
+      if (
+        protocol === PROTOCOL_TCP
+          ? this.#engine.isReopened(index, view.getUint8(transport + TCP.flags))
+          : protocol === PROTOCOL_SCTP && this.#engine.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk))
+      ) {
         const versionBefore = this.#engine.replication.publishEnd(index)
         this.#engine.connections.discard(index)
         return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, versionBefore)
@@ -169,9 +189,12 @@ export class IPv6Path {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const { services, addresses, connections, replication } = this.#engine
-    if (protocol === PROTOCOL_TCP) {
-      const flags = view.getUint8(ip + headerLength + TCP.flags)
-      if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return this.#drops.drop(DROP_NO_CONNECTION)
+    const transport = ip + headerLength
+    if (
+      (protocol === PROTOCOL_TCP && (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) ||
+      (protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT)
+    ) {
+      return this.#drops.drop(DROP_NO_CONNECTION)
     }
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     const client = this.#client
@@ -180,9 +203,11 @@ export class IPv6Path {
     const service = services.find(protocol, virtual, ports & 0xffff)
     if (service === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVICE)
     const flow = this.#flow
-    flow.sourceAddress = (client[0] ^ client[1] ^ client[2] ^ client[3]) >>> 0
+    flow.nowMs = this.#nowMs
+    for (let word = 0; word < ADDRESS_WORDS; word++) {
+      flow.destination[word] = this.#book.words[virtual * ADDRESS_WORDS + word]
+    }
     flow.sourcePort = ports >>> 16
-    flow.destinationAddress = virtual
     flow.destinationPort = ports & 0xffff
     const server = service.scheduler.select(service.servers, service.memory, flow)
     if (server === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVER)
@@ -190,7 +215,7 @@ export class IPv6Path {
     if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
     if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
     this.#counters[server.slot * COUNTERS + COUNTER.connections]++
-    // TCP's first packet moves the state, and thereby files the connection for good.
+    // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
     connections.schedule(index, true)
     if (protocol === PROTOCOL_UDP) replication.publish(index)
     return this.#toServer(frame, link, headerLength, protocol, index)
@@ -212,12 +237,7 @@ export class IPv6Path {
       this.#states[state + STATE.flagsReturnPath] = (flags << 16) | egress.returnPaths.intern(link, view, start + 6)
     }
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) {
-      const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
-      this.#engine.moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
-    } else {
-      this.#engine.touch(index, PROTOCOL_UDP, 0, flags)
-    }
+    this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -252,11 +272,7 @@ export class IPv6Path {
     const flags = word >>> 16
     const path = word & 0xffff
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) {
-      this.#engine.moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
-    } else {
-      this.#engine.touch(index, PROTOCOL_UDP, 0, flags)
-    }
+    this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -273,6 +289,60 @@ export class IPv6Path {
     const unfinished = hasUnfinishedChecksum(frame)
     rewriteSource6(view, ip, transport, protocol, this.#book.words, virtualAt, virtualPort, unfinished)
     return egress.toClient6(frame, path, this.#keys, client)
+  }
+
+  #move(
+    frame: Frame,
+    index: ConnectionIndex,
+    direction: number,
+    protocol: number,
+    transport: number,
+    flags: number,
+  ): void {
+    const engine = this.#engine
+    if (protocol === PROTOCOL_TCP) {
+      engine.moveTcp(index, direction, frame.memory.view.getUint8(transport + TCP.flags), flags)
+    } else if (protocol === PROTOCOL_SCTP) {
+      engine.moveSctp(index, direction, frame, transport, flags)
+    } else {
+      engine.touch(index, PROTOCOL_UDP, 0, flags)
+    }
+  }
+
+  /** As for IPv4: IPsec's packets go the way of the key exchange between the same addresses. */
+  #handleIpsec(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    virtual: number,
+    addressState: number,
+  ): Verdict {
+    const view = frame.memory.view
+    const from = frame.start + ETHERNET_HEADER_LENGTH + IPV6.source
+    const to = frame.start + ETHERNET_HEADER_LENGTH + IPV6.destination
+    const from0 = view.getInt32(from)
+    const from1 = view.getInt32(from + 4)
+    const from2 = view.getInt32(from + 8)
+    const from3 = view.getInt32(from + 12)
+    if (addressState !== ADDRESS_UNKNOWN) {
+      const index = this.#table.findByClient6(PROTOCOL_UDP, from0, from1, from2, from3, virtual, ISAKMP_PORTS)
+      if (index === NO_CONNECTION) return this.#drops.drop(DROP_NO_CONNECTION)
+      return this.#toServer(frame, link, headerLength, protocol, index)
+    }
+    const server = this.#book.find(from0, from1, from2, from3)
+    if (server === NO_ADDRESS) return TO_HOST
+    const index = this.#table.findByServer6(
+      PROTOCOL_UDP,
+      server,
+      PORT_ISAKMP,
+      view.getInt32(to),
+      view.getInt32(to + 4),
+      view.getInt32(to + 8),
+      view.getInt32(to + 12),
+      PORT_ISAKMP,
+    )
+    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
   }
 
   /** Lets the next answer come from our own address on the link; false when we have none there. */

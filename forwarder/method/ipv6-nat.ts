@@ -5,13 +5,15 @@
 import * as checksums from '../../protocol/packet/checksum.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import * as ipv6 from '../../protocol/packet/ipv6.ts'
+import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import * as udp from '../../protocol/packet/udp.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { difference16, difference32, fold, updateChecksum } = checksums
-const { PROTOCOL_TCP } = ipv4
-const { IPV6 } = ipv6
+const { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
+const { IPV6, IPV6_HEADER_LENGTH } = ipv6
+const { rewriteSctpPort } = sctp
 const { TCP } = tcp
 const { UDP } = udp
 
@@ -23,7 +25,7 @@ export function decrementHopLimit(view: DataView, ip: number): void {
 /**
  * Replaces the destination address by the words from `wordsAt`, and the port, and lowers the hop limit by one.
  * @param ip offset of the IPv6 header
- * @param transport offset of the TCP or UDP header
+ * @param transport offset of the header behind it and its extension headers
  * @param unfinished the transport checksum holds only the pseudo-header's sum (VNET_NEEDS_CSUM)
  */
 export function rewriteDestination6(
@@ -79,10 +81,16 @@ function rewrite(
   unfinished: boolean,
 ): void {
   const addressDifference = replaceAddress6(view, addressAt, words, wordsAt)
+  decrementHopLimit(view, ip)
+  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) {
+    // SCTP's checksum is not of the addresses; AH and ESP have no port, and what they protect is their ends' own affair.
+    const end = ip + IPV6_HEADER_LENGTH + view.getUint16(ip + IPV6.payloadLength)
+    if (protocol === PROTOCOL_SCTP) rewriteSctpPort(view, transport, portField, port, end - transport)
+    return
+  }
   const portAt = transport + portField
   const portDifference = difference16(view.getUint16(portAt), port)
   view.setUint16(portAt, port)
-  decrementHopLimit(view, ip)
   const isTcp = protocol === PROTOCOL_TCP
   const checksumAt = transport + (isTcp ? TCP.checksum : UDP.checksum)
   const before = view.getUint16(checksumAt)

@@ -104,6 +104,12 @@ export class AddressBook {
     return isIPv6Number(number) ? formatIPv6(this.words, number * ADDRESS_WORDS) : formatIPv4(number)
   }
 
+  /** The address as schedulers see it: all of IPv6's four words, or 0, 0, 0 and IPv4's one. */
+  wordsOf(number: number): Int32Array {
+    if (!isIPv6Number(number)) return Int32Array.of(0, 0, 0, number)
+    return this.words.slice(number * ADDRESS_WORDS, (number + 1) * ADDRESS_WORDS)
+  }
+
   /** Keeps the number with its address; IPv4 needs no keeping. Writer only. */
   retain(number: number): void {
     if (isIPv6Number(number)) this.#holders[number]++

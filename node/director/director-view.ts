@@ -14,6 +14,7 @@ import { TrafficStatisticsBook } from './control/statistics.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import { engineSettings } from './pool/setting-changes.ts'
 import type { VipService } from './vip/vip.ts'
 
 export interface DirectorViewSources {
@@ -38,7 +39,9 @@ export class DirectorView implements ControlledDirector {
     this.#sources = sources
     this.configuration = sources.pool
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
-    this.#estimating = setInterval(() => this.#statistics.tick(), ESTIMATION_INTERVAL_MS)
+    this.#estimating = setInterval(() => {
+      if (engineSettings(sources.pool.settings()).runEstimation) this.#statistics.tick()
+    }, ESTIMATION_INTERVAL_MS)
     for (const service of sources.pool.services()) this.#statistics.setService(service)
   }
 

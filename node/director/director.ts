@@ -21,6 +21,7 @@ import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
 import { type PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import { engineSettings } from './pool/setting-changes.ts'
 import { giveUpProcessorShare } from './processor-share.ts'
 import { LevelStore } from './store/level-store.ts'
 import { VipService } from './vip/vip.ts'
@@ -123,6 +124,7 @@ export class Director {
       transport: cluster,
       wallClockMs: Date.now,
       onChange: (changes) => applyChanges(changes),
+      onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
     let view: DirectorView | undefined

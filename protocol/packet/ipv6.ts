@@ -16,9 +16,7 @@ export const PROTOCOL_HOP_BY_HOP = 0
 export const PROTOCOL_IPV6 = 41
 export const PROTOCOL_ROUTING = 43
 export const PROTOCOL_FRAGMENT = 44
-export const PROTOCOL_AH_HEADER = 51
 export const PROTOCOL_ICMPV6 = 58
-export const PROTOCOL_NO_NEXT = 59
 export const PROTOCOL_DESTINATION_OPTIONS = 60
 
 /** Every link carries packets of this length whole (RFC 8200 section 5). */

@@ -2,6 +2,7 @@
 import { globSync, readdirSync } from 'node:fs'
 import { matchesGlob } from 'node:path'
 import { test } from 'tap'
+import { REFUSED_SETTINGS, SETTINGS } from '../../forwarder/settings.ts'
 import { schedulers } from '../../scheduler/registry.ts'
 import { read, sourceFiles, top } from './source-files.ts'
 
@@ -53,6 +54,18 @@ test('docs/errors.md has one row for every error code', async (t) => {
 
 test('docs/schedulers.md has one row for every scheduler', async (t) => {
   t.strictSame(rowsOf('docs/schedulers.md').sort(), schedulers.map(({ name }) => name).sort())
+})
+
+test('docs/commands/settings.md has the row of every setting', async (t) => {
+  const page = read('docs/commands/settings.md')
+  for (const { name, type, minimum, maximum, default: initial, meaning } of SETTINGS) {
+    t.ok(page.includes(`| \`${name}\` | ${type} | ${initial} | ${minimum} to ${maximum} | ${meaning} |\n`), name)
+  }
+})
+
+test('docs/divergence.md has the row of every setting that is refused', async (t) => {
+  const page = read('docs/divergence.md')
+  for (const { name, reason } of REFUSED_SETTINGS) t.ok(page.includes(`| \`${name}\` | ${reason} |\n`), name)
 })
 
 test('docs/decisions/dependencies.md gives a reason for every package in package.json', async (t) => {

@@ -1,5 +1,4 @@
 /** A DirectorStatus as tables for people. Pure. */
-import Table from 'cli-table3'
 import type {
   DirectorStatus,
   PeerStatus,
@@ -7,6 +6,7 @@ import type {
   ServiceListing,
   VipStatus,
 } from '../../director/control/api.ts'
+import { table } from './table.ts'
 
 export function renderStatus(status: DirectorStatus): string {
   const { name, version, peerId, uptimeMs, connections } = status
@@ -100,27 +100,4 @@ function duration(ms: number): string {
     .slice(first, first + 2)
     .map(([amount, unit]) => `${amount} ${unit}`)
     .join(' ')
-}
-
-/** Columns without borders; numbers to the right. Empty without rows. */
-function table(head: string[], rows: (string | number)[][]): string {
-  if (rows.length === 0) return ''
-  const blank = Object.fromEntries(
-    ['top', 'bottom', 'mid', 'left', 'right'].flatMap((edge) => [
-      [edge, ''],
-      ...['mid', 'left', 'right'].map((end) => [`${edge}-${end}`, '']),
-    ]),
-  )
-  const printed = new Table({
-    head,
-    chars: { ...blank, middle: '  ' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    colAligns: head.map((_, column) => (typeof rows[0][column] === 'number' ? 'right' : 'left')),
-  })
-  printed.push(...rows)
-  return printed
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n')
 }

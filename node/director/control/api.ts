@@ -13,6 +13,8 @@
  * | PUT    | /servers     | ServerInput        | 200; 404                   |
  * | DELETE | /servers     | ServerAddress      | 200; 404                   |
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
+ * | GET    | /settings    |                    | { name: value }, every one |
+ * | PUT    | /settings    | { name: value }, some | 200                    |
  * | GET    | /connections |                    | ConnectionListing[]        |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  *
@@ -34,6 +36,9 @@ export const serverInputSchema = serverAddressSchema.extend({
   /** Configured weight; ipvsadm takes 0 to 2^31 - 1. */
   weight: z.int().min(0).max(2147483647).default(1),
 })
+
+export const SETTING_NAME_MAX = 64
+export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
 
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>

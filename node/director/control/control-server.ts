@@ -14,6 +14,7 @@ import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import { demandService } from '../pool/service-changes.ts'
+import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
@@ -21,6 +22,7 @@ import {
   serverInputSchema,
   serviceAddressSchema,
   serviceInputSchema,
+  settingsInputSchema,
 } from './api.ts'
 import type { ControlledDirector } from './controlled-director.ts'
 
@@ -114,6 +116,11 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
       const address = parse(serviceAddressSchema, body)
       director.zero(demandService(configuration.service(address), address))
     }
+    return {}
+  })
+  app.get('/settings', async () => allSettings(configuration.settings()))
+  app.put('/settings', async ({ body }) => {
+    await configuration.setSettings(parse(settingsInputSchema, body))
     return {}
   })
   app.get('/connections', async (_, reply) =>

@@ -9,7 +9,16 @@ import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
 export interface ControlledDirector {
   readonly configuration: Pick<
     PoolConfiguration,
-    'service' | 'addService' | 'editService' | 'removeService' | 'clear' | 'addServer' | 'editServer' | 'removeServer'
+    | 'service'
+    | 'settings'
+    | 'setSettings'
+    | 'addService'
+    | 'editService'
+    | 'removeService'
+    | 'clear'
+    | 'addServer'
+    | 'editServer'
+    | 'removeServer'
   >
   status(): DirectorStatus
   services(): ServiceListing[]

@@ -1,7 +1,7 @@
 /**
  * The pool's configuration at this director: loaded from the store, changed by operators here, merged with what peers tell.
  *
- * For each virtual service the newest change wins (last writer wins by hybrid logical clock); a removed service leaves a
+ * For each virtual service, and for the settings as a whole, the newest change wins (last writer wins by hybrid logical clock); a removed service leaves a
  * tombstone. A change is kept in the store before it is answered and told. Changes travel twice: by gossip at once, and as the
  * whole configuration to a peer that connects, or whose digest is another than ours.
  *
@@ -22,7 +22,7 @@ import {
   unpackEntry,
 } from './config-message.ts'
 import { compareStamps, HybridLogicalClock } from './hybrid-logical-clock.ts'
-import { entryKey, type PoolEntry, type PoolService, tombstoneOf } from './pool-entry.ts'
+import { entryKey, type PoolEntry, type PoolService, SETTINGS_KEY, serviceEntryKey, tombstoneOf } from './pool-entry.ts'
 import {
   demandService,
   withEditedServer,
@@ -31,12 +31,13 @@ import {
   withServer,
   withService,
 } from './service-changes.ts'
+import { type SettingValues, withSettings } from './setting-changes.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
 /** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
 const ENTRIES_MAX = 65_536
-const KEY_PREFIX = 'pool/service/'
+const KEY_PREFIX = 'pool/'
 
 export type PoolChange =
   | { readonly kind: 'set'; readonly service: PoolService }
@@ -49,6 +50,8 @@ export interface PoolConfigurationOptions {
   readonly wallClockMs: () => number
   /** What is other than before; everything there is when it is loaded. */
   readonly onChange: (changes: readonly PoolChange[]) => void
+  /** The settings are other than before; called when they are loaded too, before onChange. */
+  readonly onSettings: (settings: SettingValues) => void
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
   readonly onStoreFailure: (error: Error) => void
 }
@@ -80,18 +83,19 @@ export class PoolConfiguration {
     for await (const [key, bytes] of this.#options.store.iterate(KEY_PREFIX)) {
       const entry = unpackEntry(bytes)
       if (!entry || key !== KEY_PREFIX + entryKey(entry)) {
-        const message = `the store's entry ${JSON.stringify(key)} is no service this version understands: start the version that wrote it`
+        const message = `the store's entry ${JSON.stringify(key)} is nothing this version understands: start the version that wrote it`
         throw new DirectorError('STORE_CORRUPT', message)
       }
       this.#entries.set(entryKey(entry), entry)
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
     }
-    const { transport, onChange } = this.#options
+    const { transport, onChange, onSettings } = this.#options
     transport.onMessage('config', (from, message) => this.#hear(from, message))
     transport.onPeer((peer, connected) => {
       if (connected) void this.#sendEverything(peer)
     })
+    if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     const changes = this.services().map((service): PoolChange => ({ kind: 'set', service }))
     if (changes.length > 0) onChange(changes)
   }
@@ -104,14 +108,20 @@ export class PoolConfiguration {
 
   /** Ordered by protocol, address and port as text. */
   services(): PoolService[] {
-    const live = [...this.#entries].filter(([, entry]) => entry.kind === 'service')
-    live.sort(([a], [b]) => (a < b ? -1 : 1))
-    return live.map(([, entry]) => entry.service as PoolService)
+    return [...this.#entries]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .flatMap(([, entry]) => (entry.kind === 'service' ? [entry.service] : []))
   }
 
   service(address: ServiceAddress): PoolService | undefined {
-    const entry = this.#entries.get(serviceKey(address))
+    const entry = this.#entries.get(serviceEntryKey(address))
     return entry?.kind === 'service' ? entry.service : undefined
+  }
+
+  /** Those that somebody has set. */
+  settings(): SettingValues {
+    const entry = this.#entries.get(SETTINGS_KEY)
+    return entry?.kind === 'settings' ? entry.settings : {}
   }
 
   /** Each of these resolves when the change is kept and in force here. @throws DirectorError; then nothing is changed */
@@ -145,6 +155,13 @@ export class PoolConfiguration {
     return this.#changeService(input.service, (current) => withoutServer(current, input))
   }
 
+  setSettings(changes: SettingValues): Promise<void> {
+    return this.#change(() => {
+      const settings = withSettings(this.settings(), changes)
+      return [{ ...this.#entries.get(SETTINGS_KEY), kind: 'settings', stamp: this.#stamp(), settings }]
+    })
+  }
+
   /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
   announce(): void {
     this.#forgetTombstones()
@@ -155,7 +172,7 @@ export class PoolConfiguration {
     return this.#change(() => {
       const service = edit(this.service(address))
       const entry: PoolEntry = {
-        ...this.#entries.get(serviceKey(address)),
+        ...this.#entries.get(serviceEntryKey(address)),
         kind: 'service',
         stamp: this.#stamp(),
         service,
@@ -205,7 +222,8 @@ export class PoolConfiguration {
     for (const entry of entries) {
       const before = this.#entries.get(entryKey(entry))
       this.#entries.set(entryKey(entry), entry)
-      if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
+      if (entry.kind === 'settings') this.#options.onSettings(entry.settings)
+      else if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
       else if (before?.kind === 'service') changes.push({ kind: 'removed', service: entry.service })
     }
     this.#digest = undefined

@@ -1,12 +1,15 @@
 /**
- * What the pool's configuration is made of: one entry for each virtual service, with its servers, or for one that was removed.
+ * What the pool's configuration is made of: one entry for each virtual service, with its servers, or for one that was removed,
+ * and one for the settings.
  *
  * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
  */
 import { z } from 'zod'
-import { serverKey, serviceKey } from '../../../forwarder/service.ts'
-import { serverInputSchema, serviceAddressSchema, serviceInputSchema } from '../control/api.ts'
+import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { SETTING_NAME_MAX, serverInputSchema, serviceAddressSchema, serviceInputSchema } from '../control/api.ts'
 import { MAX_COUNTER, type Stamp } from './hybrid-logical-clock.ts'
+
+export const SETTINGS_KEY = 'settings'
 
 const address = z.looseObject(serviceAddressSchema.shape)
 
@@ -16,6 +19,8 @@ const server = z.looseObject({
   method: serverInputSchema.shape.method.unwrap(),
   /** As configured. */
   weight: serverInputSchema.shape.weight.unwrap(),
+  /** How often it was edited; absent: never. */
+  edits: z.int().min(1).optional(),
 })
 
 const service = address.extend({
@@ -32,20 +37,31 @@ const stamp = z.looseObject({
   director: z.string().min(1).max(63),
 })
 
+const settings = z.record(z.string().min(1).max(SETTING_NAME_MAX), z.int())
+
 export const poolEntrySchema = z.discriminatedUnion('kind', [
   z.looseObject({ kind: z.literal('service'), stamp, service }),
   /** Keeps an older copy of the service, at a director that was away, from coming back. */
   z.looseObject({ kind: z.literal('tombstone'), stamp, service: address }),
+  /** Those that somebody has set, by name. */
+  z.looseObject({ kind: z.literal('settings'), stamp, settings }),
 ])
 
+/** Of a service. */
+export type PoolAddress = z.infer<typeof address>
 export type PoolServer = z.infer<typeof server>
 export type PoolService = z.infer<typeof service>
 export type PoolEntry = z.infer<typeof poolEntrySchema>
 
+/** Entries of the same key are about the same thing: the newest counts. */
 export function entryKey(entry: PoolEntry): string {
-  return serviceKey(entry.service)
+  return entry.kind === 'settings' ? SETTINGS_KEY : serviceEntryKey(entry.service)
 }
 
-export function tombstoneOf({ protocol, address, port }: PoolEntry['service'], stamp: Stamp): PoolEntry {
+export function serviceEntryKey(service: ServiceAddress): string {
+  return `service/${serviceKey(service)}`
+}
+
+export function tombstoneOf({ protocol, address, port }: PoolAddress, stamp: Stamp): PoolEntry {
   return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port } }
 }

@@ -2,8 +2,9 @@
 import { test } from 'tap'
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
+import { crc32cBitByBit } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
-import type { Extension } from '../../support/ipv6-frames.ts'
+import type { Extension, FrameFields6 } from '../../support/ipv6-frames.ts'
 import { icmpFrame6, ipv6Frame, tcpFrame6 } from '../../support/ipv6-frames.ts'
 import {
   CLIENT6,
@@ -15,6 +16,7 @@ import {
   segmentationHeader6,
   serverTcp6,
   serverUdp6,
+  service6,
   tcpToClient6,
   tcpToServer6,
   udpToClient6,
@@ -234,4 +236,49 @@ test('a standby forwards the connections that it knows and drops new ones', asyn
   t.equal(bench.send(OUTSIDE, clientTcp6()).length, 1)
   t.same(bench.send(OUTSIDE, clientTcp6({ flags: TCP_SYN, from: '[2001:db8:c::8]:1' })), [])
   t.equal(bench.drops.toObject().standby, 1)
+})
+
+test('IPsec’s packets go the way of the key exchange between the same addresses, unchanged but for the address', async (t) => {
+  const service = { ...service6({ protocol: 'udp' }), port: 500 }
+  const bench = scene6({ services: [{ ...service, servers: [{ ...service.servers[0], port: 500 }] }] })
+  bench.send(OUTSIDE, clientUdp6({ from: '[2001:db8:c::7]:500', to: `[${VIP6}]:500`, payload: 'ike' }))
+  const secret = Uint8Array.from({ length: 64 }, (_, index) => index)
+  for (const protocol of [50, 51]) {
+    const client = { sourceMac: MAC.router, destinationMac: MAC.outside, from: '2001:db8:c::7', to: VIP6 }
+    const server = { sourceMac: MAC.inside, destinationMac: MAC.server1, from: '2001:db8:c::7', to: SERVER1_ADDRESS6 }
+    const sent = bench.send(OUTSIDE, ipv6Frame(client, protocol, secret, undefined))
+    t.same(sentHex(sent), [[INSIDE, hex(ipv6Frame({ ...server, hopLimit: 63 }, protocol, secret, undefined))]])
+    const reply = { sourceMac: MAC.server1, destinationMac: MAC.inside, from: SERVER1_ADDRESS6, to: '2001:db8:c::7' }
+    const back = { sourceMac: MAC.outside, destinationMac: MAC.router, from: VIP6, to: '2001:db8:c::7', hopLimit: 63 }
+    const returned = bench.send(INSIDE, ipv6Frame(reply, protocol, secret, undefined))
+    t.same(sentHex(returned), [[OUTSIDE, hex(ipv6Frame(back, protocol, secret, undefined))]])
+  }
+})
+
+/** A packet with an INIT or INIT ACK chunk, its CRC32c computed by its definition. */
+function sctp(fields: FrameFields6, from: number, to: number, type: number): Uint8Array {
+  const message = new Uint8Array(32)
+  const view = new DataView(message.buffer)
+  view.setUint16(0, from)
+  view.setUint16(2, to)
+  view.setUint32(12, (type << 24) | 20)
+  view.setUint32(8, crc32cBitByBit(message), true)
+  return ipv6Frame(fields, 132, message, undefined)
+}
+
+test('SCTP is rewritten in both directions, with its own checksum', async (t) => {
+  const bench = scene6({ protocol: 'sctp' })
+  const client = '2001:db8:c::7'
+  const init = sctp({ sourceMac: MAC.router, destinationMac: MAC.outside, from: client, to: VIP6 }, 3456, 80, 1)
+  const toServer = {
+    sourceMac: MAC.inside,
+    destinationMac: MAC.server1,
+    from: client,
+    to: SERVER1_ADDRESS6,
+    hopLimit: 63,
+  }
+  t.same(sentHex(bench.send(OUTSIDE, init)), [[INSIDE, hex(sctp(toServer, 3456, 8000, 1))]])
+  const answer = sctp({ from: SERVER1_ADDRESS6, to: client }, 8000, 3456, 2)
+  const toClient = { sourceMac: MAC.outside, destinationMac: MAC.router, from: VIP6, to: client, hopLimit: 63 }
+  t.same(sentHex(bench.send(INSIDE, answer)), [[OUTSIDE, hex(sctp(toClient, 80, 3456, 2))]])
 })

@@ -43,6 +43,19 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['drill earthquake', /Allowed choices are crash, handover, server-death/],
   ['drill crash --sessions 0', /Expected a number from 1 to 20000/],
   ['drill crash --sessions 1e3', /Expected a number from 1 to 20000/],
+  ['settings', /^Usage: director settings/],
+  ['settings fly', "unknown command 'fly'"],
+  ['settings get', "missing required argument 'name'"],
+  ['settings get sync_version', /^sync_version would do nothing here: the pool has a protocol of its own/],
+  ['settings get speed', /^there is no setting "speed": `director settings list` shows all/],
+  ['settings set', "missing required argument 'assignments'"],
+  ['settings set drop_entry', /^"drop_entry": expected NAME=VALUE such as drop_entry=1/],
+  ['settings set drop_entry=4', /^drop_entry: 4: expected a whole number from 0 to 3/],
+  ['settings set drop_entry=1e0', /^drop_entry: "1e0": expected a whole number from 0 to 3/],
+  ['settings set drop_entry=', /^drop_entry: "": expected/],
+  ['settings set timeoutTcpS=0', /^timeoutTcpS: 0: expected a whole number from 1 to 2147483/],
+  ['settings set conntrack=1', /^conntrack would do nothing here/],
+  ['settings set drop_entry=1 drop_entry=2', /^drop_entry is given twice/],
   ['status --verbose', "unknown option '--verbose'"],
 ]
 
@@ -51,7 +64,7 @@ for (const [line, expected] of wrong) {
     const { stdout, stderr, rc } = await director(line)
     t.equal(rc, 2)
     t.equal(stdout, '')
-    if (line === 'lab') return t.match(stderr, expected)
+    if (line === 'lab' || line === 'settings') return t.match(stderr, expected)
     t.match(stderr, /^director: [^\n]+\n$/, 'one line')
     const said = stderr.slice('director: '.length, -1)
     if (typeof expected === 'string') t.equal(said, expected)
@@ -59,7 +72,19 @@ for (const [line, expected] of wrong) {
   })
 }
 
-for (const verb of ['', 'node', 'agent', 'identity', 'status', 'lab', 'lab up', 'drill', 'setup']) {
+for (const verb of [
+  '',
+  'node',
+  'agent',
+  'identity',
+  'status',
+  'settings',
+  'settings set',
+  'lab',
+  'lab up',
+  'drill',
+  'setup',
+]) {
   test(`director ${verb} --help fits on a screen`, async (t) => {
     const { stdout, stderr, rc } = await director(`${verb} --help`)
     t.equal(rc, 0)

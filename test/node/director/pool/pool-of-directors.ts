@@ -5,6 +5,7 @@ import { MemoryNetwork } from '../../../../node/director/cluster/memory-transpor
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
+import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { Store } from '../../../../node/director/store/store.ts'
 
@@ -17,6 +18,8 @@ export interface TestDirector {
   readonly transport: Transport
   readonly configuration: PoolConfiguration
   readonly changes: PoolChange[]
+  /** The settings as they were told, one after the other. */
+  readonly settings: SettingValues[]
   readonly storeFailures: Error[]
   /** Added to the wall clock. */
   skewMs: number
@@ -37,15 +40,17 @@ export class PoolOfDirectors {
   async start(name: string, store: Store = new MemoryStore(), skewMs = 0): Promise<TestDirector> {
     const transport = this.network.join(name, this.names)
     const changes: PoolChange[] = []
+    const settings: SettingValues[] = []
     const storeFailures: Error[] = []
     const configuration = new PoolConfiguration({
       store,
       transport,
       wallClockMs: () => START_MS + this.clock.now() + director.skewMs,
       onChange: (some) => changes.push(...some),
+      onSettings: (values) => settings.push(values),
       onStoreFailure: (error) => storeFailures.push(error),
     })
-    const director: TestDirector = { name, store, transport, configuration, changes, storeFailures, skewMs }
+    const director: TestDirector = { name, store, transport, configuration, changes, settings, storeFailures, skewMs }
     await store.open()
     await configuration.load()
     await transport.start()

@@ -27,6 +27,7 @@ export function fault(vnetHeader: Uint8Array, frame: Uint8Array, mtu: number): s
   if (isWhole && frame.length > 14 + mtu) return 'longer than the MTU'
   const type = word(frame, 12)
   if (type === 0x0806) return arpFault(frame)
+  if (type === 0x86dd) return ipv6Fault(frame, 14)
   return type === 0x0800 ? ipv4Fault(frame, 14) : `of type ${type}`
 }
 
@@ -47,7 +48,17 @@ function ipv4Fault(frame: Uint8Array, ip: number): string | undefined {
   if (totalLength !== length) return `IP length ${totalLength} in ${length} bytes`
   if (sum(frame, ip, ip + headerLength) !== 0xffff) return 'a wrong IP checksum'
   if (frame[ip + 8] === 0) return 'a TTL of 0'
+  if (frame[ip + 9] === 41) return ipv6Fault(frame, ip + headerLength)
   return frame[ip + 9] === 4 ? ipv4Fault(frame, ip + headerLength) : undefined
+}
+
+function ipv6Fault(frame: Uint8Array, ip: number): string | undefined {
+  const length = frame.length - ip
+  if (length < 40 || frame[ip] >> 4 !== 6) return 'not IPv6'
+  if (word(frame, ip + 4) !== length - 40) return `IPv6 payload length ${word(frame, ip + 4)} in ${length} bytes`
+  if (frame[ip + 7] === 0) return 'a hop limit of 0'
+  if (frame[ip + 6] === 41) return ipv6Fault(frame, ip + 40)
+  return frame[ip + 6] === 4 ? ipv4Fault(frame, ip + 40) : undefined
 }
 
 /**
@@ -57,6 +68,7 @@ function ipv4Fault(frame: Uint8Array, ip: number): string | undefined {
 export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip = 14): boolean {
   if (frame.length >= 14 && word(frame, 12) === 0x0806) return true
   const available = frame.length - ip
+  if (available >= 40 && frame[ip] >> 4 === 6) return transportIsRight6(vnetHeader, frame, ip)
   if (available < 20 || frame[ip] >> 4 !== 4) return false
   const headerLength = (frame[ip] & 15) * 4
   const totalLength = word(frame, ip + 2)
@@ -65,7 +77,7 @@ export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip =
   const protocol = frame[ip + 9]
   const from = ip + headerLength
   const to = ip + totalLength
-  if (protocol === 4) return transportIsRight(vnetHeader, frame, from)
+  if (protocol === 4 || protocol === 41) return transportIsRight(vnetHeader, frame, from)
   if (protocol === 132) return to - from >= 12 && crc32c(frame, from, to) === littleEndianWord(frame, from + 8)
   const offset = { 1: 2, 6: 16, 17: 6 }[protocol]
   if (offset === undefined) return true
@@ -93,6 +105,33 @@ function crc32c(bytes: Uint8Array, from: number, to: number): number {
 
 function littleEndianWord(bytes: Uint8Array, at: number): number {
   return new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
+}
+
+/** As transportIsRight(), behind an IPv6 header and what extension headers it has. */
+function transportIsRight6(vnetHeader: Uint8Array, frame: Uint8Array, ip: number): boolean {
+  const to = ip + 40 + word(frame, ip + 4)
+  if (to > frame.length) return false
+  let protocol = frame[ip + 6]
+  let from = ip + 40
+  while ([0, 43, 44, 60].includes(protocol)) {
+    if (from + 8 > to) return true
+    if (protocol === 44 && (word(frame, from + 2) & 0xfff9) !== 0) return true
+    const length = protocol === 44 ? 8 : (frame[from + 1] + 1) * 8
+    protocol = frame[from]
+    from += length
+  }
+  if (protocol === 4 || protocol === 41) return transportIsRight(vnetHeader, frame, from)
+  const offset = { 6: 16, 17: 6, 58: 2 }[protocol]
+  if (offset === undefined) return true
+  if (to - from < (protocol === 6 ? 20 : protocol === 17 ? 8 : 4)) return false
+  const pseudo = sum(frame, ip + 8, ip + 40, protocol + (to - from))
+  if ((vnetHeader[0] & VNET_NEEDS_CSUM) !== 0) {
+    const start = vnetHeader[6] + vnetHeader[7] * 256
+    if (start !== from || vnetHeader[8] + vnetHeader[9] * 256 !== offset) return false
+    return sameSum(word(frame, from + offset), pseudo)
+  }
+  if (protocol === 17 && word(frame, from + offset) === 0) return true
+  return sum(frame, from, to, pseudo) === 0xffff
 }
 
 /** In one's complement 0 and ffff are the same number. */

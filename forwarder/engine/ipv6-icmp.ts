@@ -14,7 +14,7 @@ import {
   icmpv6Checksum,
   isIcmpv6Error,
 } from '../../protocol/packet/icmpv6.ts'
-import { IPV6 } from '../../protocol/packet/ipv6.ts'
+import { IPV6, PROTOCOL_ICMPV6 } from '../../protocol/packet/ipv6.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit } from '../method/ipv6-nat.ts'
@@ -23,12 +23,13 @@ import { NO_ADDRESS } from '../table/address-book.ts'
 import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
-import { METHOD_DR, METHOD_NAT, type ServiceTable } from '../table/service-table.ts'
+import { METHOD_DR, METHOD_NAT, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
 import { AddressResolution6 } from './ipv6-address-resolution.ts'
 import { turnIntoEchoReply6 } from './ipv6-answers.ts'
 import { type QuotedPacket6, readQuotedPacket6, translateForClient6, translateForServer6 } from './ipv6-icmp-errors.ts'
+import type { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
 
@@ -45,6 +46,7 @@ export interface IPv6IcmpParts {
   readonly services: ServiceTable
   readonly addresses: VirtualAddresses
   readonly egress: Egress
+  readonly tunnels: IPv6Tunnels
   readonly drops: Drops
 }
 
@@ -93,7 +95,7 @@ export class IPv6Icmp {
     if (hasUnfinishedChecksum(frame) && !finishChecksum(frame)) return this.#ours(addressState, DROP_BAD_HEADER)
     // It will leave with a checksum made anew, which must not cover up what happened to it on its way here.
     if (icmpv6Checksum(bytes, ip, icmp, length) !== 0) return this.#ours(addressState, DROP_BAD_HEADER)
-    if (isError) return this.#passError(frame, headerLength, addressState)
+    if (isError) return this.#passError(frame, link, headerLength, addressState)
     if (type !== ICMPV6_ECHO_REQUEST) return drops.drop(DROP_UNSUPPORTED)
     if (addressState === ADDRESS_STANDBY) return drops.drop(DROP_STANDBY)
     if (this.#isMartian(view, ip + IPV6.source)) return drops.drop(DROP_MARTIAN)
@@ -101,7 +103,7 @@ export class IPv6Icmp {
     return link
   }
 
-  #passError(frame: Frame, headerLength: number, addressState: number): Verdict {
+  #passError(frame: Frame, link: number, headerLength: number, addressState: number): Verdict {
     const icmp = frame.start + ETHERNET_HEADER_LENGTH + headerLength
     const quoted = icmp + ICMPV6_HEADER_LENGTH
     const available = frame.start + frame.length - quoted
@@ -110,11 +112,11 @@ export class IPv6Icmp {
     }
     return addressState === ADDRESS_UNKNOWN
       ? this.#passToClient(frame, headerLength)
-      : this.#passToServer(frame, headerLength)
+      : this.#passToServer(frame, link, headerLength)
   }
 
-  #passToServer(frame: Frame, headerLength: number): Verdict {
-    const { table, services, egress, drops } = this.#parts
+  #passToServer(frame: Frame, link: number, headerLength: number): Verdict {
+    const { table, services, egress, tunnels, drops } = this.#parts
     const { book } = services.directory
     const { view } = frame.memory
     const ip = frame.start + ETHERNET_HEADER_LENGTH
@@ -140,6 +142,7 @@ export class IPv6Icmp {
       translateForServer6(frame.memory, ip, ip + headerLength, length, this.#quoted, book.words, wordsAt, port)
       return egress.toServer(frame, server)
     }
+    if (method === METHOD_TUN) return tunnels.toServer(frame, link, headerLength, PROTOCOL_ICMPV6, server, true)
     if (method !== METHOD_DR) return drops.drop(DROP_UNSUPPORTED)
     decrementHopLimit(view, ip)
     return egress.toServer(frame, server)

@@ -16,6 +16,8 @@ import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
 import { wireLength6 } from '../method/ipv6-offload.ts'
 import { hasUnfinishedChecksum } from '../method/offload.ts'
+import { lowerSegmentSize } from '../method/segment-size.ts'
+import { longestShim } from '../method/tunnel.ts'
 import * as book from '../table/address-book.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -27,6 +29,8 @@ import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import { IPv6Answers } from './ipv6-answers.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
+import { IPv6Tunnels } from './ipv6-tunnels.ts'
+import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as tcpStates from './tcp-states.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
@@ -38,13 +42,13 @@ const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } =
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
 const { ADDRESS_WORDS } = addressWords
 const { SCTP, SCTP_CHUNK } = sctp
-const { TCP, TCP_RST, TCP_SYN } = tcp
+const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
 const { FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_NAT } = serviceTable
+const { METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 const { ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
 
@@ -75,6 +79,7 @@ export class IPv6Path {
   readonly #counters: Float64Array
   readonly #drops: Drops
   readonly #answers: IPv6Answers
+  readonly #tunnels: IPv6Tunnels
   readonly #icmp: IPv6Icmp
   readonly #fitsAnywhere: number
   #nowMs = 0
@@ -98,7 +103,8 @@ export class IPv6Path {
     this.#counters = services.directory.counters
     this.#drops = drops
     this.#answers = new IPv6Answers(drops)
-    this.#icmp = new IPv6Icmp({ table, services, addresses, egress, drops })
+    this.#tunnels = new IPv6Tunnels(egress, this.#answers, drops)
+    this.#icmp = new IPv6Icmp({ table, services, addresses, egress, tunnels: this.#tunnels, drops })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
@@ -242,6 +248,7 @@ export class IPv6Path {
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
+    if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
     if (method !== METHOD_NAT && method !== METHOD_DR) return this.#drops.drop(DROP_UNSUPPORTED)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToServer(server)
@@ -301,12 +308,31 @@ export class IPv6Path {
   ): void {
     const engine = this.#engine
     if (protocol === PROTOCOL_TCP) {
-      engine.moveTcp(index, direction, frame.memory.view.getUint8(transport + TCP.flags), flags)
+      const tcpFlags = frame.memory.view.getUint8(transport + TCP.flags)
+      engine.moveTcp(index, direction, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#clamp(frame, transport, index)
     } else if (protocol === PROTOCOL_SCTP) {
       engine.moveSctp(index, direction, frame, transport, flags)
     } else {
       engine.touch(index, PROTOCOL_UDP, 0, flags)
     }
+  }
+
+  /** As for IPv4: lowers what a SYN announces, from either side, if the connection's service asks for that. */
+  #clamp(frame: Frame, transport: number, index: ConnectionIndex): void {
+    const { services, egress } = this.#engine
+    const server = services.serverBySlot[this.#table.server(index)]
+    if (server === undefined || !server.clampsSegmentSize) return
+    const word = this.#states[index * STATE_WORDS + STATE.flagsReturnPath]
+    const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
+    let mtu = egress.mtuToServer(server)
+    if (method === METHOD_TUN) mtu -= outerHeaderLength(server) + longestShim(server.tunnel)
+    // Replies pass here by NAT alone.
+    if (method === METHOD_NAT) {
+      mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
+    }
+    const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH
+    lowerSegmentSize(frame.memory.view, transport, frame.start + frame.length, most, hasUnfinishedChecksum(frame))
   }
 
   /** As for IPv4: IPsec's packets go the way of the key exchange between the same addresses. */

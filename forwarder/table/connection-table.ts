@@ -24,7 +24,8 @@ export class ConnectionTable {
   readonly #clientHeads: Int32Array
   readonly #serverHeads: Int32Array
   readonly #mask: number
-  readonly #secret: number
+  /** Key of the hashes; nobody outside may know it. */
+  readonly secret: number
   readonly #serverAddresses: Int32Array
 
   /**
@@ -40,7 +41,7 @@ export class ConnectionTable {
     this.#clientHeads = memory.clientHeads
     this.#serverHeads = memory.serverHeads
     this.#mask = memory.bucketMask
-    this.#secret = secret | 0
+    this.secret = secret | 0
     this.#serverAddresses = servers.addresses
   }
 
@@ -100,7 +101,7 @@ export class ConnectionTable {
     ports: number,
   ): ConnectionIndex {
     const keys = this.#keys
-    const client = hashAddress(first, second, third, fourth, this.#secret)
+    const client = hashAddress(first, second, third, fourth, this.secret)
     let index = this.#clientHeads[this.clientBucket(protocol, client, virtual, ports)]
     while (index !== 0) {
       const at = index * KEY_WORDS
@@ -134,7 +135,7 @@ export class ConnectionTable {
     clientPort: number,
   ): ConnectionIndex {
     const keys = this.#keys
-    const client = hashAddress(first, second, third, fourth, this.#secret)
+    const client = hashAddress(first, second, third, fourth, this.secret)
     let index = this.#serverHeads[this.serverBucket(protocol, server, serverPort, client, clientPort)]
     while (index !== 0) {
       const at = index * KEY_WORDS
@@ -157,12 +158,12 @@ export class ConnectionTable {
 
   /** Which chain findByClient() looks through. Of IPv6 `client` is the hash of the address. */
   clientBucket(protocol: number, client: number, virtual: number, ports: number): number {
-    return hashWords(client, virtual ^ protocol, ports, this.#secret) & this.#mask
+    return hashWords(client, virtual ^ protocol, ports, this.secret) & this.#mask
   }
 
   /** Which chain findByServer() looks through. */
   serverBucket(protocol: number, server: number, serverPort: number, client: number, clientPort: number): number {
-    return hashWords(client, server ^ protocol, (clientPort << 16) | serverPort, ~this.#secret) & this.#mask
+    return hashWords(client, server ^ protocol, (clientPort << 16) | serverPort, ~this.secret) & this.#mask
   }
 
   /**
@@ -215,7 +216,7 @@ export class ConnectionTable {
     const at = index * KEY_WORDS + KEY.clientAddress
     const keys = this.#keys
     if ((this.flags(index) & FLAG_IPV6) === 0) return keys[at]
-    return hashAddress(keys[at], keys[at + 1], keys[at + 2], keys[at + 3], this.#secret)
+    return hashAddress(keys[at], keys[at + 1], keys[at + 2], keys[at + 3], this.secret)
   }
 
   /** Takes a connection out of the index, the timers and the table. */

@@ -15,8 +15,8 @@ import { createWorld, randomAddresses, randomRoutes, randomService, SERVICES, VI
 
 const ALL_VIPS = [...VIPS, ...VIPS6]
 const CHECK_COUNTS_EVERY = 500
-/** Headers of an ICMPv6 error; an outer header is shorter. */
-const MOST_ADDED = 48
+/** An outer IP header, UDP, and GUE with a remote checksum; as many as those of an ICMPv6 error. */
+const MOST_ADDED = 64
 
 export interface FuzzResult {
   /** Frames that the director sent. */
@@ -96,6 +96,7 @@ export function fuzz(seed: number, frames: number, onProgress: (frames: number) 
 function disturb(random: Random, bench: DirectorBench): void {
   bench.nowMs += random.oneIn(300) ? random.below(90_000) : random.below(5)
   if (random.oneIn(1000)) bench.engine.setRoutes(randomRoutes(random))
+  if (random.oneIn(500)) bench.engine.settings.pmtuDisc = random.below(2)
   if (random.oneIn(200)) {
     bench.engine.services.set(
       randomService(random, ALL_VIPS[random.below(ALL_VIPS.length)], random.below(SERVICES.length)),

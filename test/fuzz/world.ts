@@ -1,9 +1,10 @@
 /** The director that the fuzzer plays with: all three methods, every protocol, addresses in every state, a small table. */
 import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
-import type { ForwardingMethod, ServiceProtocol, ServiceSpec } from '../../forwarder/service.ts'
+import type { ForwardingMethod, ServiceProtocol, ServiceSpec, TunnelSpec } from '../../forwarder/service.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import type { Random } from '../random.ts'
 import { DirectorBench } from '../support/director-bench.ts'
+import { GUE_PORT } from './judge.ts'
 
 export const OUTSIDE = 'outside'
 export const INSIDE = 'inside'
@@ -31,6 +32,14 @@ export const SERVICES: readonly { protocol: ServiceProtocol; port: number; metho
   { protocol: 'sctp', port: 91, method: 'tun' },
   { protocol: 'sctp', port: 92, method: 'dr' },
 ]
+const TUNNELS: readonly (TunnelSpec | undefined)[] = [
+  undefined,
+  { type: 'gre', port: 0, checksum: 'none' },
+  { type: 'gre', port: 0, checksum: 'plain' },
+  { type: 'gue', port: GUE_PORT, checksum: 'none' },
+  { type: 'gue', port: GUE_PORT, checksum: 'plain' },
+  { type: 'gue', port: GUE_PORT, checksum: 'remote' },
+]
 export const NAT_SERVER_PORT = 8000
 
 export function serverMac(address: string): string {
@@ -40,11 +49,14 @@ export function serverMac(address: string): string {
 /** A service with a random choice of the servers, at random weights. */
 export function randomService(random: Random, address: string, index: number): ServiceSpec {
   const { protocol, port, method } = SERVICES[index]
-  const servers = isIPv6Text(address) ? SERVERS6 : SERVERS
+  // A tunnel joins the families.
+  const isMixed = method === 'tun' && random.oneIn(2)
+  const servers = isIPv6Text(address) !== isMixed ? SERVERS6 : SERVERS
   return {
     protocol,
     address,
     port,
+    mss: random.oneIn(2) ? 'clamp' : undefined,
     scheduler: ['rr', 'wrr', 'lc', 'wlc'][random.below(4)],
     servers: servers
       .filter(() => !random.oneIn(4))
@@ -53,6 +65,7 @@ export function randomService(random: Random, address: string, index: number): S
         port: method === 'nat' ? NAT_SERVER_PORT : port,
         method,
         weight: random.below(4),
+        tunnel: TUNNELS[random.below(TUNNELS.length)],
       })),
   }
 }

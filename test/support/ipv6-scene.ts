@@ -1,6 +1,6 @@
 /** The network of scene.ts, in IPv6: the same links and MACs, a VIP, two real servers, a client behind a router. */
 import type { VirtualAddress } from '../../forwarder/commands.ts'
-import { VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from '../../forwarder/link/link.ts'
+import { VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from '../../forwarder/link/link.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceProtocol, ServiceSpec } from '../../forwarder/service.ts'
 import { writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, fold } from '../../protocol/packet/checksum.ts'
@@ -93,7 +93,6 @@ export const udpToServer6 = (fields: Udp = {}): Uint8Array => udpFrame6({ ...toS
 export const udpToClient6 = (fields: Udp = {}): Uint8Array => udpFrame6({ ...toClient, ...fields })
 
 const TRANSPORT6 = 54
-const VNET_GSO_TCPV6 = 4
 
 /** As unfinish() in scene.ts; for packets without extension headers. */
 export function unfinish6(frame: Uint8Array): Uint8Array {

@@ -9,7 +9,7 @@
 
 /** A real server as a scheduler sees it. */
 export interface Candidate {
-  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. */
+  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. A server that was removed has 0. */
   readonly weight: number
   /** TCP connections in ESTABLISHED, SYN_SENT, SYN_RECV or SYNACK. */
   readonly activeConnections: number
@@ -56,12 +56,22 @@ export interface SchedulerContext {
 export interface Scheduler<Memory = unknown> {
   /** The name ipvsadm knows, such as "wlc". */
   readonly name: string
+  /**
+   * What weights are to it: slots of a table, so that a changed one sends clients to other servers, or numbers of connections.
+   * Absent: only their proportions count. Whoever derives weights from load needs to know.
+   */
+  readonly weightsAre?: 'slots' | 'connections'
   /** Makes the memory of one service. Called once, with the servers it starts with. */
   begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
   /** A server was added, or edited, be it to the weight that it had. `servers` is the list as it is now. */
   edited?(memory: Memory, servers: readonly Candidate[]): void
   /** `server` was removed from position `index`. `servers` is the list as it is now, without it. */
   removed?(memory: Memory, servers: readonly Candidate[], server: Candidate, index: number): void
+  /**
+   * A memory of its own for a choice that is only thought through. Absent: the memory is a flat object of numbers, functions and
+   * typed arrays.
+   */
+  copy?(memory: Memory): Memory
   /**
    * Chooses among `servers` (newest first).
    * @returns one of `servers`, or undefined when none may take a new connection.

@@ -3,8 +3,11 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_bind_dest(), ip_vs_unbind_dest(), ip_vs_conn_expire().
  */
+import { PORT_FTP } from '../../protocol/packet/ftp.ts'
+import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
+  FLAG_FTP,
   FLAG_HALF_OPEN,
   FLAG_INACTIVE,
   FLAG_REPLICATED,
@@ -62,6 +65,7 @@ export class Connections {
    * Adds a connection in state 0, counted as inactive. When the table is full the oldest half-open one makes room.
    * The caller sets state and expiry and files it.
    * @param client the IPv4 address, or the four words of IPv6's
+   * @param serverPort the real server's own unless given
    * @returns NO_CONNECTION when there is no room
    */
   insert(
@@ -71,18 +75,20 @@ export class Connections {
     ports: number,
     server: RealServer,
     method: number,
+    serverPort: number = server.port,
   ): ConnectionIndex {
-    const flags = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE
+    const isFtp = protocol === PROTOCOL_TCP && (ports & 0xffff) === PORT_FTP
+    const flags = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | (isFtp ? FLAG_FTP : 0)
     const { counters } = this.services.directory
     const counter = server.slot * COUNTERS + COUNTER.inactive
     // Counted first: a removed server would lose its slot if the connection that makes room were its last.
     counters[counter]++
-    let index = this.table.insert(protocol, client, virtual, ports, server.slot, server.port, flags)
+    let index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
     const oldest = this.table.timers.oldestHalfOpen
     if (index === NO_CONNECTION && oldest !== NO_CONNECTION) {
       this.discard(oldest)
       this.evicted++
-      index = this.table.insert(protocol, client, virtual, ports, server.slot, server.port, flags)
+      index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
     }
     if (index === NO_CONNECTION) {
       counters[counter]--

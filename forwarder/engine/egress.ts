@@ -38,7 +38,9 @@ export class Egress {
   readonly #routes: Routes
   /** Where a local server's packets go next. */
   readonly #host: Neighbour | undefined
-  readonly #linkNames: readonly string[]
+  /** Number of the link to this host's own stack; -1 when there is none. */
+  readonly hostLink: number
+  readonly linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
   readonly #macHigh: Int32Array
@@ -74,7 +76,8 @@ export class Egress {
     this.#routes = new Routes(book)
     this.#book = book
     this.#host = hostLink < 0 ? undefined : hostNeighbour(hostLink)
-    this.#linkNames = links.map((link) => link.name)
+    this.hostLink = hostLink
+    this.linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)
     this.#macHigh = Int32Array.from(links, (link) => readUint16(link.mac, 0))
@@ -103,7 +106,7 @@ export class Egress {
   }
 
   setRoutes(routes: readonly Route[]): void {
-    this.#routes.replace(routes, this.#linkNames)
+    this.#routes.replace(routes, this.linkNames)
   }
 
   setTime(nowMs: number): void {

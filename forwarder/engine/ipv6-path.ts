@@ -306,15 +306,15 @@ export class IPv6Path {
     transport: number,
     flags: number,
   ): void {
-    const engine = this.#engine
+    const { moves } = this.#engine
     if (protocol === PROTOCOL_TCP) {
       const tcpFlags = frame.memory.view.getUint8(transport + TCP.flags)
-      engine.moveTcp(index, direction, tcpFlags, flags)
+      moves.tcp(index, direction, tcpFlags, flags)
       if ((tcpFlags & TCP_SYN) !== 0) this.#clamp(frame, transport, index)
     } else if (protocol === PROTOCOL_SCTP) {
-      engine.moveSctp(index, direction, frame, transport, flags)
+      moves.sctp(index, direction, frame, transport, flags)
     } else {
-      engine.touch(index, PROTOCOL_UDP, 0, flags)
+      moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
   }
 

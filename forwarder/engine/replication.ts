@@ -7,10 +7,11 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
-import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_FTP_DATA, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import { isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
 import {
   type ConnectionIndex,
+  FLAG_FTP_DATA,
   FLAG_HALF_OPEN,
   FLAG_REPLICATED,
   NO_CONNECTION,
@@ -149,7 +150,10 @@ export class Replication {
       address: server,
       port: readUint16(bytes, at + RECORD.serverPort),
     }
-    const known = this.#services.serverBySlot[this.#services.directory.findServer(identity)]
+    const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
+    const known = isFtpData
+      ? this.#services.ftpServer(virtual, identity.address)
+      : this.#services.serverBySlot[this.#services.directory.findServer(identity)]
     // Whether a server is the director itself, each director decides for itself.
     const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
     const method = isLocal && known ? known.method : toldMethod
@@ -178,11 +182,12 @@ export class Replication {
     }
     if (kind === RECORD_REMOVE) return false
     if (index === NO_CONNECTION) {
-      const server = this.#services.serverFor(identity)
+      const server = isFtpData ? known : this.#services.serverFor(identity)
       if (server === undefined) return false
       const ownMethod = hasVersion || server.removed ? method : server.method
-      index = this.#connections.insert(protocol, client, virtual, ports, server, ownMethod)
+      index = this.#connections.insert(protocol, client, virtual, ports, server, ownMethod, identity.port)
       if (index === NO_CONNECTION) return false
+      if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
       this.#table.timers.unfile(index)
     }

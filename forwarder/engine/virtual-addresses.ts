@@ -68,6 +68,13 @@ export class VirtualAddresses {
     return this.stateOf(this.#book.find(first, second, third, fourth)) !== ADDRESS_UNKNOWN
   }
 
+  /** The link on which one of ours is answered for. */
+  linkOf(address: number): number {
+    let cell = this.#cell(address)
+    while (this.#addresses[cell] !== address) cell = (cell + 1) & this.#mask
+    return this.#links[cell]
+  }
+
   /** Whether ARP or neighbour discovery for the address is answered on this link. */
   isAnsweredOn(address: number, link: number): boolean {
     let cell = this.#cell(address)

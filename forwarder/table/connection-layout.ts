@@ -46,6 +46,10 @@ export const FLAG_INACTIVE = 0x0002
 export const FLAG_HALF_OPEN = 0x0004
 /** Replies do not pass here (TUN, DR): the one-way state table applies. */
 export const FLAG_ONE_WAY = 0x0008
+/** FTP's control connection: what it says is looked at. (0x0030 is the method: record-codec.ts.) */
+export const FLAG_FTP = 0x0040
+/** A data connection of FTP, expected or there: its server is that of the control connection, whatever its ports. */
+export const FLAG_FTP_DATA = 0x0080
 /** The client's and the virtual address are IPv6. */
 export const FLAG_IPV6 = 0x8000
 

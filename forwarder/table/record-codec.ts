@@ -1,11 +1,12 @@
 /** A connection in the table to the record that peers exchange (protocol/wire/connection-record.ts), and the parts of a record. */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { ADDRESS_WORDS, writeIPv6Words } from '../../protocol/packet/ipv6-address.ts'
-import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_FTP_DATA, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import {
   type ConnectionIndex,
   type ConnectionMemory,
+  FLAG_FTP_DATA,
   FLAG_IPV6,
   FLAG_ONE_WAY,
   KEY,
@@ -44,6 +45,7 @@ export function encodeRecord(
   target[at + RECORD.protocol] = (word >>> 8) & 255
   target[at + RECORD.state] = word & 255
   target[at + RECORD.method] = (flags & METHOD_MASK) >> METHOD_SHIFT
+  writeUint16(target, at + RECORD.flags, flags & FLAG_FTP_DATA ? RECORD_FTP_DATA : 0)
   writeUint16(target, at + RECORD.version, states[state + STATE.versionSynced] >>> 16)
   writeInt32(target, at + RECORD.timeoutMs, Math.max(0, states[state + STATE.expires] - tick) * TICK_MS)
   writeUint16(target, at + RECORD.clientPort, ports >>> 16)

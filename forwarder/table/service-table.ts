@@ -4,6 +4,8 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
+import { PORT_FTP } from '../../protocol/packet/ftp.ts'
+import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
@@ -167,6 +169,11 @@ export class ServiceTable {
     if (slot !== NO_SLOT) return this.serverBySlot[slot]
     const service = this.find(identity.protocol, identity.virtualAddress, identity.virtualPort)
     return this.#make(identity, service?.slot ?? NO_SLOT)
+  }
+
+  /** The real server of the FTP service at a virtual address, to which a data connection belongs. */
+  ftpServer(virtualAddress: number, address: number): RealServer | undefined {
+    return this.find(PROTOCOL_TCP, virtualAddress, PORT_FTP)?.servers.find((server) => server.address === address)
   }
 
   /** To be called when a connection of a removed server has ended: frees the server's slot after the last one. */

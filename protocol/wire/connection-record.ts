@@ -22,6 +22,9 @@ export const RECORD_UPSERT = 1
 /** kind: the connection has ended; only the identifying fields count. */
 export const RECORD_REMOVE = 2
 
+/** flags: a data connection of FTP, or one that is expected (state LISTEN); its server is one of the FTP service. */
+export const RECORD_FTP_DATA = 0x0080
+
 export const RECORD = {
   kind: 0,
   protocol: 1,

@@ -7,7 +7,7 @@
  */
 import { isActiveState, isProtocolState } from '../../../forwarder/engine/protocols/registry.ts'
 import { TCP_STATE } from '../../../forwarder/engine/tcp-states.ts'
-import { METHOD_DR, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
 import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, SYNC_METHOD, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
@@ -30,6 +30,7 @@ const METHOD_SENT: Readonly<Record<number, number>> = {
   [METHOD_NAT]: SYNC_METHOD.nat,
   [METHOD_TUN]: SYNC_METHOD.tunnel | SYNC_FLAG.noOutput,
   [METHOD_DR]: SYNC_METHOD.direct | SYNC_FLAG.noOutput,
+  [METHOD_LOCAL]: SYNC_METHOD.local | SYNC_FLAG.noOutput,
 }
 /** What counts if the server is not configured here. A server on the sending director itself is as far as any other from here. */
 const METHOD_TAKEN: Readonly<Record<number, number>> = {
@@ -78,7 +79,9 @@ export function recordOfEntry(entry: SyncEntry, target: Uint8Array, at: number):
   const { protocol, state, flags } = entry
   const method = METHOD_TAKEN[flags & SYNC_FLAG.methodMask]
   const isConnection = (flags & (SYNC_FLAG.template | SYNC_FLAG.noClientPort)) === 0
-  if (!isConnection || method === undefined || !isProtocolState(protocol, state)) return false
+  // The pool's templates stand under protocol numbers that no packet has, and nobody outside may make them.
+  const isKnown = STATES_SENT[protocol] !== undefined && isProtocolState(protocol, state)
+  if (!isConnection || method === undefined || !isKnown) return false
   const view = new DataView(target.buffer, target.byteOffset + at, RECORD_LENGTH)
   target.fill(0, at, at + RECORD_LENGTH)
   view.setUint8(RECORD.kind, RECORD_UPSERT)

@@ -20,7 +20,7 @@ export interface VirtualAddress {
 }
 
 export interface Route {
-  /** Network address in dotted form; 0.0.0.0 with prefixLength 0 is the default route. */
+  /** Network address of either family; 0.0.0.0 or :: with prefixLength 0 is the default route. */
   readonly destination: string
   readonly prefixLength: number
   /** Next hop; undefined: the destination itself is on the link. */

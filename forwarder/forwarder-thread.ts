@@ -1,7 +1,6 @@
 /** The Forwarder that really forwards: starts the forwarding thread, speaks to it, and reads its memory. */
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
-import { parseIPv4 } from '../protocol/packet/bytes.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
 import type { Explanation, Question } from './engine/explain.ts'
@@ -166,12 +165,16 @@ class ForwarderThread implements Forwarder {
   }
 
   serviceCounters(service: ServiceAddress): ServerCounters {
-    const slot = this.#directory.findService(identityOf(service))
+    const slot = this.#directory.findService(this.#identityOf(service))
     return this.#sum(slot === NO_SLOT ? [] : this.#directory.slotsOf(slot))
   }
 
   serverCounters(service: ServiceAddress, { address, port }: { address: string; port: number }): ServerCounters {
-    const slot = this.#directory.findServer({ ...identityOf(service), address: parseIPv4(address), port })
+    const slot = this.#directory.findServer({
+      ...this.#identityOf(service),
+      address: this.#directory.book.numberOf(address),
+      port,
+    })
     return this.#sum(slot === NO_SLOT ? [] : [slot])
   }
 
@@ -227,12 +230,12 @@ class ForwarderThread implements Forwarder {
       outBytes: total(COUNTER.outBytes),
     }
   }
-}
 
-function identityOf(service: ServiceAddress): ServiceIdentity {
-  return {
-    protocol: protocolNumber(service.protocol),
-    virtualAddress: parseIPv4(service.address),
-    virtualPort: service.port,
+  #identityOf(service: ServiceAddress): ServiceIdentity {
+    return {
+      protocol: protocolNumber(service.protocol),
+      virtualAddress: this.#directory.book.numberOf(service.address),
+      virtualPort: service.port,
+    }
   }
 }

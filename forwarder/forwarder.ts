@@ -39,7 +39,7 @@ export interface LinkCounters {
   overruns: number
 }
 
-/** A connection copied out of the table, or a template. Addresses as text. */
+/** A connection copied out of the table, or a template. Addresses of IPv6 in the form of RFC 5952. */
 export interface ConnectionSnapshot {
   /** In lower case; "ip": any, of a firewall mark's template. */
   protocol: string

@@ -1,4 +1,5 @@
 /** The shared memory between the forwarding thread and the others: what there is, and how large. */
+import { randomBytes } from 'node:crypto'
 import { Drops } from './engine/drop-reason.ts'
 import { preferHugePages } from './sys/memory.ts'
 import { ConnectionMemory } from './table/connection-layout.ts'
@@ -30,7 +31,7 @@ export function allocateSharedState(connections: number, links: number): SharedS
   preferHugePages(table)
   return {
     table,
-    directory: ServerDirectory.allocate(DIRECTORY_SLOTS),
+    directory: ServerDirectory.allocate(DIRECTORY_SLOTS, randomBytes(4).readInt32LE()),
     drops: Drops.allocate(),
     outgoing: RecordRing.allocate(RING_SLOTS),
     incoming: RecordRing.allocate(RING_SLOTS),

@@ -64,12 +64,13 @@ export class Connections {
   /**
    * Adds a connection in state 0, counted as inactive. When the table is full the oldest half-open one makes room.
    * The caller sets state and expiry and files it.
+   * @param client the IPv4 address, or the four words of IPv6's
    * @param serverPort the real server's own unless given
    * @returns NO_CONNECTION when there is no room
    */
   insert(
     protocol: number,
-    client: number,
+    client: number | Int32Array,
     virtual: number,
     ports: number,
     server: RealServer,

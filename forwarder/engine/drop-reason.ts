@@ -3,8 +3,9 @@ import { DROPPED, type Verdict } from './verdict.ts'
 
 export const DROP_REASONS = [
   'truncated', // the frame ends before its headers do
-  'bad-header', // no sound IPv4 header
-  'fragment', // a fragment of what is not followed: ICMP and SCTP
+  'bad-header', // no sound IP header, or an ICMP message with a wrong checksum
+  'extension-headers', // more IPv6 extension headers than are walked over
+  'fragment', // a fragment of what is not followed: ICMP, SCTP and IPv6
   'fragment-tiny', // cut within the transport header, so as to get past somebody who reads it
   'fragment-overlap', // a fragment with bytes that another one had
   'fragment-limit', // too many datagrams or fragments at once, of all or of one sender
@@ -18,7 +19,7 @@ export const DROP_REASONS = [
   'table-full', // no room for a new connection and no half-open one to give up
   'no-route', // no way to the next hop
   'neighbour-pending', // waits for address resolution and there is no room to hold it
-  'neighbour-failed', // the next hop does not answer ARP
+  'neighbour-failed', // the next hop does not answer ARP or neighbour discovery
   'too-big', // does not fit into the link's MTU and may not be cut
   'martian-source', // no host has the address that it says it is from
   'icmp-unrelated', // an ICMP error that belongs to no connection

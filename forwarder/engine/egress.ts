@@ -5,12 +5,17 @@
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import { DONT_FRAGMENT, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
+import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory, Link } from '../link/link.ts'
 import { cut } from '../method/fragmentation.ts'
+import { segment6 } from '../method/ipv6-offload.ts'
+import { encapsulate6In4, encapsulateIn6 } from '../method/ipv6-tunnel.ts'
 import { segment } from '../method/offload.ts'
 import { encapsulate } from '../method/tunnel.ts'
+import { isIPv6Packet } from '../method/tunnel-header.ts'
 import type { EngineSettings } from '../settings.ts'
+import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
 import { METHOD_LOCAL, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
@@ -30,7 +35,7 @@ export type LinkFacts = Pick<Link, 'name' | 'mac' | 'mtu'>
 export class Egress {
   readonly returnPaths = new ReturnPaths()
   readonly neighbours: Neighbours
-  readonly #routes = new Routes()
+  readonly #routes: Routes
   /** Where a local server's packets go next. */
   readonly #host: Neighbour | undefined
   /** Number of the link to this host's own stack; -1 when there is none. */
@@ -44,6 +49,7 @@ export class Egress {
   readonly #outbox: PooledFrame[] = []
   readonly #drops: Drops
   readonly #settings: EngineSettings
+  readonly #book: AddressBook
   readonly #emitSegment: (segment: PooledFrame) => void
   readonly #emitPiece: (piece: PooledFrame) => void
   #segmentHop: Neighbour | undefined
@@ -63,9 +69,12 @@ export class Egress {
     links: readonly LinkFacts[],
     poolMemory: FrameMemory,
     settings: EngineSettings,
+    book: AddressBook,
     drops: Drops,
     hostLink: number,
   ) {
+    this.#routes = new Routes(book)
+    this.#book = book
     this.#host = hostLink < 0 ? undefined : hostNeighbour(hostLink)
     this.hostLink = hostLink
     this.linkNames = links.map((link) => link.name)
@@ -76,7 +85,7 @@ export class Egress {
     this.#drops = drops
     // A slot holds any frame that fits the largest MTU, header room included, on whole cache lines.
     this.#pool = new FramePool(poolMemory, (Math.max(...this.mtus) + 255) & ~63)
-    this.neighbours = new Neighbours(this.macs, this.#pool, (frame) => this.#outbox.push(frame))
+    this.neighbours = new Neighbours(this.macs, this.#pool, book, (frame) => this.#outbox.push(frame))
     this.#settings = settings
     this.#emitPiece = (piece) => {
       piece.link = this.#pieceLink
@@ -134,6 +143,17 @@ export class Egress {
     return this.#routes.sourceOn(link)
   }
 
+  /** The number of our own IPv6 address on a link; NO_ADDRESS when it has none. */
+  source6On(link: number): number {
+    return this.#routes.source6On(link)
+  }
+
+  /** As mtuToClient(), of the IPv6 client in the words from `at`. */
+  mtuToClient6(path: number, words: Int32Array, at: number): number {
+    const link = path === NO_RETURN_PATH ? this.#routes.find6(words, at)?.link : this.returnPaths.links[path]
+    return link === undefined ? Number.POSITIVE_INFINITY : this.mtus[link]
+  }
+
   toServer(frame: Frame, server: RealServer): Verdict {
     const hop = server.nextHop ?? this.#findNextHop(server)
     return hop === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, hop)
@@ -155,10 +175,36 @@ export class Egress {
     return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
   }
 
+  /** As segmentsToServer(), of an IPv6 frame. */
+  segmentsToServer6(
+    frame: Frame,
+    headerLength: number,
+    protocol: number,
+    transportLength: number,
+    hop: Neighbour,
+    server: RealServer,
+  ): Verdict {
+    if (!hop.resolved) return this.#drops.drop(DROP_PENDING)
+    hop.usedMs = this.#nowMs
+    this.#segmentHop = hop
+    this.#segmentServer = server
+    const isDone = segment6(frame, headerLength, protocol, transportLength, this.#pool, this.#emitSegment)
+    return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
+  }
+
   /** Puts the headers of a server's tunnel in front of the packet. */
   wrap(frame: Frame, hop: Neighbour, server: RealServer): void {
     const dontFragment = this.#settings.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
     this.#identification = (this.#identification + 1) & 0xffff
+    if (isIPv6Number(server.address)) {
+      const { words } = this.#book
+      encapsulateIn6(frame, server.tunnel, words, hop.source * ADDRESS_WORDS, server.address * ADDRESS_WORDS)
+      return
+    }
+    if (isIPv6Packet(frame.memory.view, frame.start + ETHERNET_HEADER_LENGTH)) {
+      encapsulate6In4(frame, server.tunnel, hop.source, server.address, this.#identification)
+      return
+    }
     encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, this.#identification)
   }
 
@@ -187,6 +233,15 @@ export class Egress {
       return paths.links[path]
     }
     const neighbour = this.#neighbourOf(client)
+    return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
+  }
+
+  /** As toClient(), of the IPv6 client in the words from `at`. */
+  toClient6(frame: Frame, path: number, words: Int32Array, at: number): Verdict {
+    // A known path asks for no address.
+    if (path !== NO_RETURN_PATH) return this.toClient(frame, path, 0)
+    const route = this.#routes.find6(words, at)
+    const neighbour = route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
     return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
   }
 

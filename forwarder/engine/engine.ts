@@ -34,6 +34,7 @@ import { FragmentPath } from './fragment-path.ts'
 import { ExpectedConnections } from './ftp/expected-connections.ts'
 import { Ftp } from './ftp/ftp.ts'
 import { Icmp } from './icmp.ts'
+import { IPv6Path } from './ipv6-path.ts'
 import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
@@ -48,7 +49,7 @@ import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-ad
 import { WarmUp } from './warm-up.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
-const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4 } = ethernet
+const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { soundIPv4HeaderLength } = ipv4
@@ -94,7 +95,7 @@ export interface EngineOptions {
 }
 
 export class Engine {
-  readonly addresses = new VirtualAddresses()
+  readonly addresses: VirtualAddresses
   readonly egress: Egress
   readonly warmUp: WarmUp
   readonly connections: Connections
@@ -116,6 +117,7 @@ export class Engine {
   readonly #hostLink: number
   readonly #packetSize: PacketSize
   readonly #icmp: Icmp
+  readonly #ipv6: IPv6Path
   readonly #fragments: FragmentPath
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
@@ -133,8 +135,10 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
+    const { book } = services.directory
+    this.addresses = new VirtualAddresses(book)
     this.#hostLink = options.hostLink ?? -1
-    this.egress = new Egress(links, options.poolMemory, this.settings, drops, this.#hostLink)
+    this.egress = new Egress(links, options.poolMemory, this.settings, book, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.moves = new StateMoves(this.connections, this.replication)
@@ -160,6 +164,7 @@ export class Engine {
     this.#icmp = new Icmp(parts)
     this.#packetSize = new PacketSize(parts)
     this.#fragments = new FragmentPath({ ...parts, secret: table.secret })
+    this.#ipv6 = new IPv6Path(this, table, drops)
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
@@ -176,6 +181,7 @@ export class Engine {
     this.moves.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.#ipv6.setTime(nowMs)
     this.#fragments.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
@@ -213,7 +219,10 @@ export class Engine {
     const start = frame.start
     if (frame.length < ETHERNET_HEADER_LENGTH) return this.#drops.drop(DROP_TRUNCATED)
     const type = view.getUint16(start + 12)
-    if (type !== ETHERTYPE_IPV4) return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+    if (type !== ETHERTYPE_IPV4) {
+      if (type === ETHERTYPE_IPV6) return this.#ipv6.handle(frame, link)
+      return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+    }
     // Sent to a group: every director has it, and nobody may answer it (RFC 1122 3.2.2).
     if ((view.getUint8(start) & 1) !== 0) return TO_HOST
     const ip = start + ETHERNET_HEADER_LENGTH

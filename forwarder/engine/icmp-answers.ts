@@ -68,7 +68,8 @@ export function turnIntoIcmpError(frame: Frame, type: number, code: number, rest
   writeUint16(bytes, icmp + ICMP.checksum, checksum(bytes, icmp, totalLength - IPV4_HEADER_LENGTH))
 }
 
-function swapEthernet(bytes: Uint8Array, start: number): void {
+/** Turns the Ethernet addresses of the frame at `start` round. */
+export function swapEthernet(bytes: Uint8Array, start: number): void {
   for (let i = start; i < start + 6; i++) {
     const byte = bytes[i]
     bytes[i] = bytes[i + 6]

@@ -1,12 +1,15 @@
 /**
- * The forwarder's own ARP cache: next hops by link and address, their MAC, and the few packets that wait for one.
+ * The forwarder's own ARP and neighbour cache: next hops by link and address, their MAC, and the few packets that wait for one.
  *
  * An entry is probed while it is in use and unconfirmed for 30 s, and given up after three unanswered requests a second
- * apart (RFC 1122 2.3.2.1 wants both a refresh and a limit on the rate of requests).
+ * apart (RFC 1122 2.3.2.1 wants both a refresh and a limit on the rate of requests; RFC 4861 7.2.2 asks for the same).
  */
 import { ARP_FRAME_LENGTH, ARP_REQUEST, writeArpFrame } from '../../protocol/packet/arp.ts'
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { BROADCAST_MAC } from '../../protocol/packet/ethernet.ts'
+import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
+import { NEIGHBOUR_FRAME_LENGTH, writeSolicitation } from '../../protocol/packet/neighbour-discovery.ts'
+import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
 import type { FramePool, PooledFrame } from './frame-pool.ts'
 
 const MAX_NEIGHBOURS = 4096
@@ -21,7 +24,7 @@ const UNKNOWN_MAC = new Uint8Array(6)
 
 export interface Neighbour {
   readonly link: number
-  /** 32-bit. */
+  /** By its number (address-book.ts), as `source`. */
   readonly address: number
   /** Our address on the link, sender of requests. */
   readonly source: number
@@ -43,6 +46,7 @@ export class Neighbours {
   readonly #byLink: Map<number, Neighbour>[] = []
   readonly #macs: readonly Uint8Array[]
   readonly #pool: FramePool
+  readonly #book: AddressBook
   readonly #emit: (frame: PooledFrame) => void
   #count = 0
 
@@ -50,9 +54,10 @@ export class Neighbours {
    * @param macs our MAC by link number
    * @param emit takes a frame to be transmitted on frame.link
    */
-  constructor(macs: readonly Uint8Array[], pool: FramePool, emit: (frame: PooledFrame) => void) {
+  constructor(macs: readonly Uint8Array[], pool: FramePool, book: AddressBook, emit: (frame: PooledFrame) => void) {
     this.#macs = macs
     this.#pool = pool
+    this.#book = book
     this.#emit = emit
     for (let link = 0; link < macs.length; link++) this.#byLink.push(new Map())
   }
@@ -78,11 +83,13 @@ export class Neighbours {
     }
     this.#byLink[link].set(address, neighbour)
     this.#count++
+    this.#book.retain(address)
+    this.#book.retain(source)
     this.#probe(neighbour, nowMs)
     return neighbour
   }
 
-  /** Takes the sender of an ARP message in, if it is somebody we have asked for. `arp` is where the message starts. */
+  /** Takes a MAC that somebody says is his in, if it is somebody we have asked for. */
   learn(link: number, address: number, bytes: Uint8Array, macAt: number, nowMs: number): void {
     const neighbour = this.#byLink[link].get(address)
     if (neighbour === undefined || (bytes[macAt] & 1) !== 0) return
@@ -117,6 +124,8 @@ export class Neighbours {
           givenUp += this.#dropHeld(neighbour)
           neighbours.delete(neighbour.address)
           this.#count--
+          this.#book.release(neighbour.address)
+          this.#book.release(neighbour.source)
         } else if (!neighbour.resolved || nowMs - neighbour.confirmedMs > CONFIRM_AFTER_MS) {
           if (neighbour.probes >= MAX_PROBES) {
             neighbour.resolved = false
@@ -150,15 +159,26 @@ export class Neighbours {
     if (frame === undefined) return
     neighbour.probedMs = nowMs
     neighbour.probes++
-    writeArpFrame(frame.memory.bytes, frame.start, BROADCAST_MAC, {
-      operation: ARP_REQUEST,
-      senderMac: this.#macs[neighbour.link],
-      senderAddress: neighbour.source,
-      targetMac: UNKNOWN_MAC,
-      targetAddress: neighbour.address,
-    })
-    frame.length = ARP_FRAME_LENGTH
+    const { bytes } = frame.memory
+    const mac = this.#macs[neighbour.link]
+    if (isIPv6Number(neighbour.address)) {
+      writeSolicitation(bytes, frame.start, mac, this.#words(neighbour.source), this.#words(neighbour.address))
+      frame.length = NEIGHBOUR_FRAME_LENGTH
+    } else {
+      writeArpFrame(bytes, frame.start, BROADCAST_MAC, {
+        operation: ARP_REQUEST,
+        senderMac: mac,
+        senderAddress: neighbour.source,
+        targetMac: UNKNOWN_MAC,
+        targetAddress: neighbour.address,
+      })
+      frame.length = ARP_FRAME_LENGTH
+    }
     frame.link = neighbour.link
     this.#emit(frame)
+  }
+
+  #words(address: number): Int32Array {
+    return this.#book.words.subarray(address * ADDRESS_WORDS, (address + 1) * ADDRESS_WORDS)
   }
 }

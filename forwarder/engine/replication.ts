@@ -6,8 +6,9 @@
  * is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
-import { readUint16 } from '../../protocol/packet/bytes.ts'
+import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { RECORD, RECORD_FTP_DATA, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
 import {
   type ConnectionIndex,
   FLAG_FTP_DATA,
@@ -25,12 +26,13 @@ import {
   isNewer,
   METHOD_MASK,
   METHOD_SHIFT,
+  readAddress,
   readMapped,
   recordVersion,
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
 import type { ServerIdentity } from '../table/server-directory.ts'
-import { METHOD_LOCAL, type ServiceTable } from '../table/service-table.ts'
+import { METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
 
@@ -45,6 +47,7 @@ export class Replication {
   readonly #states: Int32Array
   /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
   readonly #epochTicks: number
+  readonly #words = new Int32Array(4)
   #written = false
 
   constructor(connections: Connections, outgoing: RecordRing, epochTicks: number) {
@@ -84,7 +87,7 @@ export class Replication {
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
-    encodeRecord(table.memory, this.#services.directory.addresses, index, tick, this.#outgoing.bytes, slot)
+    encodeRecord(table.memory, this.#services.directory, index, tick, this.#outgoing.bytes, slot)
     this.#outgoing.bytes[slot + RECORD.kind] = kind
     this.#outgoing.commit()
     this.#written = true
@@ -120,15 +123,21 @@ export class Replication {
       (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) ||
       !isProtocolState(protocol, state) ||
       toldMethod > METHOD_LOCAL ||
-      timeoutMs > LONGEST_TIMEOUT_MS ||
-      !isMapped(bytes, at + RECORD.clientAddress) ||
-      !isMapped(bytes, at + RECORD.virtualAddress) ||
-      !isMapped(bytes, at + RECORD.serverAddress)
+      timeoutMs > LONGEST_TIMEOUT_MS
     ) {
       return false
     }
-    const client = readMapped(bytes, at + RECORD.clientAddress)
-    const virtual = readMapped(bytes, at + RECORD.virtualAddress)
+    const isIPv4 = isMapped(bytes, at + RECORD.clientAddress)
+    const { book } = this.#services.directory
+    const virtual = readAddress(bytes, at + RECORD.virtualAddress, book)
+    // The number must not be given to the server that is read next.
+    book.retain(virtual)
+    const server = readAddress(bytes, at + RECORD.serverAddress, book)
+    book.release(virtual)
+    if (virtual === NO_ADDRESS || server === NO_ADDRESS || isIPv6Number(virtual) === isIPv4) return false
+    const client = isIPv4
+      ? readMapped(bytes, at + RECORD.clientAddress)
+      : this.#readWords(bytes, at + RECORD.clientAddress)
     const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
     const version = recordVersion(bytes, at)
@@ -138,7 +147,7 @@ export class Replication {
       protocol,
       virtualAddress: virtual,
       virtualPort,
-      address: readMapped(bytes, at + RECORD.serverAddress),
+      address: server,
       port: readUint16(bytes, at + RECORD.serverPort),
     }
     const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
@@ -149,7 +158,12 @@ export class Replication {
     const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
     const method = isLocal && known ? known.method : toldMethod
     if (isLocal && (known === undefined || known.removed)) return false
-    let index = this.#table.findByClient(protocol, client, virtual, ports)
+    // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
+    if (isIPv6Number(server) === isIPv4 && method !== METHOD_TUN && kind !== RECORD_REMOVE) return false
+    let index =
+      typeof client === 'number'
+        ? this.#table.findByClient(protocol, client, virtual, ports)
+        : this.#table.findByClient6(protocol, client[0], client[1], client[2], client[3], virtual, ports)
     // A connection that was never told of, such as a half-open one, has no version yet.
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
@@ -189,6 +203,11 @@ export class Replication {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = (taken << 16) | (seconds(tick) & 0xffff)
     this.#table.timers.file(index)
     return true
+  }
+
+  #readWords(bytes: Uint8Array, at: number): Int32Array {
+    for (let word = 0; word < 4; word++) this.#words[word] = readInt32(bytes, at + word * 4)
+    return this.#words
   }
 
   /** The version of a change made now to a connection whose last one was `before`; 0: there was none. */

@@ -1,10 +1,13 @@
 /** The forwarder's routing table: longest prefix first. Asked once a next hop, never once a packet. */
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { ADDRESS_WORDS, isIPv6Text, parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import type { Route } from '../commands.ts'
+import { type AddressBook, isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
 
+/** Addresses by their numbers (address-book.ts). */
 export interface NextHop {
   readonly link: number
-  /** The address to resolve on that link, 32-bit. */
+  /** The address to resolve on that link. */
   readonly address: number
   /** Our own address on that link. */
   readonly source: number
@@ -18,14 +21,30 @@ interface Entry {
   readonly source: number
 }
 
+interface Entry6 {
+  readonly destination: Int32Array
+  readonly mask: Int32Array
+  readonly gateway: number | undefined
+  readonly link: number
+  readonly source: number
+}
+
 export class Routes {
   #entries: Entry[] = []
+  #entries6: Entry6[] = []
+  readonly #book: AddressBook
+
+  constructor(book: AddressBook) {
+    this.#book = book
+  }
 
   /** @param links names by link number; routes over other links are left out */
   replace(routes: readonly Route[], links: readonly string[]): void {
-    this.#entries = routes
+    const known = routes
       .filter((route) => links.includes(route.link))
       .toSorted((a, b) => b.prefixLength - a.prefixLength)
+    this.#entries = known
+      .filter((route) => !isIPv6Text(route.destination))
       .map((route) => {
         const mask = route.prefixLength === 0 ? 0 : -1 << (32 - route.prefixLength)
         return {
@@ -36,10 +55,60 @@ export class Routes {
           source: parseIPv4(route.source),
         }
       })
+    this.#replace6(
+      known.filter((route) => isIPv6Text(route.destination)),
+      links,
+    )
   }
 
-  /** Where a packet to `destination` goes next; undefined when there is no route. */
+  #replace6(routes: readonly Route[], links: readonly string[]): void {
+    const before = this.#entries6
+    this.#entries6 = routes.map((route) => {
+      const mask = prefixMask(route.prefixLength)
+      return {
+        destination: parseIPv6(route.destination).map((word, index) => word & mask[index]),
+        mask,
+        gateway: route.gateway === undefined ? undefined : this.#retained(route.gateway),
+        link: links.indexOf(route.link),
+        source: this.#retained(route.source),
+      }
+    })
+    for (const { gateway, source } of before) {
+      if (gateway !== undefined) this.#book.release(gateway)
+      this.#book.release(source)
+    }
+  }
+
+  #retained(address: string): number {
+    const number = this.#book.internText(address)
+    this.#book.retain(number)
+    return number
+  }
+
+  /** Where a packet goes next to the IPv6 address in the words from `at`; undefined when there is no route. */
+  find6(words: Int32Array, at: number): NextHop | undefined {
+    for (const { destination, mask, gateway, link, source } of this.#entries6) {
+      if (
+        (words[at] & mask[0]) === destination[0] &&
+        (words[at + 1] & mask[1]) === destination[1] &&
+        (words[at + 2] & mask[2]) === destination[2] &&
+        (words[at + 3] & mask[3]) === destination[3]
+      ) {
+        const address = gateway ?? this.#book.intern(words[at], words[at + 1], words[at + 2], words[at + 3])
+        return address === NO_ADDRESS || source === NO_ADDRESS ? undefined : { link, address, source }
+      }
+    }
+    return undefined
+  }
+
+  /** Our own IPv6 address on a link; NO_ADDRESS when it has none. */
+  source6On(link: number): number {
+    return this.#entries6.find((entry) => entry.link === link)?.source ?? NO_ADDRESS
+  }
+
+  /** Where a packet to the address with this number goes next; undefined when there is no route. */
   find(destination: number): NextHop | undefined {
+    if (isIPv6Number(destination)) return this.find6(this.#book.words, destination * ADDRESS_WORDS)
     for (const entry of this.#entries) {
       if ((destination & entry.mask) === entry.destination) {
         return { link: entry.link, address: entry.gateway ?? destination, source: entry.source }
@@ -52,4 +121,11 @@ export class Routes {
   sourceOn(link: number): number {
     return this.#entries.find((entry) => entry.link === link)?.source ?? 0
   }
+}
+
+function prefixMask(length: number): Int32Array {
+  return Int32Array.from({ length: ADDRESS_WORDS }, (_, word) => {
+    const bits = Math.min(32, Math.max(0, length - word * 32))
+    return bits === 0 ? 0 : -1 << (32 - bits)
+  })
 }

@@ -7,6 +7,7 @@ import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
+import { overhead6 } from '../method/ipv6-tunnel.ts'
 import {
   checksumIsInside,
   cuttableHeaderLength,
@@ -17,6 +18,7 @@ import {
 } from '../method/offload.ts'
 import { overhead } from '../method/tunnel.ts'
 import type { EngineSettings } from '../settings.ts'
+import { isIPv6Number } from '../table/address-book.ts'
 import type { RealServer } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -49,12 +51,17 @@ export class Tunnels {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const { tunnel } = server
-    const added = overhead(tunnel, frame)
+    const isIn6 = isIPv6Number(server.address)
+    const added = isIn6 ? overhead6(tunnel, frame) : overhead(tunnel, frame)
     const mtu = egress.mtus[hop.link] - added
     const transportLength = segmentSize(frame) === 0 ? 0 : cuttableHeaderLength(frame, headerLength)
     if (segmentSize(frame) !== 0 && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength) > mtu
-    if (isTooLong && !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength) + added)) {
+    // An outer IPv6 header is never cut: who may be told, is told.
+    if (
+      isTooLong &&
+      (isIn6 || !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength) + added))
+    ) {
       return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
     }
     decrementTtl(view, ip)

@@ -1,7 +1,8 @@
-/** The addresses that the forwarder owns, found by one probe or two for every packet. */
-import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+/** The addresses that the forwarder owns, by their numbers, found by one probe or two for every packet. */
 import { isHostAddress } from '../../protocol/packet/ipv4.ts'
+import { isHostIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import type { VirtualAddress } from '../commands.ts'
+import { type AddressBook, NO_ADDRESS } from '../table/address-book.ts'
 
 export const ADDRESS_UNKNOWN = 0
 export const ADDRESS_STANDBY = 1
@@ -14,6 +15,13 @@ export class VirtualAddresses {
   #states = new Uint8Array(8)
   #links = new Uint8Array(8)
   #mask = 7
+  readonly #book: AddressBook
+  /** Numbers that the book keeps for us. */
+  #retained: number[] = []
+
+  constructor(book: AddressBook) {
+    this.#book = book
+  }
 
   replace(addresses: readonly VirtualAddress[], links: readonly string[]): void {
     let size = 8
@@ -22,8 +30,13 @@ export class VirtualAddresses {
     this.#states = new Uint8Array(size)
     this.#links = new Uint8Array(size)
     this.#mask = size - 1
+    const before = this.#retained
+    this.#retained = []
     for (const { address, link, state } of addresses) {
-      const value = parseIPv4(address)
+      const value = this.#book.internText(address)
+      if (value === NO_ADDRESS) continue
+      this.#book.retain(value)
+      this.#retained.push(value)
       let cell = this.#cell(value)
       while (this.#states[cell] !== ADDRESS_UNKNOWN && this.#addresses[cell] !== value) cell = (cell + 1) & this.#mask
       this.#addresses[cell] = value
@@ -31,6 +44,7 @@ export class VirtualAddresses {
       this.#states[cell] =
         state === 'active' ? ADDRESS_ACTIVE : state === 'lingering' ? ADDRESS_LINGERING : ADDRESS_STANDBY
     }
+    for (const value of before) this.#book.release(value)
   }
 
   /** ADDRESS_UNKNOWN when it is not ours. */
@@ -48,6 +62,12 @@ export class VirtualAddresses {
     return !isHostAddress(source) || this.stateOf(source) !== ADDRESS_UNKNOWN
   }
 
+  /** As isMartian(), of an IPv6 packet. */
+  isMartian6(first: number, second: number, third: number, fourth: number): boolean {
+    if (!isHostIPv6(first, second, third, fourth)) return true
+    return this.stateOf(this.#book.find(first, second, third, fourth)) !== ADDRESS_UNKNOWN
+  }
+
   /** The link on which one of ours is answered for. */
   linkOf(address: number): number {
     let cell = this.#cell(address)
@@ -55,7 +75,7 @@ export class VirtualAddresses {
     return this.#links[cell]
   }
 
-  /** Whether ARP for the address is answered on this link. */
+  /** Whether ARP or neighbour discovery for the address is answered on this link. */
   isAnsweredOn(address: number, link: number): boolean {
     let cell = this.#cell(address)
     while (this.#states[cell] !== ADDRESS_UNKNOWN) {

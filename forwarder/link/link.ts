@@ -18,6 +18,7 @@ export const VNET_NEEDS_CSUM = 1
 export const VNET_DATA_VALID = 2
 export const VNET_GSO_NONE = 0
 export const VNET_GSO_TCPV4 = 1
+export const VNET_GSO_TCPV6 = 4
 export const VNET_GSO_UDP_L4 = 5
 
 /** Memory that frames live in. `address` is where the kernel sees bytes[0], split so that no BigInt is needed. */

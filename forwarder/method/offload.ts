@@ -21,7 +21,7 @@ const { ETHERNET_HEADER_LENGTH } = ethernet
 const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
 
 /** A bit beside the type of segmentation: congestion was marked (VIRTIO_NET_HDR_GSO_ECN). */
-const GSO_ECN = 0x80
+export const GSO_ECN = 0x80
 
 /** Whether the frame's transport checksum is still to be finished. */
 export function hasUnfinishedChecksum(frame: Frame): boolean {

@@ -120,6 +120,6 @@ export function encapsulate(
 }
 
 /** The two 16-bit words of a word, summed. */
-function halves(word: number): number {
+export function halves(word: number): number {
   return (word >>> 16) + (word & 0xffff)
 }

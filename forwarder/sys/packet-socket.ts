@@ -48,6 +48,7 @@ const TPACKET_V2 = 1
 const ETH_P_ALL = 3
 const ETH_P_IP = 0x0800
 const ETH_P_ARP = 0x0806
+const ETH_P_IPV6 = 0x86dd
 
 const SLOT_HEADER_BYTES = 52
 const FRAME_OFFSET = 138
@@ -75,7 +76,7 @@ export interface PacketSocket {
   close(): void
 }
 
-/** Opens the socket and starts taking ARP and IPv4 frames. `slots` is rounded up to a multiple of 64. */
+/** Opens the socket and starts taking ARP, IPv4 and IPv6 frames. `slots` is rounded up to a multiple of 64. */
 export function openPacketSocket(name: string, { index }: InterfaceFacts, slots: number): PacketSocket {
   const what = `${name}: packet socket`
   // Protocol 0 until bind: a socket that is not set up yet would take frames of every interface.
@@ -87,7 +88,7 @@ export function openPacketSocket(name: string, { index }: InterfaceFacts, slots:
   }
   try {
     setOption(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES, what)
-    attachFilter(descriptor, etherTypeFilter([ETH_P_IP, ETH_P_ARP]), what)
+    attachFilter(descriptor, etherTypeFilter([ETH_P_IP, ETH_P_ARP, ETH_P_IPV6]), what)
     // The filter refuses outgoing frames too; this spares the kernel from offering them.
     setOption(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, what)
     setOption(descriptor, SOL_PACKET, PACKET_VERSION, TPACKET_V2, what)

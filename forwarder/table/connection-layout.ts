@@ -5,7 +5,7 @@
  * ```
  *  0 next in the client chain   1 next in the server chain
  *  2..5 client address (IPv4 in word 2, the others 0)
- *  6 client port << 16 | virtual port      7 virtual address
+ *  6 client port << 16 | virtual port      7 virtual address, by its number (address-book.ts)
  * ```
  * State, 7 words, what a packet changes:
  * ```
@@ -50,6 +50,8 @@ export const FLAG_ONE_WAY = 0x0008
 export const FLAG_FTP = 0x0040
 /** A data connection of FTP, expected or there: its server is that of the control connection, whatever its ports. */
 export const FLAG_FTP_DATA = 0x0080
+/** The client's and the virtual address are IPv6. */
+export const FLAG_IPV6 = 0x8000
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

@@ -5,6 +5,7 @@
  * when they differ, or there is none, the place is passed over: whoever took it is told of by other means.
  */
 import { formatIPv4 } from '../../protocol/packet/bytes.ts'
+import { formatIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { monotonicMs } from '../clock.ts'
 import { protocolByNumber, stateName } from '../engine/protocols/registry.ts'
@@ -13,6 +14,7 @@ import {
   type ConnectionIndex,
   ConnectionMemory,
   FLAG_HALF_OPEN,
+  FLAG_IPV6,
   KEY,
   KEY_WORDS,
   STATE,
@@ -51,7 +53,7 @@ export class ConnectionReader {
       if (flags & FLAG_HALF_OPEN) continue
       const word = memory.states[place * STATE_WORDS + STATE.portProtocolState]
       const at = offset + written * RECORD_LENGTH
-      encodeRecord(memory, this.#directory.addresses, place as ConnectionIndex, memory.tick, target, at)
+      encodeRecord(memory, this.#directory, place as ConnectionIndex, memory.tick, target, at)
       // The same addresses at another server are another connection too; and a change of state is told of by the loop.
       const isSame =
         this.#identity(place) === identity && memory.states[place * STATE_WORDS + STATE.portProtocolState] === word
@@ -69,16 +71,18 @@ export class ConnectionReader {
     const state = place * STATE_WORDS
     const word = states[state + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
+    const isIPv6 = ((states[state + STATE.flagsReturnPath] >>> 16) & FLAG_IPV6) !== 0
+    const { addresses, book } = this.#directory
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const snapshot: ConnectionSnapshot = {
       protocol: protocolByNumber(protocol)?.name ?? 'udp',
       state: stateName(protocol, word & 255),
       expiresMs: Math.max(0, Math.round(left)),
-      clientAddress: formatIPv4(keys[key + KEY.clientAddress]),
+      clientAddress: isIPv6 ? formatIPv6(keys, key + KEY.clientAddress) : formatIPv4(keys[key + KEY.clientAddress]),
       clientPort: keys[key + KEY.ports] >>> 16,
-      virtualAddress: formatIPv4(keys[key + KEY.virtualAddress]),
+      virtualAddress: book.format(keys[key + KEY.virtualAddress]),
       virtualPort: keys[key + KEY.ports] & 0xffff,
-      serverAddress: formatIPv4(this.#directory.addresses[states[state + STATE.server]]),
+      serverAddress: book.format(addresses[states[state + STATE.server]]),
       serverPort: word >>> 16,
     }
     return this.#identity(place) === identity ? snapshot : undefined
@@ -99,7 +103,7 @@ export class ConnectionReader {
     const key = place * KEY_WORDS
     return (
       (keys[key + KEY.ports] >>> 0) * 2 ** 20 +
-      ((keys[key + KEY.clientAddress] ^ keys[key + KEY.virtualAddress]) & 0xfffff) +
+      ((keys[key + KEY.clientAddress] ^ keys[key + KEY.clientAddress + 3] ^ keys[key + KEY.virtualAddress]) & 0xfffff) +
       1
     )
   }

@@ -13,8 +13,8 @@ import type { ServerDirectory } from './server-directory.ts'
 import { TimerWheel } from './timer-wheel.ts'
 
 // Names of this module's own, for speed: see engine.ts.
-const { FLAG_HALF_OPEN, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
-const { hashWords } = keyedHash
+const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
+const { hashAddress, hashWords } = keyedHash
 
 export class ConnectionTable {
   readonly memory: ConnectionMemory
@@ -90,7 +90,73 @@ export class ConnectionTable {
     return NO_CONNECTION
   }
 
-  /** Which chain findByClient() looks through. */
+  /** As findByClient(), for IPv6: the client's address in four words, the virtual one by its number. */
+  findByClient6(
+    protocol: number,
+    first: number,
+    second: number,
+    third: number,
+    fourth: number,
+    virtual: number,
+    ports: number,
+  ): ConnectionIndex {
+    const keys = this.#keys
+    const client = hashAddress(first, second, third, fourth, this.secret)
+    let index = this.#clientHeads[this.clientBucket(protocol, client, virtual, ports)]
+    while (index !== 0) {
+      const at = index * KEY_WORDS
+      const state = index * STATE_WORDS
+      if (
+        keys[at + KEY.ports] === ports &&
+        keys[at + KEY.clientAddress + 3] === fourth &&
+        keys[at + KEY.clientAddress + 2] === third &&
+        keys[at + KEY.clientAddress + 1] === second &&
+        keys[at + KEY.clientAddress] === first &&
+        keys[at + KEY.virtualAddress] === virtual &&
+        ((this.#states[state + STATE.portProtocolState] >>> 8) & 255) === protocol &&
+        this.#states[state + STATE.flagsReturnPath] < 0
+      ) {
+        return index as ConnectionIndex
+      }
+      index = keys[at + KEY.nextClient]
+    }
+    return NO_CONNECTION
+  }
+
+  /** As findByServer(), for IPv6: the client's address in four words, the server's by its number. */
+  findByServer6(
+    protocol: number,
+    server: number,
+    serverPort: number,
+    first: number,
+    second: number,
+    third: number,
+    fourth: number,
+    clientPort: number,
+  ): ConnectionIndex {
+    const keys = this.#keys
+    const client = hashAddress(first, second, third, fourth, this.secret)
+    let index = this.#serverHeads[this.serverBucket(protocol, server, serverPort, client, clientPort)]
+    while (index !== 0) {
+      const at = index * KEY_WORDS
+      const state = index * STATE_WORDS
+      if (
+        keys[at + KEY.clientAddress + 3] === fourth &&
+        keys[at + KEY.clientAddress + 2] === third &&
+        keys[at + KEY.clientAddress + 1] === second &&
+        keys[at + KEY.clientAddress] === first &&
+        keys[at + KEY.ports] >>> 16 === clientPort &&
+        this.#states[state + STATE.portProtocolState] >>> 8 === ((serverPort << 8) | protocol) &&
+        this.#serverAddresses[this.#states[state + STATE.server]] === server
+      ) {
+        return index as ConnectionIndex
+      }
+      index = keys[at + KEY.nextServer]
+    }
+    return NO_CONNECTION
+  }
+
+  /** Which chain findByClient() looks through. Of IPv6 `client` is the hash of the address. */
   clientBucket(protocol: number, client: number, virtual: number, ports: number): number {
     return hashWords(client, virtual ^ protocol, ports, this.secret) & this.#mask
   }
@@ -103,11 +169,12 @@ export class ConnectionTable {
   /**
    * Adds a connection and links it into the index of its client's packets and, unless FLAG_ONE_WAY, of its server's.
    * The caller files it with a timer. There must be no connection with the same key.
+   * @param client the IPv4 address, or the four words of IPv6's
    * @returns its index, or NO_CONNECTION when the table is full
    */
   insert(
     protocol: number,
-    client: number,
+    client: number | Int32Array,
     virtual: number,
     ports: number,
     server: number,
@@ -120,28 +187,36 @@ export class ConnectionTable {
     const states = this.#states
     const at = index * KEY_WORDS
     const state = index * STATE_WORDS
-    keys[at + KEY.clientAddress] = client
-    keys[at + KEY.clientAddress + 1] = 0
-    keys[at + KEY.clientAddress + 2] = 0
-    keys[at + KEY.clientAddress + 3] = 0
+    const isIPv4 = typeof client === 'number'
+    keys[at + KEY.clientAddress] = isIPv4 ? client : client[0]
+    for (let word = 1; word < 4; word++) keys[at + KEY.clientAddress + word] = isIPv4 ? 0 : client[word]
     keys[at + KEY.ports] = ports
     keys[at + KEY.virtualAddress] = virtual
     states[state + STATE.server] = server
     states[state + STATE.expires] = 0
-    states[state + STATE.flagsReturnPath] = flags << 16
+    states[state + STATE.flagsReturnPath] = (isIPv4 ? flags : flags | FLAG_IPV6) << 16
     states[state + STATE.versionSynced] = 0
     // Readers on other threads take a connection for real once it has a protocol: written last.
     Atomics.store(states, state + STATE.portProtocolState, (serverPort << 16) | (protocol << 8))
-    const clientBucket = this.clientBucket(protocol, client, virtual, ports)
+    const chainedBy = this.#chainedBy(index)
+    const clientBucket = this.clientBucket(protocol, chainedBy, virtual, ports)
     keys[at + KEY.nextClient] = this.#clientHeads[clientBucket]
     this.#clientHeads[clientBucket] = index
     if ((flags & FLAG_ONE_WAY) === 0) {
-      const bucket = this.serverBucket(protocol, this.#serverAddresses[server], serverPort, client, ports >>> 16)
+      const bucket = this.serverBucket(protocol, this.#serverAddresses[server], serverPort, chainedBy, ports >>> 16)
       keys[at + KEY.nextServer] = this.#serverHeads[bucket]
       this.#serverHeads[bucket] = index
     }
     this.memory.used++
     return index
+  }
+
+  /** What stands for the client in the choice of a chain: the IPv4 address, or the hash of IPv6's. */
+  #chainedBy(index: ConnectionIndex): number {
+    const at = index * KEY_WORDS + KEY.clientAddress
+    const keys = this.#keys
+    if ((this.flags(index) & FLAG_IPV6) === 0) return keys[at]
+    return hashAddress(keys[at], keys[at + 1], keys[at + 2], keys[at + 3], this.secret)
   }
 
   /** Takes a connection out of the index, the timers and the table. */
@@ -152,7 +227,7 @@ export class ConnectionTable {
     const state = index * STATE_WORDS
     const word = states[state + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
-    const client = keys[at + KEY.clientAddress]
+    const client = this.#chainedBy(index)
     const ports = keys[at + KEY.ports]
     this.timers.unfile(index)
     const clientBucket = this.clientBucket(protocol, client, keys[at + KEY.virtualAddress], ports)

@@ -20,3 +20,8 @@ export function hashWords(first: number, second: number, third: number, key: num
   b = ((b ^ a) - ((a << 14) | (a >>> 18))) | 0
   return ((c ^ b) - ((b << 24) | (b >>> 8))) | 0
 }
+
+/** Hash of an IPv6 address under `key`; a signed 32-bit integer. */
+export function hashAddress(first: number, second: number, third: number, fourth: number, key: number): number {
+  return hashWords(hashWords(first, second, third, key), fourth, 0, key)
+}

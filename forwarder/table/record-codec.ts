@@ -1,10 +1,13 @@
 /** A connection in the table to the record that peers exchange (protocol/wire/connection-record.ts), and the parts of a record. */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
+import { ADDRESS_WORDS, writeIPv6Words } from '../../protocol/packet/ipv6-address.ts'
 import { RECORD, RECORD_FTP_DATA, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import {
   type ConnectionIndex,
   type ConnectionMemory,
   FLAG_FTP_DATA,
+  FLAG_IPV6,
   FLAG_ONE_WAY,
   KEY,
   KEY_WORDS,
@@ -12,6 +15,7 @@ import {
   STATE_WORDS,
   TICK_MS,
 } from './connection-layout.ts'
+import type { ServerDirectory } from './server-directory.ts'
 
 /** Bits of the flags word that hold the connection's method. */
 export const METHOD_SHIFT = 4
@@ -19,12 +23,12 @@ export const METHOD_MASK = 0x3 << METHOD_SHIFT
 
 /**
  * Writes the record of a connection.
- * @param serverAddresses real server address by slot
+ * @param directory whose slots and address numbers the table names
  * @param tick the time now, for what is left of the timeout
  */
 export function encodeRecord(
   memory: ConnectionMemory,
-  serverAddresses: Int32Array,
+  { addresses, book }: ServerDirectory,
   index: ConnectionIndex,
   tick: number,
   target: Uint8Array,
@@ -47,9 +51,10 @@ export function encodeRecord(
   writeUint16(target, at + RECORD.clientPort, ports >>> 16)
   writeUint16(target, at + RECORD.virtualPort, ports & 0xffff)
   writeUint16(target, at + RECORD.serverPort, word >>> 16)
-  writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])
-  writeMapped(target, at + RECORD.virtualAddress, keys[key + KEY.virtualAddress])
-  writeMapped(target, at + RECORD.serverAddress, serverAddresses[states[state + STATE.server]])
+  if (flags & FLAG_IPV6) writeIPv6Words(target, at + RECORD.clientAddress, keys, key + KEY.clientAddress)
+  else writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])
+  writeAddress(target, at + RECORD.virtualAddress, keys[key + KEY.virtualAddress], book)
+  writeAddress(target, at + RECORD.serverAddress, addresses[states[state + STATE.server]], book)
 }
 
 /** Whether the 16 bytes are an IPv4 address in mapped form. */
@@ -60,6 +65,28 @@ export function isMapped(bytes: Uint8Array, at: number): boolean {
 /** The IPv4 address of a mapped one. */
 export function readMapped(bytes: Uint8Array, at: number): number {
   return readInt32(bytes, at + 12)
+}
+
+/**
+ * The number of the address in the 16 bytes, interned if it is of IPv6; NO_ADDRESS when the book is full, or when it says an
+ * IPv4 address that nobody can have.
+ */
+export function readAddress(bytes: Uint8Array, at: number, book: AddressBook): number {
+  if (isMapped(bytes, at)) {
+    const address = readMapped(bytes, at)
+    return isIPv6Number(address) ? NO_ADDRESS : address
+  }
+  return book.intern(
+    readInt32(bytes, at),
+    readInt32(bytes, at + 4),
+    readInt32(bytes, at + 8),
+    readInt32(bytes, at + 12),
+  )
+}
+
+function writeAddress(bytes: Uint8Array, at: number, address: number, book: AddressBook): void {
+  if (isIPv6Number(address)) writeIPv6Words(bytes, at, book.words, address * ADDRESS_WORDS)
+  else writeMapped(bytes, at, address)
 }
 
 function writeMapped(bytes: Uint8Array, at: number, address: number): void {

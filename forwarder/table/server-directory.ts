@@ -7,7 +7,8 @@
  *
  * Counters are doubles: exact to 2^53, and a double is read whole on the machines that we run on.
  */
-import { formatIPv4 } from '../../protocol/packet/bytes.ts'
+import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import { AddressBook } from './address-book.ts'
 
 export type Slot = number
 /** Slot 0 is nobody. */
@@ -32,13 +33,15 @@ export const COUNTER = {
 } as const
 
 const HEADER_BYTES = 64
-const HEADER = { highest: 0, changes: 1 } as const
+const HEADER = { highest: 0, changes: 1, capacity: 2, bookCapacity: 3, bookSecret: 4 } as const
+/** As many as there are neighbours. */
+const ADDRESSES_TO_SPARE = 4096
 const BYTES_PER_SLOT = IDENTITY_WORDS * 4 + 4 + COUNTERS * 8
 
 export interface ServiceIdentity {
   /** IP protocol number. */
   readonly protocol: number
-  /** 32-bit address. */
+  /** Address number (address-book.ts). */
   readonly virtualAddress: number
   readonly virtualPort: number
 }
@@ -51,8 +54,10 @@ export interface ServerIdentity extends ServiceIdentity {
 export class ServerDirectory {
   readonly shared: SharedArrayBuffer
   readonly capacity: number
-  /** Real server address by slot. */
+  /** Real server address number by slot. */
   readonly addresses: Int32Array
+  /** What the address numbers of IPv6 stand for. */
+  readonly book: AddressBook
   /** COUNTERS doubles a slot. */
   readonly counters: Float64Array
   readonly #header: Int32Array
@@ -66,15 +71,27 @@ export class ServerDirectory {
   constructor(shared: SharedArrayBuffer) {
     this.shared = shared
     this.#header = new Int32Array(shared, 0, HEADER_BYTES / 4)
-    this.capacity = Math.floor((shared.byteLength - HEADER_BYTES) / BYTES_PER_SLOT)
+    this.capacity = this.#header[HEADER.capacity]
     this.counters = new Float64Array(shared, HEADER_BYTES, this.capacity * COUNTERS)
     const identitiesAt = HEADER_BYTES + this.counters.byteLength
     this.#identities = new Int32Array(shared, identitiesAt, this.capacity * IDENTITY_WORDS)
     this.addresses = new Int32Array(shared, identitiesAt + this.#identities.byteLength, this.capacity)
+    const bookAt = HEADER_BYTES + this.capacity * BYTES_PER_SLOT
+    this.book = new AddressBook(shared, bookAt, this.#header[HEADER.bookCapacity], this.#header[HEADER.bookSecret])
   }
 
-  static allocate(slots: number): SharedArrayBuffer {
-    return new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT)
+  /**
+   * Room for `slots` services and servers, and for the addresses of as many, with some to spare for neighbours.
+   * @param secret 32 random bits, for the address book's hash
+   */
+  static allocate(slots: number, secret = 0): SharedArrayBuffer {
+    const bookCapacity = 2 ** Math.ceil(Math.log2(slots * 2 + ADDRESSES_TO_SPARE))
+    const shared = new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT + AddressBook.bytesFor(bookCapacity))
+    const header = new Int32Array(shared, 0, HEADER_BYTES / 4)
+    header[HEADER.capacity] = slots
+    header[HEADER.bookCapacity] = bookCapacity
+    header[HEADER.bookSecret] = secret
+    return shared
   }
 
   /** Takes a free slot for a service; NO_SLOT when there is none. */
@@ -90,7 +107,10 @@ export class ServerDirectory {
   free(slot: Slot): void {
     if (slot === NO_SLOT) return
     const at = slot * IDENTITY_WORDS + IDENTITY.kind
-    this.#slots.delete(identityKey(this.#identities[at], this.#identity(slot)))
+    const identity = this.#identity(slot)
+    this.#slots.delete(identityKey(this.#identities[at], identity))
+    this.book.release(identity.virtualAddress)
+    this.book.release(identity.address)
     Atomics.store(this.#identities, at, KIND_FREE)
     this.#freed.push(slot)
     this.#noteChange()
@@ -127,7 +147,7 @@ export class ServerDirectory {
   /** "10.0.0.1:80", for messages. */
   describe(slot: Slot): string {
     const server = this.serverAt(slot)
-    return server ? `${formatIPv4(server.address)}:${server.port}` : 'none'
+    return server ? formatEndpoint(this.book.format(server.address), server.port) : 'none'
   }
 
   /** Highest slot that was ever used. */
@@ -138,6 +158,8 @@ export class ServerDirectory {
   #add(kind: number, identity: ServerIdentity, service: Slot): Slot {
     const slot = this.#freed.pop() ?? this.#highest + 1
     if (slot >= this.capacity) return NO_SLOT
+    this.book.retain(identity.virtualAddress)
+    this.book.retain(identity.address)
     const at = slot * IDENTITY_WORDS
     const words = this.#identities
     words[at + IDENTITY.protocol] = identity.protocol

@@ -4,7 +4,6 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
-import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
@@ -13,6 +12,7 @@ import type { Neighbour } from '../engine/neighbours.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
 import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
+import { isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
 /** Methods as numbers, for connections and the wire. */
@@ -30,6 +30,7 @@ export function isOneWay(method: number): boolean {
 /** A real server of one service. Its counters live in the directory, where other threads see them. */
 export class RealServer implements Candidate {
   readonly slot: Slot
+  /** Address number (address-book.ts). */
   readonly address: number
   readonly addressWords: Int32Array
   readonly port: number
@@ -50,10 +51,10 @@ export class RealServer implements Candidate {
   nextHop: Neighbour | undefined = undefined
   readonly #counters: Float64Array
 
-  constructor(slot: Slot, address: number, port: number, counters: Float64Array) {
+  constructor(slot: Slot, address: number, addressWords: Int32Array, port: number, counters: Float64Array) {
     this.slot = slot
     this.address = address
-    this.addressWords = Int32Array.of(0, 0, 0, address)
+    this.addressWords = addressWords
     this.port = port
     this.#counters = counters
   }
@@ -70,6 +71,7 @@ export class RealServer implements Candidate {
 export interface Service {
   readonly slot: Slot
   readonly protocol: number
+  /** Address number (address-book.ts). */
   readonly address: number
   readonly port: number
   scheduler: Scheduler
@@ -117,7 +119,8 @@ export class ServiceTable {
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
   set(spec: ServiceSpec): void {
     const protocol = protocolNumber(spec.protocol)
-    const address = parseIPv4(spec.address)
+    const address = this.directory.book.internText(spec.address)
+    if (address === NO_ADDRESS) return
     const key = lookupKey(protocol, address, spec.port)
     const scheduler = schedulerByName(spec.scheduler)
     if (scheduler === undefined) throw new RangeError(`no scheduler ${spec.scheduler}`)
@@ -147,7 +150,7 @@ export class ServiceTable {
   }
 
   remove(address: ServiceAddress): void {
-    const key = lookupKey(protocolNumber(address.protocol), parseIPv4(address.address), address.port)
+    const key = lookupKey(protocolNumber(address.protocol), this.directory.book.numberOf(address.address), address.port)
     const service = this.#services.get(key)
     if (service === undefined) return
     for (const server of service.servers) this.#retire(server)
@@ -197,7 +200,8 @@ export class ServiceTable {
   }
 
   #setServers(service: Service, specs: readonly RealServerSpec[]): void {
-    const wanted = new Map(specs.map((spec) => [serverNumber(parseIPv4(spec.address), spec.port), spec]))
+    const { book } = this.directory
+    const wanted = new Map(specs.map((spec) => [serverNumber(book.numberOf(spec.address), spec.port), spec]))
     for (let index = service.servers.length - 1; index >= 0; index--) {
       const server = service.servers[index]
       if (wanted.has(serverNumber(server.address, server.port))) continue
@@ -209,8 +213,11 @@ export class ServiceTable {
   }
 
   #setServer(service: Service, spec: RealServerSpec): void {
-    const address = parseIPv4(spec.address)
+    const address = this.directory.book.internText(spec.address)
     const method = METHODS.indexOf(spec.method)
+    // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
+    const isMixed = isIPv6Number(address) !== isIPv6Number(service.address)
+    if (address === NO_ADDRESS || (isMixed && method !== METHOD_TUN)) return
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
     if (listed) {
@@ -249,7 +256,8 @@ export class ServiceTable {
   #make(identity: ServerIdentity, service: Slot): RealServer | undefined {
     const slot = this.directory.addServer(identity, service)
     if (slot === NO_SLOT) return undefined
-    const server = new RealServer(slot, identity.address, identity.port, this.directory.counters)
+    const { book, counters } = this.directory
+    const server = new RealServer(slot, identity.address, book.wordsOf(identity.address), identity.port, counters)
     while (this.serverBySlot.length <= slot) this.serverBySlot.push(undefined)
     this.serverBySlot[slot] = server
     this.#serversAt.set(server.address, (this.#serversAt.get(server.address) ?? 0) + 1)

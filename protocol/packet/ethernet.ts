@@ -4,6 +4,7 @@ import { writeUint16 } from './bytes.ts'
 export const ETHERNET_HEADER_LENGTH = 14
 export const ETHERTYPE_IPV4 = 0x0800
 export const ETHERTYPE_ARP = 0x0806
+export const ETHERTYPE_IPV6 = 0x86dd
 
 export const BROADCAST_MAC: Uint8Array = new Uint8Array(6).fill(0xff)
 

@@ -11,6 +11,7 @@ import { refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
 import type { Random } from '../random.ts'
 import { fragmentsOf, icmpFrame, ipPacketFrame, packetOf, sctpFrame, tcpFrame, udpFrame } from '../support/frames.ts'
 import { segmentationHeader, tunnelled, unfinish, unfinishedHeader } from '../support/scene.ts'
+import { repairTransport6, validIPv6Frame } from './ipv6-frames.ts'
 import { GUE_PORT } from './judge.ts'
 import {
   CLIENTS,
@@ -59,8 +60,8 @@ export class FrameSource {
     if (random.oneIn(50)) return { link, frame: this.#noise(random.below(200)), vnetHeader }
     let mutated: Uint8Array = frame.slice()
     for (let change = random.below(3); change >= 0; change--) mutated = this.#mutate(mutated)
-    if (!random.oneIn(4)) repairIPv4(mutated)
-    if (random.oneIn(2)) repairTransport(mutated)
+    if (!isIPv6(mutated) && !random.oneIn(4)) repairIPv4(mutated)
+    if (random.oneIn(2)) (isIPv6(mutated) ? repairTransport6 : repairTransport)(mutated)
     return {
       link: random.oneIn(20) ? this.#pick([OUTSIDE, INSIDE]) : link,
       frame: mutated,
@@ -105,7 +106,10 @@ export class FrameSource {
         return frame
       default: {
         // Header length, total length, fragment, TTL, protocol, UDP length or TCP offset, in the place where they stand.
-        const field = this.#pick([14, 16, 17, 20, 21, 22, 23, 36, 38, 39, 46, 47])
+        // Of IPv6: payload length, next header, hop limit, type or length of what follows.
+        const field = isIPv6(frame)
+          ? this.#pick([14, 18, 19, 20, 21, 54, 55])
+          : this.#pick([14, 16, 17, 20, 21, 22, 23, 36, 38, 39, 46, 47])
         if (field < frame.length) frame[field] = this.#pick(INTERESTING)
         return frame
       }
@@ -114,6 +118,7 @@ export class FrameSource {
 
   #valid(): FuzzFrame {
     const random = this.#random
+    if (random.oneIn(4)) return validIPv6Frame(random)
     switch (random.below(15)) {
       case 0:
         return this.#arp()
@@ -317,6 +322,10 @@ export class FrameSource {
     })
     return { link, frame, vnetHeader: noOffload }
   }
+}
+
+function isIPv6(frame: Uint8Array): boolean {
+  return frame[12] === 0x86 && frame[13] === 0xdd
 }
 
 /** Makes the IP header's checksum right, if there is an IP header. */

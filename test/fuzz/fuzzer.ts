@@ -5,17 +5,18 @@
 
 import { KEY, KEY_WORDS, STATE, STATE_WORDS } from '../../forwarder/table/connection-layout.ts'
 import { COUNTER, COUNTERS } from '../../forwarder/table/server-directory.ts'
-import { ARP_FRAME_LENGTH } from '../../protocol/packet/arp.ts'
+import { NEIGHBOUR_FRAME_LENGTH } from '../../protocol/packet/neighbour-discovery.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { type Random, seededRandom } from '../random.ts'
 import type { DirectorBench } from '../support/director-bench.ts'
 import { FrameSource, type FuzzFrame, type FrameSource as Source } from './frames.ts'
 import { fault, transportIsRight } from './judge.ts'
-import { createWorld, randomAddresses, randomRoutes, randomService, SERVICES, VIPS } from './world.ts'
+import { createWorld, randomAddresses, randomRoutes, randomService, SERVICES, VIPS, VIPS6 } from './world.ts'
 
+const ALL_VIPS = [...VIPS, ...VIPS6]
 const CHECK_COUNTS_EVERY = 500
-/** An outer IP header, UDP, and GUE with a remote checksum; those of an ICMP error are shorter. */
-const MOST_ADDED = 40
+/** An outer IP header, UDP, and GUE with a remote checksum; as many as those of an ICMPv6 error. */
+const MOST_ADDED = 64
 
 export interface FuzzResult {
   /** Frames that the director sent. */
@@ -59,7 +60,7 @@ export function fuzz(seed: number, frames: number, onProgress: (frames: number) 
         batch.push(next)
         bench.link(next.link).inject(next.frame, next.vnetHeader)
         if (!transportIsRight(next.vnetHeader, next.frame)) isTainted = true
-        longest = Math.max(longest, next.frame.length, ARP_FRAME_LENGTH)
+        longest = Math.max(longest, next.frame.length, NEIGHBOUR_FRAME_LENGTH)
       }
       for (const { link, vnetHeader, frame } of bench.breathe()) {
         sent++
@@ -97,11 +98,13 @@ function disturb(random: Random, bench: DirectorBench): void {
   if (random.oneIn(1000)) bench.engine.setRoutes(randomRoutes(random))
   if (random.oneIn(500)) bench.engine.settings.pmtuDisc = random.below(2)
   if (random.oneIn(200)) {
-    bench.engine.services.set(randomService(random, VIPS[random.below(VIPS.length)], random.below(SERVICES.length)))
+    bench.engine.services.set(
+      randomService(random, ALL_VIPS[random.below(ALL_VIPS.length)], random.below(SERVICES.length)),
+    )
   }
   if (random.oneIn(5000)) {
     const { protocol, port } = SERVICES[random.below(SERVICES.length)]
-    bench.engine.services.remove({ protocol, address: VIPS[random.below(VIPS.length)], port })
+    bench.engine.services.remove({ protocol, address: ALL_VIPS[random.below(ALL_VIPS.length)], port })
   }
   if (random.oneIn(1000)) {
     bench.engine.addresses.replace(
@@ -140,12 +143,13 @@ function checkCounts(bench: DirectorBench): void {
     bySlot.set(slot, (bySlot.get(slot) ?? 0) + 1)
     const key = place * KEY_WORDS
     const { keys } = memory
-    const index = bench.table.findByClient(
-      protocol,
-      keys[key + KEY.clientAddress],
-      keys[key + KEY.virtualAddress],
-      keys[key + KEY.ports],
-    )
+    const [first, second, third, fourth] = keys.subarray(key + KEY.clientAddress, key + KEY.clientAddress + 4)
+    const virtual = keys[key + KEY.virtualAddress]
+    const ports = keys[key + KEY.ports]
+    const isIPv6 = memory.states[state + STATE.flagsReturnPath] < 0
+    const index = isIPv6
+      ? bench.table.findByClient6(protocol, first, second, third, fourth, virtual, ports)
+      : bench.table.findByClient(protocol, first, virtual, ports)
     if (index !== place) throw new Error(`connection ${place} is not found by its client`)
   }
   if (found !== memory.used) throw new Error(`${found} connections in the table, ${memory.used} counted`)

@@ -30,6 +30,7 @@ export function fault(vnetHeader: Uint8Array, frame: Uint8Array, mtu: number): s
   if (isWhole && frame.length > 14 + mtu) return 'longer than the MTU'
   const type = word(frame, 12)
   if (type === 0x0806) return arpFault(frame)
+  if (type === 0x86dd) return ipv6Fault(frame, 14)
   return type === 0x0800 ? ipv4Fault(frame, 14) : `of type ${type}`
 }
 
@@ -54,32 +55,45 @@ function ipv4Fault(frame: Uint8Array, ip: number): string | undefined {
   if (isFragment(frame, ip)) return undefined
   const inside = insideOf(frame, ip, ip + headerLength)
   if (inside === undefined) return undefined
-  return typeof inside === 'string' ? inside : ipv4Fault(frame, inside)
+  return typeof inside === 'string' ? inside : ipFault(frame, inside)
 }
 
 const isFragment = (frame: Uint8Array, ip: number) => (word(frame, ip + 6) & 0x3fff) !== 0
 
 /** Where the packet inside a tunnel packet begins; undefined: it is none; text: what is wrong with the tunnel's header. */
 function insideOf(frame: Uint8Array, ip: number, at: number): number | string | undefined {
-  const protocol = frame[ip + 9]
-  if (protocol === 4) return at
+  const protocol = frame[ip] >> 4 === 6 ? frame[ip + 6] : frame[ip + 9]
+  if (protocol === 4 || protocol === 41) return at
   if (protocol === 47) {
     const hasChecksum = word(frame, at) === 0x8000
     if (word(frame, at) !== 0 && !hasChecksum) return 'GRE with other flags than C'
     if (hasChecksum && sum(frame, at, frame.length) !== 0xffff) return 'a wrong GRE checksum'
-    return word(frame, at + 2) === 0x0800 ? at + (hasChecksum ? 8 : 4) : 'GRE without IPv4'
+    return [0x0800, 0x86dd].includes(word(frame, at + 2)) ? at + (hasChecksum ? 8 : 4) : 'GRE without IP'
   }
   if (protocol !== 17 || word(frame, at + 2) !== GUE_PORT) return undefined
   const length = frame.length - at
   if (word(frame, at + 4) !== length) return 'a wrong UDP length'
-  if (word(frame, at + 6) !== 0 && sum(frame, at, frame.length, pseudoHeader(frame, ip, length)) !== 0xffff) {
+  const pseudo = frame[ip] >> 4 === 6 ? sum(frame, ip + 8, ip + 40, 17 + length) : pseudoHeader(frame, ip, length)
+  if (word(frame, at + 6) !== 0 && sum(frame, at, frame.length, pseudo) !== 0xffff) {
     return 'a wrong UDP checksum around a tunnel'
   }
-  return frame[at + 9] === 4 && frame[at + 8] < 3 ? at + 12 + frame[at + 8] * 4 : 'not GUE with IPv4'
+  return [4, 41].includes(frame[at + 9]) && frame[at + 8] < 3 ? at + 12 + frame[at + 8] * 4 : 'not GUE with IP'
 }
 
 /** Whether the packet at `ip`, just behind a GUE header, has its checksum left to whoever takes it out. */
 const isLeftUnfinished = (frame: Uint8Array, ip: number) => frame[ip - 12] === 2 && word(frame, ip - 10) === 1
+
+function ipv6Fault(frame: Uint8Array, ip: number): string | undefined {
+  const length = frame.length - ip
+  if (length < 40 || frame[ip] >> 4 !== 6) return 'not IPv6'
+  if (word(frame, ip + 4) !== length - 40) return `IPv6 payload length ${word(frame, ip + 4)} in ${length} bytes`
+  if (frame[ip + 7] === 0) return 'a hop limit of 0'
+  const inside = insideOf(frame, ip, ip + 40)
+  if (inside === undefined) return undefined
+  return typeof inside === 'string' ? inside : ipFault(frame, inside)
+}
+
+const ipFault = (frame: Uint8Array, ip: number) => (frame[ip] >> 4 === 6 ? ipv6Fault(frame, ip) : ipv4Fault(frame, ip))
 
 /**
  * Whether the checksum behind the IP header (in a tunnel: behind the inner one) is right, or rightly unfinished. Frames without
@@ -88,6 +102,7 @@ const isLeftUnfinished = (frame: Uint8Array, ip: number) => frame[ip - 12] === 2
 export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip = 14): boolean {
   if (frame.length >= 14 && word(frame, 12) === 0x0806) return true
   const available = frame.length - ip
+  if (available >= 40 && frame[ip] >> 4 === 6) return transportIsRight6(vnetHeader, frame, ip)
   if (available < 20 || frame[ip] >> 4 !== 4) return false
   const headerLength = (frame[ip] & 15) * 4
   const totalLength = word(frame, ip + 2)
@@ -136,6 +151,38 @@ function crc32c(bytes: Uint8Array, from: number, to: number): number {
 
 function littleEndianWord(bytes: Uint8Array, at: number): number {
   return new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
+}
+
+/** As transportIsRight(), behind an IPv6 header and what extension headers it has. */
+function transportIsRight6(vnetHeader: Uint8Array, frame: Uint8Array, ip: number): boolean {
+  const to = ip + 40 + word(frame, ip + 4)
+  if (to > frame.length) return false
+  let protocol = frame[ip + 6]
+  let from = ip + 40
+  while ([0, 43, 44, 60].includes(protocol)) {
+    if (from + 8 > to) return true
+    if (protocol === 44 && (word(frame, from + 2) & 0xfff9) !== 0) return true
+    const length = protocol === 44 ? 8 : (frame[from + 1] + 1) * 8
+    protocol = frame[from]
+    from += length
+  }
+  const inside = from === ip + 40 ? insideOf(frame, ip, from) : undefined
+  if (typeof inside === 'string') return false
+  if (inside !== undefined) {
+    const header = protocol === 17 && isLeftUnfinished(frame, inside) ? leftUnfinished(frame, inside) : vnetHeader
+    return transportIsRight(header, frame, inside)
+  }
+  const offset = { 6: 16, 17: 6, 58: 2 }[protocol]
+  if (offset === undefined) return true
+  if (to - from < (protocol === 6 ? 20 : protocol === 17 ? 8 : 4)) return false
+  const pseudo = sum(frame, ip + 8, ip + 40, protocol + (to - from))
+  if ((vnetHeader[0] & VNET_NEEDS_CSUM) !== 0) {
+    const start = vnetHeader[6] + vnetHeader[7] * 256
+    if (start !== from || vnetHeader[8] + vnetHeader[9] * 256 !== offset) return false
+    return sameSum(word(frame, from + offset), pseudo)
+  }
+  if (protocol === 17 && word(frame, from + offset) === 0) return true
+  return sum(frame, from, to, pseudo) === 0xffff
 }
 
 /** In one's complement 0 and ffff are the same number. */

@@ -1,6 +1,7 @@
 /** The director that the fuzzer plays with: all three methods, every protocol, addresses in every state, a small table. */
 import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
 import type { ForwardingMethod, ServiceProtocol, ServiceSpec, TunnelSpec } from '../../forwarder/service.ts'
+import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import type { Random } from '../random.ts'
 import { DirectorBench } from '../support/director-bench.ts'
 import { GUE_PORT } from './judge.ts'
@@ -10,6 +11,11 @@ export const INSIDE = 'inside'
 export const MACS = { [OUTSIDE]: '02:00:00:00:00:01', [INSIDE]: '02:00:00:00:00:02' }
 export const ROUTER = { address: '198.51.100.254', mac: '02:00:00:00:01:01' }
 export const VIPS = ['198.51.100.10', '198.51.100.11', '198.51.100.12']
+export const VIPS6 = ['2001:db8:1::10', '2001:db8:1::11']
+export const CLIENTS6 = ['2001:db8:c::7', '2001:db8:c::8', '2001:db8:1::77', '2001:db8:2::50']
+export const SERVERS6 = ['2001:db8:2::1', '2001:db8:2::2', '2001:db8:3::3'] // the last one behind a router
+export const ROUTER6 = { address: 'fe80::1', mac: '02:00:00:00:01:01' }
+export const INSIDE_SOURCE6 = '2001:db8:2::fe'
 export const CLIENTS = ['203.0.113.7', '203.0.113.8', '198.51.100.77', '10.1.0.50']
 export const SERVERS = ['10.1.0.1', '10.1.0.2', '10.2.0.3'] // the last one behind a router
 export const SERVERS_ROUTER = { address: '10.1.0.99', mac: '02:00:00:00:02:99' }
@@ -44,30 +50,37 @@ export function serverMac(address: string): string {
 /** A service with a random choice of the servers, at random weights. */
 export function randomService(random: Random, address: string, index: number): ServiceSpec {
   const { protocol, port, method } = SERVICES[index]
+  // A tunnel joins the families.
+  const isMixed = method === 'tun' && random.oneIn(2)
+  const servers = isIPv6Text(address) !== isMixed ? SERVERS6 : SERVERS
   return {
     protocol,
     address,
     port,
     mss: random.oneIn(2) ? 'clamp' : undefined,
     scheduler: ['rr', 'wrr', 'lc', 'wlc'][random.below(4)],
-    servers: SERVERS.filter(() => !random.oneIn(4)).map((server) => ({
-      address: server,
-      port: method === 'nat' ? NAT_SERVER_PORT : port,
-      method,
-      weight: random.below(4),
-      tunnel: TUNNELS[random.below(TUNNELS.length)],
-    })),
+    servers: servers
+      .filter(() => !random.oneIn(4))
+      .map((server) => ({
+        address: server,
+        port: method === 'nat' ? NAT_SERVER_PORT : port,
+        method,
+        weight: random.below(4),
+        tunnel: TUNNELS[random.below(TUNNELS.length)],
+      })),
   }
 }
 
 const STATES: readonly VirtualAddress['state'][] = ['active', 'active', 'active', 'lingering', 'standby']
 
 export function randomAddresses(random: Random): VirtualAddress[] {
-  return VIPS.filter(() => !random.oneIn(16)).map((address) => ({
-    address,
-    link: random.oneIn(8) ? INSIDE : OUTSIDE,
-    state: STATES[random.below(STATES.length)],
-  }))
+  return [...VIPS, ...VIPS6]
+    .filter(() => !random.oneIn(16))
+    .map((address) => ({
+      address,
+      link: random.oneIn(8) ? INSIDE : OUTSIDE,
+      state: STATES[random.below(STATES.length)],
+    }))
 }
 
 /** Now and then by a router that does not answer, or not at all. */
@@ -75,12 +88,20 @@ export function randomRoutes(random: Random): Route[] {
   const silent = '10.1.0.98'
   const outside = { link: OUTSIDE, source: '198.51.100.1' }
   const inside = { link: INSIDE, source: INSIDE_SOURCE }
-  const routes = [
+  const routes: Route[] = [
     { ...outside, destination: '0.0.0.0', prefixLength: 0, gateway: ROUTER.address },
     { ...outside, destination: '198.51.100.0', prefixLength: 24 },
     { ...inside, destination: '10.1.0.0', prefixLength: 24, gateway: random.oneIn(4) ? silent : undefined },
     { ...inside, destination: '10.2.0.0', prefixLength: 24, gateway: SERVERS_ROUTER.address },
   ]
+  const outside6 = { link: OUTSIDE, source: '2001:db8:1::1' }
+  const inside6 = { link: INSIDE, source: INSIDE_SOURCE6 }
+  routes.push(
+    { ...outside6, destination: '::', prefixLength: 0, gateway: ROUTER6.address },
+    { ...outside6, destination: '2001:db8:1::', prefixLength: 64 },
+    { ...inside6, destination: '2001:db8:2::', prefixLength: 64, gateway: random.oneIn(4) ? 'fe80::98' : undefined },
+    { ...inside6, destination: '2001:db8:3::', prefixLength: 64, gateway: 'fe80::99' },
+  )
   return routes.filter(() => !random.oneIn(8))
 }
 
@@ -92,7 +113,9 @@ export function createWorld(random: Random): DirectorBench {
     ],
     addresses: randomAddresses(random),
     routes: randomRoutes(random),
-    services: VIPS.flatMap((address) => SERVICES.map((_, index) => randomService(random, address, index))),
+    services: [...VIPS, ...VIPS6].flatMap((address) =>
+      SERVICES.map((_, index) => randomService(random, address, index)),
+    ),
     connections: 512,
     ringSlots: 256,
   })

@@ -18,6 +18,8 @@ import { ServerDirectory } from '../../forwarder/table/server-directory.ts'
 import { ServiceTable } from '../../forwarder/table/service-table.ts'
 import { ARP_FRAME_LENGTH, ARP_REPLY, writeArpFrame } from '../../protocol/packet/arp.ts'
 import { parseIPv4, parseMac } from '../../protocol/packet/bytes.ts'
+import { isIPv6Text, parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
+import { unsolicitedAdvertisement } from '../../protocol/packet/neighbour-discovery.ts'
 
 export interface BenchLink {
   readonly name: string
@@ -30,7 +32,7 @@ export interface DirectorBenchOptions {
   readonly addresses: readonly VirtualAddress[]
   readonly routes: readonly Route[]
   readonly services: readonly ServiceSpec[]
-  /** MAC by IPv4 address of hosts that have answered ARP already. */
+  /** MAC by address of hosts that have answered ARP or neighbour discovery already. */
   readonly neighbours?: Readonly<Record<string, string>>
   /** Number of the link that leads to the host's own stack. */
   readonly hostLink?: number
@@ -89,13 +91,17 @@ export class DirectorBench {
     this.resolve(options.neighbours ?? {})
   }
 
-  /** Lets hosts answer the ARP requests of the forwarder, as far as it has sent any, and forgets those requests. */
+  /** Lets hosts answer the ARP requests and solicitations of the forwarder, as far as it has sent any, and forgets those requests. */
   resolve(neighbours: Readonly<Record<string, string>>): void {
     this.nowMs += 1024
     this.loop.breathe(this.nowMs)
     for (const link of this.links) link.take()
     for (const [address, mac] of Object.entries(neighbours)) {
       for (const link of this.links) {
+        if (isIPv6Text(address)) {
+          link.inject(unsolicitedAdvertisement(parseIPv6(address), parseMac(mac)))
+          continue
+        }
         const frame = new Uint8Array(ARP_FRAME_LENGTH)
         writeArpFrame(frame, 0, link.mac, {
           operation: ARP_REPLY,

@@ -1,0 +1,381 @@
+/**
+ * An IPv6 packet's way: what engine.ts does for IPv4, in a path of its own, so that neither family asks at every step which one
+ * it is. Connections, services, neighbours and counters are the same for both.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_hook(), ip_vs_out_hook() with af == AF_INET6.
+ */
+import * as ethernet from '../../protocol/packet/ethernet.ts'
+import * as ipv4 from '../../protocol/packet/ipv4.ts'
+import * as ipv6 from '../../protocol/packet/ipv6.ts'
+import * as addressWords from '../../protocol/packet/ipv6-address.ts'
+import * as sctp from '../../protocol/packet/sctp.ts'
+import * as tcp from '../../protocol/packet/tcp.ts'
+import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
+import type { Flow } from '../../scheduler/scheduler.ts'
+import type { Frame } from '../link/link.ts'
+import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
+import { wireLength6 } from '../method/ipv6-offload.ts'
+import { hasUnfinishedChecksum } from '../method/offload.ts'
+import { lowerSegmentSize } from '../method/segment-size.ts'
+import { longestShim } from '../method/tunnel.ts'
+import * as book from '../table/address-book.ts'
+import type { ConnectionIndex } from '../table/connection-layout.ts'
+import * as layout from '../table/connection-layout.ts'
+import type { ConnectionTable } from '../table/connection-table.ts'
+import * as recordCodec from '../table/record-codec.ts'
+import * as directory from '../table/server-directory.ts'
+import * as serviceTable from '../table/service-table.ts'
+import { type Drops, dropCode } from './drop-reason.ts'
+import type { Engine } from './engine.ts'
+import { IPv6Answers } from './ipv6-answers.ts'
+import { IPv6Icmp } from './ipv6-icmp.ts'
+import { IPv6Tunnels } from './ipv6-tunnels.ts'
+import { outerHeaderLength } from './packet-size.ts'
+import * as protocols from './protocols/registry.ts'
+import * as tcpStates from './tcp-states.ts'
+import { TO_HOST, type Verdict } from './verdict.ts'
+import * as virtualAddresses from './virtual-addresses.ts'
+
+// Names of this module's own, for speed: see engine.ts.
+const { ETHERNET_HEADER_LENGTH } = ethernet
+const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
+const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
+const { ADDRESS_WORDS } = addressWords
+const { SCTP, SCTP_CHUNK } = sctp
+const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
+const { headerLengths } = protocols
+const { NO_ADDRESS } = book
+const { FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
+const { METHOD_MASK, METHOD_SHIFT } = recordCodec
+const { COUNTER, COUNTERS } = directory
+const { METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
+const { ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
+
+const DROP_TRUNCATED = dropCode('truncated')
+const DROP_BAD_HEADER = dropCode('bad-header')
+const DROP_EXTENSION_HEADERS = dropCode('extension-headers')
+const DROP_FRAGMENT = dropCode('fragment')
+const DROP_NO_SERVICE = dropCode('no-service')
+const DROP_NO_SERVER = dropCode('no-server')
+const DROP_NO_CONNECTION = dropCode('no-connection')
+const DROP_SERVER_GONE = dropCode('server-gone')
+const DROP_STANDBY = dropCode('standby')
+const DROP_TABLE_FULL = dropCode('table-full')
+const DROP_TTL = dropCode('ttl-exceeded')
+const DROP_TOO_BIG = dropCode('too-big')
+const DROP_MARTIAN = dropCode('martian-source')
+const DROP_UNSUPPORTED = dropCode('unsupported')
+
+/** Client port and virtual port, as in a connection's key. */
+const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
+
+export class IPv6Path {
+  readonly #engine: Engine
+  readonly #table: ConnectionTable
+  readonly #book: book.AddressBook
+  readonly #keys: Int32Array
+  readonly #states: Int32Array
+  readonly #counters: Float64Array
+  readonly #drops: Drops
+  readonly #answers: IPv6Answers
+  readonly #tunnels: IPv6Tunnels
+  readonly #icmp: IPv6Icmp
+  readonly #fitsAnywhere: number
+  #nowMs = 0
+  /** The client's address, of a packet that makes a connection. */
+  readonly #client = new Int32Array(ADDRESS_WORDS)
+  readonly #flow: Flow = {
+    nowMs: 0,
+    source: this.#client,
+    destination: new Int32Array(ADDRESS_WORDS),
+    sourcePort: 0,
+    destinationPort: 0,
+  }
+
+  constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
+    const { services, addresses, egress } = engine
+    this.#engine = engine
+    this.#table = table
+    this.#book = services.directory.book
+    this.#keys = table.memory.keys
+    this.#states = table.memory.states
+    this.#counters = services.directory.counters
+    this.#drops = drops
+    this.#answers = new IPv6Answers(drops)
+    this.#tunnels = new IPv6Tunnels(egress, this.#answers, drops)
+    this.#icmp = new IPv6Icmp({ table, services, addresses, egress, tunnels: this.#tunnels, drops })
+    this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
+  }
+
+  setTime(nowMs: number): void {
+    this.#nowMs = nowMs
+    this.#answers.setTime(nowMs)
+    this.#icmp.setTime(nowMs)
+  }
+
+  /** Decides on one frame of IPv6 that came in on link number `link`. */
+  handle(frame: Frame, link: number): Verdict {
+    const view = frame.memory.view
+    const start = frame.start
+    const ip = start + ETHERNET_HEADER_LENGTH
+    const available = frame.length - ETHERNET_HEADER_LENGTH - IPV6_HEADER_LENGTH
+    if (available < 0) return this.#drops.drop(DROP_TRUNCATED)
+    const payloadLength = view.getUint16(ip + IPV6.payloadLength)
+    if (view.getUint8(ip) >> 4 !== 6 || payloadLength > available) return this.#drops.drop(DROP_BAD_HEADER)
+    // What lies behind the packet is Ethernet's padding.
+    frame.length = ETHERNET_HEADER_LENGTH + IPV6_HEADER_LENGTH + payloadLength
+    const to = ip + IPV6.destination
+    const to0 = view.getInt32(to)
+    const to1 = view.getInt32(to + 4)
+    const to2 = view.getInt32(to + 8)
+    const to3 = view.getInt32(to + 12)
+    const virtual = this.#book.find(to0, to1, to2, to3)
+    const addressState = this.#engine.addresses.stateOf(virtual)
+    const walked = walkToTransport(view, ip, start + frame.length)
+    if (walked < 0) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+    const protocol = walked & 255
+    const headerLength = walked >> 8
+    if (protocol === PROTOCOL_ICMPV6) return this.#icmp.handle(frame, link, headerLength, addressState)
+    // Sent to a group: every director has it, and nobody may answer it.
+    if ((view.getUint8(start) & 1) !== 0) return TO_HOST
+    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP) {
+      if (protocol === PROTOCOL_ESP || protocol === PROTOCOL_AH) {
+        return this.#handleIpsec(frame, link, headerLength, protocol, virtual, addressState)
+      }
+      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
+    }
+    const transport = ip + headerLength
+    if (transport + headerLengths[protocol] > start + frame.length) {
+      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_TRUNCATED)
+    }
+    const ports = view.getInt32(transport)
+    const from = ip + IPV6.source
+    const from0 = view.getInt32(from)
+    const from1 = view.getInt32(from + 4)
+    const from2 = view.getInt32(from + 8)
+    const from3 = view.getInt32(from + 12)
+    if (addressState !== ADDRESS_UNKNOWN) {
+      const index = this.#table.findByClient6(protocol, from0, from1, from2, from3, virtual, ports)
+      if (index === NO_CONNECTION) {
+        return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, 0)
+      }
+      if (
+        protocol === PROTOCOL_TCP
+          ? this.#engine.isReopened(index, view.getUint8(transport + TCP.flags))
+          : protocol === PROTOCOL_SCTP && this.#engine.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk))
+      ) {
+        const versionBefore = this.#engine.replication.publishEnd(index)
+        this.#engine.connections.discard(index)
+        return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, versionBefore)
+      }
+      return this.#toServer(frame, link, headerLength, protocol, index)
+    }
+    const server = this.#book.find(from0, from1, from2, from3)
+    if (server === NO_ADDRESS) return TO_HOST
+    const index = this.#table.findByServer6(protocol, server, ports >>> 16, to0, to1, to2, to3, ports & 0xffff)
+    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+  }
+
+  #dropUnwalked(code: number): Verdict {
+    if (code === WALK_FRAGMENT) return this.#drops.drop(DROP_FRAGMENT)
+    return this.#drops.drop(code === WALK_TOO_LONG ? DROP_EXTENSION_HEADERS : DROP_TRUNCATED)
+  }
+
+  #handleNew(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    virtual: number,
+    ports: number,
+    addressState: number,
+    versionBefore: number,
+  ): Verdict {
+    const view = frame.memory.view
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    const { services, addresses, connections, replication } = this.#engine
+    const transport = ip + headerLength
+    if (
+      (protocol === PROTOCOL_TCP && (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) ||
+      (protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT)
+    ) {
+      return this.#drops.drop(DROP_NO_CONNECTION)
+    }
+    if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
+    const client = this.#client
+    for (let word = 0; word < ADDRESS_WORDS; word++) client[word] = view.getInt32(ip + IPV6.source + word * 4)
+    if (addresses.isMartian6(client[0], client[1], client[2], client[3])) return this.#drops.drop(DROP_MARTIAN)
+    const service = services.find(protocol, virtual, ports & 0xffff)
+    if (service === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVICE)
+    const flow = this.#flow
+    flow.nowMs = this.#nowMs
+    for (let word = 0; word < ADDRESS_WORDS; word++) {
+      flow.destination[word] = this.#book.words[virtual * ADDRESS_WORDS + word]
+    }
+    flow.sourcePort = ports >>> 16
+    flow.destinationPort = ports & 0xffff
+    const server = service.scheduler.select(service.servers, service.memory, flow)
+    if (server === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVER)
+    const index = connections.insert(protocol, client, virtual, ports, server, server.method)
+    if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
+    if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
+    this.#counters[server.slot * COUNTERS + COUNTER.connections]++
+    // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
+    connections.schedule(index, true)
+    if (protocol === PROTOCOL_UDP) replication.publish(index)
+    return this.#toServer(frame, link, headerLength, protocol, index)
+  }
+
+  #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    const view = frame.memory.view
+    const start = frame.start
+    const ip = start + ETHERNET_HEADER_LENGTH
+    const { services, egress } = this.#engine
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1)
+      return this.#answers.fromDestination(frame).hopLimitExceeded(frame, link)
+    const state = index * STATE_WORDS
+    const server = services.serverBySlot[this.#states[state + STATE.server]]
+    if (server === undefined || server.removed) return this.#drops.drop(DROP_SERVER_GONE)
+    const word = this.#states[state + STATE.flagsReturnPath]
+    const flags = word >>> 16
+    if (!egress.returnPaths.matches(word & 0xffff, link, view, start + 6)) {
+      this.#states[state + STATE.flagsReturnPath] = (flags << 16) | egress.returnPaths.intern(link, view, start + 6)
+    }
+    const transport = ip + headerLength
+    this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
+    const counter = server.slot * COUNTERS
+    this.#counters[counter + COUNTER.inPackets]++
+    this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    const method = (flags & METHOD_MASK) >> METHOD_SHIFT
+    if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
+    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#drops.drop(DROP_UNSUPPORTED)
+    if (frame.length > this.#fitsAnywhere) {
+      const mtu = egress.mtuToServer(server)
+      if (wireLength6(frame, headerLength, protocol) > mtu) {
+        return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
+      }
+    }
+    if (method === METHOD_NAT) {
+      const unfinished = hasUnfinishedChecksum(frame)
+      const wordsAt = server.address * ADDRESS_WORDS
+      const port = this.#table.serverPort(index)
+      rewriteDestination6(view, ip, transport, protocol, this.#book.words, wordsAt, port, unfinished)
+    } else {
+      decrementHopLimit(view, ip)
+    }
+    return egress.toServer(frame, server)
+  }
+
+  #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    const view = frame.memory.view
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    const { egress } = this.#engine
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1) {
+      return this.#answerServer(link) ? this.#answers.hopLimitExceeded(frame, link) : this.#drops.drop(DROP_TTL)
+    }
+    const state = index * STATE_WORDS
+    const word = this.#states[state + STATE.flagsReturnPath]
+    const flags = word >>> 16
+    const path = word & 0xffff
+    const transport = ip + headerLength
+    this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
+    const counter = this.#states[state + STATE.server] * COUNTERS
+    this.#counters[counter + COUNTER.outPackets]++
+    this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    const key = index * KEY_WORDS
+    const client = key + KEY.clientAddress
+    if (frame.length > this.#fitsAnywhere) {
+      const mtu = egress.mtuToClient6(path, this.#keys, client)
+      if (wireLength6(frame, headerLength, protocol) > mtu) {
+        return this.#answerServer(link) ? this.#answers.tooBig(frame, link, mtu) : this.#drops.drop(DROP_TOO_BIG)
+      }
+    }
+    const virtualAt = this.#keys[key + KEY.virtualAddress] * ADDRESS_WORDS
+    const virtualPort = this.#keys[key + KEY.ports] & 0xffff
+    const unfinished = hasUnfinishedChecksum(frame)
+    rewriteSource6(view, ip, transport, protocol, this.#book.words, virtualAt, virtualPort, unfinished)
+    return egress.toClient6(frame, path, this.#keys, client)
+  }
+
+  #move(
+    frame: Frame,
+    index: ConnectionIndex,
+    direction: number,
+    protocol: number,
+    transport: number,
+    flags: number,
+  ): void {
+    const { moves } = this.#engine
+    if (protocol === PROTOCOL_TCP) {
+      const tcpFlags = frame.memory.view.getUint8(transport + TCP.flags)
+      moves.tcp(index, direction, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#clamp(frame, transport, index)
+    } else if (protocol === PROTOCOL_SCTP) {
+      moves.sctp(index, direction, frame, transport, flags)
+    } else {
+      moves.touch(index, PROTOCOL_UDP, 0, flags)
+    }
+  }
+
+  /** As for IPv4: lowers what a SYN announces, from either side, if the connection's service asks for that. */
+  #clamp(frame: Frame, transport: number, index: ConnectionIndex): void {
+    const { services, egress } = this.#engine
+    const server = services.serverBySlot[this.#table.server(index)]
+    if (server === undefined || !server.clampsSegmentSize) return
+    const word = this.#states[index * STATE_WORDS + STATE.flagsReturnPath]
+    const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
+    let mtu = egress.mtuToServer(server)
+    if (method === METHOD_TUN) mtu -= outerHeaderLength(server) + longestShim(server.tunnel)
+    // Replies pass here by NAT alone.
+    if (method === METHOD_NAT) {
+      mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
+    }
+    const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH
+    lowerSegmentSize(frame.memory.view, transport, frame.start + frame.length, most, hasUnfinishedChecksum(frame))
+  }
+
+  /** As for IPv4: IPsec's packets go the way of the key exchange between the same addresses. */
+  #handleIpsec(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    virtual: number,
+    addressState: number,
+  ): Verdict {
+    const view = frame.memory.view
+    const from = frame.start + ETHERNET_HEADER_LENGTH + IPV6.source
+    const to = frame.start + ETHERNET_HEADER_LENGTH + IPV6.destination
+    const from0 = view.getInt32(from)
+    const from1 = view.getInt32(from + 4)
+    const from2 = view.getInt32(from + 8)
+    const from3 = view.getInt32(from + 12)
+    if (addressState !== ADDRESS_UNKNOWN) {
+      const index = this.#table.findByClient6(PROTOCOL_UDP, from0, from1, from2, from3, virtual, ISAKMP_PORTS)
+      if (index === NO_CONNECTION) return this.#drops.drop(DROP_NO_CONNECTION)
+      return this.#toServer(frame, link, headerLength, protocol, index)
+    }
+    const server = this.#book.find(from0, from1, from2, from3)
+    if (server === NO_ADDRESS) return TO_HOST
+    const index = this.#table.findByServer6(
+      PROTOCOL_UDP,
+      server,
+      PORT_ISAKMP,
+      view.getInt32(to),
+      view.getInt32(to + 4),
+      view.getInt32(to + 8),
+      view.getInt32(to + 12),
+      PORT_ISAKMP,
+    )
+    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+  }
+
+  /** Lets the next answer come from our own address on the link; false when we have none there. */
+  #answerServer(link: number): boolean {
+    const source = this.#engine.egress.source6On(link)
+    if (source === NO_ADDRESS) return false
+    this.#answers.from(this.#book.words, source * ADDRESS_WORDS)
+    return true
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * An IPv6 packet's way into the tunnel to its real server, of either family: cut, finished and wrapped up, since no card can do it
+ * behind the outer header. A router does not cut IPv6 packets: the sender is told what fits.
+ */
+import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
+import type { Frame } from '../link/link.ts'
+import { decrementHopLimit } from '../method/ipv6-nat.ts'
+import { cuttableHeaderLength6, wireLength6 } from '../method/ipv6-offload.ts'
+import { checksumIsInside, finishChecksum, hasUnfinishedChecksum, segmentSize } from '../method/offload.ts'
+import { shimLength } from '../method/tunnel.ts'
+import type { RealServer } from '../table/service-table.ts'
+import { type Drops, dropCode } from './drop-reason.ts'
+import type { Egress } from './egress.ts'
+import type { IPv6Answers } from './ipv6-answers.ts'
+import { outerHeaderLength } from './packet-size.ts'
+import { DROPPED, type Verdict } from './verdict.ts'
+
+const DROP_BAD_HEADER = dropCode('bad-header')
+const DROP_NO_ROUTE = dropCode('no-route')
+const DROP_TOO_BIG = dropCode('too-big')
+const DROP_UNSUPPORTED = dropCode('unsupported')
+
+export class IPv6Tunnels {
+  readonly #egress: Egress
+  readonly #answers: IPv6Answers
+  readonly #drops: Drops
+
+  constructor(egress: Egress, answers: IPv6Answers, drops: Drops) {
+    this.#egress = egress
+    this.#answers = answers
+    this.#drops = drops
+  }
+
+  /** @param isError the packet is an ICMPv6 error, which is not answered with another (RFC 4443 section 2.4 e) */
+  toServer(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    server: RealServer,
+    isError: boolean,
+  ): Verdict {
+    const egress = this.#egress
+    const hop = egress.nextHop(server)
+    if (hop === undefined) return this.#drops.drop(DROP_NO_ROUTE)
+    const { tunnel } = server
+    const mtu = egress.mtus[hop.link] - outerHeaderLength(server) - shimLength(tunnel, frame)
+    const isLarge = segmentSize(frame) !== 0
+    const transportLength = isLarge ? cuttableHeaderLength6(frame, headerLength, protocol) : 0
+    if (isLarge && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
+    if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength6(frame, headerLength, protocol) > mtu) {
+      if (!isError) return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
+      this.#drops.add(DROP_TOO_BIG, 1)
+      return DROPPED
+    }
+    decrementHopLimit(frame.memory.view, frame.start + ETHERNET_HEADER_LENGTH)
+    if (isLarge) return egress.segmentsToServer6(frame, headerLength, protocol, transportLength, hop, server)
+    if (hasUnfinishedChecksum(frame) && !(tunnel.isRemote ? checksumIsInside(frame) : finishChecksum(frame))) {
+      return this.#drops.drop(DROP_BAD_HEADER)
+    }
+    egress.wrap(frame, hop, server)
+    return egress.toServer(frame, server)
+  }
+}

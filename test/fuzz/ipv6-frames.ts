@@ -1,0 +1,162 @@
+/** Valid IPv6 frames of every kind that the forwarder handles, from a seed, and the repair of mutated ones. */
+import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
+import { parseMac, writeUint16 } from '../../protocol/packet/bytes.ts'
+import { checksum } from '../../protocol/packet/checksum.ts'
+import { pseudoHeaderSumIPv6 } from '../../protocol/packet/ipv6.ts'
+import { parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
+import { unsolicitedAdvertisement, writeSolicitation } from '../../protocol/packet/neighbour-discovery.ts'
+import type { Random } from '../random.ts'
+import { packetOf } from '../support/frames.ts'
+import { type Extension, icmpFrame6, tcpFrame6, udpFrame6 } from '../support/ipv6-frames.ts'
+import { segmentationHeader6, unfinish6, unfinishedHeader6 } from '../support/ipv6-scene.ts'
+import type { FuzzFrame } from './frames.ts'
+import {
+  CLIENTS6,
+  INSIDE,
+  INSIDE_SOURCE6,
+  MACS,
+  NAT_SERVER_PORT,
+  OUTSIDE,
+  ROUTER,
+  ROUTER6,
+  SERVERS_ROUTER,
+  SERVERS6,
+  SERVICES,
+  serverMac,
+  VIPS6,
+} from './world.ts'
+
+const CLIENT_PORTS = 60
+const FLAGS = [0x02, 0x02, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0xff]
+const LENGTHS = [0, 1, 2, 7, 8, 18, 100, 1000, 1360, 1390, 1411, 1440]
+const LARGE = [2920, 9000, 65_000]
+const noOffload = new Uint8Array(VNET_HEADER_LENGTH)
+
+export function validIPv6Frame(random: Random): FuzzFrame {
+  const pick = <T>(list: readonly T[]): T => list[random.below(list.length)]
+  const noise = (length: number) => Uint8Array.from({ length }, () => random.below(256))
+  const payload = () => noise(pick(random.oneIn(20) ? LARGE : LENGTHS))
+  const client = () => `[${pick(CLIENTS6)}]:${1000 + random.below(CLIENT_PORTS)}`
+  const hopLimit = () => (random.oneIn(20) ? random.below(3) : 64)
+  const extensions = (): Extension[] =>
+    random.oneIn(6)
+      ? Array.from(
+          { length: random.below(random.oneIn(4) ? 14 : 4) },
+          () => [pick([0, 43, 60, 44]), extension(pick([1, 1, 2]))] as const,
+        )
+      : []
+  /** Of a length of `units` times eight; of a fragment header the offset is 0 and no more follow, unless by chance. */
+  const extension = (units: number) => {
+    const bytes = noise(units * 8)
+    bytes[1] = units - 1
+    if (!random.oneIn(8)) bytes.fill(0, 2, 4)
+    return bytes
+  }
+
+  const request = () => {
+    const { protocol, port } = pick(SERVICES)
+    const fields = {
+      sourceMac: ROUTER.mac,
+      destinationMac: MACS[OUTSIDE],
+      from: client(),
+      to: `[${pick(VIPS6)}]:${random.oneIn(20) ? 9 : port}`,
+      hopLimit: hopLimit(),
+      extensions: extensions(),
+      payload: payload(),
+    }
+    return protocol === 'tcp'
+      ? tcpFrame6({ ...fields, flags: pick(FLAGS) })
+      : udpFrame6({ ...fields, checksum: !random.oneIn(8) })
+  }
+  const reply = () => {
+    const server = pick(SERVERS6)
+    const fields = {
+      sourceMac: serverMac(server),
+      destinationMac: MACS[INSIDE],
+      from: `[${server}]:${NAT_SERVER_PORT}`,
+      to: client(),
+      hopLimit: hopLimit(),
+      extensions: extensions(),
+      payload: payload(),
+    }
+    return random.oneIn(3) ? udpFrame6(fields) : tcpFrame6({ ...fields, flags: pick(FLAGS) })
+  }
+  const offloaded = (link: string, frame: Uint8Array): FuzzFrame => {
+    const isPlain = frame[20] === 6 || frame[20] === 17
+    const isLarge = frame.length > 1514
+    if (!isPlain || (!isLarge && !random.oneIn(4))) return { link, frame, vnetHeader: noOffload }
+    const header = isLarge ? segmentationHeader6(frame, pick([536, 1000, 1390, 1440])) : unfinishedHeader6(frame)
+    return { link, frame: unfinish6(frame), vnetHeader: header }
+  }
+  const icmpError = (): FuzzFrame => {
+    const common = {
+      type: 1 + random.below(5),
+      code: random.below(6),
+      rest: pick([0, 1400, 1280, 68, -1]),
+      hopLimit: hopLimit(),
+    }
+    const quote = (frame: Uint8Array) => packetOf(frame).slice(0, pick([0, 40, 47, 48, 68, 100, 1200]))
+    if (random.oneIn(2)) {
+      const { protocol, port } = pick(SERVICES)
+      const vip = pick(VIPS6)
+      const quoted = (protocol === 'tcp' ? tcpFrame6 : udpFrame6)({ from: `[${vip}]:${port}`, to: client() })
+      const addresses = { sourceMac: ROUTER.mac, destinationMac: MACS[OUTSIDE], from: pick(CLIENTS6), to: vip }
+      return {
+        link: OUTSIDE,
+        frame: icmpFrame6({ ...common, ...addresses, payload: quote(quoted) }),
+        vnetHeader: noOffload,
+      }
+    }
+    const to = client()
+    const quoted = tcpFrame6({ from: to, to: `[${pick(SERVERS6)}]:${NAT_SERVER_PORT}` })
+    const addresses = { sourceMac: SERVERS_ROUTER.mac, destinationMac: MACS[INSIDE], from: INSIDE_SOURCE6, to }
+    return {
+      link: INSIDE,
+      frame: icmpFrame6({ ...common, ...addresses, payload: quote(quoted) }),
+      vnetHeader: noOffload,
+    }
+  }
+  const neighbour = (): FuzzFrame => {
+    const hosts = [
+      { link: OUTSIDE, ...ROUTER6 },
+      ...SERVERS6.slice(0, 2).map((address) => ({ link: INSIDE, address, mac: serverMac(address) })),
+    ]
+    const { link, address, mac } = pick(hosts)
+    if (random.oneIn(2)) {
+      return { link, frame: unsolicitedAdvertisement(parseIPv6(address), parseMac(mac)), vnetHeader: noOffload }
+    }
+    const frame = new Uint8Array(86)
+    const source = random.oneIn(4) ? '::' : address
+    writeSolicitation(frame, 0, parseMac(mac), parseIPv6(source), parseIPv6(pick([...VIPS6, INSIDE_SOURCE6])))
+    return { link, frame, vnetHeader: noOffload }
+  }
+  switch (random.below(12)) {
+    case 0:
+    case 1:
+      return neighbour()
+    case 2: {
+      const addresses = { sourceMac: ROUTER.mac, destinationMac: MACS[OUTSIDE], from: pick(CLIENTS6), to: pick(VIPS6) }
+      const type = pick([128, 128, 129, 134, 200])
+      const frame = icmpFrame6({ ...addresses, type, extensions: extensions(), payload: payload().subarray(0, 1300) })
+      return { link: OUTSIDE, frame, vnetHeader: noOffload }
+    }
+    case 3:
+      return icmpError()
+    case 4:
+    case 5:
+    case 6:
+      return offloaded(INSIDE, reply())
+    default:
+      return offloaded(OUTSIDE, request())
+  }
+}
+
+/** Makes the checksum behind an IPv6 header without extension headers right, if there is room for one. */
+export function repairTransport6(frame: Uint8Array): void {
+  const offset = { 6: 16, 17: 6, 58: 2 }[frame[20]]
+  const length = (frame[18] << 8) | frame[19]
+  if (offset === undefined || length < offset + 2 || 54 + length > frame.length) return
+  writeUint16(frame, 54 + offset, 0)
+  const initial = pseudoHeaderSumIPv6(frame, 14, frame[20], length)
+  writeUint16(frame, 54 + offset, checksum(frame, 54, length, initial))
+}

@@ -56,7 +56,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): DirectorStatus {
-    const { config, cluster, forwarder, vip } = this.#sources
+    const { config, cluster, forwarder, pool, vip } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
       name: config.name,
@@ -70,6 +70,7 @@ export class DirectorView implements ControlledDirector {
       services: this.services(),
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
+      refusedEntries: { ...pool.refused },
       drops: forwarder.drops,
     }
   }

@@ -160,7 +160,19 @@ export class Director {
     this.#started.push(() => reports?.stop())
     health.start()
     this.#started.push(() => health.stop())
-    const announcing = setInterval(() => pool.announce(), ANNOUNCE_INTERVAL_MS)
+    let refusedBefore = 0
+    const announcing = setInterval(() => {
+      pool.announce()
+      const { stamps, invalid, surplus } = pool.refused
+      const refused = stamps + invalid + surplus
+      if (refused > refusedBefore) {
+        log.warn(
+          { refused: pool.refused },
+          'peers tell of configuration that is not taken: see docs/commands/status.md',
+        )
+      }
+      refusedBefore = refused
+    }, ANNOUNCE_INTERVAL_MS)
     this.#started.push(() => clearInterval(announcing))
 
     const fail = (error: Error) => {

@@ -30,6 +30,7 @@ export function renderStatus(status: DirectorStatus): string {
         link.overruns,
       ]),
     ),
+    table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
     table(
       ['Dropped because of', 'Packets'],
       Object.entries(status.drops).filter(([, packets]) => packets > 0),
@@ -79,6 +80,15 @@ function serverRow(server: ServerListing): (string | number)[] {
     server.activeConnections,
     server.inactiveConnections,
   ]
+}
+
+function refusedRows({ stamps, invalid, surplus }: DirectorStatus['refusedEntries']): (string | number)[][] {
+  const rows = [
+    ['stamped too far ahead: compare the clocks', stamps],
+    ['not understood: compare the versions', invalid],
+    ['more than a pool holds', surplus],
+  ] as const
+  return rows.filter(([, entries]) => entries > 0).map((row) => [...row])
 }
 
 function lag(records: number, ms: number): string {

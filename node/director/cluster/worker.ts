@@ -9,7 +9,7 @@ import { wake } from '../../../forwarder/sys/event-fd.ts'
 import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
 import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import { systemClock } from './clock.ts'
+import { systemClock } from '../clock.ts'
 import { Libp2pTransport } from './libp2p-transport.ts'
 import { Replicator } from './replication/replicator.ts'
 import {

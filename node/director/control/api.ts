@@ -142,6 +142,8 @@ export interface DirectorStatus {
   services: ServiceListing[]
   connections: { used: number; capacity: number }
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
+  /** What peers told of the pool's configuration and was not taken, by reason. */
+  refusedEntries: { stamps: number; invalid: number; surplus: number }
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

@@ -67,6 +67,7 @@ const status: DirectorStatus = {
   ],
   connections: { used: 22, capacity: 1048576 },
   links: [{ name: 'outside', receivedFrames: 10, transmittedFrames: 9, transmitErrors: 0, overruns: 0 }],
+  refusedEntries: { stamps: 0, invalid: 0, surplus: 0 },
   drops: { 'no-service': 4, malformed: 0 },
 }
 
@@ -101,6 +102,12 @@ no-service                4`,
 test('the status of the active director names itself as holder', async (t) => {
   const vips = status.vips.map((vip) => ({ ...vip, state: 'active' as const, holder: null }))
   t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
+})
+
+test('configuration of peers that is not taken is shown, with what to look at', async (t) => {
+  const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0 } })
+  t.match(shown, /^Configuration not taken from peers +Entries\nstamped too far ahead: compare the clocks +3$/m)
+  t.notMatch(shown, /compare the versions/)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -2,9 +2,9 @@
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../protocol/packet/ipv4.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
+import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
@@ -194,7 +194,7 @@ class ForwarderThread implements Forwarder {
 
 function identityOf(service: ServiceAddress): ServiceIdentity {
   return {
-    protocol: service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
+    protocol: protocolNumber(service.protocol),
     virtualAddress: parseIPv4(service.address),
     virtualPort: service.port,
   }

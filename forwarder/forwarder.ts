@@ -35,7 +35,7 @@ export interface LinkCounters {
 
 /** A connection copied out of the table. Addresses in dotted form. */
 export interface ConnectionSnapshot {
-  protocol: 'tcp' | 'udp'
+  protocol: 'tcp' | 'udp' | 'sctp'
   /** IPVS's name of the state, such as ESTABLISHED. */
   state: string
   expiresMs: number

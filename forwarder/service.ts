@@ -48,6 +48,8 @@ export interface RealServerSpec {
   readonly upperThreshold?: number
   readonly lowerThreshold?: number
   readonly tunnel?: TunnelSpec
+  /** How often an operator has edited it: an edit that changes nothing else begins some schedulers' round again. */
+  readonly edits?: number
 }
 
 export interface ServiceSpec extends ServiceAddress {

@@ -17,22 +17,48 @@ export interface Candidate {
   readonly inactiveConnections: number
   /** Set by the thresholds (upper reached, lower not yet passed). */
   readonly overloaded: boolean
+  /** The last weight that was not 0; 0 of a server that never had another. */
+  readonly lastWeight: number
+  /** As in Flow. */
+  readonly addressWords: Int32Array
+  readonly port: number
 }
 
-/** The packet that asks for a server. IPv4 addresses are unsigned 32-bit numbers in host order. */
+/**
+ * The packet that asks for a server, and when. An address is four words in host order: all of an IPv6 address, or 0, 0, 0 and
+ * the IPv4 address. Folding the words by XOR is therefore right for both.
+ */
 export interface Flow {
-  sourceAddress: number
+  /** A clock that only goes forward, milliseconds. */
+  nowMs: number
+  readonly source: Int32Array
+  readonly destination: Int32Array
+  /** 0 of protocols without ports. */
   sourcePort: number
-  destinationAddress: number
   destinationPort: number
+}
+
+/** What the pool's settings say to schedulers, under their names there; the fields change in place. Seconds. */
+export interface SchedulerSettings {
+  readonly lblcExpiration: number
+  readonly lblcrExpiration: number
+}
+
+/** What a scheduler begins with, besides the servers. */
+export interface SchedulerContext {
+  /** The service's flags, by ipvsadm's names: sh-fallback, mh-port, flag-1 and so on. */
+  readonly flags: readonly string[]
+  readonly settings: SchedulerSettings
+  /** A number from 0 to below 1, as Math.random() gives it. */
+  readonly random: () => number
 }
 
 export interface Scheduler<Memory = unknown> {
   /** The name ipvsadm knows, such as "wlc". */
   readonly name: string
   /** Makes the memory of one service. Called once, with the servers it starts with. */
-  begin?(servers: readonly Candidate[]): Memory
-  /** A server was added, or its weight edited. `servers` is the list as it is now. */
+  begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
+  /** A server was added, or edited, be it to the weight that it had. `servers` is the list as it is now. */
   edited?(memory: Memory, servers: readonly Candidate[]): void
   /** `server` was removed from position `index`. `servers` is the list as it is now, without it. */
   removed?(memory: Memory, servers: readonly Candidate[], server: Candidate, index: number): void

@@ -3,7 +3,6 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_bind_dest(), ip_vs_unbind_dest(), ip_vs_conn_expire().
  */
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
   FLAG_HALF_OPEN,
@@ -16,12 +15,12 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
 import { METHOD_NAT, type RealServer, type ServiceTable } from '../table/service-table.ts'
-import { isActiveTcpState, TCP_STATE, TCP_TIMEOUTS_S } from './tcp-states.ts'
+import * as protocolTable from './protocols/protocol.ts'
+import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
 
-/** ip_vs_proto_udp.c. */
-const UDP_TIMEOUT_S = 300
-/** States of a protocol, no more than these. */
-const STATES = 16
+// Names of this module's own, for speed: see engine.ts.
+const { NOT_HALF_OPEN, STATES } = protocolTable
+
 /** Connections that one call of expire() looks at: about a millisecond of work. */
 const EXPIRY_BUDGET = 4096
 
@@ -38,8 +37,9 @@ export class Connections {
   constructor(table: ConnectionTable, services: ServiceTable) {
     this.table = table
     this.services = services
-    for (const [state, seconds] of TCP_TIMEOUTS_S.entries()) this.setTimeout(PROTOCOL_TCP, state, seconds)
-    this.setTimeout(PROTOCOL_UDP, 0, UDP_TIMEOUT_S)
+    for (const { number, states } of protocols) {
+      for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
+    }
     this.#expire = (index) => this.discard(index)
   }
 
@@ -95,7 +95,7 @@ export class Connections {
     const { table } = this
     table.setState(index, state)
     const flags = table.flags(index)
-    const isActive = table.protocol(index) === PROTOCOL_TCP && isActiveTcpState(state)
+    const isActive = isActiveState(table.protocol(index), state)
     if (isActive !== ((flags & FLAG_INACTIVE) !== 0)) return
     const { counters } = this.services.directory
     const step = isActive ? 1 : -1
@@ -112,7 +112,7 @@ export class Connections {
     const state = table.state(index)
     const flags = table.flags(index)
     // A connection that the peers know is past its handshake, whatever its state says now.
-    const halfOpen = protocol === PROTOCOL_TCP && state === TCP_STATE.SYN_RECV && (flags & FLAG_REPLICATED) === 0
+    const halfOpen = halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN && (flags & FLAG_REPLICATED) === 0
     if (!isNew) table.timers.unfile(index)
     table.setExpires(index, table.memory.tick + this.timeoutTicks(protocol, state))
     table.setFlags(index, halfOpen ? flags | FLAG_HALF_OPEN : flags & ~FLAG_HALF_OPEN)

@@ -8,14 +8,15 @@
  */
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
+import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
-import { UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
+import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
-import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { finishSctpChecksum, hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import { defaultSettings, type EngineSettings } from '../settings.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -30,6 +31,8 @@ import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
 import { Icmp } from './icmp.ts'
+import * as protocols from './protocols/registry.ts'
+import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
@@ -41,14 +44,19 @@ import { WarmUp } from './warm-up.ts'
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4 } = ethernet
 const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
-const { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, soundIPv4HeaderLength } = ipv4
-const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
+const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
+const { soundIPv4HeaderLength } = ipv4
+const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
+const { TCP, TCP_RST, TCP_SYN } = tcp
+const { headerLengths } = protocols
 const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_NAT } = serviceTable
-const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, TCP_STATE } = tcpStates
+const { nextSctpState, SCTP_STATE } = sctpStates
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
+  tcpStates
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -63,6 +71,8 @@ const DROP_MARTIAN = dropCode('martian-source')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
 const MAINTENANCE_TICKS = 8
+/** Client port and virtual port, as in a connection's key. */
+const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
 
 export interface EngineOptions {
   readonly links: readonly LinkFacts[]
@@ -95,10 +105,18 @@ export class Engine {
   readonly #icmp: Icmp
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
-  readonly #flow: Flow = { sourceAddress: 0, sourcePort: 0, destinationAddress: 0, destinationPort: 0 }
+  readonly #flow: Flow = {
+    nowMs: 0,
+    source: new Int32Array(4),
+    destination: new Int32Array(4),
+    sourcePort: 0,
+    destinationPort: 0,
+  }
   #nowMs = 0
   #tick = 0
   #maintainedTick = 0
+  /** 0, or SECURE_DIRECTIONS: which of TCP's tables apply. */
+  #tcpTables = 0
 
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
@@ -126,6 +144,11 @@ export class Engine {
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
+  /** secure_tcp: a connection counts as established only when its server has spoken. */
+  set secureTcp(isSecure: boolean) {
+    this.#tcpTables = isSecure ? SECURE_DIRECTIONS : 0
+  }
+
   /** Sets the time, ends what has run out, and once a second looks after neighbours. */
   advance(nowMs: number): void {
     this.#nowMs = nowMs
@@ -143,6 +166,10 @@ export class Engine {
   applySettings(settings: EngineSettings): void {
     Object.assign(this.settings, settings)
     applyTimeouts(this.settings, this.connections)
+    Object.assign(this.services.schedulerSettings, {
+      lblcExpiration: settings.lblcExpiration,
+      lblcrExpiration: settings.lblcrExpiration,
+    })
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */
@@ -174,15 +201,18 @@ export class Engine {
     const source = view.getInt32(ip + IPV4.source)
     const destination = view.getInt32(ip + IPV4.destination)
     const addressState = this.addresses.stateOf(destination)
-    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) {
+    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP) {
       if (protocol === PROTOCOL_ICMP) return this.#icmp.handle(frame, link, headerLength, addressState)
+      if (protocol === PROTOCOL_ESP || protocol === PROTOCOL_AH) {
+        return this.#handleIpsec(frame, link, headerLength, protocol, source, destination, addressState)
+      }
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
     }
     if ((view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) !== 0) {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_FRAGMENT)
     }
     const transport = ip + headerLength
-    if (totalLength < headerLength + (protocol === PROTOCOL_TCP ? TCP_HEADER_LENGTH : UDP_HEADER_LENGTH)) {
+    if (totalLength < headerLength + headerLengths[protocol]) {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_TRUNCATED)
     }
     const ports = view.getInt32(transport)
@@ -191,8 +221,9 @@ export class Engine {
       let versionBefore = 0
       if (
         index !== NO_CONNECTION &&
-        protocol === PROTOCOL_TCP &&
-        this.#isReopened(index, view.getUint8(transport + TCP.flags))
+        (protocol === PROTOCOL_TCP
+          ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
+          : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
       ) {
         versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
@@ -228,6 +259,34 @@ export class Engine {
     return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
   }
 
+  /** As #isReopened(), by an INIT for an association that is over. */
+  #isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
+    return chunkType === SCTP_CHUNK.INIT && this.#table.state(index) === SCTP_STATE.CLOSED
+  }
+
+  /**
+   * IPsec's packets belong to the connection of the key exchange (UDP, port 500) between the same addresses: they go the way it
+   * went. They have no ports, and the two ends have to do with the addresses: nothing else in them is changed.
+   * Source: Linux net/netfilter/ipvs/ip_vs_proto_ah_esp.c.
+   */
+  #handleIpsec(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    source: number,
+    destination: number,
+    addressState: number,
+  ): Verdict {
+    if (addressState !== ADDRESS_UNKNOWN) {
+      const index = this.#table.findByClient(PROTOCOL_UDP, source, destination, ISAKMP_PORTS)
+      if (index === NO_CONNECTION) return this.#drops.drop(DROP_NO_CONNECTION)
+      return this.#toServer(frame, link, headerLength, protocol, index)
+    }
+    const index = this.#table.findByServer(PROTOCOL_UDP, source, PORT_ISAKMP, destination, PORT_ISAKMP)
+    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+  }
+
   #handleNew(
     frame: Frame,
     link: number,
@@ -240,17 +299,22 @@ export class Engine {
     versionBefore: number,
   ): Verdict {
     const view = frame.memory.view
-    const flags = view.getUint8(frame.start + ETHERNET_HEADER_LENGTH + headerLength + TCP.flags)
-    if (protocol === PROTOCOL_TCP && (flags & (TCP_SYN | TCP_RST)) !== TCP_SYN)
+    const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
+    if (
+      (protocol === PROTOCOL_TCP && (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) ||
+      (protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT)
+    ) {
       return this.#drops.drop(DROP_NO_CONNECTION)
+    }
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
     const service = this.services.find(protocol, destination, ports & 0xffff)
     if (service === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
     const flow = this.#flow
-    flow.sourceAddress = source >>> 0
+    flow.nowMs = this.#nowMs
+    flow.source[3] = source
+    flow.destination[3] = destination
     flow.sourcePort = ports >>> 16
-    flow.destinationAddress = destination >>> 0
     flow.destinationPort = ports & 0xffff
     const server = service.scheduler.select(service.servers, service.memory, flow)
     if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
@@ -258,7 +322,7 @@ export class Engine {
     if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
     if (versionBefore !== 0) this.replication.continueFrom(index, versionBefore)
     this.#counters[server.slot * COUNTERS + COUNTER.connections]++
-    // TCP's first packet moves the state, and thereby files the connection for good.
+    // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
     this.connections.schedule(index, true)
     if (protocol === PROTOCOL_UDP) this.replication.publish(index)
     return this.#toServer(frame, link, headerLength, protocol, index)
@@ -284,6 +348,8 @@ export class Engine {
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
       this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+    } else if (protocol === PROTOCOL_SCTP) {
+      this.#moveSctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
       this.#touch(index, PROTOCOL_UDP, 0, flags)
     }
@@ -317,6 +383,7 @@ export class Engine {
     const path = word & 0xffff
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
+    else if (protocol === PROTOCOL_SCTP) this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
     else this.#touch(index, PROTOCOL_UDP, 0, flags)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
@@ -338,7 +405,7 @@ export class Engine {
   /** Moves the TCP state by a segment's flags, and the timer with it. */
   #moveTcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
     const before = this.#table.state(index)
-    const after = nextTcpState(direction, tcpFlags, before)
+    const after = nextTcpState(direction + this.#tcpTables, tcpFlags, before)
     if (after === before) {
       this.#touch(index, PROTOCOL_TCP, before, flags)
       return
@@ -346,6 +413,22 @@ export class Engine {
     this.connections.setState(index, after)
     this.connections.schedule(index, false)
     if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
+  }
+
+  /** As #moveTcp(), by a packet's chunk. From here on its checksum is finished: no card does that in the manner of SCTP. */
+  #moveSctp(index: ConnectionIndex, direction: number, frame: Frame, transport: number, flags: number): void {
+    const view = frame.memory.view
+    const length = frame.start + frame.length - transport
+    if (hasUnfinishedChecksum(frame)) finishSctpChecksum(frame, transport)
+    const before = this.#table.state(index)
+    const after = nextSctpState(direction, sctpChunkType(view, transport, length), before)
+    if (after === before) {
+      this.#touch(index, PROTOCOL_SCTP, before, flags)
+      return
+    }
+    this.connections.setState(index, after)
+    this.connections.schedule(index, false)
+    if (after === SCTP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
   }
 
   /** A packet that changes nothing else puts the expiry off. */

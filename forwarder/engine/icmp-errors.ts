@@ -11,13 +11,16 @@ import {
   FRAGMENT_OFFSET_MASK,
   IPV4,
   IPV4_HEADER_LENGTH,
+  PROTOCOL_AH,
+  PROTOCOL_ESP,
   PROTOCOL_IPIP,
+  PROTOCOL_SCTP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   refreshIPv4Checksum,
 } from '../../protocol/packet/ipv4.ts'
 import { TCP } from '../../protocol/packet/tcp.ts'
-import { UDP } from '../../protocol/packet/udp.ts'
+import { PORT_ISAKMP, UDP } from '../../protocol/packet/udp.ts'
 
 /** What an ICMP error quotes. */
 export interface QuotedPacket {
@@ -26,6 +29,8 @@ export interface QuotedPacket {
   destination: number
   sourcePort: number
   destinationPort: number
+  /** Those of AH and ESP are their key exchange's, and stand nowhere in the packet. */
+  hasPorts: boolean
   /** Offsets of the quoted headers. */
   ip: number
   transport: number
@@ -41,14 +46,24 @@ export function readQuotedPacket(bytes: Uint8Array, ip: number, available: numbe
   if (headerLength < IPV4_HEADER_LENGTH || available < headerLength + 8) return false
   if ((readUint16(bytes, ip + IPV4.fragment) & FRAGMENT_OFFSET_MASK) !== 0) return false
   const protocol = bytes[ip + IPV4.protocol]
-  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_IPIP) return false
-  into.protocol = protocol
+  const isIpsec = protocol === PROTOCOL_AH || protocol === PROTOCOL_ESP
+  if (
+    protocol !== PROTOCOL_TCP &&
+    protocol !== PROTOCOL_UDP &&
+    protocol !== PROTOCOL_SCTP &&
+    protocol !== PROTOCOL_IPIP &&
+    !isIpsec
+  ) {
+    return false
+  }
+  into.protocol = isIpsec ? PROTOCOL_UDP : protocol
+  into.hasPorts = !isIpsec
   into.ip = ip
   into.transport = ip + headerLength
   into.source = readInt32(bytes, ip + IPV4.source)
   into.destination = readInt32(bytes, ip + IPV4.destination)
-  into.sourcePort = readUint16(bytes, into.transport)
-  into.destinationPort = readUint16(bytes, into.transport + 2)
+  into.sourcePort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport)
+  into.destinationPort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport + 2)
   return true
 }
 
@@ -65,7 +80,7 @@ export function translateForServer(
   writeInt32(bytes, outerIp + IPV4.destination, serverAddress)
   translateChecksum(bytes, icmp + icmpLength, quoted, quoted.source, serverAddress, quoted.sourcePort, serverPort)
   writeInt32(bytes, quoted.ip + IPV4.source, serverAddress)
-  writeUint16(bytes, quoted.transport, serverPort)
+  if (quoted.hasPorts) writeUint16(bytes, quoted.transport, serverPort)
   refresh(bytes, outerIp, icmp, icmpLength, quoted)
 }
 
@@ -83,7 +98,7 @@ export function translateForClient(
   writeInt32(bytes, outerIp + IPV4.source, virtualAddress)
   translateChecksum(bytes, icmp + icmpLength, quoted, destination, virtualAddress, destinationPort, virtualPort)
   writeInt32(bytes, quoted.ip + IPV4.destination, virtualAddress)
-  writeUint16(bytes, quoted.transport + 2, virtualPort)
+  if (quoted.hasPorts) writeUint16(bytes, quoted.transport + 2, virtualPort)
   refresh(bytes, outerIp, icmp, icmpLength, quoted)
 }
 
@@ -97,6 +112,8 @@ function translateChecksum(
   portBefore: number,
   port: number,
 ): void {
+  // SCTP's is not of the addresses, and what is quoted of the packet does not reach it; AH and ESP have none.
+  if (!quoted.hasPorts || quoted.protocol === PROTOCOL_SCTP) return
   const isUdp = quoted.protocol === PROTOCOL_UDP
   const at = quoted.transport + (isUdp ? UDP.checksum : TCP.checksum)
   if (at + 2 > end) return

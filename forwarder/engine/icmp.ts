@@ -61,6 +61,7 @@ export class Icmp {
     destination: 0,
     sourcePort: 0,
     destinationPort: 0,
+    hasPorts: true,
     ip: 0,
     transport: 0,
   }

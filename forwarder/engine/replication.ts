@@ -7,7 +7,6 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readUint16 } from '../../protocol/packet/bytes.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import {
   type ConnectionIndex,
@@ -32,7 +31,7 @@ import type { RecordRing } from '../table/record-ring.ts'
 import type { ServerIdentity } from '../table/server-directory.ts'
 import { METHOD_DR, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
-import { TCP_STATE_NAMES } from './tcp-states.ts'
+import { isProtocolState } from './protocols/registry.ts'
 
 const SHORTEST_REFRESH_S = 4
 const LONGEST_TIMEOUT_MS = 2 ** 31
@@ -114,12 +113,10 @@ export class Replication {
     const state = bytes[at + RECORD.state]
     const method = bytes[at + RECORD.method]
     const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
-    const isTcp = protocol === PROTOCOL_TCP
     const kind = bytes[at + RECORD.kind]
     if (
       (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) ||
-      !(isTcp || protocol === PROTOCOL_UDP) ||
-      (isTcp && state >= TCP_STATE_NAMES.length) ||
+      !isProtocolState(protocol, state) ||
       method > METHOD_DR ||
       timeoutMs > LONGEST_TIMEOUT_MS ||
       !isMapped(bytes, at + RECORD.clientAddress) ||

@@ -1,8 +1,11 @@
 /**
  * The TCP states of a connection as a load balancer sees them, their transitions and their timeouts.
  *
- * Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c (tcp_states[], tcp_timeouts[]). Of several flags RST counts before SYN
- * before FIN before ACK; a segment with none of them changes nothing.
+ * Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c (tcp_states[], tcp_states_dos[], tcp_timeouts[]). Of several flags RST
+ * counts before SYN before FIN before ACK; a segment with none of them changes nothing.
+ *
+ * secure_tcp: in its tables a connection is established when the server has spoken after the client's ACK, not by what clients
+ * send alone; until then it waits in SYNACK.
  */
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
 
@@ -42,6 +45,8 @@ export const TCP_TIMEOUTS_S: readonly number[] = [2, 900, 120, 60, 120, 120, 10,
 export const DIRECTION_INPUT = 0
 export const DIRECTION_OUTPUT = 1
 export const DIRECTION_INPUT_ONLY = 2
+/** Added to a direction: the tables of secure_tcp. */
+export const SECURE_DIRECTIONS = 3
 
 const EVENT_NONE = 4
 
@@ -59,12 +64,25 @@ const TABLE_TEXT = [
   /*             fin */ 'CL FW SS TW FW TW CL CW LA LI TW',
   /*             ack */ 'ES ES SS ES FW TW CL CW CL LI ES',
   /*             rst */ 'CL CL CL SR CL CL CL CL LA LI CL',
+  // Secure:             NO ES SS SR FW TW CL CW LA LI SA
+  /* input       syn */ 'SR ES ES SR SR SR SR SR SR SR SA',
+  /*             fin */ 'CL CW SS TW TW TW CL CW LA LI SA',
+  /*             ack */ 'ES ES SS SR FW TW CL CW CL LI SA',
+  /*             rst */ 'CL CL CL SR CL CL CL CL LA LI CL',
+  /* output      syn */ 'SS ES SS SA SS SS SS SS SS LI SA',
+  /*             fin */ 'TW FW SS TW FW TW CL TW LA LI TW',
+  /*             ack */ 'ES ES SS ES FW TW CL CW LA ES ES',
+  /*             rst */ 'CL CL SS CL CL TW CL CL CL CL CL',
+  /* input only  syn */ 'SA ES ES SR SA SA SA SA SA SA SA',
+  /*             fin */ 'CL FW SS TW FW TW CL CW LA LI TW',
+  /*             ack */ 'ES ES SS ES FW TW CL CW CL LI ES',
+  /*             rst */ 'CL CL CL SR CL CL CL CL LA LI CL',
 ]
 const SHORT_NAMES = 'NO ES SS SR FW TW CL CW LA LI SA'.split(' ')
 
 /** [direction][event][state], 16 states apart; event 4 (no flag) keeps the state. */
-const transitions = new Uint8Array(3 * 8 * 16)
-for (let direction = 0; direction < 3; direction++) {
+const transitions = new Uint8Array(2 * SECURE_DIRECTIONS * 8 * 16)
+for (let direction = 0; direction < 2 * SECURE_DIRECTIONS; direction++) {
   for (let state = 0; state < SHORT_NAMES.length; state++) {
     for (let event = 0; event < 4; event++) {
       const name = TABLE_TEXT[direction * 4 + event].split(' ')[state]
@@ -84,7 +102,10 @@ for (let flags = 0; flags < 256; flags++) {
   else events[flags] = EVENT_NONE
 }
 
-/** @param flags the flags byte of the TCP header */
+/**
+ * @param direction one of DIRECTION_*, with SECURE_DIRECTIONS added or not
+ * @param flags the flags byte of the TCP header
+ */
 export function nextTcpState(direction: number, flags: number, state: number): number {
   return transitions[(direction << 7) | (events[flags] << 4) | state]
 }

@@ -8,6 +8,7 @@ import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/p
 import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import { IPV4, PROTOCOL_TCP, refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
+import { SCTP, sctpChecksum } from '../../protocol/packet/sctp.ts'
 import { TCP, TCP_CWR, TCP_FIN, TCP_HEADER_LENGTH, TCP_PSH, tcpHeaderLength } from '../../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
 import type { FramePool, PooledFrame } from '../engine/frame-pool.ts'
@@ -63,6 +64,13 @@ export function finishChecksum(frame: Frame): boolean {
   writeUint16(bytes, at, value === 0 && field - from === UDP.checksum ? 0xffff : value)
   clearOffload(frame)
   return true
+}
+
+/** As finishChecksum() for SCTP, whose checksum has nothing to do with the one that the virtio header speaks of. */
+export function finishSctpChecksum(frame: Frame, sctp: number): void {
+  const view = frame.memory.view
+  view.setInt32(sctp + SCTP.checksum, sctpChecksum(view, sctp, frame.start + frame.length - sctp))
+  clearOffload(frame)
 }
 
 /** Whether a frame that is longer than the wire allows is IPv4 TCP with data, which segmentTcp() can cut. */

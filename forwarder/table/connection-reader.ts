@@ -5,10 +5,9 @@
  * when they differ, or there is none, the place is passed over: whoever took it is told of by other means.
  */
 import { formatIPv4 } from '../../protocol/packet/bytes.ts'
-import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { monotonicMs } from '../clock.ts'
-import { TCP_STATE_NAMES } from '../engine/tcp-states.ts'
+import { protocolByNumber, stateName } from '../engine/protocols/registry.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
   type ConnectionIndex,
@@ -69,11 +68,11 @@ export class ConnectionReader {
     const key = place * KEY_WORDS
     const state = place * STATE_WORDS
     const word = states[state + STATE.portProtocolState]
-    const isTcp = ((word >>> 8) & 255) === PROTOCOL_TCP
+    const protocol = (word >>> 8) & 255
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const snapshot: ConnectionSnapshot = {
-      protocol: isTcp ? 'tcp' : 'udp',
-      state: isTcp ? (TCP_STATE_NAMES[word & 255] ?? 'NONE') : 'UDP',
+      protocol: protocolByNumber(protocol)?.name ?? 'udp',
+      state: stateName(protocol, word & 255),
       expiresMs: Math.max(0, Math.round(left)),
       clientAddress: formatIPv4(keys[key + KEY.clientAddress]),
       clientPort: keys[key + KEY.ports] >>> 16,

@@ -5,6 +5,7 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c; the layout is in connection-layout.ts.
  */
 
+import { halfOpenQueueOf } from '../engine/protocols/registry.ts'
 import * as layout from './connection-layout.ts'
 import { type ConnectionIndex, ConnectionMemory } from './connection-layout.ts'
 import * as keyedHash from './keyed-hash.ts'
@@ -166,10 +167,13 @@ export class ConnectionTable {
     this.memory.used--
   }
 
-  /** Files the connection with the timer that its flags ask for. */
+  /** Files the connection with the timer that its flags ask for. Half open is only what its protocol has a queue for. */
   file(index: ConnectionIndex): void {
-    if (this.flags(index) & FLAG_HALF_OPEN) this.timers.fileHalfOpen(index)
-    else this.timers.file(index)
+    if (this.flags(index) & FLAG_HALF_OPEN) {
+      this.timers.fileHalfOpen(index, halfOpenQueueOf(this.protocol(index), this.state(index)))
+    } else {
+      this.timers.file(index)
+    }
   }
 
   /** Files it anew after its timeout became shorter or FLAG_HALF_OPEN changed. */

@@ -5,10 +5,10 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
-import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
-import type { Candidate, Scheduler } from '../../scheduler/scheduler.ts'
+import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
+import { protocolNumber } from '../engine/protocols/registry.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
@@ -22,11 +22,15 @@ const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
 export class RealServer implements Candidate {
   readonly slot: Slot
   readonly address: number
+  readonly addressWords: Int32Array
   readonly port: number
   /** Effective weight. */
   weight = 0
+  lastWeight = 0
   method = METHOD_DR
   overloaded = false
+  /** As its description says. */
+  edits = 0
   /** Not, or no longer, in the configuration: its connections end here, and it gets no new ones. */
   removed = true
   /** Where its packets go next; undefined until the first is sent or routes change. */
@@ -36,6 +40,7 @@ export class RealServer implements Candidate {
   constructor(slot: Slot, address: number, port: number, counters: Float64Array) {
     this.slot = slot
     this.address = address
+    this.addressWords = Int32Array.of(0, 0, 0, address)
     this.port = port
     this.#counters = counters
   }
@@ -55,6 +60,7 @@ export interface Service {
   readonly address: number
   readonly port: number
   scheduler: Scheduler
+  schedulerFlags: readonly string[]
   /** What the scheduler remembers. */
   memory: unknown
   /** IPVS's order: the most recently added first. */
@@ -65,10 +71,18 @@ export class ServiceTable {
   readonly directory: ServerDirectory
   /** By slot; the packet path finds a connection's server here. */
   readonly serverBySlot: (RealServer | undefined)[] = []
+  /** In force now; schedulers keep it, and see its fields change. */
+  readonly schedulerSettings: { -readonly [name in keyof SchedulerSettings]: number } = {
+    lblcExpiration: 86_400,
+    lblcrExpiration: 86_400,
+  }
   readonly #services = new Map<number, Service>()
+  readonly #random: () => number
 
-  constructor(directory: ServerDirectory) {
+  /** @param random numbers from 0 to below 1, for schedulers that draw lots */
+  constructor(directory: ServerDirectory, random: () => number = Math.random) {
     this.directory = directory
+    this.#random = random
   }
 
   /** @param port destination port; protocol, address and port must match */
@@ -82,7 +96,7 @@ export class ServiceTable {
 
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
   set(spec: ServiceSpec): void {
-    const protocol = protocolNumber(spec)
+    const protocol = protocolNumber(spec.protocol)
     const address = parseIPv4(spec.address)
     const key = lookupKey(protocol, address, spec.port)
     const scheduler = schedulerByName(spec.scheduler)
@@ -90,18 +104,29 @@ export class ServiceTable {
     let service = this.#services.get(key)
     if (service === undefined) {
       const slot = this.directory.addService({ protocol, virtualAddress: address, virtualPort: spec.port })
-      service = { slot, protocol, address, port: spec.port, scheduler, memory: undefined, servers: [] }
-      service.memory = scheduler.begin?.(service.servers)
+      const schedulerFlags = spec.schedulerFlags ?? []
+      service = {
+        slot,
+        protocol,
+        address,
+        port: spec.port,
+        scheduler,
+        schedulerFlags,
+        memory: undefined,
+        servers: [],
+      }
+      this.#begin(service)
       this.#services.set(key, service)
-    } else if (service.scheduler !== scheduler) {
+    } else if (service.scheduler !== scheduler || !haveSameNames(service.schedulerFlags, spec.schedulerFlags ?? [])) {
       service.scheduler = scheduler
-      service.memory = scheduler.begin?.(service.servers)
+      service.schedulerFlags = spec.schedulerFlags ?? []
+      this.#begin(service)
     }
     this.#setServers(service, spec.servers)
   }
 
   remove(address: ServiceAddress): void {
-    const key = lookupKey(protocolNumber(address), parseIPv4(address.address), address.port)
+    const key = lookupKey(protocolNumber(address.protocol), parseIPv4(address.address), address.port)
     const service = this.#services.get(key)
     if (service === undefined) return
     for (const server of service.servers) this.#retire(server)
@@ -137,6 +162,11 @@ export class ServiceTable {
     this.directory.free(server.slot)
   }
 
+  #begin(service: Service): void {
+    const { schedulerFlags: flags, scheduler, servers } = service
+    service.memory = scheduler.begin?.(servers, { flags, settings: this.schedulerSettings, random: this.#random })
+  }
+
   #setServers(service: Service, specs: readonly RealServerSpec[]): void {
     const wanted = new Map(specs.map((spec) => [serverNumber(parseIPv4(spec.address), spec.port), spec]))
     for (let index = service.servers.length - 1; index >= 0; index--) {
@@ -153,10 +183,13 @@ export class ServiceTable {
     const address = parseIPv4(spec.address)
     const method = METHODS.indexOf(spec.method)
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
+    const edits = spec.edits ?? 0
     if (listed) {
       listed.method = method
-      if (listed.weight === spec.weight) return
+      if (listed.weight === spec.weight && listed.edits === edits) return
       listed.weight = spec.weight
+      if (spec.weight > 0) listed.lastWeight = spec.weight
+      listed.edits = edits
     } else {
       const { protocol, address: virtualAddress, port: virtualPort } = service
       const server = this.serverFor({ protocol, virtualAddress, virtualPort, address, port: spec.port })
@@ -164,6 +197,8 @@ export class ServiceTable {
       this.directory.setService(server.slot, service.slot)
       server.removed = false
       server.weight = spec.weight
+      server.lastWeight = spec.weight
+      server.edits = edits
       server.method = method
       service.servers.unshift(server)
     }
@@ -189,13 +224,14 @@ export class ServiceTable {
   }
 }
 
-function protocolNumber(service: ServiceAddress): number {
-  return service.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP
+/** One number for a service: exact, 32 + 16 + 2 bits. The lowest two tell TCP, UDP and SCTP apart. */
+function lookupKey(protocol: number, address: number, port: number): number {
+  return (address >>> 0) * 2 ** 18 + port * 4 + (protocol & 3)
 }
 
-/** One number for a service: exact, 32 + 16 + 1 bits. */
-function lookupKey(protocol: number, address: number, port: number): number {
-  return (address >>> 0) * 2 ** 17 + port * 2 + (protocol === PROTOCOL_TCP ? 0 : 1)
+/** Whether these are the same names, each of them once, in any order. */
+function haveSameNames(some: readonly string[], others: readonly string[]): boolean {
+  return some.length === others.length && some.every((name) => others.includes(name))
 }
 
 function serverNumber(address: number, port: number): number {

@@ -1,6 +1,6 @@
 /**
- * When connections end: a hashed timer wheel over the links in the connections themselves, and beside it the queue of
- * half-open connections, which is sorted by itself because they all wait equally long.
+ * When connections end: a hashed timer wheel over the links in the connections themselves, and beside it the queues of
+ * half-open connections, each of which is sorted by itself because all in it wait equally long.
  *
  * A packet only writes the new expiry into its connection. The wheel finds out when the old slot comes round and files
  * the connection again; only a shorter timeout needs a move at once.
@@ -11,12 +11,15 @@ import { type ConnectionIndex, STATE, STATE_WORDS } from './connection-layout.ts
 
 /** Slots of one tick each: at 128 ms they span 17 minutes, longer than IPVS's longest protocol timeout. */
 const SLOTS = 8192
+/** One for each timeout that a half-open connection can have. */
+export const HALF_OPEN_QUEUES = 4
+/** Heads from here on are the half-open queues'. */
 const HALF_OPEN = SLOTS
 
 export class TimerWheel {
   readonly #states: Int32Array
-  readonly #heads = new Int32Array(SLOTS + 1)
-  #halfOpenTail = 0
+  readonly #heads = new Int32Array(SLOTS + HALF_OPEN_QUEUES)
+  readonly #halfOpenTails = new Int32Array(HALF_OPEN_QUEUES)
   #tick: number
 
   constructor(states: Int32Array, tick: number) {
@@ -32,17 +35,18 @@ export class TimerWheel {
     this.#push(index, slot & (SLOTS - 1))
   }
 
-  /** Appends to the half-open queue. */
-  fileHalfOpen(index: ConnectionIndex): void {
-    if (this.#heads[HALF_OPEN] === 0) {
-      this.#push(index, HALF_OPEN)
+  /** Appends to a half-open queue. */
+  fileHalfOpen(index: ConnectionIndex, queue: number): void {
+    const tail = this.#halfOpenTails[queue]
+    if (tail === 0) {
+      this.#push(index, HALF_OPEN + queue)
     } else {
       const at = index * STATE_WORDS
-      this.#states[this.#halfOpenTail * STATE_WORDS + STATE.timerNext] = index
-      this.#states[at + STATE.timerPrevious] = this.#halfOpenTail
+      this.#states[tail * STATE_WORDS + STATE.timerNext] = index
+      this.#states[at + STATE.timerPrevious] = tail
       this.#states[at + STATE.timerNext] = 0
     }
-    this.#halfOpenTail = index
+    this.#halfOpenTails[queue] = index
   }
 
   /** Takes a connection out of whichever list it is in. */
@@ -54,12 +58,20 @@ export class TimerWheel {
     if (previous < 0) this.#heads[-previous - 1] = next
     else states[previous * STATE_WORDS + STATE.timerNext] = next
     if (next !== 0) states[next * STATE_WORDS + STATE.timerPrevious] = previous
-    if (this.#halfOpenTail === index) this.#halfOpenTail = Math.max(previous, 0)
+    if (next !== 0) return
+    for (let queue = 0; queue < HALF_OPEN_QUEUES; queue++) {
+      if (this.#halfOpenTails[queue] === index) this.#halfOpenTails[queue] = Math.max(previous, 0)
+    }
   }
 
-  /** The half-open connection that has waited longest, 0 when there is none. */
+  /** The half-open connection that would be the first to expire, 0 when there is none. */
   get oldestHalfOpen(): ConnectionIndex {
-    return this.#heads[HALF_OPEN] as ConnectionIndex
+    let oldest = 0
+    for (let queue = HALF_OPEN; queue < this.#heads.length; queue++) {
+      const head = this.#heads[queue]
+      if (head !== 0 && (oldest === 0 || this.#expires(head) - this.#expires(oldest) < 0)) oldest = head
+    }
+    return oldest as ConnectionIndex
   }
 
   /**
@@ -71,7 +83,7 @@ export class TimerWheel {
     const states = this.#states
     while (budget > 0) {
       const oldest = this.oldestHalfOpen
-      if (oldest === 0 || states[oldest * STATE_WORDS + STATE.expires] - tick > 0) break
+      if (oldest === 0 || this.#expires(oldest) - tick > 0) break
       expire(oldest)
       budget--
     }
@@ -96,6 +108,10 @@ export class TimerWheel {
     const ahead = this.#states[index * STATE_WORDS + STATE.expires] - this.#tick
     const slot = ahead <= 1 ? this.#tick + 2 : ahead >= SLOTS ? this.#tick + SLOTS - 1 : this.#tick + ahead
     this.#push(index, slot & (SLOTS - 1))
+  }
+
+  #expires(index: number): number {
+    return this.#states[index * STATE_WORDS + STATE.expires]
   }
 
   #push(index: ConnectionIndex, list: number): void {

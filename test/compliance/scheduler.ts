@@ -6,7 +6,7 @@ import { serialize } from 'node:v8'
 import type { Test } from 'tap'
 import { isAvailable, type Scheduler } from '../../scheduler/scheduler.ts'
 import { seededRandom, seeds } from '../random.ts'
-import { disturb, ModelledService, newServer } from '../scheduler/modelled-service.ts'
+import { disturb, ipv4Words, ModelledService, newServer, someContext } from '../scheduler/modelled-service.ts'
 
 const limits = { weight: 6, connections: 20 }
 
@@ -51,7 +51,7 @@ export function schedulerCompliance(t: Test, scheduler: Scheduler): void {
       for (let step = 0; step < 400; step++) {
         disturb(service, random, limits, step)
         for (let pick = random.below(4); pick > 0; pick--) {
-          const picked = service.select({ sourcePort: random.below(65_536), sourceAddress: random.below(2 ** 32) })
+          const picked = service.select({ sourcePort: random.below(65_536), source: ipv4Words(random.below(2 ** 32)) })
           const allowed = service.servers.filter(isAvailable)
           const right = picked ? allowed.includes(picked) : allowed.length === 0
           if (!right) wrong.push(`step ${step}: ${picked?.name} of ${allowed.map(({ name }) => name)}`)
@@ -63,8 +63,14 @@ export function schedulerCompliance(t: Test, scheduler: Scheduler): void {
 
   t.test('it changes neither the list nor the servers', async (t) => {
     const servers = Object.freeze(serviceOfThree(scheduler).servers.map((server) => Object.freeze(server)))
-    const memory = scheduler.begin?.(servers)
-    const flow = Object.freeze({ sourceAddress: 1, sourcePort: 2, destinationAddress: 3, destinationPort: 4 })
+    const memory = scheduler.begin?.(servers, someContext())
+    const flow = Object.freeze({
+      nowMs: 0,
+      source: ipv4Words(1),
+      destination: ipv4Words(3),
+      sourcePort: 2,
+      destinationPort: 4,
+    })
     for (let pick = 0; pick < 10; pick++) {
       const picked = scheduler.select(servers, memory, flow)
       t.ok(picked && servers.includes(picked))

@@ -9,7 +9,7 @@ import { parseIPv4, parseMac, writeUint16 } from '../../protocol/packet/bytes.ts
 import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import { refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
 import type { Random } from '../random.ts'
-import { icmpFrame, packetOf, tcpFrame, udpFrame } from '../support/frames.ts'
+import { icmpFrame, ipPacketFrame, packetOf, sctpFrame, tcpFrame, udpFrame } from '../support/frames.ts'
 import { segmentationHeader, tunnelled, unfinish, unfinishedHeader } from '../support/scene.ts'
 import {
   CLIENTS,
@@ -113,7 +113,7 @@ export class FrameSource {
 
   #valid(): FuzzFrame {
     const random = this.#random
-    switch (random.below(12)) {
+    switch (random.below(14)) {
       case 0:
         return this.#arp()
       case 1:
@@ -121,8 +121,10 @@ export class FrameSource {
       case 2:
         return this.#icmpError()
       case 3:
+        return this.#ipsec()
       case 4:
       case 5:
+      case 6:
         return this.#offloaded(INSIDE, this.#reply())
       default:
         return this.#offloaded(OUTSIDE, this.#request())
@@ -154,6 +156,7 @@ export class FrameSource {
       payload: this.#payload(),
       fragment: random.oneIn(20) ? 0x2000 : random.oneIn(4) ? 0 : 0x4000,
     }
+    if (protocol === 'sctp') return sctpFrame({ ...fields, chunks: this.#chunks() })
     return protocol === 'tcp'
       ? tcpFrame({ ...fields, flags: this.#pick(FLAGS), sequence: random.below(2 ** 32) | 0 })
       : udpFrame({ ...fields, checksum: !random.oneIn(4) })
@@ -170,15 +173,41 @@ export class FrameSource {
       ttl: this.#ttl(),
       payload: this.#payload(),
     }
+    if (random.oneIn(4)) return sctpFrame({ ...fields, chunks: this.#chunks() })
     return random.oneIn(3)
       ? udpFrame({ ...fields, checksum: !random.oneIn(4) })
       : tcpFrame({ ...fields, flags: this.#pick(FLAGS) })
+  }
+
+  #chunks(): { type: number; value: Uint8Array }[] {
+    const random = this.#random
+    return Array.from({ length: random.below(4) }, () => ({
+      type: random.oneIn(8) ? random.below(256) : random.below(15),
+      value: this.#noise(this.#pick(LENGTHS)),
+    }))
+  }
+
+  /** Of the key exchange, or what it is for. */
+  #ipsec(): FuzzFrame {
+    const random = this.#random
+    const isReply = random.oneIn(3)
+    const server = this.#pick(SERVERS)
+    const ends = isReply
+      ? { sourceMac: serverMac(server), destinationMac: MACS[INSIDE], from: server, to: this.#pick(CLIENTS) }
+      : { sourceMac: ROUTER.mac, destinationMac: MACS[OUTSIDE], from: this.#pick(CLIENTS), to: this.#pick(VIPS) }
+    const link = isReply ? INSIDE : OUTSIDE
+    const payload = this.#noise(this.#pick(LENGTHS))
+    const frame = random.oneIn(2)
+      ? ipPacketFrame({ ...ends, protocol: 50 + random.below(2), ttl: this.#ttl(), payload })
+      : udpFrame({ ...ends, from: `${ends.from}:500`, to: `${ends.to}:500`, payload })
+    return { link, frame, vnetHeader: noOffload }
   }
 
   /** Sometimes with an unfinished checksum, and always so when it is longer than the wire allows. */
   #offloaded(link: string, frame: Uint8Array): FuzzFrame {
     const random = this.#random
     const isLarge = frame.length > 1514
+    if (frame[23] === 132) return { link, frame, vnetHeader: noOffload }
     if (!isLarge && !random.oneIn(4)) return { link, frame, vnetHeader: noOffload }
     const header = isLarge ? segmentationHeader(frame, this.#pick([536, 1000, 1390, 1460])) : unfinishedHeader(frame)
     if (isLarge) header[1] = frame[23] === 6 ? VNET_GSO_TCPV4 : VNET_GSO_UDP_L4

@@ -66,6 +66,7 @@ export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip =
   const from = ip + headerLength
   const to = ip + totalLength
   if (protocol === 4) return transportIsRight(vnetHeader, frame, from)
+  if (protocol === 132) return to - from >= 12 && crc32c(frame, from, to) === littleEndianWord(frame, from + 8)
   const offset = { 1: 2, 6: 16, 17: 6 }[protocol]
   if (offset === undefined) return true
   if (to - from < (protocol === 6 ? 20 : 8)) return false
@@ -78,6 +79,20 @@ export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip =
   if (protocol === 1) return sum(frame, from, to) === 0xffff
   if (protocol === 17 && word(frame, from + offset) === 0) return true
   return sum(frame, from, to, pseudoHeader(frame, ip, to - from)) === 0xffff
+}
+
+/** RFC 9260 appendix A, a bit at a time, over the packet with zeros for its checksum. */
+function crc32c(bytes: Uint8Array, from: number, to: number): number {
+  let register = 0xffff_ffff
+  for (let at = from; at < to; at++) {
+    register ^= at >= from + 8 && at < from + 12 ? 0 : bytes[at]
+    for (let bit = 0; bit < 8; bit++) register = register & 1 ? (register >>> 1) ^ 0x82f6_3b78 : register >>> 1
+  }
+  return ~register >>> 0
+}
+
+function littleEndianWord(bytes: Uint8Array, at: number): number {
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
 }
 
 /** In one's complement 0 and ffff are the same number. */

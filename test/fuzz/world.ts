@@ -1,4 +1,4 @@
-/** The director that the fuzzer plays with: all three methods, both protocols, addresses in every state, a small table. */
+/** The director that the fuzzer plays with: all three methods, every protocol, addresses in every state, a small table. */
 import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
 import type { ForwardingMethod, ServiceProtocol, ServiceSpec } from '../../forwarder/service.ts'
 import type { Random } from '../random.ts'
@@ -20,6 +20,10 @@ export const SERVICES: readonly { protocol: ServiceProtocol; port: number; metho
   { protocol: 'udp', port: 53, method: 'nat' },
   { protocol: 'udp', port: 54, method: 'tun' },
   { protocol: 'udp', port: 55, method: 'dr' },
+  { protocol: 'udp', port: 500, method: 'nat' },
+  { protocol: 'sctp', port: 90, method: 'nat' },
+  { protocol: 'sctp', port: 91, method: 'tun' },
+  { protocol: 'sctp', port: 92, method: 'dr' },
 ]
 export const NAT_SERVER_PORT = 8000
 

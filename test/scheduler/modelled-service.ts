@@ -2,8 +2,8 @@
  * A virtual service as small as a scheduler's test needs it: servers, newest first, the scheduler's memory, and the calls
  * that the scheduler is owed when the list changes. It starts empty and grows by additions, as with ipvsadm.
  */
-import type { Flow, Scheduler } from '../../scheduler/scheduler.ts'
-import type { Random } from '../random.ts'
+import type { Flow, Scheduler, SchedulerContext } from '../../scheduler/scheduler.ts'
+import { type Random, seededRandom } from '../random.ts'
 
 export interface ModelledServer {
   readonly name: string
@@ -11,32 +11,54 @@ export interface ModelledServer {
   activeConnections: number
   inactiveConnections: number
   overloaded: boolean
+  lastWeight: number
+  addressWords: Int32Array
+  port: number
 }
 
+/** An IPv4 address, given as a number, in the words of a Flow. */
+export const ipv4Words = (address: number): Int32Array => Int32Array.of(0, 0, 0, address)
+
 const someFlow: Flow = {
-  sourceAddress: 0x0a01_0002,
+  nowMs: 1_000,
+  source: ipv4Words(0x0a01_0002),
+  destination: ipv4Words(0x0a01_0064),
   sourcePort: 50_000,
-  destinationAddress: 0x0a01_0064,
   destinationPort: 80,
+}
+
+/** What a scheduler begins with, unless a test says otherwise; the lots that it draws are always the same. */
+export function someContext(context: Partial<SchedulerContext> = {}): SchedulerContext {
+  const random = seededRandom(1)
+  return {
+    flags: [],
+    settings: { lblcExpiration: 86_400, lblcrExpiration: 86_400 },
+    random: () => random.below(2 ** 32) / 2 ** 32,
+    ...context,
+  }
 }
 
 export class ModelledService {
   readonly servers: ModelledServer[] = []
   memory: unknown
   #scheduler: Scheduler
+  readonly #context: SchedulerContext
 
-  constructor(scheduler: Scheduler) {
+  constructor(scheduler: Scheduler, context: Partial<SchedulerContext> = {}) {
     this.#scheduler = scheduler
-    this.memory = scheduler.begin?.(this.servers)
+    this.#context = someContext(context)
+    this.memory = scheduler.begin?.(this.servers, this.#context)
   }
 
   add(server: ModelledServer): void {
+    server.lastWeight = server.weight
     this.servers.unshift(server)
     this.#scheduler.edited?.(this.memory, this.servers)
   }
 
   edit(server: ModelledServer, weight: number): void {
     server.weight = weight
+    if (weight > 0) server.lastWeight = weight
     this.#scheduler.edited?.(this.memory, this.servers)
   }
 
@@ -49,7 +71,7 @@ export class ModelledService {
   /** Like ipvsadm -E: the new scheduler begins with the servers that are there. */
   changeScheduler(scheduler: Scheduler): void {
     this.#scheduler = scheduler
-    this.memory = scheduler.begin?.(this.servers)
+    this.memory = scheduler.begin?.(this.servers, this.#context)
   }
 
   select(flow: Partial<Flow> = {}): ModelledServer | undefined {
@@ -57,8 +79,22 @@ export class ModelledService {
   }
 }
 
-export function newServer(name: string, weight: number): ModelledServer {
-  return { name, weight, activeConnections: 0, inactiveConnections: 0, overloaded: false }
+/** @param address what schedulers that hash servers see of it; some number made of the name unless given */
+export function newServer(name: string, weight: number, address = numberOf(name)): ModelledServer {
+  return {
+    name,
+    weight,
+    activeConnections: 0,
+    inactiveConnections: 0,
+    overloaded: false,
+    lastWeight: weight,
+    addressWords: ipv4Words(address),
+    port: 8000,
+  }
+}
+
+function numberOf(name: string): number {
+  return [...name].reduce((number, letter) => Math.imul(number, 31) + letter.charCodeAt(0), 0)
 }
 
 export interface HistoryLimits {

@@ -6,6 +6,7 @@ import {
   DONT_FRAGMENT,
   IPV4_HEADER_LENGTH,
   PROTOCOL_ICMP,
+  PROTOCOL_SCTP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   writeIPv4,
@@ -62,6 +63,51 @@ export function udpFrame(fields: FrameFields & { checksum?: boolean }): Uint8Arr
   if (fields.checksum !== false) {
     writeUint16(frame, udp + UDP.checksum, transportChecksum(frame, PROTOCOL_UDP) || 0xffff)
   }
+  return frame
+}
+
+/** One chunk after the other, each as its type, flags and value. */
+export interface SctpFields extends Omit<FrameFields, 'payload'> {
+  verificationTag?: number
+  chunks: readonly { type: number; flags?: number; value?: Uint8Array }[]
+}
+
+export function sctpFrame(fields: SctpFields): Uint8Array {
+  const chunks = Buffer.concat(
+    fields.chunks.map(({ type, flags, value = new Uint8Array(0) }) => {
+      const chunk = Buffer.alloc((4 + value.length + 3) & ~3)
+      chunk[0] = type
+      chunk[1] = flags ?? 0
+      chunk.writeUInt16BE(4 + value.length, 2)
+      chunk.set(value, 4)
+      return chunk
+    }),
+  )
+  const frame = ipFrame(fields, PROTOCOL_SCTP, 12 + chunks.length)
+  const sctp = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
+  writeUint16(frame, sctp, portOf(fields.from))
+  writeUint16(frame, sctp + 2, portOf(fields.to))
+  writeInt32(frame, sctp + 4, fields.verificationTag ?? 0x1234_5678)
+  frame.set(chunks, sctp + 12)
+  new DataView(frame.buffer).setUint32(sctp + 8, crc32cBitByBit(frame.subarray(sctp)), true)
+  return frame
+}
+
+/** CRC32c by its definition (RFC 9260 appendix A), a bit at a time: the model that the forwarder's is held against. */
+export function crc32cBitByBit(bytes: Uint8Array): number {
+  let register = 0xffff_ffff
+  for (const byte of bytes) {
+    register ^= byte
+    for (let bit = 0; bit < 8; bit++) register = register & 1 ? (register >>> 1) ^ 0x82f6_3b78 : register >>> 1
+  }
+  return ~register >>> 0
+}
+
+/** A packet of a protocol without ports, such as ESP: what lies behind the IP header is the payload. Ports are not needed. */
+export function ipPacketFrame(fields: FrameFields & { protocol: number }): Uint8Array {
+  const payload = toBytes(fields.payload)
+  const frame = ipFrame(fields, fields.protocol, payload.length)
+  frame.set(payload, ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH)
   return frame
 }
 

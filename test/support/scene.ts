@@ -12,7 +12,7 @@ import { DONT_FRAGMENT, IPV4_HEADER_LENGTH, PROTOCOL_IPIP, writeIPv4 } from '../
 import { TCP } from '../../protocol/packet/tcp.ts'
 import { UDP } from '../../protocol/packet/udp.ts'
 import { DirectorBench, type DirectorBenchOptions } from './director-bench.ts'
-import { type FrameFields, packetOf, type TcpFields, tcpFrame, udpFrame } from './frames.ts'
+import { type FrameFields, packetOf, type SctpFields, sctpFrame, type TcpFields, tcpFrame, udpFrame } from './frames.ts'
 
 export const OUTSIDE = 'outside'
 export const INSIDE = 'inside'
@@ -100,6 +100,12 @@ export const clientUdp = (fields: UdpFields = {}): Uint8Array => udpFrame({ ...f
 export const serverUdp = (fields: UdpFields = {}): Uint8Array => udpFrame({ ...fromServer, ...fields })
 export const udpToServer = (fields: UdpFields = {}): Uint8Array => udpFrame({ ...toServer, ...fields })
 export const udpToClient = (fields: UdpFields = {}): Uint8Array => udpFrame({ ...toClient, ...fields })
+
+type Sctp = Pick<SctpFields, 'chunks'> & Partial<SctpFields>
+export const clientSctp = (fields: Sctp): Uint8Array => sctpFrame({ ...fromClient, ...fields })
+export const serverSctp = (fields: Sctp): Uint8Array => sctpFrame({ ...fromServer, ...fields })
+export const sctpToServer = (fields: Sctp): Uint8Array => sctpFrame({ ...toServer, ...fields })
+export const sctpToClient = (fields: Sctp): Uint8Array => sctpFrame({ ...toClient, ...fields })
 
 export interface OuterFields {
   tos?: number

@@ -25,6 +25,17 @@ export const testPackages: PackageTable = {
   iperf3: 'iperf3',
   keepalived: 'keepalived',
   curl: 'curl',
+  dnsmasq: 'dnsmasq-base',
+  dig: 'bind9-dnsutils',
+  exim4: 'exim4-daemon-light',
+  'inetutils-inetd': 'inetutils-inetd',
+  telnetd: 'inetutils-telnetd',
+  telnet: 'inetutils-telnet',
+  'in.fingerd': 'fingerd',
+  finger: 'finger',
+  tinyproxy: 'tinyproxy-bin',
+  snntpd: 'sn',
+  nc: 'netcat-openbsd',
 }
 
 /** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */

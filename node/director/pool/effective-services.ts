@@ -27,9 +27,10 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     port,
     // A peer of a later version may know schedulers that this one does not.
     scheduler: schedulerByName(service.scheduler) ? service.scheduler : DEFAULT_SCHEDULER,
-    servers: servers.map(({ address, port, method }, index): RealServerSpec => {
+    servers: servers.map(({ address, port, method, edits }, index): RealServerSpec => {
       const isDown = conditions.health(serverKey({ address, port })) === 'down'
-      return { address, port, method, weight: isDown ? 0 : weights[index] }
+      const weight = isDown ? 0 : weights[index]
+      return { address, port, method, weight, ...(edits === undefined ? {} : { edits }) }
     }),
   }
 }

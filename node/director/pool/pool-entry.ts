@@ -19,6 +19,8 @@ const server = z.looseObject({
   method: serverInputSchema.shape.method.unwrap(),
   /** As configured. */
   weight: serverInputSchema.shape.weight.unwrap(),
+  /** How often it was edited; absent: never. */
+  edits: z.int().min(1).optional(),
 })
 
 const service = address.extend({

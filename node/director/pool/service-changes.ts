@@ -49,12 +49,14 @@ export function withServer(current: PoolService | undefined, input: ServerInput)
   return { ...service, servers: [...service.servers, server] }
 }
 
-/** The server keeps its place among the others. */
+/** The server keeps its place among the others. An edit that changes nothing counts too: wrr begins its round again. */
 export function withEditedServer(current: PoolService | undefined, input: ServerInput): PoolService {
   const service = demandService(current, input.service)
   const server = toServer(input)
   const index = demandServer(service, server)
-  return { ...service, servers: service.servers.with(index, { ...service.servers[index], ...server }) }
+  const before = service.servers[index]
+  const edits = (before.edits ?? 0) + 1
+  return { ...service, servers: service.servers.with(index, { ...before, ...server, edits }) }
 }
 
 export function withoutServer(current: PoolService | undefined, input: ServerAddress): PoolService {

@@ -293,7 +293,7 @@ test('a connection that makes room for a new one with the same addresses is over
 
 const malformed: [sentence: string, change: (record: Uint8Array) => void][] = [
   ['of an unknown kind', (record) => record.fill(0, RECORD.kind, 1)],
-  ['of another protocol', (record) => record.fill(132, RECORD.protocol, RECORD.protocol + 1)],
+  ['of another protocol', (record) => record.fill(47, RECORD.protocol, RECORD.protocol + 1)],
   ['in a state that TCP does not know', (record) => record.fill(11, RECORD.state, RECORD.state + 1)],
   ['by a method that there is not', (record) => record.fill(3, RECORD.method, RECORD.method + 1)],
   ['with a timeout beyond reason', (record) => writeInt32(record, RECORD.timeoutMs, -1)],

@@ -6,6 +6,7 @@ import {
   DIRECTION_OUTPUT,
   isActiveTcpState,
   nextTcpState,
+  SECURE_DIRECTIONS,
   TCP_STATE_NAMES,
 } from '../../../forwarder/engine/tcp-states.ts'
 import { TICK_MS } from '../../../forwarder/table/connection-layout.ts'
@@ -14,7 +15,7 @@ import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN } from '../../../protocol/p
 import type { DirectorBench } from '../../support/director-bench.ts'
 import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp, serverUdp } from '../../support/scene.ts'
 
-// tcp_states[] of net/netfilter/ipvs/ip_vs_proto_tcp.c, Linux 6.1.
+// tcp_states[] and tcp_states_dos[] of net/netfilter/ipvs/ip_vs_proto_tcp.c, Linux 6.1.
 const kernelTables = `
 INPUT                           NO ES SS SR FW TW CL CW LA LI SA
   syn                           SR ES ES SR SR SR SR SR SR SR SR
@@ -28,6 +29,21 @@ OUTPUT
   rst                           CL CL SS CL CL TW CL CL CL CL CL
 INPUT-ONLY
   syn                           SR ES ES SR SR SR SR SR SR SR SR
+  fin                           CL FW SS TW FW TW CL CW LA LI TW
+  ack                           ES ES SS ES FW TW CL CW CL LI ES
+  rst                           CL CL CL SR CL CL CL CL LA LI CL
+SECURE-INPUT
+  syn                           SR ES ES SR SR SR SR SR SR SR SA
+  fin                           CL CW SS TW TW TW CL CW LA LI SA
+  ack                           ES ES SS SR FW TW CL CW CL LI SA
+  rst                           CL CL CL SR CL CL CL CL LA LI CL
+SECURE-OUTPUT
+  syn                           SS ES SS SA SS SS SS SS SS LI SA
+  fin                           TW FW SS TW FW TW CL TW LA LI TW
+  ack                           ES ES SS ES FW TW CL CW LA ES ES
+  rst                           CL CL SS CL CL TW CL CL CL CL CL
+SECURE-INPUT-ONLY
+  syn                           SA ES ES SR SA SA SA SA SA SA SA
   fin                           CL FW SS TW FW TW CL CW LA LI TW
   ack                           ES ES SS ES FW TW CL CW CL LI ES
   rst                           CL CL CL SR CL CL CL CL LA LI CL
@@ -50,6 +66,9 @@ const directionOf: Record<string, number> = {
   INPUT: DIRECTION_INPUT,
   OUTPUT: DIRECTION_OUTPUT,
   'INPUT-ONLY': DIRECTION_INPUT_ONLY,
+  'SECURE-INPUT': SECURE_DIRECTIONS + DIRECTION_INPUT,
+  'SECURE-OUTPUT': SECURE_DIRECTIONS + DIRECTION_OUTPUT,
+  'SECURE-INPUT-ONLY': SECURE_DIRECTIONS + DIRECTION_INPUT_ONLY,
 }
 
 /** Event, state and what follows, by direction. */
@@ -184,6 +203,51 @@ for (const method of ['dr', 'tun'] as const) {
     })
   }
 }
+
+const secure: [sentence: string, packets: Packet[], states: string[]][] = [
+  ['a SYN that is not answered', [SYN], ['SYN_RECV']],
+  ['a SYN that is answered', [SYN, SYN_ACK], ['SYN_RECV', 'SYNACK']],
+  ['a client that sends an ACK and nothing else', [...handshake, ACK], ['SYN_RECV', 'SYNACK', 'SYNACK', 'SYNACK']],
+  [
+    'a server that has acknowledged what the client sent',
+    [...handshake, ['server', TCP_ACK]],
+    ['SYN_RECV', 'SYNACK', 'SYNACK', 'ESTABLISHED'],
+  ],
+]
+for (const [sentence, packets, states] of secure) {
+  test(`with secure_tcp, ${sentence}: ${states.at(-1)}`, async (t) => {
+    const bench = scene()
+    bench.engine.secureTcp = true
+    const seen = packets.map(([from, flags]) => {
+      if (from === 'client') bench.send(OUTSIDE, clientTcp({ flags }))
+      else bench.send(INSIDE, serverTcp({ flags }))
+      return [...bench.reader.connections()].map((connection) => connection.state).join()
+    })
+    t.same(seen, states)
+    expiresAfter(t, bench, timeoutsS[states.at(-1) as string])
+  })
+}
+
+test('with secure_tcp a full table gives up who waits in SYNACK, and what is established stays', async (t) => {
+  const bench = scene({ connections: 4 })
+  bench.engine.secureTcp = true
+  const from = (port: number) => `203.0.113.7:${port}`
+  for (const port of [1, 2, 3]) {
+    bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN, from: from(port) }))
+    bench.send(INSIDE, serverTcp({ flags: TCP_SYN | TCP_ACK, to: from(port) }))
+  }
+  for (const port of [1, 2]) bench.send(INSIDE, serverTcp({ flags: TCP_ACK, to: from(port) }))
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN, from: from(4) }))
+  t.same([...bench.reader.connections()].map(({ clientPort }) => clientPort).sort(), [1, 2, 4])
+})
+
+test('secure_tcp can be taken back', async (t) => {
+  const bench = scene()
+  bench.engine.secureTcp = true
+  bench.engine.secureTcp = false
+  for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
+  t.equal([...bench.reader.connections()][0].state, 'ESTABLISHED')
+})
 
 test('every packet of a datagram conversation, in either direction, puts its end off', async (t) => {
   const bench = scene({ protocol: 'udp' })

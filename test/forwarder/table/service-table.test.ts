@@ -11,7 +11,13 @@ import {
 } from '../../../forwarder/table/service-table.ts'
 import { formatIPv4, parseIPv4 } from '../../../protocol/packet/bytes.ts'
 
-const flow = { sourceAddress: 1, sourcePort: 2, destinationAddress: 3, destinationPort: 4 }
+const flow = {
+  nowMs: 0,
+  source: Int32Array.of(0, 0, 0, 1),
+  destination: Int32Array.of(0, 0, 0, 3),
+  sourcePort: 2,
+  destinationPort: 4,
+}
 
 function spec(numbers: readonly number[], changes: Partial<ServiceSpec> = {}): ServiceSpec {
   const servers = numbers.map(
@@ -92,6 +98,39 @@ test('a changed weight leaves the turn where it is; another scheduler starts ane
   t.equal(find(table).scheduler.name, 'wlc')
   table.set(heavier)
   t.same(picks(table, 1), [3])
+})
+
+test('an edit that changes nothing is passed on to the scheduler: wrr begins its round again', async (t) => {
+  const table = newTable()
+  const before = spec([1, 2, 3], { scheduler: 'wrr' })
+  table.set(before)
+  t.same(picks(table, 1), [3])
+  table.set({ ...before, servers: before.servers.map((server, index) => (index ? server : { ...server, edits: 1 })) })
+  t.same(picks(table, 2), [3, 2])
+  table.set({ ...before, servers: before.servers.map((server, index) => (index ? server : { ...server, edits: 1 })) })
+  t.same(picks(table, 1), [1], 'the same edit once more is none')
+})
+
+test('other flags of the scheduler start it anew, the same in another order do not', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2, 3], { schedulerFlags: ['flag-1', 'flag-3'] }))
+  t.same(picks(table, 1), [3])
+  table.set(spec([1, 2, 3], { schedulerFlags: ['flag-3', 'flag-1'] }))
+  t.same(picks(table, 1), [2])
+  table.set(spec([1, 2, 3], { schedulerFlags: ['flag-3'] }))
+  t.same(picks(table, 1), [3])
+})
+
+test('the last weight that was not 0 outlives a weight of 0, unless the server is added with it', async (t) => {
+  const table = newTable()
+  const [server] = spec([1]).servers
+  const lastWeightAt = (weight: number) => {
+    table.set(spec([], { servers: [{ ...server, weight }] }))
+    return find(table).servers[0].lastWeight
+  }
+  t.same([5, 0, 7].map(lastWeightAt), [5, 5, 7])
+  table.set(spec([]))
+  t.equal(lastWeightAt(0), 0)
 })
 
 test('methods are told apart, and an edited one counts from now on', async (t) => {

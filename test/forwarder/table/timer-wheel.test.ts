@@ -28,9 +28,9 @@ class Bench {
     this.wheel.file(index as ConnectionIndex)
   }
 
-  fileHalfOpen(index: number, expires: number): void {
+  fileHalfOpen(index: number, expires: number, queue = 0): void {
     this.setExpires(index, expires)
-    this.wheel.fileHalfOpen(index as ConnectionIndex)
+    this.wheel.fileHalfOpen(index as ConnectionIndex, queue)
   }
 
   unfile(index: number): void {
@@ -175,6 +175,21 @@ test('a half-open connection can leave its queue from the head, the middle and t
     bench.fileHalfOpen(leaving, 300)
     t.same(bench.advance(300), [leaving], 'and the queue can be used again')
   }
+})
+
+test('half-open connections with different timeouts end in the order of their expiry', async (t) => {
+  const bench = new Bench(6, 0)
+  bench.fileHalfOpen(1, 160, 0)
+  bench.fileHalfOpen(2, 220, 1)
+  bench.fileHalfOpen(3, 104, 2)
+  bench.fileHalfOpen(4, 161, 0)
+  bench.fileHalfOpen(5, 105, 2)
+  t.equal(bench.wheel.oldestHalfOpen, 3)
+  t.same(bench.advance(104), [3])
+  bench.unfile(5)
+  bench.fileHalfOpen(6, 108, 2)
+  t.same(bench.advance(160), [6, 1])
+  t.same(bench.advance(220), [4, 2])
 })
 
 function byNumber(a: number, b: number): number {

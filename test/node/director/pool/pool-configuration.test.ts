@@ -32,7 +32,7 @@ test('services and servers are added, edited and removed', async (t) => {
   await configuration.editServer(server('172.16.0.3', { weight: 0 }))
   await configuration.editService({ ...web, scheduler: 'wrr' })
   const servers = [
-    { address: '172.16.0.3', port: 8000, method: 'nat', weight: 0 },
+    { address: '172.16.0.3', port: 8000, method: 'nat', weight: 0, edits: 1 },
     { address: '172.16.0.2', port: 8000, method: 'nat', weight: 2 },
   ]
   t.same(

@@ -1,0 +1,22 @@
+/** TCP: its states are in tcp-states.ts. Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c. */
+import { PROTOCOL_TCP } from '../../../protocol/packet/ipv4.ts'
+import { TCP_HEADER_LENGTH } from '../../../protocol/packet/tcp.ts'
+import { isActiveTcpState, TCP_STATE, TCP_STATE_NAMES, TCP_TIMEOUTS_S } from '../tcp-states.ts'
+import type { Protocol, ProtocolState } from './protocol.ts'
+
+/** With secure_tcp a connection waits for its client in SYNACK, after the server has answered. */
+const halfOpenQueues: Readonly<Record<number, number>> = { [TCP_STATE.SYN_RECV]: 0, [TCP_STATE.SYNACK]: 1 }
+
+export const tcpProtocol: Protocol = {
+  number: PROTOCOL_TCP,
+  name: 'tcp',
+  states: TCP_STATE_NAMES.map(
+    (name, state): ProtocolState => ({
+      name,
+      timeoutS: TCP_TIMEOUTS_S[state],
+      isActive: isActiveTcpState(state),
+      halfOpenQueue: halfOpenQueues[state],
+    }),
+  ),
+  headerLength: TCP_HEADER_LENGTH,
+}

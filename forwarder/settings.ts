@@ -164,7 +164,7 @@ export const SETTINGS: readonly Setting[] = [
     'secureTcp',
     3,
     0,
-    `a stricter TCP state table: with nat a connection is established by the whole handshake alone. ${DEFENCE_MODES}`,
+    `a stricter TCP state table: with nat a connection is established only when its server has acknowledged the client. ${DEFENCE_MODES}`,
   ),
   onOff('sloppy_sctp', 'sloppySctp', 0, 'an SCTP connection may begin with any packet'),
   onOff('sloppy_tcp', 'sloppyTcp', 0, 'a TCP connection may begin with any segment but a reset'),

@@ -26,14 +26,17 @@ import type { RecordRing } from '../table/record-ring.ts'
 import * as directory from '../table/server-directory.ts'
 import * as serviceTable from '../table/service-table.ts'
 import { handleArp } from './address-resolution.ts'
+import { Admission } from './admission.ts'
 import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
+import { Defences } from './defences.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
 import { Icmp } from './icmp.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
+import { Sweep } from './sweep.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
@@ -49,7 +52,7 @@ const { soundIPv4HeaderLength } = ipv4
 const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
+const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, MOST_PACKETS, NO_CONNECTION, PACKETS_SHIFT } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -57,6 +60,9 @@ const { METHOD_DR, METHOD_NAT } = serviceTable
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
   tcpStates
+
+/** In the word of flags and return path. */
+const ONE_PACKET = 1 << (PACKETS_SHIFT + 16)
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -66,6 +72,7 @@ const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_STANDBY = dropCode('standby')
+const DROP_PACKET = dropCode('drop-packet')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_UNSUPPORTED = dropCode('unsupported')
@@ -93,6 +100,8 @@ export class Engine {
   readonly connections: Connections
   readonly replication: Replication
   readonly services: serviceTable.ServiceTable
+  readonly defences = new Defences()
+  readonly sweep: Sweep
   /** In force now; its fields change in place, so that parts may keep it. */
   readonly settings: EngineSettings = defaultSettings()
   readonly #table: ConnectionTable
@@ -103,6 +112,7 @@ export class Engine {
   readonly #answers: Answers
   readonly #tunnels: Tunnels
   readonly #icmp: Icmp
+  readonly #admission: Admission
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   readonly #flow: Flow = {
@@ -124,6 +134,8 @@ export class Engine {
     this.egress = new Egress(links, options.poolMemory, drops)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
+    this.#admission = new Admission(table, services, this.settings)
+    this.sweep = new Sweep(this.connections, this.replication)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
     this.#keys = table.memory.keys
@@ -144,11 +156,6 @@ export class Engine {
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
-  /** secure_tcp: a connection counts as established only when its server has spoken. */
-  set secureTcp(isSecure: boolean) {
-    this.#tcpTables = isSecure ? SECURE_DIRECTIONS : 0
-  }
-
   /** Sets the time, ends what has run out, and once a second looks after neighbours. */
   advance(nowMs: number): void {
     this.#nowMs = nowMs
@@ -160,7 +167,15 @@ export class Engine {
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
       this.egress.maintain(this.services)
+      this.#defend()
     }
+    if (this.sweep.isAtWork) this.sweep.step()
+  }
+
+  /** What of the host's memory is available; the defences go by it. */
+  setAvailablePages(pages: number): void {
+    this.defences.availablePages = pages
+    this.#defend()
   }
 
   applySettings(settings: EngineSettings): void {
@@ -170,6 +185,15 @@ export class Engine {
       lblcExpiration: settings.lblcExpiration,
       lblcrExpiration: settings.lblcrExpiration,
     })
+    this.#defend()
+  }
+
+  #defend(): void {
+    const { defences, settings, sweep } = this
+    defences.update(settings, this.#table.memory)
+    this.#tcpTables = defences.isSecureTcp ? SECURE_DIRECTIONS : 0
+    sweep.isDroppingEntries = defences.isDroppingEntries
+    sweep.isEndingServerless = settings.expireNodestConn !== 0
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */
@@ -222,8 +246,9 @@ export class Engine {
       if (
         index !== NO_CONNECTION &&
         (protocol === PROTOCOL_TCP
-          ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
-          : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
+          ? (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) === TCP_SYN
+          : protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT) &&
+        this.#admission.givesWay(index, protocol)
       ) {
         versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
@@ -246,22 +271,6 @@ export class Engine {
     }
     const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
-  }
-
-  /**
-   * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
-   * established and whose server takes no new connections any more, so that the client does not wait for the dead.
-   */
-  #isReopened(index: ConnectionIndex, flags: number): boolean {
-    if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
-    const state = this.#table.state(index)
-    if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
-    return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
-  }
-
-  /** As #isReopened(), by an INIT for an association that is over. */
-  #isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
-    return chunkType === SCTP_CHUNK.INIT && this.#table.state(index) === SCTP_STATE.CLOSED
   }
 
   /**
@@ -300,16 +309,12 @@ export class Engine {
   ): Verdict {
     const view = frame.memory.view
     const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
-    if (
-      (protocol === PROTOCOL_TCP && (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) ||
-      (protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT)
-    ) {
-      return this.#drops.drop(DROP_NO_CONNECTION)
-    }
+    if (!this.#admission.mayBegin(view, transport, protocol)) return this.#drops.drop(DROP_NO_CONNECTION)
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
     const service = this.services.find(protocol, destination, ports & 0xffff)
     if (service === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    if (this.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
     const flow = this.#flow
     flow.nowMs = this.#nowMs
     flow.source[3] = source
@@ -336,8 +341,12 @@ export class Engine {
       return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
     const state = index * STATE_WORDS
     const server = this.services.serverBySlot[this.#states[state + STATE.server]]
-    if (server === undefined || server.removed) return this.#drops.drop(DROP_SERVER_GONE)
-    const word = this.#states[state + STATE.flagsReturnPath]
+    if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
+    let word = this.#states[state + STATE.flagsReturnPath]
+    if (word >>> (PACKETS_SHIFT + 16) < MOST_PACKETS) {
+      word = (word + ONE_PACKET) | 0
+      this.#states[state + STATE.flagsReturnPath] = word
+    }
     const flags = word >>> 16
     const path = word & 0xffff
     if (!this.egress.returnPaths.matches(path, link, view, start + 6)) {
@@ -371,6 +380,23 @@ export class Engine {
       decrementTtl(view, ip)
     }
     return this.egress.toServer(frame, server)
+  }
+
+  /** A packet for a server that was removed. With expire_nodest_conn its connection ends, and it may begin a new one. */
+  #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    const isRetired = this.services.serverBySlot[this.#table.server(index)]?.isRetired
+    if (this.settings.expireNodestConn === 0 || !isRetired || this.#table.protocol(index) !== protocol) {
+      return this.#drops.drop(DROP_SERVER_GONE)
+    }
+    const version = this.replication.publishEnd(index)
+    this.connections.discard(index)
+    const view = frame.memory.view
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    const source = view.getInt32(ip + IPV4.source)
+    const destination = view.getInt32(ip + IPV4.destination)
+    const ports = view.getInt32(ip + headerLength)
+    const state = this.addresses.stateOf(destination)
+    return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, state, version)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
@@ -440,7 +466,10 @@ export class Engine {
     const expires = this.#tick + this.connections.timeoutTicks(protocol, state)
     const at = index * STATE_WORDS + STATE.expires
     // What follows depends on time alone, and has been done in this tick.
-    if (this.#states[at] === expires) return
+    const before = this.#states[at]
+    if (before === expires) return
+    // A timeout that was made shorter needs another slot of the wheel.
+    if (before - expires > 0) this.connections.schedule(index, false)
     this.#states[at] = expires
     if (
       (flags & FLAG_REPLICATED) !== 0 &&

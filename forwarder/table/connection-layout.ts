@@ -11,7 +11,7 @@
  * ```
  *  0 server slot                1 server port << 16 | protocol << 8 | state
  *  2 expiry tick                3 timer next   4 timer previous
- *  5 flags << 16 | return path  6 version << 16 | second of the last replication
+ *  5 packets << 28 | flags << 16 | return path  6 version << 16 | second of the last replication
  * ```
  * Chain heads, 1 word: half as many buckets as connections, for each direction.
  *
@@ -46,6 +46,10 @@ export const FLAG_INACTIVE = 0x0002
 export const FLAG_HALF_OPEN = 0x0004
 /** Replies do not pass here (TUN, DR): the one-way state table applies. */
 export const FLAG_ONE_WAY = 0x0008
+
+/** From this bit of the flags on: how many packets the client has sent, up to MOST_PACKETS. They tell drop_entry who has said little. */
+export const PACKETS_SHIFT = 12
+export const MOST_PACKETS = 9
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

@@ -217,7 +217,7 @@ const secure: [sentence: string, packets: Packet[], states: string[]][] = [
 for (const [sentence, packets, states] of secure) {
   test(`with secure_tcp, ${sentence}: ${states.at(-1)}`, async (t) => {
     const bench = scene()
-    bench.engine.secureTcp = true
+    bench.set({ secureTcp: 3 })
     const seen = packets.map(([from, flags]) => {
       if (from === 'client') bench.send(OUTSIDE, clientTcp({ flags }))
       else bench.send(INSIDE, serverTcp({ flags }))
@@ -230,7 +230,7 @@ for (const [sentence, packets, states] of secure) {
 
 test('with secure_tcp a full table gives up who waits in SYNACK, and what is established stays', async (t) => {
   const bench = scene({ connections: 4 })
-  bench.engine.secureTcp = true
+  bench.set({ secureTcp: 3 })
   const from = (port: number) => `203.0.113.7:${port}`
   for (const port of [1, 2, 3]) {
     bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN, from: from(port) }))
@@ -243,8 +243,8 @@ test('with secure_tcp a full table gives up who waits in SYNACK, and what is est
 
 test('secure_tcp can be taken back', async (t) => {
   const bench = scene()
-  bench.engine.secureTcp = true
-  bench.engine.secureTcp = false
+  bench.set({ secureTcp: 3 })
+  bench.set({ secureTcp: 0 })
   for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
   t.equal([...bench.reader.connections()][0].state, 'ESTABLISHED')
 })

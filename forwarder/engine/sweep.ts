@@ -25,6 +25,8 @@ import { TCP_STATE } from './tcp-states.ts'
 const WALK_TICKS = 32_000 / TICK_MS
 /** Places that one step looks at: well below a millisecond of work. */
 const SLICE = 2048
+/** Longer than any breath: the walk has rested, and goes on at its pace without making up for it. */
+const REST_TICKS = 8
 const IDLE_TICKS = 60_000 / TICK_MS
 /** Connections with more packets from their client are never dropped. */
 const FEW_PACKETS = 8
@@ -63,11 +65,10 @@ export class Sweep {
     const passed = tick - this.#tick
     if (passed > 0) {
       this.#tick = tick
-      // After a rest the walk goes on at its pace, and makes up for nothing.
-      const ticks = passed > WALK_TICKS ? 1 : passed
-      this.#owed = Math.min(fresh, this.#owed + Math.ceil((fresh * ticks) / WALK_TICKS))
+      const ticks = passed > REST_TICKS ? 1 : passed
+      this.#owed = Math.min(fresh, this.#owed + (fresh * ticks) / WALK_TICKS)
     }
-    const count = Math.min(this.#owed, SLICE)
+    const count = Math.min(Math.floor(this.#owed), SLICE)
     this.#owed -= count
     for (let i = 0; i < count; i++) {
       if (this.#place >= fresh) this.#place = 1

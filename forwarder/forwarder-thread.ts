@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
+import { type DefenceFacts, readDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
@@ -61,6 +62,7 @@ class ForwarderThread implements Forwarder {
   readonly #directory: ServerDirectory
   readonly #drops: Drops
   readonly #linkStatistics: Float64Array
+  readonly #defences: Float64Array
   readonly #commandCount: Int32Array
   readonly #exited: Promise<void>
   #onFailure: (error: Error) => void = () => {}
@@ -79,6 +81,7 @@ class ForwarderThread implements Forwarder {
     this.#directory = new ServerDirectory(shared.directory)
     this.#drops = new Drops(shared.drops)
     this.#linkStatistics = new Float64Array(shared.links)
+    this.#defences = new Float64Array(shared.defences)
     this.#commandCount = new Int32Array(shared.commands)
     let failure: Error | undefined
     worker.on('error', (error: Error) => {
@@ -121,6 +124,10 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'settings', settings })
   }
 
+  setAvailableMemory(pages: number): void {
+    this.#post({ kind: 'available-memory', pages })
+  }
+
   transmit(link: string, frame: Uint8Array): void {
     this.#post({ kind: 'transmit', link, frame })
   }
@@ -149,6 +156,10 @@ class ForwarderThread implements Forwarder {
 
   get drops(): Record<string, number> {
     return this.#drops.toObject()
+  }
+
+  get defences(): DefenceFacts {
+    return readDefenceFacts(this.#defences)
   }
 
   linkStatistics(): LinkCounters[] {

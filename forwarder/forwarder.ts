@@ -4,6 +4,7 @@
  */
 
 import type { Route, VirtualAddress } from './commands.ts'
+import type { DefenceFacts } from './defence-facts.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
@@ -65,6 +66,8 @@ export interface Forwarder {
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void
   setRoutes(routes: readonly Route[]): void
   setSettings(settings: EngineSettings): void
+  /** For the defences that are at work while memory is short. @param pages of 4 KiB that the host has to give */
+  setAvailableMemory(pages: number): void
   transmit(link: string, frame: Uint8Array): void
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */
@@ -73,6 +76,7 @@ export interface Forwarder {
   connections(): Iterable<ConnectionSnapshot>
   readonly connectionCount: number
   readonly drops: Record<string, number>
+  readonly defences: DefenceFacts
   linkStatistics(): LinkCounters[]
   /** False once the loop has ended, for whatever reason. */
   readonly isRunning: boolean

@@ -7,6 +7,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from '
 import { DirectorError } from '../protocol/errors.ts'
 import { monotonicMs } from './clock.ts'
 import type { Command } from './commands.ts'
+import { writeDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
 import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
@@ -47,6 +48,7 @@ class ForwardingThread {
   readonly #wakeDescriptor: number
   readonly #commandCount: Int32Array
   readonly #linkStatistics: Float64Array
+  readonly #defences: Float64Array
   readonly #port: MessagePort
   /** A frame of a command, on its way out. */
   readonly #commandFrame: Frame
@@ -73,6 +75,7 @@ class ForwardingThread {
     this.#wakeDescriptor = wakeDescriptor
     this.#commandCount = new Int32Array(shared.commands)
     this.#linkStatistics = new Float64Array(shared.links)
+    this.#defences = new Float64Array(shared.defences)
     this.#port = port
     const start = HEADROOM + VNET_HEADER_LENGTH
     this.#commandFrame = { memory: allocateFrameMemory(start + MAX_FRAME_LENGTH), start, length: 0 }
@@ -126,6 +129,9 @@ class ForwardingThread {
       case 'settings':
         this.#engine.applySettings(command.settings)
         break
+      case 'available-memory':
+        this.#engine.setAvailablePages(command.pages)
+        break
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break
@@ -145,6 +151,7 @@ class ForwardingThread {
   }
 
   #publishStatistics(): void {
+    writeDefenceFacts(this.#defences, this.#engine)
     for (let link = 0; link < this.#links.length; link++) {
       const { statistics } = this.#links[link]
       const at = link * LINK_STATISTICS

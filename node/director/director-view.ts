@@ -70,6 +70,7 @@ export class DirectorView implements ControlledDirector {
       services: this.services(),
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
+      defences: forwarder.defences,
       refusedEntries: { ...pool.refused },
       drops: forwarder.drops,
     }

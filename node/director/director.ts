@@ -29,6 +29,9 @@ import { openVrrpSocket } from './vip/vrrp-socket.ts'
 
 /** The pool's configuration is compared with the peers' this often. */
 const ANNOUNCE_INTERVAL_MS = 5_000
+/** The defences decide once a second. */
+const MEMORY_INTERVAL_MS = 1_000
+const PAGE_BYTES = 4096
 /** Changes of the routing table come in crowds: it is read when they have had this long to come. */
 const ROUTES_SETTLE_MS = 200
 
@@ -174,6 +177,11 @@ export class Director {
       refusedBefore = refused
     }, ANNOUNCE_INTERVAL_MS)
     this.#started.push(() => clearInterval(announcing))
+
+    // Sent whatever the settings are, so that a defence that is set to work knows at once.
+    const tellMemory = () => forwarder.setAvailableMemory(Math.floor(process.availableMemory() / PAGE_BYTES))
+    const tellingMemory = setInterval(tellMemory, MEMORY_INTERVAL_MS)
+    this.#started.push(() => clearInterval(tellingMemory))
 
     const fail = (error: Error) => {
       log.fatal({ error }, 'a part of the director has died: giving the addresses up')

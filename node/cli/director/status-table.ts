@@ -16,6 +16,7 @@ export function renderStatus(status: DirectorStatus): string {
       `Director ${name} (${version}), up ${duration(uptimeMs)}, ${sync}`,
       `Peer id ${peerId}`,
       `Connections ${connections.used} of ${connections.capacity}`,
+      ...defenceLines(status.defences),
     ].join('\n'),
     table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
     table(['Peer', 'Connected', 'We are behind it', 'It is behind us'], status.peers.map(peerRow)),
@@ -79,6 +80,22 @@ function serverRow(server: ServerListing): (string | number)[] {
     server.health === 'down' ? 'DOWN' : server.health,
     server.activeConnections,
     server.inactiveConnections,
+  ]
+}
+
+/** Nothing while no defence is, or was, at work. */
+function defenceLines(defences: DirectorStatus['defences']): string[] {
+  const { packetDropRate, droppedEntries, evictedHalfOpen } = defences
+  const atWork = [
+    ...(defences.isDroppingEntries ? ['drop_entry'] : []),
+    ...(packetDropRate > 0 ? [`drop_packet (one in ${packetDropRate})`] : []),
+    ...(defences.isSecureTcp ? ['secure_tcp'] : []),
+  ]
+  return [
+    ...(defences.isMemoryShort ? ['Memory is short'] : []),
+    ...(atWork.length > 0 ? [`Defences at work: ${atWork.join(', ')}`] : []),
+    ...(droppedEntries > 0 ? [`Ended by drop_entry: ${droppedEntries}`] : []),
+    ...(evictedHalfOpen > 0 ? [`Half-open connections that made room in the full table: ${evictedHalfOpen}`] : []),
   ]
 }
 

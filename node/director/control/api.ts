@@ -23,6 +23,7 @@
  */
 import { isIPv4 } from 'node:net'
 import { z } from 'zod'
+import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
 
 const address = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address')
@@ -142,6 +143,7 @@ export interface DirectorStatus {
   services: ServiceListing[]
   connections: { used: number; capacity: number }
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
+  defences: DefenceFacts
   /** What peers told of the pool's configuration and was not taken, by reason. */
   refusedEntries: { stamps: number; invalid: number; surplus: number }
   /** Why packets were dropped, by reason. */

@@ -269,6 +269,39 @@ test('traffic keeps an established connection for hours', async (t) => {
   expiresAfter(t, bench, 900)
 })
 
+test('a timeout that is set counts from the next packet on, shorter or longer', async (t) => {
+  for (const seconds of [5, 3000]) {
+    const bench = scene()
+    for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
+    bench.set({ timeoutTcpS: seconds })
+    bench.nowMs += 1000
+    bench.send(OUTSIDE, clientTcp())
+    expiresAfter(t, bench, seconds)
+  }
+})
+
+test('a connection that says nothing any more keeps the timeout it had', async (t) => {
+  const bench = scene()
+  for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
+  bench.set({ timeoutTcpS: 5 })
+  expiresAfter(t, bench, 900)
+})
+
+test('every TCP state and UDP take the timeout that is set for them', async (t) => {
+  const half = scene()
+  half.set({ timeoutTcpSynRecvS: 7 })
+  half.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  expiresAfter(t, half, 7)
+  const over = scene()
+  over.set({ timeoutTcpCloseS: 3 })
+  for (const flags of [TCP_SYN, TCP_ACK, TCP_RST]) over.send(OUTSIDE, clientTcp({ flags }))
+  expiresAfter(t, over, 3)
+  const datagrams = scene({ protocol: 'udp' })
+  datagrams.set({ timeoutUdpS: 20 })
+  datagrams.send(OUTSIDE, clientUdp())
+  expiresAfter(t, datagrams, 20)
+})
+
 function expiresAfter(t: Tap, bench: DirectorBench, seconds: number): void {
   const started = bench.nowMs
   bench.nowMs = started + seconds * 1000 - TICK_MS

@@ -9,6 +9,9 @@ import type { ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
+/** The TUN device by which packets reach local servers. It lives as long as the forwarder does. */
+export const HOST_DEVICE = 'director-host'
+
 export interface ForwarderOptions {
   /** Kernel interfaces to take frames from; the first is the outside. */
   readonly interfaces: readonly string[]
@@ -69,6 +72,8 @@ export interface Forwarder {
   /** For the defences that are at work while memory is short. @param pages of 4 KiB that the host has to give */
   setAvailableMemory(pages: number): void
   transmit(link: string, frame: Uint8Array): void
+  /** Makes HOST_DEVICE, by which the host's own stack serves as a local real server. Rejects when it cannot be made. */
+  openHostDevice(): Promise<void>
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */
   serviceCounters(service: ServiceAddress): ServerCounters

@@ -50,6 +50,14 @@ export class Admission {
     return expireNodestConn !== 0 || (protocol === PROTOCOL_TCP && this.#table.state(index) !== TCP_STATE.ESTABLISHED)
   }
 
+  /** Whether expire_nodest_conn ends the connection, whose server is not there, at this packet of its client. */
+  isToLeave(index: ConnectionIndex, protocol: number): boolean {
+    if (this.#settings.expireNodestConn === 0) return false
+    // IPsec's packets go the way of a connection that is not theirs to end.
+    if (this.#table.protocol(index) !== protocol) return false
+    return this.#services.serverBySlot[this.#table.server(index)]?.isRetired === true
+  }
+
   #isOver(index: ConnectionIndex, protocol: number, connReuseMode: number): boolean {
     const state = this.#table.state(index)
     if (protocol === PROTOCOL_SCTP) return state === SCTP_STATE.CLOSED

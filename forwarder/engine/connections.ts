@@ -14,7 +14,7 @@ import {
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
-import { METHOD_NAT, type RealServer, type ServiceTable } from '../table/service-table.ts'
+import { isOneWay, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
 
@@ -71,7 +71,7 @@ export class Connections {
     server: RealServer,
     method: number,
   ): ConnectionIndex {
-    const flags = methodFlags(method, METHOD_NAT) | FLAG_INACTIVE
+    const flags = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE
     const { counters } = this.services.directory
     const counter = server.slot * COUNTERS + COUNTER.inactive
     // Counted first: a removed server would lose its slot if the connection that makes room were its last.

@@ -32,15 +32,18 @@ import { Connections } from './connections.ts'
 import { Defences } from './defences.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { FragmentPath } from './fragment-path.ts'
 import { Icmp } from './icmp.ts'
+import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
+import { NO_RETURN_PATH } from './return-paths.ts'
 import { Sweep } from './sweep.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
@@ -52,21 +55,17 @@ const { soundIPv4HeaderLength } = ipv4
 const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, MOST_PACKETS, NO_CONNECTION, PACKETS_SHIFT } = layout
-const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
+const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_NAT } = serviceTable
+const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
   tcpStates
 
-/** In the word of flags and return path. */
-const ONE_PACKET = 1 << (PACKETS_SHIFT + 16)
-
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
-const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
@@ -83,6 +82,8 @@ const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
 
 export interface EngineOptions {
   readonly links: readonly LinkFacts[]
+  /** Number of the link that leads to this host's own stack, where local servers are; none unless given. */
+  readonly hostLink?: number
   readonly table: ConnectionTable
   readonly services: serviceTable.ServiceTable
   readonly outgoing: RecordRing
@@ -111,8 +112,12 @@ export class Engine {
   readonly #drops: Drops
   readonly #answers: Answers
   readonly #tunnels: Tunnels
+  readonly #packetSize: PacketSize
   readonly #icmp: Icmp
   readonly #admission: Admission
+  readonly #fragments: FragmentPath
+  /** Number of the link to this host's own stack; -1 when there is none. */
+  readonly #hostLink: number
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   readonly #flow: Flow = {
@@ -131,11 +136,12 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
-    this.egress = new Egress(links, options.poolMemory, drops)
+    this.#hostLink = options.hostLink ?? -1
+    this.egress = new Egress(links, options.poolMemory, this.settings, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.#admission = new Admission(table, services, this.settings)
-    this.sweep = new Sweep(this.connections, this.replication)
+    this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
     this.#keys = table.memory.keys
@@ -143,8 +149,8 @@ export class Engine {
     this.#counters = services.directory.counters
     this.#drops = drops
     this.#answers = new Answers(drops)
-    this.#tunnels = new Tunnels(this.egress, this.#answers, drops)
-    this.#icmp = new Icmp({
+    this.#tunnels = new Tunnels(this.egress, this.#answers, this.settings, drops)
+    const parts = {
       table,
       services,
       addresses: this.addresses,
@@ -152,7 +158,10 @@ export class Engine {
       tunnels: this.#tunnels,
       answers: this.#answers,
       drops,
-    })
+    }
+    this.#icmp = new Icmp(parts)
+    this.#packetSize = new PacketSize(parts)
+    this.#fragments = new FragmentPath({ ...parts, secret: table.secret })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
@@ -163,6 +172,7 @@ export class Engine {
     this.#table.memory.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.#fragments.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
@@ -172,28 +182,22 @@ export class Engine {
     if (this.sweep.isAtWork) this.sweep.step()
   }
 
-  /** What of the host's memory is available; the defences go by it. */
-  setAvailablePages(pages: number): void {
-    this.defences.availablePages = pages
-    this.#defend()
+  /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
+  release(): void {
+    this.#fragments.release()
   }
 
   applySettings(settings: EngineSettings): void {
     Object.assign(this.settings, settings)
     applyTimeouts(this.settings, this.connections)
-    Object.assign(this.services.schedulerSettings, {
-      lblcExpiration: settings.lblcExpiration,
-      lblcrExpiration: settings.lblcrExpiration,
-    })
+    const { lblcExpiration, lblcrExpiration } = settings
+    Object.assign(this.services.schedulerSettings, { lblcExpiration, lblcrExpiration })
     this.#defend()
   }
 
   #defend(): void {
-    const { defences, settings, sweep } = this
-    defences.update(settings, this.#table.memory)
-    this.#tcpTables = defences.isSecureTcp ? SECURE_DIRECTIONS : 0
-    sweep.isDroppingEntries = defences.isDroppingEntries
-    sweep.isEndingServerless = settings.expireNodestConn !== 0
+    this.defences.update(this.settings, this.#table.memory)
+    this.#tcpTables = this.defences.isSecureTcp ? SECURE_DIRECTIONS : 0
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */
@@ -233,7 +237,8 @@ export class Engine {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
     }
     if ((view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) !== 0) {
-      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_FRAGMENT)
+      const verdict = this.#fragments.handle(frame, link, headerLength, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
     }
     const transport = ip + headerLength
     if (totalLength < headerLength + headerLengths[protocol]) {
@@ -242,7 +247,7 @@ export class Engine {
     const ports = view.getInt32(transport)
     if (addressState !== ADDRESS_UNKNOWN) {
       let index = this.#table.findByClient(protocol, source, destination, ports)
-      let versionBefore = 0
+      let version = 0
       if (
         index !== NO_CONNECTION &&
         (protocol === PROTOCOL_TCP
@@ -250,27 +255,27 @@ export class Engine {
           : protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT) &&
         this.#admission.givesWay(index, protocol)
       ) {
-        versionBefore = this.replication.publishEnd(index)
+        version = this.replication.publishEnd(index)
         this.connections.discard(index)
         index = NO_CONNECTION
       }
       if (index === NO_CONNECTION) {
-        return this.#handleNew(
-          frame,
-          link,
-          headerLength,
-          protocol,
-          source,
-          destination,
-          ports,
-          addressState,
-          versionBefore,
-        )
+        return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState, version)
       }
       return this.#toServer(frame, link, headerLength, protocol, index)
     }
     const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+  }
+
+  /**
+   * A frame that is the host's, from wherever it came. From the host's own stack it is a reply of a local server to somebody
+   * who did not come by a virtual address: it is sent on for the host.
+   */
+  forHost(frame: Frame, link: number): Verdict {
+    if (link !== this.#hostLink) return TO_HOST
+    const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
+    return this.egress.toClient(frame, NO_RETURN_PATH, destination)
   }
 
   /**
@@ -343,7 +348,7 @@ export class Engine {
     const server = this.services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
     let word = this.#states[state + STATE.flagsReturnPath]
-    if (word >>> (PACKETS_SHIFT + 16) < MOST_PACKETS) {
+    if (word >>> PACKETS_WORD_SHIFT < MOST_PACKETS) {
       word = (word + ONE_PACKET) | 0
       this.#states[state + STATE.flagsReturnPath] = word
     }
@@ -356,7 +361,9 @@ export class Engine {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
-      this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.#moveTcp(index, direction, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {
       this.#moveSctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
@@ -366,28 +373,26 @@ export class Engine {
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
-    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#tunnels.toServer(frame, link, headerLength, server)
+    if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToServer(server)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
+        const port = this.#table.serverPort(index)
+        return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
     }
-    if (method === METHOD_NAT) {
+    if (method === METHOD_DR) {
+      decrementTtl(view, ip)
+    } else {
       const unfinished = hasUnfinishedChecksum(frame)
       rewriteDestination(view, ip, transport, server.address, this.#table.serverPort(index), unfinished)
-    } else {
-      decrementTtl(view, ip)
     }
     return this.egress.toServer(frame, server)
   }
 
   /** A packet for a server that was removed. With expire_nodest_conn its connection ends, and it may begin a new one. */
   #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
-    const isRetired = this.services.serverBySlot[this.#table.server(index)]?.isRetired
-    if (this.settings.expireNodestConn === 0 || !isRetired || this.#table.protocol(index) !== protocol) {
-      return this.#drops.drop(DROP_SERVER_GONE)
-    }
+    if (!this.#admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)
     const version = this.replication.publishEnd(index)
     this.connections.discard(index)
     const view = frame.memory.view
@@ -407,10 +412,19 @@ export class Engine {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
+    // What this host sends comes from this host, whatever addresses a stranger's packet bears.
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== this.#hostLink)
+      return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
-    else if (protocol === PROTOCOL_SCTP) this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
-    else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    if (protocol === PROTOCOL_TCP) {
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.#moveTcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
+    } else if (protocol === PROTOCOL_SCTP) {
+      this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
+    } else {
+      this.#touch(index, PROTOCOL_UDP, 0, flags)
+    }
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -421,7 +435,8 @@ export class Engine {
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToClient(path, client)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, this.egress.sourceOn(link))
+        const sizes = this.#packetSize
+        return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }
     }
     rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))
@@ -480,7 +495,6 @@ export class Engine {
   }
 
   #handleArp(frame: Frame, link: number): Verdict {
-    const { macs, neighbours } = this.egress
-    return handleArp(frame, link, macs[link], this.addresses, neighbours, this.#nowMs)
+    return handleArp(frame, link, this.egress.macs[link], this.addresses, this.egress.neighbours, this.#nowMs)
   }
 }

@@ -29,9 +29,9 @@ import {
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
 import type { ServerIdentity } from '../table/server-directory.ts'
-import { METHOD_DR, type ServiceTable } from '../table/service-table.ts'
+import { METHOD_LOCAL, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
-import { isProtocolState } from './protocols/registry.ts'
+import { isActiveState, isProtocolState } from './protocols/registry.ts'
 
 const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
@@ -81,11 +81,7 @@ export class Replication {
     const table = this.#table
     const tick = table.memory.tick
     const at = index * STATE_WORDS + STATE.versionSynced
-    const before = this.#states[at] >>> 16
-    const clock = (tick + this.#epochTicks) & 0xffff
-    const next = (before + 1) & 0xffff
-    const version = before === 0 || isNewer(clock, next) ? clock || 1 : next || 1
-    this.#states[at] = (version << 16) | (seconds(tick) & 0xffff)
+    this.#states[at] = (this.#nextVersion(this.#states[at] >>> 16, tick) << 16) | (seconds(tick) & 0xffff)
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
@@ -109,17 +105,22 @@ export class Replication {
     this.#outgoing.notify()
   }
 
-  /** Takes in what a peer says. Anything that makes no sense is passed over. Returns whether it changed the table. */
+  /**
+   * Takes in what a peer says. Anything that makes no sense is passed over. Returns whether it changed the table.
+   *
+   * A record without a version comes from the kernel's sync protocol, and is taken as ip_vs_proc_conn() does: always, the method
+   * that of the server here, except that the end of a connection which was already replaced by another is ignored.
+   */
   apply(bytes: Uint8Array, at: number): boolean {
     const protocol = bytes[at + RECORD.protocol]
     const state = bytes[at + RECORD.state]
-    const method = bytes[at + RECORD.method]
+    const toldMethod = bytes[at + RECORD.method]
     const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
     const kind = bytes[at + RECORD.kind]
     if (
       (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) ||
       !isProtocolState(protocol, state) ||
-      method > METHOD_DR ||
+      toldMethod > METHOD_LOCAL ||
       timeoutMs > LONGEST_TIMEOUT_MS ||
       !isMapped(bytes, at + RECORD.clientAddress) ||
       !isMapped(bytes, at + RECORD.virtualAddress) ||
@@ -132,6 +133,8 @@ export class Replication {
     const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
     const version = recordVersion(bytes, at)
+    const hasVersion = version !== 0
+    const isActive = isActiveState(protocol, state)
     const identity: ServerIdentity = {
       protocol,
       virtualAddress: virtual,
@@ -139,18 +142,24 @@ export class Replication {
       address: readMapped(bytes, at + RECORD.serverAddress),
       port: readUint16(bytes, at + RECORD.serverPort),
     }
+    const known = this.#services.serverBySlot[this.#services.directory.findServer(identity)]
+    // Whether a server is the director itself, each director decides for itself.
+    const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
+    const method = isLocal && known ? known.method : toldMethod
+    if (isLocal && (known === undefined || known.removed)) return false
     let index = this.#table.findByClient(protocol, client, virtual, ports)
+    // A connection that was never told of, such as a half-open one, has no version yet.
+    const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
-      // A connection that was never told of, such as a half-open one, has no version yet.
-      const known = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
-      if (known !== 0 && !isNewer(version, known)) return false
+      if (hasVersion && knownVersion !== 0 && !isNewer(version, knownVersion)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
       }
-      const sameServer = this.#table.server(index) === this.#services.directory.findServer(identity)
+      const sameServer = known !== undefined && this.#table.server(index) === known.slot
+      if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
-      if (!sameServer || !sameMethod) {
+      if (!sameServer || (hasVersion && !sameMethod)) {
         this.#connections.discard(index)
         index = NO_CONNECTION
       }
@@ -159,7 +168,8 @@ export class Replication {
     if (index === NO_CONNECTION) {
       const server = this.#services.serverFor(identity)
       if (server === undefined) return false
-      index = this.#connections.insert(protocol, client, virtual, ports, server, method)
+      const ownMethod = hasVersion || server.removed ? method : server.method
+      index = this.#connections.insert(protocol, client, virtual, ports, server, ownMethod)
       if (index === NO_CONNECTION) return false
     } else {
       this.#table.timers.unfile(index)
@@ -167,10 +177,22 @@ export class Replication {
     const tick = this.#table.memory.tick
     this.#table.setFlags(index, (this.#table.flags(index) | FLAG_REPLICATED) & ~FLAG_HALF_OPEN)
     this.#connections.setState(index, state)
-    this.#table.setExpires(index, tick + Math.ceil(timeoutMs / TICK_MS))
-    this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (seconds(tick) & 0xffff)
+    const isTimeoutKnown = hasVersion || timeoutMs > 0
+    const timeoutTicks = isTimeoutKnown
+      ? Math.ceil(timeoutMs / TICK_MS)
+      : this.#connections.timeoutTicks(protocol, state)
+    this.#table.setExpires(index, tick + timeoutTicks)
+    const taken = hasVersion ? version : this.#nextVersion(knownVersion, tick)
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = (taken << 16) | (seconds(tick) & 0xffff)
     this.#table.timers.file(index)
     return true
+  }
+
+  /** The version of a change made now to a connection whose last one was `before`; 0: there was none. */
+  #nextVersion(before: number, tick: number): number {
+    const clock = (tick + this.#epochTicks) & 0xffff
+    const next = (before + 1) & 0xffff
+    return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }
 }
 

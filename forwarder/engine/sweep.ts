@@ -8,6 +8,7 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_random_dropentry(), todrop_entry(), ip_vs_expire_nodest_conn_flush().
  */
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
+import type { EngineSettings } from '../settings.ts'
 import {
   type ConnectionIndex,
   FLAG_HALF_OPEN,
@@ -17,6 +18,7 @@ import {
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { Connections } from './connections.ts'
+import type { Defences } from './defences.ts'
 import { SCTP_STATE } from './protocols/sctp.ts'
 import type { Replication } from './replication.ts'
 import { TCP_STATE } from './tcp-states.ts'
@@ -32,14 +34,12 @@ const IDLE_TICKS = 60_000 / TICK_MS
 const FEW_PACKETS = 8
 
 export class Sweep {
-  /** drop_entry is at work. */
-  isDroppingEntries = false
-  /** expire_nodest_conn. */
-  isEndingServerless = false
   /** Ended by drop_entry. */
   dropped = 0
   readonly #connections: Connections
   readonly #replication: Replication
+  readonly #defences: Defences
+  readonly #settings: EngineSettings
   readonly #states: Int32Array
   /** By number of packets: how many connections are spared until the next one that is dropped. */
   readonly #spared = new Int32Array(FEW_PACKETS + 1)
@@ -48,14 +48,16 @@ export class Sweep {
   #owed = 0
   #tick = 0
 
-  constructor(connections: Connections, replication: Replication) {
+  constructor(connections: Connections, replication: Replication, defences: Defences, settings: EngineSettings) {
     this.#connections = connections
     this.#replication = replication
+    this.#defences = defences
+    this.#settings = settings
     this.#states = connections.table.memory.states
   }
 
   get isAtWork(): boolean {
-    return this.isDroppingEntries || this.isEndingServerless
+    return this.#defences.isDroppingEntries || this.#settings.expireNodestConn !== 0
   }
 
   /** Goes a slice further, as far as the time has come for it. To be called at each breath. */
@@ -82,13 +84,18 @@ export class Sweep {
     const word = this.#states[at + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
     if (protocol === 0) return
-    if (this.isDroppingEntries && this.#isToDrop(index, protocol, word & 255)) {
+    if (this.#defences.isDroppingEntries && this.#isToDrop(index, protocol, word & 255)) {
       this.dropped++
       this.#connections.discard(index)
-    } else if (this.isEndingServerless && this.#connections.services.serverBySlot[this.#states[at]]?.isRetired) {
+    } else if (this.#settings.expireNodestConn !== 0 && this.#isServerless(index)) {
       this.#replication.publishEnd(index)
       this.#connections.discard(index)
     }
+  }
+
+  #isServerless(index: ConnectionIndex): boolean {
+    const { services, table } = this.#connections
+    return services.serverBySlot[table.server(index)]?.isRetired === true
   }
 
   #isToDrop(index: ConnectionIndex, protocol: number, state: number): boolean {

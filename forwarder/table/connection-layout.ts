@@ -50,6 +50,9 @@ export const FLAG_ONE_WAY = 0x0008
 /** From this bit of the flags on: how many packets the client has sent, up to MOST_PACKETS. They tell drop_entry who has said little. */
 export const PACKETS_SHIFT = 12
 export const MOST_PACKETS = 9
+/** In the word of flags and return path. */
+export const PACKETS_WORD_SHIFT = PACKETS_SHIFT + 16
+export const ONE_PACKET = 1 << PACKETS_WORD_SHIFT
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

@@ -9,6 +9,7 @@ import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
+import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
 
@@ -16,7 +17,13 @@ import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, 
 export const METHOD_NAT = 0
 export const METHOD_TUN = 1
 export const METHOD_DR = 2
-const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
+export const METHOD_LOCAL = 3
+const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr', 'local']
+
+/** Whether replies to packets sent by this method do not pass here. */
+export function isOneWay(method: number): boolean {
+  return method === METHOD_TUN || method === METHOD_DR
+}
 
 /** A real server of one service. Its counters live in the directory, where other threads see them. */
 export class RealServer implements Candidate {
@@ -28,6 +35,10 @@ export class RealServer implements Candidate {
   weight = 0
   lastWeight = 0
   method = METHOD_DR
+  /** How its packets are wrapped up, by METHOD_TUN alone. */
+  tunnel: Tunnel = IPIP
+  /** A SYN of its connections announces no more than the way can carry. */
+  clampsSegmentSize = false
   overloaded = false
   /** As its description says. */
   edits = 0
@@ -79,6 +90,8 @@ export class ServiceTable {
     lblcrExpiration: 86_400,
   }
   readonly #services = new Map<number, Service>()
+  /** How many there are at each address, removed ones with connections included. */
+  readonly #serversAt = new Map<number, number>()
   readonly #random: () => number
 
   /** @param random numbers from 0 to below 1, for schedulers that draw lots */
@@ -94,6 +107,11 @@ export class ServiceTable {
 
   values(): Iterable<Service> {
     return this.#services.values()
+  }
+
+  /** Whether any service has a real server at this address. */
+  hasServerAt(address: number): boolean {
+    return this.#serversAt.has(address)
   }
 
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
@@ -125,6 +143,7 @@ export class ServiceTable {
       this.#begin(service)
     }
     this.#setServers(service, spec.servers)
+    for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
   }
 
   remove(address: ServiceAddress): void {
@@ -162,6 +181,9 @@ export class ServiceTable {
     }
     this.serverBySlot[server.slot] = undefined
     this.directory.free(server.slot)
+    const others = (this.#serversAt.get(server.address) ?? 1) - 1
+    if (others > 0) this.#serversAt.set(server.address, others)
+    else this.#serversAt.delete(server.address)
   }
 
   #begin(service: Service): void {
@@ -187,7 +209,9 @@ export class ServiceTable {
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
     if (listed) {
+      if (listed.method !== method) listed.nextHop = undefined
       listed.method = method
+      listed.tunnel = tunnelOf(spec.tunnel)
       if (listed.weight === spec.weight && listed.edits === edits) return
       listed.weight = spec.weight
       if (spec.weight > 0) listed.lastWeight = spec.weight
@@ -203,6 +227,7 @@ export class ServiceTable {
       server.lastWeight = spec.weight
       server.edits = edits
       server.method = method
+      server.tunnel = tunnelOf(spec.tunnel)
       service.servers.unshift(server)
     }
     service.scheduler.edited?.(service.memory, service.servers)
@@ -224,6 +249,7 @@ export class ServiceTable {
     const server = new RealServer(slot, identity.address, identity.port, this.directory.counters)
     while (this.serverBySlot.length <= slot) this.serverBySlot.push(undefined)
     this.serverBySlot[slot] = server
+    this.#serversAt.set(server.address, (this.#serversAt.get(server.address) ?? 0) + 1)
     return server
   }
 }

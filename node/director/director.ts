@@ -16,6 +16,7 @@ import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
+import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork } from './host/network.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
@@ -24,6 +25,7 @@ import { type PoolChange, PoolConfiguration } from './pool/pool-configuration.ts
 import { engineSettings } from './pool/setting-changes.ts'
 import { giveUpProcessorShare } from './processor-share.ts'
 import { LevelStore } from './store/level-store.ts'
+import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
 import { openVrrpSocket } from './vip/vrrp-socket.ts'
 
@@ -94,7 +96,15 @@ export class Director {
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
     forwarder.setRoutes(network.routes)
-    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces)
+    const localServers = new LocalServers({
+      forwarder,
+      mtu: Math.min(...network.interfaces.map(({ mtu }) => mtu)),
+      warn: (error, message) => log.warn({ error }, message),
+    })
+    this.#started.push(() => localServers.close())
+    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
+      if (localServers.refresh()) refreshServers(() => true)
+    })
 
     const cluster = new Cluster({
       name: config.name,
@@ -121,6 +131,7 @@ export class Director {
     const conditions: ServerConditions = {
       health: (server) => health.verdict(server),
       loadFactor: (address) => reports?.get(address).factor ?? 1,
+      isLocal: (address) => localServers.isLocal(address),
     }
     const pool = new PoolConfiguration({
       store,
@@ -148,7 +159,8 @@ export class Director {
         note: (message) => log.info(message),
       },
     )
-    view = new DirectorView({ config, cluster, forwarder, pool, vip, conditions, reports })
+    const syncDaemons = new SyncDaemons({ store, cluster })
+    view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports })
     this.#started.push(() => view?.stop())
     const control = await startControlServer({
       path: config.control,
@@ -158,6 +170,9 @@ export class Director {
     this.#started.push(() => control.stop())
     await cluster.start()
     this.#started.push(() => cluster.stop())
+    await syncDaemons.resume((error, daemon) =>
+      log.error({ error, daemon }, 'a sync daemon could not be started again'),
+    )
     // The last that can fail: from here on the network is listened to.
     await reports?.start()
     this.#started.push(() => reports?.stop())
@@ -178,7 +193,7 @@ export class Director {
     }, ANNOUNCE_INTERVAL_MS)
     this.#started.push(() => clearInterval(announcing))
 
-    // Sent whatever the settings are, so that a defence that is set to work knows at once.
+    // Sent whatever the settings are, so that a defence that is set to work knows.
     const tellMemory = () => forwarder.setAvailableMemory(Math.floor(process.availableMemory() / PAGE_BYTES))
     const tellingMemory = setInterval(tellMemory, MEMORY_INTERVAL_MS)
     this.#started.push(() => clearInterval(tellingMemory))
@@ -213,14 +228,19 @@ export class Director {
         view?.changed(change)
       }
       health.setServices(pool.services())
+      void localServers.setServices(pool.services())
     }
 
     function refreshServersAt(address: string): void {
+      refreshServers((server) => server.address === address)
+    }
+
+    /** What holds for these servers has changed: their services are told to the forwarder again. */
+    function refreshServers(concerned: (server: { address: string }) => boolean): void {
       for (const service of pool.services()) {
-        if (service.servers.some((server) => server.address === address)) {
-          forwarder.setService(effectiveService(service, conditions))
-        }
+        if (service.servers.some(concerned)) forwarder.setService(effectiveService(service, conditions))
       }
+      void localServers.setServices(pool.services())
     }
   }
 
@@ -240,7 +260,7 @@ export class Director {
   }
 
   /** Keeps the forwarder's routes what the kernel's are; to be called when they may have changed. */
-  #routeFollower(forwarder: Forwarder, interfaces: readonly string[]): () => void {
+  #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: () => void): () => void {
     let timer: NodeJS.Timeout | undefined
     this.#started.push(() => clearTimeout(timer))
     const read = async () => {
@@ -248,6 +268,7 @@ export class Director {
       try {
         const { routes } = await readHostNetwork(interfaces)
         forwarder.setRoutes(routes)
+        onRead()
       } catch (error) {
         this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')
       }

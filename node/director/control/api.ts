@@ -16,15 +16,20 @@
  * | GET    | /settings    |                    | { name: value }, every one |
  * | PUT    | /settings    | { name: value }, some | 200                    |
  * | GET    | /connections |                    | ConnectionListing[]        |
+ * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
+ * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
+ * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  *
  * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
  * 500 with the code INTERNAL is a bug, and the director's log has more of it.
  */
-import { isIPv4 } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
+import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
+import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
 const address = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address')
 const port = z.int().min(1).max(65535)
@@ -40,6 +45,32 @@ export const serverInputSchema = serverAddressSchema.extend({
 
 export const SETTING_NAME_MAX = 64
 export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
+
+const syncState = z.enum(['master', 'backup'])
+export const syncDaemonAddressSchema = z.strictObject({ state: syncState })
+/** A daemon of the kernel's sync protocol, with ipvsadm's defaults. */
+export const syncDaemonInputSchema = z.strictObject({
+  state: syncState,
+  interface: z.string().max(64).default(''),
+  syncId: z.int().min(0).max(255).default(0),
+  /** Bytes; what fits the interface unless given. */
+  maxLength: z.int().min(1).max(65_507).optional(),
+  group: z
+    .string()
+    .refine(
+      (text) => (isIPv4(text) ? /^(22[4-9]|23\d)\./.test(text) : isIPv6(text) && /^ff[^:%]{2}:[^%]*$/i.test(text)),
+      'expected a multicast address such as 224.0.0.81 or ff02::81',
+    )
+    .default(SYNC_GROUP),
+  port: port.default(SYNC_PORT),
+  ttl: z.int().min(1).max(255).default(1),
+})
+export type SyncDaemonInput = z.infer<typeof syncDaemonInputSchema>
+
+export interface SyncDaemonListing extends SyncDaemon {
+  /** Since it started; undefined until the first are known. */
+  counters: Readonly<Record<string, number>> | undefined
+}
 
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>

@@ -23,6 +23,8 @@ import {
   serviceAddressSchema,
   serviceInputSchema,
   settingsInputSchema,
+  syncDaemonAddressSchema,
+  syncDaemonInputSchema,
 } from './api.ts'
 import type { ControlledDirector } from './controlled-director.ts'
 
@@ -37,8 +39,10 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   SCHEDULER_UNKNOWN: 400,
   SERVICE_MISSING: 404,
   SERVER_MISSING: 404,
+  DAEMON_MISSING: 404,
   SERVICE_EXISTS: 409,
   SERVER_EXISTS: 409,
+  DAEMON_RUNNING: 409,
   STORE_FAILED: 503,
 }
 
@@ -126,6 +130,15 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/connections', async (_, reply) =>
     reply.type('application/json').send(Readable.from(connectionChunks(director.connections()))),
   )
+  app.get('/sync-daemons', async () => director.syncDaemons.list())
+  app.post('/sync-daemons', async ({ body }, reply) => {
+    await director.syncDaemons.start(parse(syncDaemonInputSchema, body))
+    return created(reply)
+  })
+  app.delete('/sync-daemons', async ({ body }) => {
+    await director.syncDaemons.stop(parse(syncDaemonAddressSchema, body).state)
+    return {}
+  })
   app.get('/health', async (_, reply) => {
     const health = director.health()
     return reply.status(Object.values(health).every(Boolean) ? 200 : 503).send(health)

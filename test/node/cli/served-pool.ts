@@ -13,6 +13,7 @@ import type { DirectorStatus, TrafficStatistics } from '../../../node/director/c
 import { request } from '../../../node/director/control/client.ts'
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
+import { notedDaemons } from '../../support/sync-daemons.ts'
 import { PoolOfDirectors } from '../director/pool/pool-of-directors.ts'
 
 export const noTraffic: TrafficStatistics = {
@@ -56,7 +57,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
   }
   const statistics = (key: string) => pool.traffic.get(key) ?? noTraffic
   const sources: ListingSources = {
-    conditions: { health: () => 'up', loadFactor: () => 1 },
+    conditions: { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
     load: () => null,
     counters: { serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0 }) },
     statistics: {
@@ -69,6 +70,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
     onBug: (error) => t.fail(error.message),
     director: {
       configuration,
+      syncDaemons: (await notedDaemons()).daemons,
       status: () => status as DirectorStatus,
       services: () => configuration.services().map((service) => listService(service, sources)),
       connections: () => pool.connections,

@@ -40,6 +40,8 @@ export type Command =
   | { readonly kind: 'routes'; readonly routes: readonly Route[] }
   /** All of them. */
   | { readonly kind: 'settings'; readonly settings: EngineSettings }
+  /** Pages of 4 KiB that the host has to give. */
+  | { readonly kind: 'available-memory'; readonly pages: number }
   /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   /** Makes the way to the host's own stack; the loop answers 'host-device'. */

@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
+import { type DefenceFacts, readDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import type { Explanation, Question } from './engine/explain.ts'
 import { protocolNumber } from './engine/protocols/registry.ts'
@@ -61,6 +62,7 @@ class ForwarderThread implements Forwarder {
   readonly #directory: ServerDirectory
   readonly #drops: Drops
   readonly #linkStatistics: Float64Array
+  readonly #defences: Float64Array
   readonly #commandCount: Int32Array
   readonly #exited: Promise<void>
   #onFailure: (error: Error) => void = () => {}
@@ -84,6 +86,7 @@ class ForwarderThread implements Forwarder {
     this.#directory = new ServerDirectory(shared.directory)
     this.#drops = new Drops(shared.drops)
     this.#linkStatistics = new Float64Array(shared.links)
+    this.#defences = new Float64Array(shared.defences)
     this.#commandCount = new Int32Array(shared.commands)
     let failure: Error | undefined
     worker.on('message', (message: WorkerMessage) => {
@@ -132,6 +135,10 @@ class ForwarderThread implements Forwarder {
 
   setSettings(settings: EngineSettings): void {
     this.#post({ kind: 'settings', settings })
+  }
+
+  setAvailableMemory(pages: number): void {
+    this.#post({ kind: 'available-memory', pages })
   }
 
   transmit(link: string, frame: Uint8Array): void {
@@ -188,6 +195,10 @@ class ForwarderThread implements Forwarder {
 
   get drops(): Record<string, number> {
     return this.#drops.toObject()
+  }
+
+  get defences(): DefenceFacts {
+    return readDefenceFacts(this.#defences)
   }
 
   linkStatistics(): LinkCounters[] {

@@ -4,6 +4,7 @@
  */
 
 import type { Route, VirtualAddress } from './commands.ts'
+import type { DefenceFacts } from './defence-facts.ts'
 import type { Explanation, Question } from './engine/explain.ts'
 import type { ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
@@ -76,6 +77,8 @@ export interface Forwarder {
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void
   setRoutes(routes: readonly Route[]): void
   setSettings(settings: EngineSettings): void
+  /** For the defences that are at work while memory is short. @param pages of 4 KiB that the host has to give */
+  setAvailableMemory(pages: number): void
   transmit(link: string, frame: Uint8Array): void
   /** Makes HOST_DEVICE, by which the host's own stack serves as a local real server. Rejects when it cannot be made. */
   openHostDevice(): Promise<void>
@@ -88,6 +91,7 @@ export interface Forwarder {
   connections(): Iterable<ConnectionSnapshot>
   readonly connectionCount: number
   readonly drops: Record<string, number>
+  readonly defences: DefenceFacts
   linkStatistics(): LinkCounters[]
   /** False once the loop has ended, for whatever reason. */
   readonly isRunning: boolean

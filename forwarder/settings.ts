@@ -17,7 +17,6 @@ export interface EngineSettings {
   expireQuiescentTemplate: number
   lblcExpiration: number
   lblcrExpiration: number
-  natIcmpSend: number
   pmtuDisc: number
   runEstimation: number
   secureTcp: number
@@ -151,7 +150,6 @@ export const SETTINGS: readonly Setting[] = [
     86_400,
     "after so long without a change, scheduler lblcr takes the busiest server out of a destination's set",
   ),
-  onOff('nat_icmp_send', 'natIcmpSend', 0, 'tell a NAT server that its packet belongs to no connection'),
   onOff(
     'pmtu_disc',
     'pmtuDisc',
@@ -164,7 +162,7 @@ export const SETTINGS: readonly Setting[] = [
     'secureTcp',
     3,
     0,
-    `a stricter TCP state table: with nat a connection is established by the whole handshake alone. ${DEFENCE_MODES}`,
+    `a stricter TCP state table: with nat a connection is established only when its server has acknowledged the client. ${DEFENCE_MODES}`,
   ),
   onOff('sloppy_sctp', 'sloppySctp', 0, 'an SCTP connection may begin with any packet'),
   onOff('sloppy_tcp', 'sloppyTcp', 0, 'a TCP connection may begin with any segment but a reset'),
@@ -201,6 +199,7 @@ export const REFUSED_SETTINGS: readonly RefusedSetting[] = [
   },
   { name: 'conntrack', reason: 'packets do not pass through netfilter' },
   { name: 'ignore_tunneled', reason: 'a director takes no tunnelled packet apart, so none can come round again' },
+  { name: 'nat_icmp_send', reason: "a real server's packet that belongs to no connection is left to the host" },
   { name: 'schedule_icmp', reason: 'every director knows every connection that an ICMP error can be about' },
   { name: 'snat_reroute', reason: "replies leave the way by which their client's packets come" },
   { name: 'sync_persist_mode', reason: 'the pool shares templates and connections alike' },

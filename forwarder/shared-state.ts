@@ -1,5 +1,6 @@
 /** The shared memory between the forwarding thread and the others: what there is, and how large. */
 import { randomBytes } from 'node:crypto'
+import { allocateDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { preferHugePages } from './sys/memory.ts'
 import { ConnectionMemory } from './table/connection-layout.ts'
@@ -22,6 +23,8 @@ export interface SharedState {
   readonly incoming: SharedArrayBuffer
   /** LINK_STATISTICS doubles a link, in the order of LinkStatistics. */
   readonly links: SharedArrayBuffer
+  /** See defence-facts.ts. */
+  readonly defences: SharedArrayBuffer
   /** Word 0: how many commands have been posted. */
   readonly commands: SharedArrayBuffer
 }
@@ -36,6 +39,7 @@ export function allocateSharedState(connections: number, links: number): SharedS
     outgoing: RecordRing.allocate(RING_SLOTS),
     incoming: RecordRing.allocate(RING_SLOTS),
     links: new SharedArrayBuffer(links * LINK_STATISTICS * 8),
+    defences: allocateDefenceFacts(),
     commands: new SharedArrayBuffer(4),
   }
 }

@@ -7,6 +7,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from '
 import { DirectorError } from '../protocol/errors.ts'
 import { monotonicMs } from './clock.ts'
 import type { Command } from './commands.ts'
+import { writeDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
 import { type Explanation, explain } from './engine/explain.ts'
@@ -55,6 +56,7 @@ class ForwardingThread {
   readonly #wakeDescriptor: number
   readonly #commandCount: Int32Array
   readonly #linkStatistics: Float64Array
+  readonly #defences: Float64Array
   readonly #port: MessagePort
   /** A frame of a command, on its way out. */
   readonly #commandFrame: Frame
@@ -84,6 +86,7 @@ class ForwardingThread {
     this.#wakeDescriptor = wakeDescriptor
     this.#commandCount = new Int32Array(shared.commands)
     this.#linkStatistics = new Float64Array(shared.links)
+    this.#defences = new Float64Array(shared.defences)
     this.#port = port
     const start = HEADROOM + VNET_HEADER_LENGTH
     this.#commandFrame = { memory: allocateFrameMemory(start + MAX_FRAME_LENGTH), start, length: 0 }
@@ -142,6 +145,9 @@ class ForwardingThread {
       case 'settings':
         this.#engine.applySettings(command.settings)
         break
+      case 'available-memory':
+        this.#engine.defences.availablePages = command.pages
+        break
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break
@@ -185,6 +191,7 @@ class ForwardingThread {
   }
 
   #publishStatistics(): void {
+    writeDefenceFacts(this.#defences, this.#engine)
     for (let link = 0; link < this.#links.length - 1; link++) {
       const { statistics } = this.#links[link]
       const at = link * LINK_STATISTICS

@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'LAB_MISSING'
   | 'LAB_FAILED'
   | 'FORWARDER_FAILED'
+  | 'CLUSTER_FAILED'
   | 'SETUP_FAILED'
 
 /** An error that is the operator's to mend. Anything else that is thrown is a bug. */

@@ -16,6 +16,7 @@ export const DROP_REASONS = [
   'no-connection', // mid-stream, and its connection is not known
   'server-gone', // its real server was removed
   'standby', // a new connection, but another director holds the VIP
+  'drop-packet', // a new connection, refused by the defence of this name
   'table-full', // no room for a new connection and no half-open one to give up
   'no-route', // no way to the next hop
   'neighbour-pending', // waits for address resolution and there is no room to hold it

@@ -8,7 +8,6 @@
  */
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
-import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
@@ -26,8 +25,10 @@ import type { RecordRing } from '../table/record-ring.ts'
 import * as directory from '../table/server-directory.ts'
 import * as serviceTable from '../table/service-table.ts'
 import { handleArp } from './address-resolution.ts'
+import { Admission } from './admission.ts'
 import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
+import { Defences } from './defences.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
 import { FragmentPath } from './fragment-path.ts'
@@ -37,10 +38,10 @@ import { Icmp } from './icmp.ts'
 import { IPv6Path } from './ipv6-path.ts'
 import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
-import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import { StateMoves } from './state-moves.ts'
+import { Sweep } from './sweep.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
@@ -53,16 +54,14 @@ const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } 
 const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { soundIPv4HeaderLength } = ipv4
-const { SCTP, SCTP_CHUNK } = sctp
-const { TCP, TCP_RST, TCP_SYN } = tcp
+const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_FTP, FLAG_ONE_WAY, NO_CONNECTION } = layout
-const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
+const { FLAG_FTP, FLAG_ONE_WAY, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
-const { SCTP_STATE } = sctpStates
-const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, TCP_STATE } = tcpStates
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -71,6 +70,7 @@ const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_STANDBY = dropCode('standby')
+const DROP_PACKET = dropCode('drop-packet')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
@@ -102,6 +102,8 @@ export class Engine {
   readonly replication: Replication
   readonly moves: StateMoves
   readonly services: serviceTable.ServiceTable
+  readonly defences = new Defences()
+  readonly sweep: Sweep
   /** In force now; its fields change in place, so that parts may keep it. */
   readonly settings: EngineSettings = defaultSettings()
   readonly #table: ConnectionTable
@@ -113,6 +115,7 @@ export class Engine {
   readonly #tunnels: Tunnels
   readonly #expected: ExpectedConnections
   readonly #ftp: Ftp
+  readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
   readonly #packetSize: PacketSize
@@ -144,6 +147,8 @@ export class Engine {
     this.moves = new StateMoves(this.connections, this.replication)
     this.#expected = new ExpectedConnections(this.connections, this.replication)
     this.#ftp = new Ftp(table, services, this.#expected)
+    this.admission = new Admission(table, services, this.settings)
+    this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
     this.#keys = table.memory.keys
@@ -168,11 +173,6 @@ export class Engine {
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
-  /** secure_tcp: a connection counts as established only when its server has spoken. */
-  set secureTcp(isSecure: boolean) {
-    this.moves.secureTcp = isSecure
-  }
-
   /** Sets the time, ends what has run out, and once a second looks after neighbours. */
   advance(nowMs: number): void {
     this.#nowMs = nowMs
@@ -187,7 +187,9 @@ export class Engine {
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
       this.egress.maintain(this.services)
+      this.#defend()
     }
+    if (this.sweep.isAtWork) this.sweep.step()
   }
 
   /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
@@ -198,10 +200,14 @@ export class Engine {
   applySettings(settings: EngineSettings): void {
     Object.assign(this.settings, settings)
     applyTimeouts(this.settings, this.connections)
-    Object.assign(this.services.schedulerSettings, {
-      lblcExpiration: settings.lblcExpiration,
-      lblcrExpiration: settings.lblcrExpiration,
-    })
+    const { lblcExpiration, lblcrExpiration } = settings
+    Object.assign(this.services.schedulerSettings, { lblcExpiration, lblcrExpiration })
+    this.#defend()
+  }
+
+  #defend(): void {
+    this.defences.update(this.settings, this.#table.memory)
+    this.moves.secureTcp = this.defences.isSecureTcp
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */
@@ -254,29 +260,14 @@ export class Engine {
     const ports = view.getInt32(transport)
     if (addressState !== ADDRESS_UNKNOWN) {
       let index = this.#table.findByClient(protocol, source, destination, ports)
-      let versionBefore = 0
-      if (
-        index !== NO_CONNECTION &&
-        (protocol === PROTOCOL_TCP
-          ? this.isReopened(index, view.getUint8(transport + TCP.flags))
-          : protocol === PROTOCOL_SCTP && this.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
-      ) {
-        versionBefore = this.replication.publishEnd(index)
+      let version = 0
+      if (index !== NO_CONNECTION && this.admission.isReopened(index, view, transport, protocol)) {
+        version = this.replication.publishEnd(index)
         this.connections.discard(index)
         index = NO_CONNECTION
       }
       if (index === NO_CONNECTION) {
-        return this.#handleNew(
-          frame,
-          link,
-          headerLength,
-          protocol,
-          source,
-          destination,
-          ports,
-          addressState,
-          versionBefore,
-        )
+        return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState, version)
       }
       return this.#toServer(frame, link, headerLength, protocol, index)
     }
@@ -292,22 +283,6 @@ export class Engine {
     if (link !== this.#hostLink) return TO_HOST
     const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
     return this.egress.toClient(frame, NO_RETURN_PATH, destination)
-  }
-
-  /**
-   * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
-   * established and whose server takes no new connections any more, so that the client does not wait for the dead.
-   */
-  isReopened(index: ConnectionIndex, flags: number): boolean {
-    if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
-    const state = this.#table.state(index)
-    if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
-    return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
-  }
-
-  /** As isReopened(), by an INIT for an association that is over. */
-  isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
-    return chunkType === SCTP_CHUNK.INIT && this.#table.state(index) === SCTP_STATE.CLOSED
   }
 
   /**
@@ -346,12 +321,7 @@ export class Engine {
   ): Verdict {
     const view = frame.memory.view
     const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
-    if (
-      (protocol === PROTOCOL_TCP && (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) ||
-      (protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT)
-    ) {
-      return this.#drops.drop(DROP_NO_CONNECTION)
-    }
+    if (!this.admission.mayBegin(view, transport, protocol)) return this.#drops.drop(DROP_NO_CONNECTION)
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
     let expected = protocol === PROTOCOL_TCP ? this.#expected.claim(source, destination, ports, false) : NO_CONNECTION
@@ -362,6 +332,7 @@ export class Engine {
       if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
       return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
     }
+    if (this.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
     const flow = this.#flow
     flow.nowMs = this.#nowMs
     flow.source[3] = source
@@ -388,8 +359,12 @@ export class Engine {
       return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
     const state = index * STATE_WORDS
     const server = this.services.serverBySlot[this.#states[state + STATE.server]]
-    if (server === undefined || server.removed) return this.#drops.drop(DROP_SERVER_GONE)
-    const word = this.#states[state + STATE.flagsReturnPath]
+    if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
+    let word = this.#states[state + STATE.flagsReturnPath]
+    if (word >>> PACKETS_WORD_SHIFT < MOST_PACKETS) {
+      word = (word + ONE_PACKET) | 0
+      this.#states[state + STATE.flagsReturnPath] = word
+    }
     const flags = word >>> 16
     const path = word & 0xffff
     if (!this.egress.returnPaths.matches(path, link, view, start + 6)) {
@@ -427,6 +402,20 @@ export class Engine {
       rewriteDestination(view, ip, transport, server.address, this.#table.serverPort(index), unfinished)
     }
     return this.egress.toServer(frame, server)
+  }
+
+  /** A packet for a server that was removed. With expire_nodest_conn its connection ends, and it may begin a new one. */
+  #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    if (!this.admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)
+    const version = this.replication.publishEnd(index)
+    this.connections.discard(index)
+    const view = frame.memory.view
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    const source = view.getInt32(ip + IPV4.source)
+    const destination = view.getInt32(ip + IPV4.destination)
+    const ports = view.getInt32(ip + headerLength)
+    const state = this.addresses.stateOf(destination)
+    return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, state, version)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
@@ -471,7 +460,6 @@ export class Engine {
   }
 
   #handleArp(frame: Frame, link: number): Verdict {
-    const { macs, neighbours } = this.egress
-    return handleArp(frame, link, macs[link], this.addresses, neighbours, this.#nowMs)
+    return handleArp(frame, link, this.egress.macs[link], this.addresses, this.egress.neighbours, this.#nowMs)
   }
 }

@@ -15,8 +15,6 @@ import {
   soundIPv4HeaderLength,
   writeIPv4,
 } from '../../protocol/packet/ipv4.ts'
-import { SCTP_CHUNK } from '../../protocol/packet/sctp.ts'
-import { TCP_SYN } from '../../protocol/packet/tcp.ts'
 import type { Scheduler } from '../../scheduler/scheduler.ts'
 import { type Frame, HEADROOM, VNET_HEADER_LENGTH } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
@@ -105,10 +103,7 @@ export interface Explanation {
 }
 
 /** The engine's parts that are asked. */
-type ExplainedEngine = Pick<
-  Engine,
-  'connections' | 'services' | 'addresses' | 'egress' | 'settings' | 'isReopened' | 'isReopenedSctp'
->
+type ExplainedEngine = Pick<Engine, 'connections' | 'services' | 'addresses' | 'egress' | 'settings' | 'admission'>
 
 const ADDRESS_NAMES = {
   [ADDRESS_UNKNOWN]: 'unknown',
@@ -207,8 +202,8 @@ export function memoryCopy(scheduler: Scheduler, memory: unknown): unknown {
 
 /** Whether an opening packet starts a new connection in the place of this one. */
 function isReplaced(engine: ExplainedEngine, index: ConnectionIndex, protocol: number): boolean {
-  if (protocol === PROTOCOL_TCP) return engine.isReopened(index, TCP_SYN)
-  return protocol === PROTOCOL_SCTP && engine.isReopenedSctp(index, SCTP_CHUNK.INIT)
+  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_SCTP) return false
+  return engine.admission.givesWay(index, protocol)
 }
 
 function describeService({ address, port, scheduler, schedulerFlags }: Service): NonNullable<Explanation['service']> {

@@ -8,7 +8,6 @@ import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import * as ipv6 from '../../protocol/packet/ipv6.ts'
 import * as addressWords from '../../protocol/packet/ipv6-address.ts'
-import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
@@ -41,8 +40,7 @@ const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
 const { ADDRESS_WORDS } = addressWords
-const { SCTP, SCTP_CHUNK } = sctp
-const { TCP, TCP_HEADER_LENGTH, TCP_RST, TCP_SYN } = tcp
+const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
 const { FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
@@ -57,6 +55,7 @@ const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_EXTENSION_HEADERS = dropCode('extension-headers')
 const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_SERVICE = dropCode('no-service')
+const DROP_PACKET = dropCode('drop-packet')
 const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
@@ -160,11 +159,7 @@ export class IPv6Path {
       if (index === NO_CONNECTION) {
         return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, 0)
       }
-      if (
-        protocol === PROTOCOL_TCP
-          ? this.#engine.isReopened(index, view.getUint8(transport + TCP.flags))
-          : protocol === PROTOCOL_SCTP && this.#engine.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk))
-      ) {
+      if (this.#engine.admission.isReopened(index, view, transport, protocol)) {
         const versionBefore = this.#engine.replication.publishEnd(index)
         this.#engine.connections.discard(index)
         return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, versionBefore)
@@ -196,18 +191,14 @@ export class IPv6Path {
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const { services, addresses, connections, replication } = this.#engine
     const transport = ip + headerLength
-    if (
-      (protocol === PROTOCOL_TCP && (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) ||
-      (protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT)
-    ) {
-      return this.#drops.drop(DROP_NO_CONNECTION)
-    }
+    if (!this.#engine.admission.mayBegin(view, transport, protocol)) return this.#drops.drop(DROP_NO_CONNECTION)
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     const client = this.#client
     for (let word = 0; word < ADDRESS_WORDS; word++) client[word] = view.getInt32(ip + IPV6.source + word * 4)
     if (addresses.isMartian6(client[0], client[1], client[2], client[3])) return this.#drops.drop(DROP_MARTIAN)
     const service = services.find(protocol, virtual, ports & 0xffff)
     if (service === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVICE)
+    if (this.#engine.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
     const flow = this.#flow
     flow.nowMs = this.#nowMs
     for (let word = 0; word < ADDRESS_WORDS; word++) {

@@ -37,6 +37,8 @@ import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
 
 const SHORTEST_REFRESH_S = 4
+/** The age is told in 16 bits of seconds. */
+const LONGEST_REFRESH_S = 0x7fff
 const LONGEST_TIMEOUT_MS = 2 ** 31
 
 export class Replication {
@@ -97,7 +99,7 @@ export class Replication {
   isStale(index: ConnectionIndex, timeoutS: number): boolean {
     const synced = this.#states[index * STATE_WORDS + STATE.versionSynced] & 0xffff
     const age = (seconds(this.#table.memory.tick) - synced) & 0xffff
-    return age >= SHORTEST_REFRESH_S && age >= timeoutS >> 3
+    return age >= SHORTEST_REFRESH_S && age >= Math.min(timeoutS >> 3, LONGEST_REFRESH_S)
   }
 
   /** Wakes the reader of the outgoing ring if something was written since the last call. */

@@ -82,7 +82,10 @@ export class StateMoves {
     const expires = this.tick + this.#connections.timeoutTicks(protocol, state)
     const at = index * STATE_WORDS + STATE.expires
     // What follows depends on time alone, and has been done in this tick.
-    if (this.#states[at] === expires) return
+    const before = this.#states[at]
+    if (before === expires) return
+    // A timeout that was made shorter needs another slot of the wheel.
+    if (before - expires > 0) this.#connections.schedule(index, false)
     this.#states[at] = expires
     if (
       (flags & FLAG_REPLICATED) !== 0 &&

@@ -11,7 +11,7 @@
  * ```
  *  0 server slot                1 server port << 16 | protocol << 8 | state
  *  2 expiry tick                3 timer next   4 timer previous
- *  5 flags << 16 | return path  6 version << 16 | second of the last replication
+ *  5 packets << 28 | flags << 16 | return path  6 version << 16 | second of the last replication
  * ```
  * Chain heads, 1 word: half as many buckets as connections, for each direction.
  *
@@ -52,6 +52,13 @@ export const FLAG_FTP = 0x0040
 export const FLAG_FTP_DATA = 0x0080
 /** The client's and the virtual address are IPv6. */
 export const FLAG_IPV6 = 0x8000
+
+/** From this bit of the flags on, in four of them: how many packets the client has sent, up to MOST_PACKETS. They tell drop_entry who has said little. */
+export const PACKETS_SHIFT = 11
+export const MOST_PACKETS = 9
+/** In the word of flags and return path. */
+export const PACKETS_WORD_SHIFT = PACKETS_SHIFT + 16
+export const ONE_PACKET = 1 << PACKETS_WORD_SHIFT
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

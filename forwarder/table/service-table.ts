@@ -47,6 +47,8 @@ export class RealServer implements Candidate {
   edits = 0
   /** Not, or no longer, in the configuration: its connections end here, and it gets no new ones. */
   removed = true
+  /** Was in the configuration and was taken out of it. */
+  isRetired = false
   /** Where its packets go next; undefined until the first is sent or routes change. */
   nextHop: Neighbour | undefined = undefined
   readonly #counters: Float64Array
@@ -234,6 +236,7 @@ export class ServiceTable {
       if (server === undefined) return
       this.directory.setService(server.slot, service.slot)
       server.removed = false
+      server.isRetired = false
       server.weight = spec.weight
       server.lastWeight = spec.weight
       server.edits = edits
@@ -246,6 +249,7 @@ export class ServiceTable {
 
   #retire(server: RealServer): void {
     server.removed = true
+    server.isRetired = true
     server.weight = 0
     if (server.nextHop) server.nextHop.pinned = false
     // Other servers, of any service, may be reached through the same next hop; they pin it again when they are next looked at.

@@ -63,7 +63,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): DirectorStatus {
-    const { config, cluster, forwarder, vip } = this.#sources
+    const { config, cluster, forwarder, pool, vip } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
       name: config.name,
@@ -77,6 +77,8 @@ export class DirectorView implements ControlledDirector {
       services: [...this.services()],
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
+      defences: forwarder.defences,
+      refusedEntries: { ...pool.refused },
       drops: forwarder.drops,
     }
   }

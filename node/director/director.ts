@@ -32,6 +32,9 @@ import { openVrrpSocket } from './vip/vrrp-socket.ts'
 
 /** The pool's configuration is compared with the peers' this often. */
 const ANNOUNCE_INTERVAL_MS = 5_000
+/** The defences decide once a second. */
+const MEMORY_INTERVAL_MS = 1_000
+const PAGE_BYTES = 4096
 /** Changes of the routing table come in crowds: it is read when they have had this long to come. */
 const ROUTES_SETTLE_MS = 200
 
@@ -177,8 +180,25 @@ export class Director {
     this.#started.push(() => reports?.stop())
     health.start()
     this.#started.push(() => health.stop())
-    const announcing = setInterval(() => pool.announce(), ANNOUNCE_INTERVAL_MS)
+    let refusedBefore = 0
+    const announcing = setInterval(() => {
+      pool.announce()
+      const { stamps, invalid, surplus } = pool.refused
+      const refused = stamps + invalid + surplus
+      if (refused > refusedBefore) {
+        log.warn(
+          { refused: pool.refused },
+          'peers tell of configuration that is not taken: see docs/commands/status.md',
+        )
+      }
+      refusedBefore = refused
+    }, ANNOUNCE_INTERVAL_MS)
     this.#started.push(() => clearInterval(announcing))
+
+    // Sent whatever the settings are, so that a defence that is set to work knows.
+    const tellMemory = () => forwarder.setAvailableMemory(Math.floor(process.availableMemory() / PAGE_BYTES))
+    const tellingMemory = setInterval(tellMemory, MEMORY_INTERVAL_MS)
+    this.#started.push(() => clearInterval(tellingMemory))
 
     const fail = (error: Error) => {
       log.fatal({ error }, 'a part of the director has died: giving the addresses up')

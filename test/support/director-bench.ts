@@ -9,6 +9,7 @@ import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
 import { MemoryLink } from '../../forwarder/link/memory-link.ts'
 import { Loop } from '../../forwarder/loop.ts'
 import type { ServiceSpec } from '../../forwarder/service.ts'
+import type { EngineSettings } from '../../forwarder/settings.ts'
 import { allocateFrameMemory } from '../../forwarder/sys/memory.ts'
 import { ConnectionMemory, TICK_MS } from '../../forwarder/table/connection-layout.ts'
 import { ConnectionReader } from '../../forwarder/table/connection-reader.ts'
@@ -89,6 +90,11 @@ export class DirectorBench {
     this.engine.setRoutes(options.routes)
     for (const service of options.services) this.engine.services.set(service)
     this.resolve(options.neighbours ?? {})
+  }
+
+  /** Changes settings; the others stay. */
+  set(settings: Partial<EngineSettings>): void {
+    this.engine.applySettings({ ...this.engine.settings, ...settings })
   }
 
   /** Lets hosts answer the ARP requests and solicitations of the forwarder, as far as it has sent any, and forgets those requests. */

@@ -16,6 +16,7 @@ export function renderStatus(status: DirectorStatus): string {
       `Director ${name} (${version}), up ${duration(uptimeMs)}, ${sync}`,
       `Peer id ${peerId}`,
       `Connections ${connections.used} of ${connections.capacity}`,
+      ...defenceLines(status.defences),
     ].join('\n'),
     table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
     table(['Peer', 'Connected', 'We are behind it', 'It is behind us'], status.peers.map(peerRow)),
@@ -30,6 +31,7 @@ export function renderStatus(status: DirectorStatus): string {
         link.overruns,
       ]),
     ),
+    table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
     table(
       ['Dropped because of', 'Packets'],
       Object.entries(status.drops).filter(([, packets]) => packets > 0),
@@ -79,6 +81,31 @@ function serverRow(server: ServerListing): (string | number)[] {
     server.activeConnections,
     server.inactiveConnections,
   ]
+}
+
+/** Nothing while no defence is, or was, at work. */
+function defenceLines(defences: DirectorStatus['defences']): string[] {
+  const { packetDropRate, droppedEntries, evictedHalfOpen } = defences
+  const atWork = [
+    ...(defences.isDroppingEntries ? ['drop_entry'] : []),
+    ...(packetDropRate > 0 ? [`drop_packet (one in ${packetDropRate})`] : []),
+    ...(defences.isSecureTcp ? ['secure_tcp'] : []),
+  ]
+  return [
+    ...(defences.isMemoryShort ? ['Memory is short'] : []),
+    ...(atWork.length > 0 ? [`Defences at work: ${atWork.join(', ')}`] : []),
+    ...(droppedEntries > 0 ? [`Ended by drop_entry: ${droppedEntries}`] : []),
+    ...(evictedHalfOpen > 0 ? [`Half-open connections that made room in the full table: ${evictedHalfOpen}`] : []),
+  ]
+}
+
+function refusedRows({ stamps, invalid, surplus }: DirectorStatus['refusedEntries']): (string | number)[][] {
+  const rows = [
+    ['stamped too far ahead: compare the clocks', stamps],
+    ['not understood: compare the versions', invalid],
+    ['more than a pool holds', surplus],
+  ] as const
+  return rows.filter(([, entries]) => entries > 0).map((row) => [...row])
 }
 
 function lag(records: number, ms: number): string {

@@ -75,9 +75,9 @@ export class Cluster implements Transport {
         worker.on('exit', () => {
           exited()
           this.#ended()
-          const error = new Error(`the cluster thread has died: ${failure?.message ?? 'it ended without an error'}`, {
-            cause: failure,
-          })
+          const reason = failure?.message ?? 'it ended without an error'
+          const message = `the cluster thread has died: ${reason}`
+          const error = new DirectorError('CLUSTER_FAILED', message, { cause: failure })
           reject(error)
           if (isReady && !this.#isStopping) this.#onFailure(error)
         })

@@ -10,7 +10,7 @@
  */
 import { type GossipSub, type GossipsubMessage, gossipsub, TopicValidatorResult } from '@libp2p/gossipsub'
 import type { PeerId } from '@libp2p/interface'
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 import { MAX_MESSAGE_BYTES, type PeerName, type Topic, type TransportCounters } from './transport.ts'
 
 /** What is said by stream only is not among them. */

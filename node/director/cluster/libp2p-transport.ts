@@ -15,7 +15,7 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { DirectorError } from '../../../protocol/errors.ts'
-import { systemClock } from './clock.ts'
+import { systemClock } from '../clock.ts'
 import { createGossipService, Gossip } from './gossip.ts'
 import { LIFE_INTERVAL_MS, PeerLink } from './peer-link.ts'
 import {

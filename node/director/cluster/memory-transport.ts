@@ -5,7 +5,7 @@
  * It behaves as the libp2p transport does: gossip goes to whoever is connected and may be lost, doubled or overtaken; a stream
  * loses nothing and keeps its order until the connection ends; an end that nobody announces is noticed after a while.
  */
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 import {
   createTransportCounters,
   Delivery,

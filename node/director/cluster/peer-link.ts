@@ -8,7 +8,7 @@
  */
 import type { Stream } from '@libp2p/interface'
 import { encodeFrame, FrameReader } from '../../../protocol/wire/stream-frame.ts'
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 import {
   MAX_MESSAGE_BYTES,
   MAX_WAITING_BYTES,

@@ -28,6 +28,7 @@
  */
 import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { z } from 'zod'
+import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
@@ -271,6 +272,9 @@ export interface DirectorStatus {
   services: ServiceListing[]
   connections: { used: number; capacity: number }
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
+  defences: DefenceFacts
+  /** What peers told of the pool's configuration and was not taken, by reason. */
+  refusedEntries: { stamps: number; invalid: number; surplus: number }
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

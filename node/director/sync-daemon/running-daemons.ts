@@ -5,7 +5,7 @@
 import type { Socket } from 'node:dgram'
 import { openMulticastReceiver, openMulticastSender } from '../../../forwarder/sys/multicast.ts'
 import type { RecordBlock } from '../../../protocol/wire/record-block.ts'
-import type { Clock } from '../cluster/clock.ts'
+import type { Clock } from '../clock.ts'
 import type { ConnectionSource } from '../cluster/replication/snapshot-server.ts'
 import { adoptSocket } from './multicast-socket.ts'
 import { SyncBackup } from './sync-backup.ts'

@@ -9,7 +9,7 @@
  */
 import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { SyncDatagramWriter } from '../../../protocol/wire/ipvs-sync.ts'
-import type { Clock } from '../cluster/clock.ts'
+import type { Clock } from '../clock.ts'
 import type { ConnectionSource } from '../cluster/replication/snapshot-server.ts'
 import { entryOfRecord } from './sync-entries.ts'
 

@@ -9,7 +9,7 @@ import {
   type VrrpDatagram,
   writeVrrpPacket,
 } from '../../../protocol/packet/vrrp.ts'
-import type { Clock } from '../cluster/clock.ts'
+import type { Clock } from '../clock.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
 /** As many as a socket's receive buffer holds, roughly; more are lost. */

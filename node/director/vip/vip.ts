@@ -6,7 +6,7 @@
  */
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
-import { type Clock, systemClock } from '../cluster/clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
 import { type VipConfig, VipGroup } from './vip-group.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'

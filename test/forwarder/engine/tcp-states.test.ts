@@ -217,7 +217,7 @@ const secure: [sentence: string, packets: Packet[], states: string[]][] = [
 for (const [sentence, packets, states] of secure) {
   test(`with secure_tcp, ${sentence}: ${states.at(-1)}`, async (t) => {
     const bench = scene()
-    bench.engine.secureTcp = true
+    bench.set({ secureTcp: 3 })
     const seen = packets.map(([from, flags]) => {
       if (from === 'client') bench.send(OUTSIDE, clientTcp({ flags }))
       else bench.send(INSIDE, serverTcp({ flags }))
@@ -230,7 +230,7 @@ for (const [sentence, packets, states] of secure) {
 
 test('with secure_tcp a full table gives up who waits in SYNACK, and what is established stays', async (t) => {
   const bench = scene({ connections: 4 })
-  bench.engine.secureTcp = true
+  bench.set({ secureTcp: 3 })
   const from = (port: number) => `203.0.113.7:${port}`
   for (const port of [1, 2, 3]) {
     bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN, from: from(port) }))
@@ -243,8 +243,8 @@ test('with secure_tcp a full table gives up who waits in SYNACK, and what is est
 
 test('secure_tcp can be taken back', async (t) => {
   const bench = scene()
-  bench.engine.secureTcp = true
-  bench.engine.secureTcp = false
+  bench.set({ secureTcp: 3 })
+  bench.set({ secureTcp: 0 })
   for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
   t.equal([...bench.reader.connections()][0].state, 'ESTABLISHED')
 })
@@ -267,6 +267,39 @@ test('traffic keeps an established connection for hours', async (t) => {
     bench.send(quarter % 2 ? OUTSIDE : INSIDE, quarter % 2 ? clientTcp() : serverTcp())
   }
   expiresAfter(t, bench, 900)
+})
+
+test('a timeout that is set counts from the next packet on, shorter or longer', async (t) => {
+  for (const seconds of [5, 3000]) {
+    const bench = scene()
+    for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
+    bench.set({ timeoutTcpS: seconds })
+    bench.nowMs += 1000
+    bench.send(OUTSIDE, clientTcp())
+    expiresAfter(t, bench, seconds)
+  }
+})
+
+test('a connection that says nothing any more keeps the timeout it had', async (t) => {
+  const bench = scene()
+  for (const [, flags] of [SYN, ACK]) bench.send(OUTSIDE, clientTcp({ flags }))
+  bench.set({ timeoutTcpS: 5 })
+  expiresAfter(t, bench, 900)
+})
+
+test('every TCP state and UDP take the timeout that is set for them', async (t) => {
+  const half = scene()
+  half.set({ timeoutTcpSynRecvS: 7 })
+  half.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  expiresAfter(t, half, 7)
+  const over = scene()
+  over.set({ timeoutTcpCloseS: 3 })
+  for (const flags of [TCP_SYN, TCP_ACK, TCP_RST]) over.send(OUTSIDE, clientTcp({ flags }))
+  expiresAfter(t, over, 3)
+  const datagrams = scene({ protocol: 'udp' })
+  datagrams.set({ timeoutUdpS: 20 })
+  datagrams.send(OUTSIDE, clientUdp())
+  expiresAfter(t, datagrams, 20)
 })
 
 function expiresAfter(t: Tap, bench: DirectorBench, seconds: number): void {

@@ -77,6 +77,15 @@ const status: DirectorStatus = {
   ],
   connections: { used: 22, capacity: 1048576 },
   links: [{ name: 'outside', receivedFrames: 10, transmittedFrames: 9, transmitErrors: 0, overruns: 0 }],
+  defences: {
+    isMemoryShort: false,
+    isDroppingEntries: false,
+    isSecureTcp: false,
+    packetDropRate: 0,
+    droppedEntries: 0,
+    evictedHalfOpen: 0,
+  },
+  refusedEntries: { stamps: 0, invalid: 0, surplus: 0 },
   drops: { 'no-service': 4, malformed: 0 },
 }
 
@@ -111,6 +120,19 @@ no-service                4`,
 test('the status of the active director names itself as holder', async (t) => {
   const vips = status.vips.map((vip) => ({ ...vip, state: 'active' as const, holder: null }))
   t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
+})
+
+test('defences are shown while they are at work, and what they have done after that', async (t) => {
+  const atWork = { isMemoryShort: true, isDroppingEntries: true, isSecureTcp: false, packetDropRate: 4 }
+  const shown = renderStatus({ ...status, defences: { ...atWork, droppedEntries: 7, evictedHalfOpen: 9 } })
+  t.match(shown, /^Memory is short\nDefences at work: drop_entry, drop_packet \(one in 4\)\nEnded by drop_entry: 7\n/m)
+  t.match(shown, /^Half-open connections that made room in the full table: 9$/m)
+})
+
+test('configuration of peers that is not taken is shown, with what to look at', async (t) => {
+  const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0 } })
+  t.match(shown, /^Configuration not taken from peers +Entries\nstamped too far ahead: compare the clocks +3$/m)
+  t.notMatch(shown, /compare the versions/)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -4,7 +4,7 @@
  */
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../../clock.ts'
 
 export interface IncomingQueueOptions {
   readonly ring: RecordRing

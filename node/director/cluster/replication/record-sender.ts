@@ -8,7 +8,7 @@ import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import type { Position } from '../../../../protocol/wire/presence.ts'
 import { BATCH_HEADER_LENGTH, type Epoch, writeBatchHeader } from '../../../../protocol/wire/record-batch.ts'
 import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../../clock.ts'
 import { ResendBuffer, type SentBatch } from './resend-buffer.ts'
 
 export interface RecordSenderOptions {

@@ -4,7 +4,7 @@
 import type { Position } from '../../../../protocol/wire/presence.ts'
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, type SyncMessage } from '../../../../protocol/wire/sync-message.ts'
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
 
 export interface SnapshotClientOptions {

@@ -9,7 +9,7 @@ import { RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
 import type { Position } from '../../../../protocol/wire/presence.ts'
 import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, PIECE_HEADER_LENGTH, writePieceHeader } from '../../../../protocol/wire/sync-message.ts'
-import { type Clock, sleep } from '../clock.ts'
+import { type Clock, sleep } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
 
 /** A connection table as a snapshot reads it, while the forwarder writes it. */

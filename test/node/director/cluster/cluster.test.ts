@@ -107,3 +107,22 @@ test('a thread that cannot work is an error of start()', async (t) => {
   await t.rejects(cluster.start(), RangeError)
   closeDescriptor(input.wakeDescriptor)
 })
+
+test('a thread that dies at work is told of once, with its code', async (t) => {
+  const members = await createMembers(['d1'])
+  const { input } = createNode(optionsOf(members, 'd1'))
+  const { byteLength } = RecordRing.allocate(1)
+  // A ring that ends in the middle of its only record: fatal as soon as there is one to read.
+  const ring = new RecordRing(new SharedArrayBuffer(byteLength - RECORD_LENGTH / 2))
+  const cluster = new Cluster({ ...input, outgoing: ring.shared })
+  const failures: Error[] = []
+  cluster.onFailure((error) => failures.push(error))
+  await cluster.start()
+  t.ok(cluster.isRunning)
+  ring.commit()
+  ring.notify()
+  await until(() => failures.length > 0)
+  t.match(failures, [{ code: 'CLUSTER_FAILED', message: /^the cluster thread has died: / }])
+  t.notOk(cluster.isRunning)
+  closeDescriptor(input.wakeDescriptor)
+})

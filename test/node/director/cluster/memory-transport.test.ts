@@ -1,5 +1,5 @@
 /** The memory transport: the compliance suite, and its network's faults. */
-import { systemClock } from '../../../../node/director/cluster/clock.ts'
+import { systemClock } from '../../../../node/director/clock.ts'
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
 import { transportCompliance } from '../../../compliance/transport.ts'
 

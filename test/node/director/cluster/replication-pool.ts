@@ -4,13 +4,13 @@
  */
 
 import { RecordRing } from '../../../../forwarder/table/record-ring.ts'
-import type { Clock } from '../../../../node/director/cluster/clock.ts'
+import type { Clock } from '../../../../node/director/clock.ts'
 import { MemoryNetwork, type MemoryNetworkOptions } from '../../../../node/director/cluster/memory-transport.ts'
 import { connectionKey } from '../../../../node/director/cluster/replication/connection-key.ts'
 import { type ReplicationStatus, Replicator } from '../../../../node/director/cluster/replication/replicator.ts'
 import type { ConnectionSource } from '../../../../node/director/cluster/replication/snapshot-server.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
-import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
+import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../../protocol/wire/connection-record.ts'
 import { seededRandom } from '../../../random.ts'
 import { makeRecord } from './record.ts'

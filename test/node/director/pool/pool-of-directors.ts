@@ -3,12 +3,12 @@
  */
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
-import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
 import { hostAddresses } from '../../../../node/director/host/host-addresses.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { Store } from '../../../../node/director/store/store.ts'
+import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 
 /** 2026-01-01, where the directors' wall clocks stand at the virtual clock's 0. */
 export const START_MS = Date.UTC(2026, 0, 1)

@@ -1,11 +1,11 @@
 /** What a master tells, and when; and what a backup makes of it. */
 import { test } from 'tap'
-import type { Clock } from '../../../../node/director/cluster/clock.ts'
+import type { Clock } from '../../../../node/director/clock.ts'
 import type { ConnectionSource } from '../../../../node/director/cluster/replication/snapshot-server.ts'
-import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
 import { SyncBackup } from '../../../../node/director/sync-daemon/sync-backup.ts'
 import { recordOfEntry } from '../../../../node/director/sync-daemon/sync-entries.ts'
 import { SyncMaster } from '../../../../node/director/sync-daemon/sync-master.ts'
+import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 import { RECORD, RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
 import { parseSyncDatagram, SyncDatagramWriter, type SyncEntry } from '../../../../protocol/wire/ipvs-sync.ts'
 

@@ -1,11 +1,11 @@
 /** A pool of VIP services on a network in memory and a clock that moves only when told to. */
 import type { VirtualAddress } from '../../../../forwarder/commands.ts'
-import type { Clock } from '../../../../node/director/cluster/clock.ts'
-import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
+import type { Clock } from '../../../../node/director/clock.ts'
 import { MemoryNetwork } from '../../../../node/director/vip/memory-network.ts'
 import { VipService } from '../../../../node/director/vip/vip.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-group.ts'
 import type { VrrpTransport } from '../../../../node/director/vip/vrrp-transport.ts'
+import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 
 export const VIP = '10.0.0.100'
 export const GATEWAY = '172.16.0.1'

@@ -1,7 +1,7 @@
 /**
  * Time as the cluster's parts get it: what they do at which instant is then up to a test or a simulation.
  */
-import { monotonicMs } from '../../../forwarder/clock.ts'
+import { monotonicMs } from '../../forwarder/clock.ts'
 
 export interface Clock {
   /** Milliseconds of a clock that only goes forward. */

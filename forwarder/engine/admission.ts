@@ -1,0 +1,79 @@
+/**
+ * Which packets begin a connection: what may be the first one, and when it takes the place of one that is known.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_core.c is_new_conn_expected(), ip_vs_in_hook(); ip_vs_proto_tcp.c tcp_conn_schedule(),
+ * ip_vs_proto_sctp.c sctp_conn_schedule().
+ */
+import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { SCTP, SCTP_CHUNK } from '../../protocol/packet/sctp.ts'
+import { TCP, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
+import type { EngineSettings } from '../settings.ts'
+import { type ConnectionIndex, FLAG_ONE_WAY } from '../table/connection-layout.ts'
+import type { ConnectionTable } from '../table/connection-table.ts'
+import type { ServiceTable } from '../table/service-table.ts'
+import { SCTP_STATE } from './protocols/sctp.ts'
+import { TCP_STATE } from './tcp-states.ts'
+
+/** Of conn_reuse_mode. */
+const FROM_FIN_WAIT = 2
+
+export class Admission {
+  readonly #table: ConnectionTable
+  readonly #services: ServiceTable
+  readonly #settings: EngineSettings
+
+  constructor(table: ConnectionTable, services: ServiceTable, settings: EngineSettings) {
+    this.#table = table
+    this.#services = services
+    this.#settings = settings
+  }
+
+  /** Whether this packet may be a connection's first: a SYN or an INIT, or with the sloppy settings what else there is. */
+  mayBegin(view: DataView, transport: number, protocol: number): boolean {
+    if (protocol === PROTOCOL_TCP) {
+      const flags = view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)
+      return flags === TCP_SYN || (flags === 0 && this.#settings.sloppyTcp !== 0)
+    }
+    if (protocol !== PROTOCOL_SCTP || this.#settings.sloppySctp !== 0) return true
+    return view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT
+  }
+
+  /** Whether this packet of a known connection's client starts a new one in its place. */
+  isReopened(index: ConnectionIndex, view: DataView, transport: number, protocol: number): boolean {
+    if (protocol === PROTOCOL_TCP) {
+      if ((view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
+    } else if (protocol !== PROTOCOL_SCTP || view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT) {
+      return false
+    }
+    return this.givesWay(index, protocol)
+  }
+
+  /**
+   * Whether a SYN or an INIT for a known connection starts a new one in its place: when it is over (conn_reuse_mode), or when its
+   * server takes no new connections any more, so that the client does not wait for the dead. An established one gives way to the
+   * latter only with expire_nodest_conn.
+   */
+  givesWay(index: ConnectionIndex, protocol: number): boolean {
+    const { connReuseMode, expireNodestConn } = this.#settings
+    if (connReuseMode !== 0 && this.#isOver(index, protocol, connReuseMode)) return true
+    if (this.#services.serverBySlot[this.#table.server(index)]?.weight !== 0) return false
+    return expireNodestConn !== 0 || (protocol === PROTOCOL_TCP && this.#table.state(index) !== TCP_STATE.ESTABLISHED)
+  }
+
+  /** Whether expire_nodest_conn ends the connection, whose server is not there, at this packet of its client. */
+  isToLeave(index: ConnectionIndex, protocol: number): boolean {
+    if (this.#settings.expireNodestConn === 0) return false
+    // IPsec's packets go the way of a connection that is not theirs to end.
+    if (this.#table.protocol(index) !== protocol) return false
+    return this.#services.serverBySlot[this.#table.server(index)]?.isRetired === true
+  }
+
+  #isOver(index: ConnectionIndex, protocol: number, connReuseMode: number): boolean {
+    const state = this.#table.state(index)
+    if (protocol === PROTOCOL_SCTP) return state === SCTP_STATE.CLOSED
+    if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
+    // Of a connection whose replies are not seen this is the last state that there is.
+    if (state !== TCP_STATE.FIN_WAIT || (connReuseMode & FROM_FIN_WAIT) === 0) return false
+    return (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
+  }
+}

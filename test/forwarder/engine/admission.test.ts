@@ -1,0 +1,164 @@
+/** What begins a connection, and what takes the place of one: conn_reuse_mode, sloppy_tcp, sloppy_sctp, expire_nodest_conn. */
+import { test } from 'tap'
+import type { ForwardingMethod } from '../../../forwarder/service.ts'
+import { SCTP_CHUNK } from '../../../protocol/packet/sctp.ts'
+import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import type { DirectorBench } from '../../support/director-bench.ts'
+import {
+  clientSctp,
+  clientTcp,
+  clientUdp,
+  INSIDE,
+  MAC,
+  OUTSIDE,
+  SERVER2_ADDRESS,
+  scene,
+  serverTcp,
+  service,
+} from '../../support/scene.ts'
+
+/** Which server a frame went to, by the last byte of its address or of its MAC; undefined when it went nowhere. */
+function serverOf(bench: DirectorBench, frame: Uint8Array): number | undefined {
+  const [sent] = bench.send(OUTSIDE, frame)
+  return sent?.link === INSIDE ? sent.frame[5] : undefined
+}
+
+const syn = (change = {}) => clientTcp({ flags: TCP_SYN, ...change })
+const states = (bench: DirectorBench) => [...bench.reader.connections()].map(({ state }) => state)
+
+/** A connection to server 2 that its client has opened and closed. */
+function closed(method: ForwardingMethod, settings: Parameters<DirectorBench['set']>[0]): DirectorBench {
+  const bench = scene({ method, weights: [1, 1] })
+  bench.set(settings)
+  bench.send(OUTSIDE, syn())
+  bench.send(OUTSIDE, clientTcp())
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_FIN | TCP_ACK }))
+  if (method === 'nat') bench.send(INSIDE, serverTcp({ from: '10.1.0.2:8000', flags: TCP_FIN | TCP_ACK }))
+  return bench
+}
+
+const reuse: [mode: number, method: ForwardingMethod, state: string, server: number, sentence: string][] = [
+  [0, 'nat', 'TIME_WAIT', 2, 'stays with the server it had'],
+  [1, 'nat', 'TIME_WAIT', 1, 'is given to the next server'],
+  [2, 'nat', 'TIME_WAIT', 1, 'is given to the next server'],
+  [3, 'nat', 'TIME_WAIT', 1, 'is given to the next server'],
+  [0, 'dr', 'FIN_WAIT', 2, 'stays with the server it had'],
+  [1, 'dr', 'FIN_WAIT', 2, 'stays with the server it had'],
+  [2, 'dr', 'FIN_WAIT', 1, 'is given to the next server'],
+  [3, 'tun', 'FIN_WAIT', 1, 'is given to the next server'],
+]
+for (const [mode, method, state, server, sentence] of reuse) {
+  test(`conn_reuse_mode ${mode}: a new SYN for a connection in ${state} (${method}) ${sentence}`, async (t) => {
+    const bench = closed(method, { connReuseMode: mode })
+    t.same(states(bench), [state])
+    t.equal(serverOf(bench, syn()), server)
+    t.equal(bench.table.memory.used, 1)
+  })
+}
+
+test('conn_reuse_mode 2: with NAT a connection in FIN_WAIT, whose replies are seen, is not over', async (t) => {
+  const bench = scene({ weights: [1, 1] })
+  bench.set({ connReuseMode: 2 })
+  bench.send(OUTSIDE, syn())
+  bench.send(OUTSIDE, clientTcp())
+  bench.send(INSIDE, serverTcp({ from: '10.1.0.2:8000', flags: TCP_FIN | TCP_ACK }))
+  t.same(states(bench), ['FIN_WAIT'])
+  t.equal(serverOf(bench, syn()), 2)
+})
+
+const midStream: [sentence: string, flags: number, isTaken: boolean][] = [
+  ['an ACK', TCP_ACK, true],
+  ['a FIN', TCP_FIN | TCP_ACK, true],
+  ['a SYN', TCP_SYN, true],
+  ['a reset', TCP_RST, false],
+  ['a reset with a SYN', TCP_RST | TCP_SYN, false],
+]
+for (const [sentence, flags, isTaken] of midStream) {
+  test(`sloppy_tcp: ${sentence} of an unknown connection ${isTaken ? 'begins one' : 'begins none'}`, async (t) => {
+    const bench = scene()
+    bench.set({ sloppyTcp: 1 })
+    t.equal(serverOf(bench, clientTcp({ flags })), isTaken ? 1 : undefined)
+    t.equal(bench.table.memory.used, isTaken ? 1 : 0)
+  })
+}
+
+test('without sloppy_tcp a segment in the middle begins nothing; with it, it is established at once', async (t) => {
+  const bench = scene()
+  t.equal(serverOf(bench, clientTcp()), undefined)
+  t.equal(bench.drops.toObject()['no-connection'], 1)
+  bench.set({ sloppyTcp: 1 })
+  t.equal(serverOf(bench, clientTcp()), 1)
+  t.same(states(bench), ['ESTABLISHED'])
+})
+
+test('sloppy_sctp: data of an unknown association begins one, which otherwise only INIT does', async (t) => {
+  const bench = scene({ protocol: 'sctp' })
+  const data = clientSctp({ chunks: [{ type: SCTP_CHUNK.DATA }] })
+  t.equal(serverOf(bench, data), undefined)
+  bench.set({ sloppySctp: 1 })
+  t.equal(serverOf(bench, data), 1)
+})
+
+test('expire_nodest_conn: a datagram for a removed server goes to another one at once', async (t) => {
+  for (const [expireNodestConn, server] of [
+    [0, undefined],
+    [1, 1],
+  ] as const) {
+    const bench = scene({ protocol: 'udp', weights: [1, 1] })
+    bench.set({ expireNodestConn })
+    t.equal(serverOf(bench, clientUdp()), 2)
+    const spec = service({ protocol: 'udp', weights: [1, 1] })
+    bench.engine.services.set({ ...spec, servers: spec.servers.slice(0, 1) })
+    t.equal(serverOf(bench, clientUdp()), server, `expire_nodest_conn ${expireNodestConn}`)
+    t.equal(bench.drops.toObject()['server-gone'], 1 - expireNodestConn)
+  }
+})
+
+test('expire_nodest_conn: a segment for a removed server ends its connection, and the next SYN begins a new one', async (t) => {
+  const bench = scene({ weights: [1, 1] })
+  bench.set({ expireNodestConn: 1 })
+  bench.send(OUTSIDE, syn())
+  bench.send(OUTSIDE, clientTcp())
+  const spec = service({ weights: [1, 1] })
+  bench.engine.services.set({ ...spec, servers: spec.servers.slice(0, 1) })
+  t.equal(serverOf(bench, clientTcp()), undefined)
+  t.equal(bench.drops.toObject()['no-connection'], 1)
+  t.equal(bench.table.memory.used, 0)
+  t.equal(serverOf(bench, syn()), 1)
+  bench.engine.services.set(spec)
+  t.equal(serverOf(bench, clientTcp()), 1, 'a server that comes back has nothing to revive')
+})
+
+test('expire_nodest_conn: a SYN for an established connection leaves a server of weight 0', async (t) => {
+  for (const [expireNodestConn, server] of [
+    [0, 2],
+    [1, 1],
+  ] as const) {
+    const bench = scene({ weights: [1, 1] })
+    bench.set({ expireNodestConn, connReuseMode: 0 })
+    bench.send(OUTSIDE, syn())
+    bench.send(OUTSIDE, clientTcp())
+    bench.engine.services.set(service({ weights: [1, 0] }))
+    t.equal(serverOf(bench, clientTcp()), 2, 'its other packets stay')
+    t.equal(serverOf(bench, syn()), server, `expire_nodest_conn ${expireNodestConn}`)
+  }
+})
+
+test('expire_nodest_conn leaves alone what a peer knows and this director does not know yet', async (t) => {
+  const known = scene({ weights: [1, 1] })
+  known.send(OUTSIDE, syn())
+  known.send(OUTSIDE, clientTcp())
+  const bench = scene({ weights: [1], connections: 64 })
+  bench.set({ expireNodestConn: 1 })
+  const record = known.outgoing.bytes.slice(known.outgoing.peek(), known.outgoing.peek() + 72)
+  t.ok(bench.engine.replication.apply(record, 0))
+  t.equal(serverOf(bench, clientTcp()), undefined)
+  for (let second = 0; second < 40; second++) {
+    bench.nowMs += 1000
+    bench.breathe()
+  }
+  t.equal(bench.table.memory.used, 1)
+  bench.engine.services.set(service({ weights: [1, 1] }))
+  bench.resolve({ [SERVER2_ADDRESS]: MAC.server2 })
+  t.equal(serverOf(bench, clientTcp()), 2, 'it goes on when the server is configured')
+})

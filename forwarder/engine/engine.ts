@@ -249,8 +249,8 @@ export class Engine {
       if (
         index !== NO_CONNECTION &&
         (protocol === PROTOCOL_TCP
-          ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
-          : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
+          ? this.isReopened(index, view.getUint8(transport + TCP.flags))
+          : protocol === PROTOCOL_SCTP && this.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
       ) {
         versionBefore = this.replication.publishEnd(index)
         this.connections.discard(index)
@@ -289,15 +289,15 @@ export class Engine {
    * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
    * established and whose server takes no new connections any more, so that the client does not wait for the dead.
    */
-  #isReopened(index: ConnectionIndex, flags: number): boolean {
+  isReopened(index: ConnectionIndex, flags: number): boolean {
     if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
     const state = this.#table.state(index)
     if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
     return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
   }
 
-  /** As #isReopened(), by an INIT for an association that is over. */
-  #isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
+  /** As isReopened(), by an INIT for an association that is over. */
+  isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
     return chunkType === SCTP_CHUNK.INIT && this.#table.state(index) === SCTP_STATE.CLOSED
   }
 

@@ -16,6 +16,7 @@
  * | GET    | /settings    |                    | { name: value }, every one |
  * | PUT    | /settings    | { name: value }, some | 200                    |
  * | GET    | /connections |                    | ConnectionListing[]        |
+ * | POST   | /explain      | Question          | Explanation (forwarder/engine/explain.ts) |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
  * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
  * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
@@ -44,6 +45,15 @@ export const serverInputSchema = serverAddressSchema.extend({
 
 export const SETTING_NAME_MAX = 64
 export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
+
+/** A packet that opens a connection. */
+export const questionSchema = z.strictObject({
+  protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+  client: address,
+  clientPort: port,
+  virtual: address,
+  virtualPort: port,
+})
 
 const syncState = z.enum(['master', 'backup'])
 export const syncDaemonAddressSchema = z.strictObject({ state: syncState })

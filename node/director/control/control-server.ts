@@ -18,6 +18,7 @@ import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
+  questionSchema,
   serverAddressSchema,
   serverInputSchema,
   serviceAddressSchema,
@@ -130,6 +131,7 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/connections', async (_, reply) =>
     reply.type('application/json').send(Readable.from(connectionChunks(director.connections()))),
   )
+  app.post('/explain', async ({ body }) => director.explain(parse(questionSchema, body)))
   app.get('/sync-daemons', async () => director.syncDaemons.list())
   app.post('/sync-daemons', async ({ body }, reply) => {
     await director.syncDaemons.start(parse(syncDaemonInputSchema, body))

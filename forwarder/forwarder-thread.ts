@@ -119,8 +119,8 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'service', service })
   }
 
-  removeService({ protocol, address, port }: ServiceAddress): void {
-    this.#post({ kind: 'remove-service', service: { protocol, address, port } })
+  removeService({ protocol, address, port, mark }: ServiceAddress): void {
+    this.#post({ kind: 'remove-service', service: { protocol, address, port, ...(mark && { mark }) } })
   }
 
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void {
@@ -219,6 +219,7 @@ class ForwarderThread implements Forwarder {
     return {
       activeConnections: total(COUNTER.active),
       inactiveConnections: total(COUNTER.inactive),
+      persistentConnections: total(COUNTER.persistent),
       connections: total(COUNTER.connections),
       inPackets: total(COUNTER.inPackets),
       outPackets: total(COUNTER.outPackets),

@@ -28,6 +28,7 @@ export const COUNTER = {
   outPackets: 4,
   inBytes: 5,
   outBytes: 6,
+  persistent: 7,
 } as const
 
 const HEADER_BYTES = 64

@@ -149,6 +149,11 @@ export class FrameSource {
     return `${this.#pick(CLIENTS)}:${1000 + this.#random.below(CLIENT_PORTS)}`
   }
 
+  /** One of few, so that replies meet their control connections. */
+  #ftpClient(): string {
+    return `${CLIENTS[0]}:${1000 + this.#random.below(4)}`
+  }
+
   #ttl(): number {
     return this.#random.oneIn(20) ? this.#random.below(3) : 64
   }
@@ -159,7 +164,7 @@ export class FrameSource {
     const fields = {
       sourceMac: ROUTER.mac,
       destinationMac: MACS[OUTSIDE],
-      from: this.#client(),
+      from: protocol === 'tcp' && port === 21 ? this.#ftpClient() : this.#client(),
       to: `${this.#pick(VIPS)}:${random.oneIn(20) ? 9 : port}`,
       ttl: this.#ttl(),
       payload: this.#payload(),
@@ -174,13 +179,14 @@ export class FrameSource {
   #reply(): Uint8Array {
     const random = this.#random
     const server = this.#pick(SERVERS)
+    const isFtp = random.oneIn(3)
     const fields = {
       sourceMac: serverMac(server),
       destinationMac: MACS[INSIDE],
       from: `${server}:${NAT_SERVER_PORT}`,
-      to: this.#client(),
+      to: isFtp ? this.#ftpClient() : this.#client(),
       ttl: this.#ttl(),
-      payload: this.#payload(),
+      payload: isFtp ? this.#ftpLine() : this.#payload(),
     }
     if (random.oneIn(4)) return sctpFrame({ ...fields, chunks: this.#chunks() })
     return random.oneIn(3)

@@ -11,7 +11,6 @@ import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
-import type { Flow } from '../../scheduler/scheduler.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
@@ -31,14 +30,16 @@ import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
 import { Icmp } from './icmp.ts'
+import { Marks } from './marks.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
+import { NO_SERVER, NO_SERVICE, Scheduling, TABLE_FULL } from './scheduling.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
-import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
+import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
@@ -49,7 +50,7 @@ const { soundIPv4HeaderLength } = ipv4
 const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_HALF_OPEN, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
+const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -92,6 +93,8 @@ export class Engine {
   readonly warmUp: WarmUp
   readonly connections: Connections
   readonly replication: Replication
+  readonly scheduling: Scheduling
+  readonly marks = new Marks()
   readonly services: serviceTable.ServiceTable
   /** In force now; its fields change in place, so that parts may keep it. */
   readonly settings: EngineSettings = defaultSettings()
@@ -105,13 +108,6 @@ export class Engine {
   readonly #icmp: Icmp
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
-  readonly #flow: Flow = {
-    nowMs: 0,
-    source: new Int32Array(4),
-    destination: new Int32Array(4),
-    sourcePort: 0,
-    destinationPort: 0,
-  }
   #nowMs = 0
   #tick = 0
   #maintainedTick = 0
@@ -124,6 +120,7 @@ export class Engine {
     this.egress = new Egress(links, options.poolMemory, drops)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
+    this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
     this.#keys = table.memory.keys
@@ -156,6 +153,7 @@ export class Engine {
     this.#table.memory.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.scheduling.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
@@ -217,35 +215,54 @@ export class Engine {
     }
     const ports = view.getInt32(transport)
     if (addressState !== ADDRESS_UNKNOWN) {
-      let index = this.#table.findByClient(protocol, source, destination, ports)
-      let versionBefore = 0
-      if (
-        index !== NO_CONNECTION &&
-        (protocol === PROTOCOL_TCP
-          ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
-          : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
-      ) {
-        versionBefore = this.replication.publishEnd(index)
-        this.connections.discard(index)
-        index = NO_CONNECTION
-      }
-      if (index === NO_CONNECTION) {
-        return this.#handleNew(
-          frame,
-          link,
-          headerLength,
-          protocol,
-          source,
-          destination,
-          ports,
-          addressState,
-          versionBefore,
-        )
-      }
-      return this.#toServer(frame, link, headerLength, protocol, index)
+      return this.#fromClient(frame, link, headerLength, protocol, source, destination, ports, addressState)
     }
     const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
-    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+    if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
+    if (this.marks.isEmpty || this.marks.find(link, protocol, source, destination, ports & 0xffff) === 0) return TO_HOST
+    // An address that no interface has, which a rule makes ours.
+    const state = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
+    return this.#fromClient(frame, link, headerLength, protocol, source, destination, ports, state)
+  }
+
+  #fromClient(
+    frame: Frame,
+    link: number,
+    headerLength: number,
+    protocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+    addressState: number,
+  ): Verdict {
+    const view = frame.memory.view
+    const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
+    let index = this.#table.findByClient(protocol, source, destination, ports)
+    let versionBefore = 0
+    if (
+      index !== NO_CONNECTION &&
+      (protocol === PROTOCOL_TCP
+        ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
+        : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
+    ) {
+      versionBefore = this.replication.publishEnd(index)
+      this.connections.discard(index)
+      index = NO_CONNECTION
+    }
+    if (index === NO_CONNECTION) {
+      return this.#handleNew(
+        frame,
+        link,
+        headerLength,
+        protocol,
+        source,
+        destination,
+        ports,
+        addressState,
+        versionBefore,
+      )
+    }
+    return this.#toServer(frame, link, headerLength, protocol, index)
   }
 
   /**
@@ -308,24 +325,19 @@ export class Engine {
     }
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
-    const service = this.services.find(protocol, destination, ports & 0xffff)
-    if (service === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
-    const flow = this.#flow
-    flow.nowMs = this.#nowMs
-    flow.source[3] = source
-    flow.destination[3] = destination
-    flow.sourcePort = ports >>> 16
-    flow.destinationPort = ports & 0xffff
-    const server = service.scheduler.select(service.servers, service.memory, flow)
-    if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
-    const index = this.connections.insert(protocol, source, destination, ports, server, server.method)
-    if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
-    if (versionBefore !== 0) this.replication.continueFrom(index, versionBefore)
-    this.#counters[server.slot * COUNTERS + COUNTER.connections]++
-    // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
-    this.connections.schedule(index, true)
-    if (protocol === PROTOCOL_UDP) this.replication.publish(index)
-    return this.#toServer(frame, link, headerLength, protocol, index)
+    const mark = this.marks.isEmpty ? 0 : this.marks.find(link, protocol, source, destination, ports & 0xffff)
+    const index = this.scheduling.schedule(protocol, source, destination, ports, mark)
+    if (index === NO_SERVICE) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    if (index === NO_SERVER) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
+    if (index === TABLE_FULL) return this.#drops.drop(DROP_TABLE_FULL)
+    const connection = index as ConnectionIndex
+    if (versionBefore !== 0) this.replication.continueFrom(connection, versionBefore)
+    const flags = this.#table.flags(connection)
+    const verdict = this.#toServer(frame, link, headerLength, protocol, connection)
+    // There will be no reply by which it could be needed.
+    if ((flags & (FLAG_ONE_PACKET | FLAG_ONE_WAY)) === (FLAG_ONE_PACKET | FLAG_ONE_WAY))
+      this.connections.discard(connection)
+    return verdict
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
@@ -413,6 +425,7 @@ export class Engine {
     this.connections.setState(index, after)
     this.connections.schedule(index, false)
     if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
+    if (after === TCP_STATE.ESTABLISHED && (flags & FLAG_CONTROLLED) !== 0) this.scheduling.assure(index)
   }
 
   /** As #moveTcp(), by a packet's chunk. From here on its checksum is finished: no card does that in the manner of SCTP. */
@@ -429,12 +442,13 @@ export class Engine {
     this.connections.setState(index, after)
     this.connections.schedule(index, false)
     if (after === SCTP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
+    if (after === SCTP_STATE.ESTABLISHED && (flags & FLAG_CONTROLLED) !== 0) this.scheduling.assure(index)
   }
 
   /** A packet that changes nothing else puts the expiry off. */
   #touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
-    if ((flags & FLAG_HALF_OPEN) !== 0) {
-      this.connections.schedule(index, false)
+    if ((flags & (FLAG_HALF_OPEN | FLAG_ONE_PACKET)) !== 0) {
+      if ((flags & FLAG_ONE_PACKET) === 0) this.connections.schedule(index, false)
       return
     }
     const expires = this.#tick + this.connections.timeoutTicks(protocol, state)

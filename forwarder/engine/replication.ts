@@ -6,11 +6,14 @@
  * is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
-import { readUint16 } from '../../protocol/packet/bytes.ts'
-import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
+import { RECORD, RECORD_FLAG, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import {
   type ConnectionIndex,
+  FLAG_CONTROLLED,
   FLAG_HALF_OPEN,
+  FLAG_INACTIVE,
+  FLAG_ONE_WAY,
   FLAG_REPLICATED,
   NO_CONNECTION,
   STATE,
@@ -24,14 +27,16 @@ import {
   isNewer,
   METHOD_MASK,
   METHOD_SHIFT,
+  methodFlags,
   readMapped,
   recordVersion,
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
-import type { ServerIdentity } from '../table/server-directory.ts'
-import { METHOD_DR, type ServiceTable } from '../table/service-table.ts'
+import { PROTOCOL_MARK, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
+import { METHOD_DR, METHOD_NAT, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isProtocolState } from './protocols/registry.ts'
+import { FTP_PORT, isTemplate, protocolOfTemplate } from './templates.ts'
 
 const SHORTEST_REFRESH_S = 4
 const LONGEST_TIMEOUT_MS = 2 ** 31
@@ -87,7 +92,7 @@ export class Replication {
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
-    encodeRecord(table.memory, this.#services.directory.addresses, index, tick, this.#outgoing.bytes, slot)
+    encodeRecord(table.memory, this.#services.directory, index, tick, this.#outgoing.bytes, slot)
     this.#outgoing.bytes[slot + RECORD.kind] = kind
     this.#outgoing.commit()
     this.#written = true
@@ -130,13 +135,7 @@ export class Replication {
     const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
     const version = recordVersion(bytes, at)
-    const identity: ServerIdentity = {
-      protocol,
-      virtualAddress: virtual,
-      virtualPort,
-      address: readMapped(bytes, at + RECORD.serverAddress),
-      port: readUint16(bytes, at + RECORD.serverPort),
-    }
+    const identity = this.#serverIdentity(bytes, at, protocol, virtual, virtualPort)
     let index = this.#table.findByClient(protocol, client, virtual, ports)
     if (index !== NO_CONNECTION) {
       // A connection that was never told of, such as a half-open one, has no version yet.
@@ -157,7 +156,11 @@ export class Replication {
     if (index === NO_CONNECTION) {
       const server = this.#services.serverFor(identity)
       if (server === undefined) return false
-      index = this.#connections.insert(protocol, client, virtual, ports, server, method)
+      const isControlled = (readUint16(bytes, at + RECORD.flags) & RECORD_FLAG.controlled) !== 0
+      const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
+      const flags = methodFlags(method, METHOD_NAT) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
+      const serverPort = readUint16(bytes, at + RECORD.serverPort)
+      index = this.#connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
     } else {
       this.#table.timers.unfile(index)
@@ -169,6 +172,35 @@ export class Replication {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (seconds(tick) & 0xffff)
     this.#table.timers.file(index)
     return true
+  }
+
+  /** Whose server the record is of: its service's address and port may be others than its connection's. */
+  #serverIdentity(
+    bytes: Uint8Array,
+    at: number,
+    protocol: number,
+    virtual: number,
+    virtualPort: number,
+  ): ServerIdentity {
+    const flags = readUint16(bytes, at + RECORD.flags)
+    const mark = readInt32(bytes, at + RECORD.firewallMark)
+    const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
+    const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? FTP_PORT : virtualPort
+    const service: ServiceIdentity =
+      mark !== 0
+        ? { protocol: PROTOCOL_MARK, virtualAddress: mark, virtualPort: 0 }
+        : {
+            protocol: isTemplate(protocol) ? protocolOfTemplate(protocol) : protocol,
+            virtualAddress: virtual,
+            virtualPort: servicePort,
+          }
+    const address = readMapped(bytes, at + RECORD.serverAddress)
+    if ((flags & RECORD_FLAG.serverEveryPort) !== 0) return { ...service, address, port: 0 }
+    const isDataConnection = isFtpData && !isTemplate(protocol)
+    const port = isDataConnection
+      ? this.#services.serverPortAt(service, address)
+      : readUint16(bytes, at + RECORD.serverPort)
+    return { ...service, address, port }
   }
 }
 

@@ -14,6 +14,8 @@ export class VirtualAddresses {
   #states = new Uint8Array(8)
   #links = new Uint8Array(8)
   #mask = 7
+  /** Whether any of them is served here, or there is none: then nobody else can be meant. */
+  holdsAny = true
 
   replace(addresses: readonly VirtualAddress[], links: readonly string[]): void {
     let size = 8
@@ -22,6 +24,7 @@ export class VirtualAddresses {
     this.#states = new Uint8Array(size)
     this.#links = new Uint8Array(size)
     this.#mask = size - 1
+    this.holdsAny = addresses.length === 0 || addresses.some(({ state }) => state !== 'standby')
     for (const { address, link, state } of addresses) {
       const value = parseIPv4(address)
       let cell = this.#cell(value)

@@ -13,6 +13,8 @@
  *  2 expiry tick                3 timer next   4 timer previous
  *  5 flags << 16 | return path  6 version << 16 | second of the last replication
  * ```
+ * A persistence template is in no server chain: word 1 of its key counts the connections that it has made.
+ *
  * Chain heads, 1 word: half as many buckets as connections, for each direction.
  *
  * Index 0 is nobody, so that fresh zeroed memory is an empty table and pages cost nothing until used.
@@ -46,6 +48,11 @@ export const FLAG_INACTIVE = 0x0002
 export const FLAG_HALF_OPEN = 0x0004
 /** Replies do not pass here (TUN, DR): the one-way state table applies. */
 export const FLAG_ONE_WAY = 0x0008
+
+/** Of one datagram: found by the server's reply alone, counted nowhere, told to nobody. */
+export const FLAG_ONE_PACKET = 0x0040
+/** Made by a persistence template, which counts it. */
+export const FLAG_CONTROLLED = 0x0080
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

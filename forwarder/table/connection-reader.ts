@@ -51,7 +51,7 @@ export class ConnectionReader {
       if (flags & FLAG_HALF_OPEN) continue
       const word = memory.states[place * STATE_WORDS + STATE.portProtocolState]
       const at = offset + written * RECORD_LENGTH
-      encodeRecord(memory, this.#directory.addresses, place as ConnectionIndex, memory.tick, target, at)
+      encodeRecord(memory, this.#directory, place as ConnectionIndex, memory.tick, target, at)
       // The same addresses at another server are another connection too; and a change of state is told of by the loop.
       const isSame =
         this.#identity(place) === identity && memory.states[place * STATE_WORDS + STATE.portProtocolState] === word

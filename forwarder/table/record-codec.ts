@@ -1,9 +1,10 @@
 /** A connection in the table to the record that peers exchange (protocol/wire/connection-record.ts), and the parts of a record. */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
-import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_FLAG, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import {
   type ConnectionIndex,
   type ConnectionMemory,
+  FLAG_CONTROLLED,
   FLAG_ONE_WAY,
   KEY,
   KEY_WORDS,
@@ -11,6 +12,7 @@ import {
   STATE_WORDS,
   TICK_MS,
 } from './connection-layout.ts'
+import type { ServerDirectory } from './server-directory.ts'
 
 /** Bits of the flags word that hold the connection's method. */
 export const METHOD_SHIFT = 4
@@ -18,12 +20,12 @@ export const METHOD_MASK = 0x3 << METHOD_SHIFT
 
 /**
  * Writes the record of a connection.
- * @param serverAddresses real server address by slot
+ * @param directory has the connection's server, and what its service is for
  * @param tick the time now, for what is left of the timeout
  */
 export function encodeRecord(
   memory: ConnectionMemory,
-  serverAddresses: Int32Array,
+  directory: ServerDirectory,
   index: ConnectionIndex,
   tick: number,
   target: Uint8Array,
@@ -35,11 +37,19 @@ export function encodeRecord(
   const word = states[state + STATE.portProtocolState]
   const flags = states[state + STATE.flagsReturnPath] >>> 16
   const ports = keys[key + KEY.ports]
+  const server = states[state + STATE.server]
+  const servicePort = directory.servicePortOf(server)
+  const mark = directory.markOf(server)
+  let recordFlags = flags & FLAG_CONTROLLED ? RECORD_FLAG.controlled : 0
+  if (mark === 0 && servicePort === 0) recordFlags |= RECORD_FLAG.everyPort
+  if (mark === 0 && servicePort !== 0 && servicePort !== (ports & 0xffff)) recordFlags |= RECORD_FLAG.ftpData
+  if (directory.portOf(server) === 0) recordFlags |= RECORD_FLAG.serverEveryPort
   target.fill(0, at, at + RECORD_LENGTH)
   target[at + RECORD.kind] = RECORD_UPSERT
   target[at + RECORD.protocol] = (word >>> 8) & 255
   target[at + RECORD.state] = word & 255
   target[at + RECORD.method] = (flags & METHOD_MASK) >> METHOD_SHIFT
+  writeUint16(target, at + RECORD.flags, recordFlags)
   writeUint16(target, at + RECORD.version, states[state + STATE.versionSynced] >>> 16)
   writeInt32(target, at + RECORD.timeoutMs, Math.max(0, states[state + STATE.expires] - tick) * TICK_MS)
   writeUint16(target, at + RECORD.clientPort, ports >>> 16)
@@ -47,7 +57,8 @@ export function encodeRecord(
   writeUint16(target, at + RECORD.serverPort, word >>> 16)
   writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])
   writeMapped(target, at + RECORD.virtualAddress, keys[key + KEY.virtualAddress])
-  writeMapped(target, at + RECORD.serverAddress, serverAddresses[states[state + STATE.server]])
+  writeMapped(target, at + RECORD.serverAddress, directory.addresses[server])
+  writeInt32(target, at + RECORD.firewallMark, mark)
 }
 
 /** Whether the 16 bytes are an IPv4 address in mapped form. */

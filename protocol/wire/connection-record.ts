@@ -11,6 +11,16 @@
  *
  * IPv4 addresses stand in IPv4-mapped form (::ffff:a.b.c.d, RFC 4291 2.5.5.2). `version` counts the changes of one
  * connection and is compared as a serial number (RFC 1982). `timeout` is what was left when the record was written.
+ *
+ * flags, from the lowest bit:
+ * ```
+ *  0 controlled: the connection was made by a persistence template
+ *  1 the virtual service is for every port (its own port is 0)
+ *  2 the virtual service is FTP's (port 21), this one of its data connections or its template
+ *  3 the real server takes the port that the client asked for (its own port is 0)
+ * ```
+ * A persistence template stands under a protocol number of its own (forwarder/engine/templates.ts), with client port 0.
+ * With a firewall mark the virtual service is the mark's.
  * Version rule: the batch header names the record's length; a reader takes the 72 bytes it knows and skips the rest.
  */
 export const RECORD_LENGTH = 72
@@ -19,6 +29,8 @@ export const RECORD_LENGTH = 72
 export const RECORD_UPSERT = 1
 /** kind: the connection has ended; only the identifying fields count. */
 export const RECORD_REMOVE = 2
+
+export const RECORD_FLAG = { controlled: 1, everyPort: 2, ftpData: 4, serverEveryPort: 8 } as const
 
 export const RECORD = {
   kind: 0,

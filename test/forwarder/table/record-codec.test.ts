@@ -34,7 +34,7 @@ function encoded(expires: number, tick: number): Uint8Array {
   table.setState(index, 7)
   table.setExpires(index, expires)
   const target = new Uint8Array(RECORD_LENGTH + 2).fill(0xee)
-  encodeRecord(table.memory, directory.addresses, index, tick, target, 1)
+  encodeRecord(table.memory, directory, index, tick, target, 1)
   return target
 }
 

@@ -2,7 +2,7 @@
  * What the control thread may ask of the forwarding loop. Each is one message on the loop's port; the loop takes them
  * between two batches, so a command never meets a half-handled packet.
  */
-import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 
 /** An address that the forwarder, not the kernel, owns. */
@@ -39,6 +39,8 @@ export type Command =
   | { readonly kind: 'routes'; readonly routes: readonly Route[] }
   /** All of them. */
   | { readonly kind: 'settings'; readonly settings: EngineSettings }
+  /** All of them, in the order in which they are asked. */
+  | { readonly kind: 'marks'; readonly rules: readonly MarkRule[] }
   /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   | { readonly kind: 'stop' }

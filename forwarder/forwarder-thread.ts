@@ -7,7 +7,7 @@ import { Drops } from './engine/drop-reason.ts'
 import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
-import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import { allocateSharedState, LINK_STATISTICS, type SharedState } from './shared-state.ts'
 import { createEventFd, wake } from './sys/event-fd.ts'
@@ -119,6 +119,10 @@ class ForwarderThread implements Forwarder {
 
   setSettings(settings: EngineSettings): void {
     this.#post({ kind: 'settings', settings })
+  }
+
+  setMarks(rules: readonly MarkRule[]): void {
+    this.#post({ kind: 'marks', rules })
   }
 
   transmit(link: string, frame: Uint8Array): void {

@@ -4,7 +4,7 @@
  */
 
 import type { Route, VirtualAddress } from './commands.ts'
-import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
@@ -65,6 +65,8 @@ export interface Forwarder {
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void
   setRoutes(routes: readonly Route[]): void
   setSettings(settings: EngineSettings): void
+  /** The rules of firewall marks, in the order in which they are asked. */
+  setMarks(rules: readonly MarkRule[]): void
   transmit(link: string, frame: Uint8Array): void
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */

@@ -126,6 +126,9 @@ class ForwardingThread {
       case 'settings':
         this.#engine.applySettings(command.settings)
         break
+      case 'marks':
+        this.#engine.marks.replace(command.rules, names)
+        break
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break

@@ -5,14 +5,11 @@
  * The first rule that matches counts. Established connections are found without any. Addresses are four words (see Flow in
  * scheduler/scheduler.ts), so that a rule is for either family.
  */
-import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { type Prefix, parsePrefix } from '../../protocol/packet/prefix.ts'
 import type { MarkRule } from '../service.ts'
 import { protocolNumber } from './protocols/registry.ts'
 
-interface Prefix {
-  readonly address: number
-  readonly mask: number
-}
+const EVERYTHING = '0.0.0.0/0'
 
 interface Rule {
   readonly mark: number
@@ -40,8 +37,8 @@ export class Marks {
       .map((rule) => ({
         mark: rule.mark | 0,
         protocol: rule.protocol === undefined ? 0 : protocolNumber(rule.protocol),
-        source: prefixOf(rule.source),
-        destination: prefixOf(rule.destination),
+        source: parsePrefix(rule.source ?? EVERYTHING),
+        destination: parsePrefix(rule.destination ?? EVERYTHING),
         firstPort: rule.firstPort ?? 0,
         lastPort: rule.lastPort ?? rule.firstPort ?? 0xffff,
         link: rule.link === undefined ? -1 : links.indexOf(rule.link),
@@ -59,19 +56,12 @@ export class Marks {
         (rule.link < 0 || rule.link === link) &&
         port >= rule.firstPort &&
         port <= rule.lastPort &&
-        (destination & rule.destination.mask) === rule.destination.address &&
-        (source & rule.source.mask) === rule.source.address
+        (destination & rule.destination.mask) === rule.destination.network &&
+        (source & rule.source.mask) === rule.source.network
       ) {
         return rule.mark
       }
     }
     return 0
   }
-}
-
-/** "10.3.0.0/24"; everything when there is none. */
-function prefixOf(text = '0.0.0.0/0'): Prefix {
-  const [address, length = '32'] = text.split('/')
-  const mask = length === '0' ? 0 : -1 << (32 - Number(length))
-  return { address: parseIPv4(address) & mask, mask }
 }

@@ -15,6 +15,9 @@
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
  * | GET    | /settings    |                    | { name: value }, every one |
  * | PUT    | /settings    | { name: value }, some | 200                    |
+ * | GET    | /marks       |                    | MarkRule[], the first that matches counts |
+ * | POST   | /marks       | MarkInput          | 201; 409 MARK_EXISTS       |
+ * | DELETE | /marks       | MarkRule           | 200; 404 MARK_MISSING      |
  * | GET    | /connections |                    | ConnectionListing[]        |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  *
@@ -24,6 +27,7 @@
 import { isIPv4 } from 'node:net'
 import { z } from 'zod'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
+import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
 
 const address = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address')
 const port = z.int().min(1).max(65535)
@@ -39,6 +43,40 @@ export const serverInputSchema = serverAddressSchema.extend({
 
 export const SETTING_NAME_MAX = 64
 export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
+
+/** As it is compared and shown: without bits behind the prefix, and with its length. */
+const prefix = z
+  .string()
+  .regex(/^[^/]+(\/(\d|[12]\d|3[0-2]))?$/, 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .refine((text) => isIPv4(text.split('/')[0]), 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .overwrite(canonicalPrefix)
+
+/** Packets of which all holds that is given get the mark. */
+export const markRuleSchema = z
+  .strictObject({
+    mark: z.int().min(1).max(4294967295),
+    protocol: z.enum(['tcp', 'udp', 'sctp']).optional(),
+    source: prefix.optional(),
+    destination: prefix.optional(),
+    /** Of the destination. */
+    firstPort: z.int().min(1).max(65535).optional(),
+    /** Included; the first one unless given. */
+    lastPort: z.int().min(1).max(65535).optional(),
+    /** By its name. */
+    link: z.string().min(1).max(15).optional(),
+  })
+  .refine(({ firstPort = 0, lastPort = firstPort }) => firstPort <= lastPort && (firstPort > 0 || lastPort === 0), {
+    path: ['lastPort'],
+    message: 'expected firstPort too, and no smaller port than that',
+  })
+
+export const markInputSchema = z.strictObject({
+  rule: markRuleSchema,
+  /** Its place in the list, from 1; the last unless given. */
+  at: z.int().min(1).optional(),
+})
+
+export type MarkInput = z.infer<typeof markInputSchema>
 
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>

@@ -43,4 +43,6 @@ export type Command =
   | { readonly kind: 'marks'; readonly rules: readonly MarkRule[] }
   /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
+  /** Makes the way to the host's own stack; the loop answers 'host-device'. */
+  | { readonly kind: 'open-host-device' }
   | { readonly kind: 'stop' }

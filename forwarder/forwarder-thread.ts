@@ -40,7 +40,7 @@ export async function startForwarder({ interfaces, connections }: ForwarderOptio
     worker.once('message', (message: WorkerMessage) => {
       worker.off('error', reject)
       if (message.kind === 'ready') resolve(message.links)
-      else reject(new DirectorError(message.code, message.message))
+      else if (message.kind === 'failed') reject(new DirectorError(message.code, message.message))
     })
   }).catch((error) => {
     closeDescriptor(wakeDescriptor)
@@ -127,6 +127,20 @@ class ForwarderThread implements Forwarder {
 
   transmit(link: string, frame: Uint8Array): void {
     this.#post({ kind: 'transmit', link, frame })
+  }
+
+  openHostDevice(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const answered = (message: WorkerMessage) => {
+        if (message.kind !== 'host-device') return
+        this.#worker.off('message', answered)
+        if (message.failure === undefined) resolve()
+        else reject(new DirectorError('FORWARDER_FAILED', message.failure))
+      }
+      this.#worker.on('message', answered)
+      void this.#exited.then(() => reject(new DirectorError('FORWARDER_FAILED', 'the forwarder has ended')))
+      this.#post({ kind: 'open-host-device' })
+    })
   }
 
   wakeUp(): void {

@@ -8,6 +8,9 @@ import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
+/** The TUN device by which packets reach local servers. It lives as long as the forwarder does. */
+export const HOST_DEVICE = 'director-host'
+
 export interface ForwarderOptions {
   /** Kernel interfaces to take frames from; the first is the outside. */
   readonly interfaces: readonly string[]
@@ -68,6 +71,8 @@ export interface Forwarder {
   /** The rules of firewall marks, in the order in which they are asked. */
   setMarks(rules: readonly MarkRule[]): void
   transmit(link: string, frame: Uint8Array): void
+  /** Makes HOST_DEVICE, by which the host's own stack serves as a local real server. Rejects when it cannot be made. */
+  openHostDevice(): Promise<void>
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */
   serviceCounters(service: ServiceAddress): ServerCounters

@@ -4,6 +4,7 @@
  */
 import type { Engine } from './engine/engine.ts'
 import type { PooledFrame } from './engine/frame-pool.ts'
+import { TO_HOST } from './engine/verdict.ts'
 import { createFrames, type Frame, type Link } from './link/link.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
@@ -42,10 +43,12 @@ export class Loop {
       handled += count
       engine.warmUp.run(frames, count)
       for (let i = 0; i < count; i++) {
-        const verdict = engine.handle(frames[i], link)
+        let verdict = engine.handle(frames[i], link)
+        if (verdict === TO_HOST) verdict = engine.forHost(frames[i], link)
         if (verdict >= 0) this.transmit(verdict, frames[i])
       }
     }
+    engine.release()
     engine.egress.forEachOwnFrame(this.#transmitOwn)
     for (let link = 0; link < links.length; link++) links[link].flush()
     engine.egress.recycle()

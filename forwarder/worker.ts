@@ -9,6 +9,8 @@ import { monotonicMs } from './clock.ts'
 import type { Command } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
+import { HOST_DEVICE } from './forwarder.ts'
+import { HostLink } from './link/host-link.ts'
 import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
 import { PacketRingLink } from './link/packet-ring.ts'
 import { Loop } from './loop.ts'
@@ -31,6 +33,8 @@ export interface WorkerInput {
 
 export type WorkerMessage =
   | { readonly kind: 'ready'; readonly links: { name: string; mac: Uint8Array; mtu: number }[] }
+  /** Said to open-host-device. */
+  | { readonly kind: 'host-device'; readonly failure?: string }
   | { readonly kind: 'failed'; readonly code: DirectorError['code']; readonly message: string }
 
 /** Memory for about a thousand frames of the engine's own. */
@@ -40,10 +44,12 @@ const STATISTICS_INTERVAL_MS = 250
 const REHEARSAL_BYTES = 128 * 1024
 
 class ForwardingThread {
-  readonly #links: PacketRingLink[] = []
+  /** The interfaces', and last the host's. */
+  readonly #links: (PacketRingLink | HostLink)[] = []
+  readonly #host: HostLink
   readonly #engine: Engine
   readonly #loop: Loop
-  readonly #poll: PollSet
+  #poll: PollSet
   readonly #wakeDescriptor: number
   readonly #commandCount: Int32Array
   readonly #linkStatistics: Float64Array
@@ -56,11 +62,14 @@ class ForwardingThread {
 
   constructor({ interfaces, shared, wakeDescriptor }: WorkerInput, port: MessagePort) {
     for (const name of interfaces) this.#links.push(new PacketRingLink(name))
+    this.#host = new HostLink(HOST_DEVICE, Math.min(...this.#links.map((link) => link.mtu)))
+    this.#links.push(this.#host)
     const directory = new ServerDirectory(shared.directory)
     const secret = randomBytes(4).readInt32LE()
     const nowMs = monotonicMs()
     this.#engine = new Engine({
       links: this.#links,
+      hostLink: this.#links.length - 1,
       table: new ConnectionTable(shared.table, directory, secret, Math.floor(nowMs / TICK_MS)),
       services: new ServiceTable(directory),
       outgoing: new RecordRing(shared.outgoing),
@@ -69,7 +78,7 @@ class ForwardingThread {
       epochMs: Date.now() - nowMs,
     })
     this.#loop = new Loop(this.#engine, this.#links, new RecordRing(shared.incoming))
-    this.#poll = new PollSet([wakeDescriptor, ...this.#links.map((link) => link.descriptor)])
+    this.#poll = this.#waitFor(wakeDescriptor)
     this.#wakeDescriptor = wakeDescriptor
     this.#commandCount = new Int32Array(shared.commands)
     this.#linkStatistics = new Float64Array(shared.links)
@@ -78,8 +87,13 @@ class ForwardingThread {
     this.#commandFrame = { memory: allocateFrameMemory(start + MAX_FRAME_LENGTH), start, length: 0 }
   }
 
+  /** The links that are interfaces. */
+  get #interfaces(): (PacketRingLink | HostLink)[] {
+    return this.#links.slice(0, -1)
+  }
+
   get links(): { name: string; mac: Uint8Array; mtu: number }[] {
-    return this.#links.map(({ name, mac, mtu }) => ({ name, mac, mtu }))
+    return this.#interfaces.map(({ name, mac, mtu }) => ({ name, mac, mtu }))
   }
 
   run(): void {
@@ -109,7 +123,7 @@ class ForwardingThread {
   }
 
   #take(command: Command): void {
-    const names = this.#links.map((link) => link.name)
+    const names = this.#interfaces.map((link) => link.name)
     switch (command.kind) {
       case 'service':
         this.#engine.services.set(command.service)
@@ -132,9 +146,28 @@ class ForwardingThread {
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break
+      case 'open-host-device':
+        this.#openHostDevice()
+        break
       case 'stop':
         this.#running = false
     }
+  }
+
+  #waitFor(wakeDescriptor: number): PollSet {
+    const descriptors = this.#links.map((link) => link.descriptor).filter((descriptor) => descriptor !== undefined)
+    return new PollSet([wakeDescriptor, ...descriptors])
+  }
+
+  #openHostDevice(): void {
+    let message: WorkerMessage = { kind: 'host-device' }
+    try {
+      this.#host.open()
+      this.#poll = this.#waitFor(this.#wakeDescriptor)
+    } catch (error) {
+      message = { kind: 'host-device', failure: (error as Error).message }
+    }
+    this.#port.postMessage(message)
   }
 
   #transmit(link: number, bytes: Uint8Array): void {
@@ -148,7 +181,7 @@ class ForwardingThread {
   }
 
   #publishStatistics(): void {
-    for (let link = 0; link < this.#links.length; link++) {
+    for (let link = 0; link < this.#links.length - 1; link++) {
       const { statistics } = this.#links[link]
       const at = link * LINK_STATISTICS
       this.#linkStatistics[at] = statistics.receivedFrames

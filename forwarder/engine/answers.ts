@@ -6,7 +6,7 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
 } from '../../protocol/packet/icmp.ts'
-import { IPV4, PROTOCOL_ICMP } from '../../protocol/packet/ipv4.ts'
+import { FRAGMENT_OFFSET_MASK, IPV4, PROTOCOL_ICMP } from '../../protocol/packet/ipv4.ts'
 import type { Frame } from '../link/link.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { IcmpRateLimit, turnIntoIcmpError } from './icmp-answers.ts'
@@ -66,6 +66,9 @@ export class Answers {
     // What comes here as ICMP is an error, and an error is not answered with another (RFC 1122 3.2.2).
     const protocol = frame.memory.view.getUint8(frame.start + ETHERNET_HEADER_LENGTH + IPV4.protocol)
     if (protocol === PROTOCOL_ICMP) return DROPPED
+    // Nor is a fragment behind the first: its sender could not tell what it is about.
+    const fragment = frame.memory.view.getUint16(frame.start + ETHERNET_HEADER_LENGTH + IPV4.fragment)
+    if ((fragment & FRAGMENT_OFFSET_MASK) !== 0) return DROPPED
     return this.turnIntoError(frame, type, code, rest, source) ? link : DROPPED
   }
 }

@@ -4,7 +4,11 @@ import { DROPPED, type Verdict } from './verdict.ts'
 export const DROP_REASONS = [
   'truncated', // the frame ends before its headers do
   'bad-header', // no sound IPv4 header
-  'fragment', // IP fragments are not followed
+  'fragment', // a fragment of what is not followed: ICMP and SCTP
+  'fragment-tiny', // cut within the transport header, so as to get past somebody who reads it
+  'fragment-overlap', // a fragment with bytes that another one had
+  'fragment-limit', // too many datagrams or fragments at once, of all or of one sender
+  'fragment-orphan', // its first fragment did not come, or was not forwarded
   'ttl-exceeded', // the packet has travelled too far
   'no-service', // the VIP is ours, the port is not served
   'no-server', // no real server may take a new connection

@@ -3,11 +3,15 @@
  * own packets came. Also the frames that the engine makes itself, until the worker has sent them.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
+import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
+import { DONT_FRAGMENT, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory, Link } from '../link/link.ts'
-import { segmentTcp } from '../method/offload.ts'
+import { cut } from '../method/fragmentation.ts'
+import { segment } from '../method/offload.ts'
 import { encapsulate } from '../method/tunnel.ts'
-import type { RealServer, ServiceTable } from '../table/service-table.ts'
+import type { EngineSettings } from '../settings.ts'
+import { METHOD_LOCAL, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
 import { type Neighbour, Neighbours } from './neighbours.ts'
@@ -27,6 +31,8 @@ export class Egress {
   readonly returnPaths = new ReturnPaths()
   readonly neighbours: Neighbours
   readonly #routes = new Routes()
+  /** Where a local server's packets go next. */
+  readonly #host: Neighbour | undefined
   readonly #linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
@@ -35,13 +41,30 @@ export class Egress {
   readonly #pool: FramePool
   readonly #outbox: PooledFrame[] = []
   readonly #drops: Drops
+  readonly #settings: EngineSettings
   readonly #emitSegment: (segment: PooledFrame) => void
+  readonly #emitPiece: (piece: PooledFrame) => void
   #segmentHop: Neighbour | undefined
-  #segmentServer = 0
+  #segmentServer: RealServer | undefined
+  #pieceLink = 0
+  /** Of tunnel packets that may be cut. */
+  #identification = 0
+  /** Pool frames that are kept for later. */
+  #kept = 0
   #nowMs = 0
 
-  /** @param poolMemory for the engine's own frames */
-  constructor(links: readonly LinkFacts[], poolMemory: FrameMemory, drops: Drops) {
+  /**
+   * @param poolMemory for the engine's own frames
+   * @param hostLink number of the link to this host's own stack, -1 when there is none
+   */
+  constructor(
+    links: readonly LinkFacts[],
+    poolMemory: FrameMemory,
+    settings: EngineSettings,
+    drops: Drops,
+    hostLink: number,
+  ) {
+    this.#host = hostLink < 0 ? undefined : hostNeighbour(hostLink)
     this.#linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)
@@ -51,12 +74,22 @@ export class Egress {
     // A slot holds any frame that fits the largest MTU, header room included, on whole cache lines.
     this.#pool = new FramePool(poolMemory, (Math.max(...this.mtus) + 255) & ~63)
     this.neighbours = new Neighbours(this.macs, this.#pool, (frame) => this.#outbox.push(frame))
-    this.#emitSegment = (segment) => {
+    this.#settings = settings
+    this.#emitPiece = (piece) => {
+      piece.link = this.#pieceLink
+      this.#outbox.push(piece)
+    }
+    this.#emitSegment = (packet) => {
       const hop = this.#segmentHop as Neighbour
-      encapsulate(segment, hop.source, this.#segmentServer)
-      this.#address(segment, hop.link, hop.macHigh, hop.macLow)
-      segment.link = hop.link
-      this.#outbox.push(segment)
+      this.wrap(packet, hop, this.#segmentServer as RealServer)
+      this.#address(packet, hop.link, hop.macHigh, hop.macLow)
+      packet.link = hop.link
+      if (packet.length - ETHERNET_HEADER_LENGTH <= this.mtus[hop.link]) {
+        this.#outbox.push(packet)
+        return
+      }
+      this.#cut(packet, IPV4_HEADER_LENGTH, hop.link)
+      this.#pool.give(packet)
     }
   }
 
@@ -103,13 +136,44 @@ export class Egress {
     return hop === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, hop)
   }
 
-  /** Cuts a large TCP frame into segments and sends each through the tunnel to a server. */
-  segmentsToServer(frame: Frame, ipHeaderLength: number, hop: Neighbour, serverAddress: number): Verdict {
+  /** Cuts a large frame into packets and sends each through the tunnel to a server. */
+  segmentsToServer(
+    frame: Frame,
+    ipHeaderLength: number,
+    transportLength: number,
+    hop: Neighbour,
+    server: RealServer,
+  ): Verdict {
     if (!hop.resolved) return this.#drops.drop(DROP_PENDING)
     hop.usedMs = this.#nowMs
     this.#segmentHop = hop
-    this.#segmentServer = serverAddress
-    return segmentTcp(frame, ipHeaderLength, this.#pool, this.#emitSegment) ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
+    this.#segmentServer = server
+    const isDone = segment(frame, ipHeaderLength, transportLength, this.#pool, this.#emitSegment)
+    return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
+  }
+
+  /** Puts the headers of a server's tunnel in front of the packet. */
+  wrap(frame: Frame, hop: Neighbour, server: RealServer): void {
+    const dontFragment = this.#settings.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
+    this.#identification = (this.#identification + 1) & 0xffff
+    encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, this.#identification)
+  }
+
+  /** As toServer(), for a packet that is longer than the way and may be cut. */
+  piecesToServer(frame: Frame, ipHeaderLength: number, server: RealServer): Verdict {
+    const hop = this.nextHop(server)
+    return hop === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#piecesTo(frame, ipHeaderLength, hop)
+  }
+
+  /** As toClient(), for a packet that is longer than the way and may be cut. */
+  piecesToClient(frame: Frame, ipHeaderLength: number, path: number, client: number): Verdict {
+    const paths = this.returnPaths
+    if (path !== NO_RETURN_PATH) {
+      this.#address(frame, paths.links[path], paths.macHigh[path], paths.macLow[path])
+      return this.#cut(frame, ipHeaderLength, paths.links[path])
+    }
+    const neighbour = this.#neighbourOf(client)
+    return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#piecesTo(frame, ipHeaderLength, neighbour)
   }
 
   /** @param path where the client's packets came from; by route when that is not known */
@@ -119,14 +183,33 @@ export class Egress {
       this.#address(frame, paths.links[path], paths.macHigh[path], paths.macLow[path])
       return paths.links[path]
     }
-    const route = this.#routes.find(client)
-    const neighbour = route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
+    const neighbour = this.#neighbourOf(client)
     return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
   }
 
-  /** Pool frames: those in nobody's hands, those that wait for a neighbour, and all there are. */
+  /** A copy of a frame to be sent later, or given back; undefined when there is no room beside what else needs it. */
+  keep(frame: Frame): PooledFrame | undefined {
+    // Half of the pool is for the packets of now, and no packet waits in more than a quarter.
+    if ((this.#kept + 1) * 4 > this.#pool.total || this.#pool.free * 2 < this.#pool.total) return undefined
+    const copy = this.#pool.copy(frame)
+    if (copy !== undefined) this.#kept++
+    return copy
+  }
+
+  sendKept(frame: PooledFrame, link: number): void {
+    this.#kept--
+    frame.link = link
+    this.#outbox.push(frame)
+  }
+
+  giveBack(frame: PooledFrame): void {
+    this.#kept--
+    this.#pool.give(frame)
+  }
+
+  /** Pool frames: those in nobody's hands, those that wait for a neighbour or their first fragment, and all there are. */
   get poolUse(): { free: number; held: number; total: number } {
-    return { free: this.#pool.free, held: this.neighbours.held, total: this.#pool.total }
+    return { free: this.#pool.free, held: this.neighbours.held + this.#kept, total: this.#pool.total }
   }
 
   /** Gives the frames that the engine made to `transmit`. They stay untouched until recycle(). */
@@ -151,6 +234,25 @@ export class Egress {
     return this.#drops.drop(DROP_PENDING)
   }
 
+  /** What cannot be cut before its address is known does not wait: it would be sent whole. */
+  #piecesTo(frame: Frame, ipHeaderLength: number, hop: Neighbour): Verdict {
+    if (!hop.resolved) return this.#drops.drop(DROP_PENDING)
+    hop.usedMs = this.#nowMs
+    this.#address(frame, hop.link, hop.macHigh, hop.macLow)
+    return this.#cut(frame, ipHeaderLength, hop.link)
+  }
+
+  #cut(frame: Frame, ipHeaderLength: number, link: number): Verdict {
+    this.#pieceLink = link
+    const isDone = cut(frame, ipHeaderLength, this.mtus[link], this.#pool, this.#emitPiece)
+    return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
+  }
+
+  #neighbourOf(client: number): Neighbour | undefined {
+    const route = this.#routes.find(client)
+    return route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
+  }
+
   #address(frame: Frame, link: number, macHigh: number, macLow: number): void {
     const view = frame.memory.view
     const start = frame.start
@@ -161,11 +263,33 @@ export class Egress {
   }
 
   #findNextHop(server: RealServer): Neighbour | undefined {
+    if (server.method === METHOD_LOCAL) {
+      server.nextHop = this.#host
+      return this.#host
+    }
     const route = this.#routes.find(server.address)
     if (route === undefined) return undefined
     const neighbour = this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
     if (neighbour) neighbour.pinned = true
     server.nextHop = neighbour
     return neighbour
+  }
+}
+
+/** This host's own stack: always there, and asked for nothing. */
+function hostNeighbour(link: number): Neighbour {
+  return {
+    link,
+    address: 0,
+    source: 0,
+    resolved: true,
+    macHigh: 0,
+    macLow: 0,
+    confirmedMs: 0,
+    usedMs: 0,
+    probedMs: 0,
+    probes: 0,
+    pinned: true,
+    held: [],
   }
 }

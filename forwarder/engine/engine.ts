@@ -29,16 +29,19 @@ import { Answers } from './answers.ts'
 import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { FragmentPath } from './fragment-path.ts'
 import { Icmp } from './icmp.ts'
 import { Marks } from './marks.ts'
+import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
+import { NO_RETURN_PATH } from './return-paths.ts'
 import { NO_SERVER, NO_SERVICE, Scheduling, TABLE_FULL } from './scheduling.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
@@ -50,18 +53,18 @@ const { soundIPv4HeaderLength } = ipv4
 const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, NO_CONNECTION } = layout
+const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, FLAG_UNANSWERED } = layout
+const { NO_CONNECTION } = layout
 const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
-const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_NAT } = serviceTable
+const { COUNTER, COUNTERS, PROTOCOL_MARK } = directory
+const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
   tcpStates
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
-const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
@@ -77,6 +80,8 @@ const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
 
 export interface EngineOptions {
   readonly links: readonly LinkFacts[]
+  /** Number of the link that leads to this host's own stack, where local servers are; none unless given. */
+  readonly hostLink?: number
   readonly table: ConnectionTable
   readonly services: serviceTable.ServiceTable
   readonly outgoing: RecordRing
@@ -105,7 +110,11 @@ export class Engine {
   readonly #drops: Drops
   readonly #answers: Answers
   readonly #tunnels: Tunnels
+  readonly #packetSize: PacketSize
   readonly #icmp: Icmp
+  readonly #fragments: FragmentPath
+  /** Number of the link to this host's own stack; -1 when there is none. */
+  readonly #hostLink: number
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   #nowMs = 0
@@ -117,7 +126,8 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
     this.services = services
-    this.egress = new Egress(links, options.poolMemory, drops)
+    this.#hostLink = options.hostLink ?? -1
+    this.egress = new Egress(links, options.poolMemory, this.settings, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
@@ -128,8 +138,8 @@ export class Engine {
     this.#counters = services.directory.counters
     this.#drops = drops
     this.#answers = new Answers(drops)
-    this.#tunnels = new Tunnels(this.egress, this.#answers, drops)
-    this.#icmp = new Icmp({
+    this.#tunnels = new Tunnels(this.egress, this.#answers, this.settings, drops)
+    const parts = {
       table,
       services,
       addresses: this.addresses,
@@ -137,7 +147,10 @@ export class Engine {
       tunnels: this.#tunnels,
       answers: this.#answers,
       drops,
-    })
+    }
+    this.#icmp = new Icmp(parts)
+    this.#packetSize = new PacketSize(parts)
+    this.#fragments = new FragmentPath({ ...parts, secret: table.secret })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
 
@@ -154,11 +167,17 @@ export class Engine {
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
     this.scheduling.setTime(nowMs)
+    this.#fragments.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
       this.egress.maintain(this.services)
     }
+  }
+
+  /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
+  release(): void {
+    this.#fragments.release()
   }
 
   applySettings(settings: EngineSettings): void {
@@ -207,7 +226,8 @@ export class Engine {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_UNSUPPORTED)
     }
     if ((view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) !== 0) {
-      return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_FRAGMENT)
+      const verdict = this.#fragments.handle(frame, link, headerLength, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
     }
     const transport = ip + headerLength
     if (totalLength < headerLength + headerLengths[protocol]) {
@@ -219,10 +239,17 @@ export class Engine {
     }
     const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
     if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
-    if (this.marks.isEmpty || this.marks.find(link, protocol, source, destination, ports & 0xffff) === 0) return TO_HOST
-    // An address that no interface has, which a rule makes ours.
+    if (!this.marks.namesDestinations) return TO_HOST
+    if (!this.#isMadeOurs(link, protocol, source, destination, ports)) return TO_HOST
     const state = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     return this.#fromClient(frame, link, headerLength, protocol, source, destination, ports, state)
+  }
+
+  /** Whether a packet to an address that is none of ours is for a service all the same: by a rule that names the address. */
+  #isMadeOurs(link: number, protocol: number, source: number, destination: number, ports: number): boolean {
+    if (this.#table.findByClient(protocol, source, destination, ports) !== NO_CONNECTION) return true
+    const mark = this.marks.findNaming(link, protocol, source, destination, ports & 0xffff)
+    return mark !== 0 && this.services.find(PROTOCOL_MARK, mark, 0) !== undefined
   }
 
   #fromClient(
@@ -263,6 +290,16 @@ export class Engine {
       )
     }
     return this.#toServer(frame, link, headerLength, protocol, index)
+  }
+
+  /**
+   * A frame that is the host's, from wherever it came. From the host's own stack it is a reply of a local server to somebody
+   * who did not come by a virtual address: it is sent on for the host.
+   */
+  forHost(frame: Frame, link: number): Verdict {
+    if (link !== this.#hostLink) return TO_HOST
+    const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
+    return this.egress.toClient(frame, NO_RETURN_PATH, destination)
   }
 
   /**
@@ -359,7 +396,9 @@ export class Engine {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
-      this.#moveTcp(index, direction, view.getUint8(transport + TCP.flags), flags)
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.#moveTcp(index, direction, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {
       this.#moveSctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
@@ -369,18 +408,19 @@ export class Engine {
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
-    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#tunnels.toServer(frame, link, headerLength, server)
+    if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToServer(server)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
+        const port = this.#table.serverPort(index)
+        return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
     }
-    if (method === METHOD_NAT) {
+    if (method === METHOD_DR) {
+      decrementTtl(view, ip)
+    } else {
       const unfinished = hasUnfinishedChecksum(frame)
       rewriteDestination(view, ip, transport, server.address, this.#table.serverPort(index), unfinished)
-    } else {
-      decrementTtl(view, ip)
     }
     return this.egress.toServer(frame, server)
   }
@@ -393,10 +433,20 @@ export class Engine {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
+    // What this host sends comes from this host, whatever addresses a stranger's packet bears.
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== this.#hostLink)
+      return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
-    if (protocol === PROTOCOL_TCP) this.#moveTcp(index, DIRECTION_OUTPUT, view.getUint8(transport + TCP.flags), flags)
-    else if (protocol === PROTOCOL_SCTP) this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
-    else this.#touch(index, PROTOCOL_UDP, 0, flags)
+    if (protocol === PROTOCOL_TCP) {
+      const tcpFlags = view.getUint8(transport + TCP.flags)
+      this.#moveTcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
+    } else if (protocol === PROTOCOL_SCTP) {
+      this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
+    } else {
+      this.#touch(index, PROTOCOL_UDP, 0, flags)
+      if ((flags & FLAG_UNANSWERED) !== 0) this.scheduling.answered(index)
+    }
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -407,7 +457,8 @@ export class Engine {
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToClient(path, client)
       if (wireLength(frame, headerLength) > mtu) {
-        return this.#answers.tooBig(frame, link, mtu, this.egress.sourceOn(link))
+        const sizes = this.#packetSize
+        return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }
     }
     rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))

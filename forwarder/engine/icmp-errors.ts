@@ -6,6 +6,9 @@
  */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, difference16, difference32, updateChecksum } from '../../protocol/packet/checksum.ts'
+import { ETHERTYPE_IPV4 } from '../../protocol/packet/ethernet.ts'
+import { greHeaderLength, PROTOCOL_GRE } from '../../protocol/packet/gre.ts'
+import { gueHeaderLength } from '../../protocol/packet/gue.ts'
 import { ICMP } from '../../protocol/packet/icmp.ts'
 import {
   FRAGMENT_OFFSET_MASK,
@@ -20,7 +23,7 @@ import {
   refreshIPv4Checksum,
 } from '../../protocol/packet/ipv4.ts'
 import { TCP } from '../../protocol/packet/tcp.ts'
-import { PORT_ISAKMP, UDP } from '../../protocol/packet/udp.ts'
+import { PORT_ISAKMP, UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
 
 /** What an ICMP error quotes. */
 export interface QuotedPacket {
@@ -37,8 +40,8 @@ export interface QuotedPacket {
 }
 
 /**
- * Reads the quoted packet that starts at `ip` into `into`; false when there is none that a connection could own. Of a tunnel
- * packet `transport` is where the packet inside starts, and the ports mean nothing.
+ * Reads the quoted packet that starts at `ip` into `into`; false when there is none that a connection could own. Of
+ * IPIP and GRE `transport` is what follows the IP header, and the ports mean nothing.
  */
 export function readQuotedPacket(bytes: Uint8Array, ip: number, available: number, into: QuotedPacket): boolean {
   if (available < IPV4_HEADER_LENGTH + 8 || bytes[ip] >> 4 !== 4) return false
@@ -52,6 +55,7 @@ export function readQuotedPacket(bytes: Uint8Array, ip: number, available: numbe
     protocol !== PROTOCOL_UDP &&
     protocol !== PROTOCOL_SCTP &&
     protocol !== PROTOCOL_IPIP &&
+    protocol !== PROTOCOL_GRE &&
     !isIpsec
   ) {
     return false
@@ -65,6 +69,19 @@ export function readQuotedPacket(bytes: Uint8Array, ip: number, available: numbe
   into.sourcePort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport)
   into.destinationPort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport + 2)
   return true
+}
+
+/** Where the packet inside a quoted tunnel packet starts; 0 when it is none, or the quote (up to `end`) does not reach there. */
+export function quotedInnerPacket(view: DataView, quoted: QuotedPacket, end: number): number {
+  const { protocol, transport } = quoted
+  if (protocol === PROTOCOL_IPIP) return transport
+  if (protocol === PROTOCOL_GRE) {
+    const length = greHeaderLength(view, transport, end - transport, ETHERTYPE_IPV4)
+    return length === 0 ? 0 : transport + length
+  }
+  const gue = transport + UDP_HEADER_LENGTH
+  const length = protocol === PROTOCOL_UDP ? gueHeaderLength(view, gue, end - gue, PROTOCOL_IPIP) : 0
+  return length === 0 ? 0 : gue + length
 }
 
 /** For a server: the quoted reply came from the virtual service; it becomes the server's own. */

@@ -6,6 +6,7 @@
  */
 import { checksum } from '../../protocol/packet/checksum.ts'
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
+import { PROTOCOL_GRE } from '../../protocol/packet/gre.ts'
 import {
   ICMP,
   ICMP_CODE_FRAGMENTATION_NEEDED,
@@ -14,19 +15,24 @@ import {
   ICMP_UNREACHABLE,
   isIcmpError,
 } from '../../protocol/packet/icmp.ts'
-import { FRAGMENT_OFFSET_MASK, IPV4, MORE_FRAGMENTS, PROTOCOL_IPIP } from '../../protocol/packet/ipv4.ts'
+import { FRAGMENT_OFFSET_MASK, IPV4, MORE_FRAGMENTS, PROTOCOL_IPIP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
-import { IPIP_OVERHEAD } from '../method/tunnel.ts'
 import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
-import { METHOD_DR, METHOD_NAT, type ServiceTable } from '../table/service-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
 import { turnIntoEchoReply } from './icmp-answers.ts'
-import { type QuotedPacket, readQuotedPacket, translateForClient, translateForServer } from './icmp-errors.ts'
+import {
+  type QuotedPacket,
+  quotedInnerPacket,
+  readQuotedPacket,
+  translateForClient,
+  translateForServer,
+} from './icmp-errors.ts'
 import type { Tunnels } from './tunnels.ts'
 import { DROPPED, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
@@ -55,16 +61,8 @@ export interface IcmpParts {
 
 export class Icmp {
   readonly #parts: IcmpParts
-  readonly #quoted: QuotedPacket = {
-    protocol: 0,
-    source: 0,
-    destination: 0,
-    sourcePort: 0,
-    destinationPort: 0,
-    hasPorts: true,
-    ip: 0,
-    transport: 0,
-  }
+  readonly #quoted = noPacket()
+  readonly #outer = noPacket()
 
   constructor(parts: IcmpParts) {
     this.#parts = parts
@@ -100,7 +98,8 @@ export class Icmp {
     const available = frame.start + frame.length - icmp - ICMP_HEADER_LENGTH
     if (!readQuotedPacket(frame.memory.bytes, icmp + ICMP_HEADER_LENGTH, available, this.#quoted))
       return this.#ours(addressState, DROP_ICMP_UNRELATED)
-    if (this.#quoted.protocol === PROTOCOL_IPIP) {
+    const { protocol } = this.#quoted
+    if (protocol === PROTOCOL_IPIP || protocol === PROTOCOL_GRE) {
       return addressState === ADDRESS_UNKNOWN ? this.#passTunnelError(frame, icmp) : drops.drop(DROP_ICMP_UNRELATED)
     }
     return addressState === ADDRESS_UNKNOWN
@@ -119,7 +118,7 @@ export class Icmp {
     if (server === undefined || server.removed) return drops.drop(DROP_ICMP_UNRELATED)
     if (view.getUint8(ip + IPV4.ttl) <= 1) return drops.drop(DROP_TTL)
     const method = (table.flags(index) & METHOD_MASK) >> METHOD_SHIFT
-    if (method === METHOD_NAT) {
+    if (method === METHOD_NAT || method === METHOD_LOCAL) {
       const length = frame.length - ETHERNET_HEADER_LENGTH - headerLength
       translateForServer(bytes, ip, ip + headerLength, length, this.#quoted, server.address, table.serverPort(index))
       return egress.toServer(frame, server)
@@ -136,7 +135,8 @@ export class Icmp {
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const { protocol, source, destination, sourcePort, destinationPort } = this.#quoted
     const index = table.findByServer(protocol, destination, destinationPort, source, sourcePort)
-    if (index === NO_CONNECTION) return TO_HOST
+    // A datagram of ours that belongs to no connection may be a tunnel's.
+    if (index === NO_CONNECTION) return this.#passTunnelError(frame, ip + headerLength)
     if (view.getUint8(ip + IPV4.ttl) <= 1) return drops.drop(DROP_TTL)
     const key = index * KEY_WORDS
     const virtual = keys[key + KEY.virtualAddress]
@@ -152,19 +152,21 @@ export class Icmp {
     const { table, services, egress, answers } = this.#parts
     const { view, bytes } = frame.memory
     const quoted = this.#quoted
-    const tunnelEnd = quoted.destination
-    const inner = quoted.transport
+    Object.assign(this.#outer, quoted)
+    const outer = this.#outer
+    const inner = quotedInnerPacket(view, quoted, frame.start + frame.length)
     const available = frame.start + frame.length - inner
-    if (!readQuotedPacket(bytes, inner, available, quoted)) return TO_HOST
+    if (inner === 0 || !readQuotedPacket(bytes, inner, available, quoted)) return TO_HOST
     const { protocol, source, destination, sourcePort, destinationPort } = quoted
     const ports = (sourcePort << 16) | destinationPort
     const index = table.findByClient(protocol, source, destination, ports)
-    if (index === NO_CONNECTION || services.directory.addresses[table.server(index)] !== tunnelEnd) return TO_HOST
+    const server = index === NO_CONNECTION ? undefined : services.serverBySlot[table.server(index)]
+    if (server === undefined || !isTunnelTo(server, outer)) return TO_HOST
     const type = view.getUint8(icmp + ICMP.type)
     const code = view.getUint8(icmp + ICMP.code)
     let rest = view.getInt32(icmp + ICMP.rest)
     if (type === ICMP_UNREACHABLE && code === ICMP_CODE_FRAGMENTATION_NEEDED) {
-      rest = Math.max(SMALLEST_MTU, (rest & 0xffff) - IPIP_OVERHEAD)
+      rest = Math.max(SMALLEST_MTU, (rest & 0xffff) - (inner - outer.ip))
     }
     const start = inner - ETHERNET_HEADER_LENGTH
     bytes.copyWithin(start, frame.start, frame.start + ETHERNET_HEADER_LENGTH)
@@ -178,5 +180,24 @@ export class Icmp {
   /** A bad packet for an address of ours is dropped; any other is the host's to judge. */
   #ours(addressState: number, reason: number): Verdict {
     return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#parts.drops.drop(reason)
+  }
+}
+
+/** Whether a quoted packet is one of those in which a server's packets travel. */
+function isTunnelTo({ address, tunnel }: RealServer, outer: QuotedPacket): boolean {
+  if (outer.destination !== address || outer.protocol !== tunnel.protocol) return false
+  return outer.protocol !== PROTOCOL_UDP || outer.destinationPort === tunnel.port
+}
+
+function noPacket(): QuotedPacket {
+  return {
+    protocol: 0,
+    source: 0,
+    destination: 0,
+    sourcePort: 0,
+    destinationPort: 0,
+    hasPorts: true,
+    ip: 0,
+    transport: 0,
   }
 }

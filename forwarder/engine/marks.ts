@@ -2,8 +2,7 @@
  * Firewall marks: the director's own rules put a mark on the first packet of a connection, and a service may be for all packets of
  * a mark. What iptables' MARK target does for IPVS on the kernel's way, which our packets do not go.
  *
- * The first rule that matches counts. Established connections are found without any. Addresses are four words (see Flow in
- * scheduler/scheduler.ts), so that a rule is for either family.
+ * The first rule that matches counts. Established connections are found without any.
  */
 import { type Prefix, parsePrefix } from '../../protocol/packet/prefix.ts'
 import type { MarkRule } from '../service.ts'
@@ -26,6 +25,8 @@ interface Rule {
 export class Marks {
   #rules: readonly Rule[] = []
   isEmpty = true
+  /** Whether a rule does, so that packets to others than our addresses may be for a service. */
+  namesDestinations = false
 
   /**
    * @param links names by number
@@ -44,10 +45,22 @@ export class Marks {
         link: rule.link === undefined ? -1 : links.indexOf(rule.link),
       }))
     this.isEmpty = this.#rules.length === 0
+    this.namesDestinations = this.#rules.some(namesDestination)
   }
 
   /** The mark of a packet of a client, as 32 bits signed; 0: none. */
   find(link: number, protocol: number, source: number, destination: number, port: number): number {
+    const rule = this.#match(link, protocol, source, destination, port)
+    return rule === undefined ? 0 : rule.mark
+  }
+
+  /** The same, unless the rule that matches leaves open which destinations it is for. */
+  findNaming(link: number, protocol: number, source: number, destination: number, port: number): number {
+    const rule = this.#match(link, protocol, source, destination, port)
+    return rule === undefined || !namesDestination(rule) ? 0 : rule.mark
+  }
+
+  #match(link: number, protocol: number, source: number, destination: number, port: number): Rule | undefined {
     const rules = this.#rules
     for (let i = 0; i < rules.length; i++) {
       const rule = rules[i]
@@ -59,9 +72,13 @@ export class Marks {
         (destination & rule.destination.mask) === rule.destination.network &&
         (source & rule.source.mask) === rule.source.network
       ) {
-        return rule.mark
+        return rule
       }
     }
-    return 0
+    return undefined
   }
+}
+
+function namesDestination(rule: Rule): boolean {
+  return rule.destination.mask !== 0
 }

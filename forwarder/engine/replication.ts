@@ -33,7 +33,7 @@ import {
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
 import { PROTOCOL_MARK, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
-import { METHOD_DR, METHOD_NAT, type ServiceTable } from '../table/service-table.ts'
+import { isOneWay, METHOD_LOCAL, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isProtocolState } from './protocols/registry.ts'
 import { FTP_PORT, isTemplate, protocolOfTemplate } from './templates.ts'
@@ -116,13 +116,13 @@ export class Replication {
   apply(bytes: Uint8Array, at: number): boolean {
     const protocol = bytes[at + RECORD.protocol]
     const state = bytes[at + RECORD.state]
-    const method = bytes[at + RECORD.method]
+    const toldMethod = bytes[at + RECORD.method]
     const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
     const kind = bytes[at + RECORD.kind]
     if (
       (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) ||
       !isProtocolState(protocol, state) ||
-      method > METHOD_DR ||
+      toldMethod > METHOD_LOCAL ||
       timeoutMs > LONGEST_TIMEOUT_MS ||
       !isMapped(bytes, at + RECORD.clientAddress) ||
       !isMapped(bytes, at + RECORD.virtualAddress) ||
@@ -136,16 +136,21 @@ export class Replication {
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
     const version = recordVersion(bytes, at)
     const identity = this.#serverIdentity(bytes, at, protocol, virtual, virtualPort)
+    const known = this.#services.serverBySlot[this.#services.directory.findServer(identity)]
+    // Whether a server is the director itself, each director decides for itself.
+    const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
+    const method = isLocal && known ? known.method : toldMethod
+    if (isLocal && (known === undefined || known.removed)) return false
     let index = this.#table.findByClient(protocol, client, virtual, ports)
     if (index !== NO_CONNECTION) {
       // A connection that was never told of, such as a half-open one, has no version yet.
-      const known = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
-      if (known !== 0 && !isNewer(version, known)) return false
+      const knownVersion = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+      if (knownVersion !== 0 && !isNewer(version, knownVersion)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
       }
-      const sameServer = this.#table.server(index) === this.#services.directory.findServer(identity)
+      const sameServer = known !== undefined && this.#table.server(index) === known.slot
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
       if (!sameServer || !sameMethod) {
         this.#connections.discard(index)
@@ -158,7 +163,8 @@ export class Replication {
       if (server === undefined) return false
       const isControlled = (readUint16(bytes, at + RECORD.flags) & RECORD_FLAG.controlled) !== 0
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
-      const flags = methodFlags(method, METHOD_NAT) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
+      const flags =
+        methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
       index = this.#connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
       if (index === NO_CONNECTION) return false

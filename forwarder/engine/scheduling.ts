@@ -15,6 +15,7 @@ import {
   FLAG_INACTIVE,
   FLAG_ONE_PACKET,
   FLAG_ONE_WAY,
+  FLAG_UNANSWERED,
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
@@ -22,7 +23,7 @@ import {
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS, PROTOCOL_MARK } from '../table/server-directory.ts'
-import { METHOD_NAT, type Persistence, type RealServer, type Service } from '../table/service-table.ts'
+import { isOneWay, type Persistence, type RealServer, type Service } from '../table/service-table.ts'
 import { type Connections, templatePort, toTicks } from './connections.ts'
 import type { Replication } from './replication.ts'
 import { TEMPLATE_ANY, TEMPLATE_STATE, templateProtocol } from './templates.ts'
@@ -97,6 +98,12 @@ export class Scheduling {
     this.#replication.publish(template)
   }
 
+  /** The server has replied for the first time. UDP has no other sign that a connection is established. */
+  answered(index: ConnectionIndex): void {
+    this.#table.setFlags(index, this.#table.flags(index) & ~FLAG_UNANSWERED)
+    this.assure(index)
+  }
+
   #persist(
     service: Service,
     persistence: Persistence,
@@ -123,10 +130,8 @@ export class Scheduling {
     const server = this.#connections.services.serverBySlot[this.#table.server(template)] as RealServer
     const port = ports & 0xffff
     const serverPort = port === service.port && server.port !== 0 ? server.port : port
-    const index = this.#connect(protocol, client, virtual, ports, server, serverPort, FLAG_CONTROLLED)
-    // A datagram is all the proof there will be.
-    if (index > 0 && protocol === PROTOCOL_UDP) this.assure(index as ConnectionIndex)
-    return index
+    const flags = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
+    return this.#connect(protocol, client, virtual, ports, server, serverPort, flags)
   }
 
   /** Whether a template's server is still there for its clients. */
@@ -152,7 +157,7 @@ export class Scheduling {
       templatePort(service),
       server,
       server.port,
-      methodFlags(server.method, METHOD_NAT) | FLAG_ONE_WAY,
+      methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY,
     )
     if (template === NO_CONNECTION) return template
     this.#table.setExpires(template, this.#table.memory.tick + toTicks(timeoutS))
@@ -171,7 +176,7 @@ export class Scheduling {
     more: number,
   ): ConnectionIndex | number {
     const connections = this.#connections
-    const flags = methodFlags(server.method, METHOD_NAT) | FLAG_INACTIVE | more
+    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_INACTIVE | more
     const index = connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
     if (index === NO_CONNECTION) return TABLE_FULL
     connections.services.directory.counters[server.slot * COUNTERS + COUNTER.connections]++
@@ -195,9 +200,9 @@ export class Scheduling {
     const connections = this.#connections
     const table = this.#table
     connections.services.directory.counters[server.slot * COUNTERS + COUNTER.connections]++
-    const flags = methodFlags(server.method, METHOD_NAT) | FLAG_ONE_PACKET
+    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_PACKET
     let index = NO_CONNECTION
-    if (server.method === METHOD_NAT) {
+    if (!isOneWay(server.method)) {
       index = table.findByServer(PROTOCOL_UDP, server.address, serverPort, client, ports >>> 16)
       const key = index * KEY_WORDS
       const { keys } = table.memory

@@ -1,10 +1,22 @@
-/** A packet's way into the tunnel to its real server: cut, finished and wrapped up, since no card can do it behind the outer header. */
+/**
+ * A packet's way into the tunnel to its real server: cut, finished and wrapped up, since no card can do it behind the outer header.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_xmit.c ensure_mtu_is_adequate() (what is answered, what is cut).
+ */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
-import { IPV4 } from '../../protocol/packet/ipv4.ts'
+import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
-import { finishChecksum, hasUnfinishedChecksum, isTcpToSegment, segmentSize, wireLength } from '../method/offload.ts'
-import { encapsulate, IPIP_OVERHEAD } from '../method/tunnel.ts'
+import {
+  checksumIsInside,
+  cuttableHeaderLength,
+  finishChecksum,
+  hasUnfinishedChecksum,
+  segmentSize,
+  wireLength,
+} from '../method/offload.ts'
+import { overhead } from '../method/tunnel.ts'
+import type { EngineSettings } from '../settings.ts'
 import type { RealServer } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -15,14 +27,18 @@ const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_NO_ROUTE = dropCode('no-route')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
+const LONGEST_PACKET = 65_535
+
 export class Tunnels {
   readonly #egress: Egress
   readonly #answers: Answers
+  readonly #settings: EngineSettings
   readonly #drops: Drops
 
-  constructor(egress: Egress, answers: Answers, drops: Drops) {
+  constructor(egress: Egress, answers: Answers, settings: EngineSettings, drops: Drops) {
     this.#egress = egress
     this.#answers = answers
+    this.#settings = settings
     this.#drops = drops
   }
 
@@ -32,16 +48,26 @@ export class Tunnels {
     if (hop === undefined) return this.#drops.drop(DROP_NO_ROUTE)
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    const mtu = egress.mtus[hop.link] - IPIP_OVERHEAD
-    const isLarge = segmentSize(frame) !== 0
-    if (isLarge && !isTcpToSegment(frame, headerLength)) return this.#drops.drop(DROP_UNSUPPORTED)
-    if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength) > mtu) {
+    const { tunnel } = server
+    const added = overhead(tunnel, frame)
+    const mtu = egress.mtus[hop.link] - added
+    const transportLength = segmentSize(frame) === 0 ? 0 : cuttableHeaderLength(frame, headerLength)
+    if (segmentSize(frame) !== 0 && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
+    const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength) > mtu
+    if (isTooLong && !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength) + added)) {
       return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
     }
     decrementTtl(view, ip)
-    if (isLarge) return egress.segmentsToServer(frame, headerLength, hop, server.address)
-    if (hasUnfinishedChecksum(frame) && !finishChecksum(frame)) return this.#drops.drop(DROP_BAD_HEADER)
-    encapsulate(frame, hop.source, server.address)
-    return egress.toServer(frame, server)
+    if (transportLength !== 0) return egress.segmentsToServer(frame, headerLength, transportLength, hop, server)
+    if (hasUnfinishedChecksum(frame) && !(tunnel.isRemote ? checksumIsInside(frame) : finishChecksum(frame))) {
+      return this.#drops.drop(DROP_BAD_HEADER)
+    }
+    egress.wrap(frame, hop, server)
+    return isTooLong ? egress.piecesToServer(frame, IPV4_HEADER_LENGTH, server) : egress.toServer(frame, server)
+  }
+
+  #mayBeCut(fragment: number, outerLength: number): boolean {
+    const isForbidden = this.#settings.pmtuDisc !== 0 && (fragment & DONT_FRAGMENT) !== 0
+    return !isForbidden && outerLength <= LONGEST_PACKET
   }
 }

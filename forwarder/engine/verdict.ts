@@ -7,3 +7,5 @@ export const TO_HOST = -1
 export const DROPPED = -2
 /** Nothing is left to do: the frame waits, or was turned into others. */
 export const CONSUMED = -3
+/** A fragment that is the first of its datagram, and is handled as a whole packet is. Never comes out of the engine. */
+export const FIRST_FRAGMENT = -4

@@ -46,6 +46,22 @@ export function rewriteSource(
   rewrite(view, ip, IPV4.source, transport, TCP.sourcePort, address, port, unfinished)
 }
 
+/** The destination address alone, of a fragment behind the first: it has no ports, and the checksum is in the first. */
+export function rewriteDestinationAddress(view: DataView, ip: number, address: number): void {
+  rewriteAddress(view, ip, ip + IPV4.destination, address)
+}
+
+/** As rewriteDestinationAddress, for the source. */
+export function rewriteSourceAddress(view: DataView, ip: number, address: number): void {
+  rewriteAddress(view, ip, ip + IPV4.source, address)
+}
+
+function rewriteAddress(view: DataView, ip: number, at: number, address: number): void {
+  const difference = difference32(view.getInt32(at), address)
+  view.setInt32(at, address)
+  changeHeader(view, ip, difference)
+}
+
 function rewrite(
   view: DataView,
   ip: number,

@@ -1,13 +1,14 @@
 /**
- * What a network card would have done: finishing a transport checksum and cutting a large TCP frame into segments. Needed
- * when a packet goes into a tunnel, where the card behind the tunnel cannot see it any more.
+ * What a network card would have done: finishing a transport checksum, cutting a large TCP frame into segments and a large UDP
+ * frame into datagrams. Needed when a packet goes into a tunnel, where the card behind the tunnel cannot see it any more.
  *
- * Source: struct virtio_net_hdr in linux/virtio_net.h; Linux net/ipv4/tcp_offload.c tcp_gso_segment().
+ * Source: struct virtio_net_hdr in linux/virtio_net.h; Linux net/ipv4/tcp_offload.c tcp_gso_segment(),
+ * net/ipv4/udp_offload.c __udp_gso_segment().
  */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import * as ethernet from '../../protocol/packet/ethernet.ts'
-import { IPV4, PROTOCOL_TCP, refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
+import { IPV4, PROTOCOL_TCP, PROTOCOL_UDP, refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
 import { SCTP, sctpChecksum } from '../../protocol/packet/sctp.ts'
 import { TCP, TCP_CWR, TCP_FIN, TCP_HEADER_LENGTH, TCP_PSH, tcpHeaderLength } from '../../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
@@ -17,7 +18,10 @@ import * as link from '../link/link.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
-const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
+const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
+
+/** A bit beside the type of segmentation: congestion was marked (VIRTIO_NET_HDR_GSO_ECN). */
+const GSO_ECN = 0x80
 
 /** Whether the frame's transport checksum is still to be finished. */
 export function hasUnfinishedChecksum(frame: Frame): boolean {
@@ -51,13 +55,21 @@ export function clearOffload(frame: Frame): void {
   view.setUint16(header + 8, 0)
 }
 
-/** Finishes the transport checksum in place. False when the virtio header points outside the frame. */
+/** Whether the checksum that the virtio header speaks of lies in the packet. */
+export function checksumIsInside(frame: Frame): boolean {
+  const view = frame.memory.view
+  const header = frame.start - VNET_HEADER_LENGTH
+  const from = view.getUint16(header + 6, true)
+  return from >= ETHERNET_HEADER_LENGTH && from + view.getUint16(header + 8, true) + 2 <= frame.length
+}
+
+/** Finishes the transport checksum in place. False when the virtio header points outside the packet. */
 export function finishChecksum(frame: Frame): boolean {
+  if (!checksumIsInside(frame)) return false
   const bytes = frame.memory.bytes
   const header = frame.start - VNET_HEADER_LENGTH
   const from = bytes[header + 6] | (bytes[header + 7] << 8)
   const field = from + (bytes[header + 8] | (bytes[header + 9] << 8))
-  if (field + 2 > frame.length) return false
   const at = frame.start + field
   const value = checksum(bytes, frame.start + from, frame.length - from)
   // Only UDP has a checksum of 0 mean something else (RFC 768).
@@ -73,39 +85,39 @@ export function finishSctpChecksum(frame: Frame, sctp: number): void {
   clearOffload(frame)
 }
 
-/** Whether a frame that is longer than the wire allows is IPv4 TCP with data, which segmentTcp() can cut. */
-export function isTcpToSegment(frame: Frame, ipHeaderLength: number): boolean {
+/** Bytes of the transport header of a frame that segment() can cut: TCP or UDP with data behind it. 0 when it cannot. */
+export function cuttableHeaderLength(frame: Frame, ipHeaderLength: number): number {
   const bytes = frame.memory.bytes
-  const ip = frame.start + ETHERNET_HEADER_LENGTH
-  const tcpLength = tcpHeaderLength(bytes, ip + ipHeaderLength)
-  return (
-    (bytes[frame.start - VNET_HEADER_LENGTH + 1] & 0x7f) === VNET_GSO_TCPV4 &&
-    bytes[ip + IPV4.protocol] === PROTOCOL_TCP &&
-    tcpLength >= TCP_HEADER_LENGTH &&
-    frame.length > ETHERNET_HEADER_LENGTH + ipHeaderLength + tcpLength
-  )
+  const protocol = bytes[frame.start + ETHERNET_HEADER_LENGTH + IPV4.protocol]
+  const type = bytes[frame.start - VNET_HEADER_LENGTH + 1] & ~GSO_ECN
+  const transport = frame.start + ETHERNET_HEADER_LENGTH + ipHeaderLength
+  let length = 0
+  if (type === VNET_GSO_TCPV4 && protocol === PROTOCOL_TCP) length = tcpHeaderLength(bytes, transport)
+  else if (type === VNET_GSO_UDP_L4 && protocol === PROTOCOL_UDP) length = UDP_HEADER_LENGTH
+  if (protocol === PROTOCOL_TCP && length < TCP_HEADER_LENGTH) return 0
+  return frame.length > ETHERNET_HEADER_LENGTH + ipHeaderLength + length ? length : 0
 }
 
 /**
- * Cuts such a frame into segments with finished checksums, each a frame from the pool handed to `emit`.
+ * Cuts such a frame into packets with finished checksums, each a frame from the pool handed to `emit`.
+ * @param transportLength what cuttableHeaderLength() said
  * @returns false when the pool cannot hold them; nothing was emitted then
  */
-export function segmentTcp(
+export function segment(
   frame: Frame,
   ipHeaderLength: number,
+  transportLength: number,
   pool: FramePool,
   emit: (segment: PooledFrame) => void,
 ): boolean {
   const source = frame.memory.bytes
   const size = segmentSize(frame)
   const ip = frame.start + ETHERNET_HEADER_LENGTH
-  const tcp = ip + ipHeaderLength
-  const headers = ETHERNET_HEADER_LENGTH + ipHeaderLength + tcpHeaderLength(source, tcp)
+  const headers = ETHERNET_HEADER_LENGTH + ipHeaderLength + transportLength
   const payload = frame.length - headers
   if (headers + size > pool.maxLength) return false
   const count = Math.ceil(payload / size)
   if (count > pool.free) return false
-  const sequence = readInt32(source, tcp + TCP.sequence)
   const identification = readUint16(source, ip + IPV4.identification)
   for (let number = 0; number < count; number++) {
     const segment = pool.take() as PooledFrame
@@ -117,18 +129,44 @@ export function segmentTcp(
     bytes.set(source.subarray(dataAt, dataAt + length), segment.start + headers)
     segment.length = headers + length
     const segmentIp = segment.start + ETHERNET_HEADER_LENGTH
-    const segmentTcp = segmentIp + ipHeaderLength
     writeUint16(bytes, segmentIp + IPV4.totalLength, segment.length - ETHERNET_HEADER_LENGTH)
     writeUint16(bytes, segmentIp + IPV4.identification, identification + number)
     refreshIPv4Checksum(bytes, segmentIp, ipHeaderLength)
-    writeInt32(bytes, segmentTcp + TCP.sequence, sequence + from)
-    if (number < count - 1) bytes[segmentTcp + TCP.flags] &= ~(TCP_FIN | TCP_PSH)
-    if (number > 0) bytes[segmentTcp + TCP.flags] &= ~TCP_CWR
-    const tcpLength = segment.length - ETHERNET_HEADER_LENGTH - ipHeaderLength
-    writeUint16(bytes, segmentTcp + TCP.checksum, 0)
-    const initial = pseudoHeaderSum(bytes, segmentIp, PROTOCOL_TCP, tcpLength)
-    writeUint16(bytes, segmentTcp + TCP.checksum, checksum(bytes, segmentTcp, tcpLength, initial))
+    if (bytes[segmentIp + IPV4.protocol] === PROTOCOL_TCP) {
+      finishTcpSegment(bytes, segmentIp, ipHeaderLength, from, number === 0, number === count - 1)
+    } else {
+      finishDatagram(bytes, segmentIp, ipHeaderLength)
+    }
     emit(segment)
   }
   return true
+}
+
+/** @param from bytes of data in the segments before */
+function finishTcpSegment(
+  bytes: Uint8Array,
+  ip: number,
+  ipHeaderLength: number,
+  from: number,
+  isFirst: boolean,
+  isLast: boolean,
+): void {
+  const tcp = ip + ipHeaderLength
+  writeInt32(bytes, tcp + TCP.sequence, readInt32(bytes, tcp + TCP.sequence) + from)
+  if (!isLast) bytes[tcp + TCP.flags] &= ~(TCP_FIN | TCP_PSH)
+  if (!isFirst) bytes[tcp + TCP.flags] &= ~TCP_CWR
+  const length = readUint16(bytes, ip + IPV4.totalLength) - ipHeaderLength
+  writeUint16(bytes, tcp + TCP.checksum, 0)
+  const initial = pseudoHeaderSum(bytes, ip, PROTOCOL_TCP, length)
+  writeUint16(bytes, tcp + TCP.checksum, checksum(bytes, tcp, length, initial))
+}
+
+/** Each is a datagram of its own. */
+function finishDatagram(bytes: Uint8Array, ip: number, ipHeaderLength: number): void {
+  const udp = ip + ipHeaderLength
+  const length = readUint16(bytes, ip + IPV4.totalLength) - ipHeaderLength
+  writeUint16(bytes, udp + UDP.length, length)
+  writeUint16(bytes, udp + UDP.checksum, 0)
+  const initial = pseudoHeaderSum(bytes, ip, PROTOCOL_UDP, length)
+  writeUint16(bytes, udp + UDP.checksum, checksum(bytes, udp, length, initial) || 0xffff)
 }

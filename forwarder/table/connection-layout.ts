@@ -53,6 +53,8 @@ export const FLAG_ONE_WAY = 0x0008
 export const FLAG_ONE_PACKET = 0x0040
 /** Made by a persistence template, which counts it. */
 export const FLAG_CONTROLLED = 0x0080
+/** The server's first reply will show that the template has proved right (UDP). */
+export const FLAG_UNANSWERED = 0x0100
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

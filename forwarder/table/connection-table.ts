@@ -24,7 +24,8 @@ export class ConnectionTable {
   readonly #clientHeads: Int32Array
   readonly #serverHeads: Int32Array
   readonly #mask: number
-  readonly #secret: number
+  /** Key of the hashes; nobody outside may know it. */
+  readonly secret: number
   readonly #serverAddresses: Int32Array
 
   /**
@@ -40,7 +41,7 @@ export class ConnectionTable {
     this.#clientHeads = memory.clientHeads
     this.#serverHeads = memory.serverHeads
     this.#mask = memory.bucketMask
-    this.#secret = secret | 0
+    this.secret = secret | 0
     this.#serverAddresses = servers.addresses
   }
 
@@ -91,12 +92,12 @@ export class ConnectionTable {
 
   /** Which chain findByClient() looks through. */
   clientBucket(protocol: number, client: number, virtual: number, ports: number): number {
-    return hashWords(client, virtual ^ protocol, ports, this.#secret) & this.#mask
+    return hashWords(client, virtual ^ protocol, ports, this.secret) & this.#mask
   }
 
   /** Which chain findByServer() looks through. */
   serverBucket(protocol: number, server: number, serverPort: number, client: number, clientPort: number): number {
-    return hashWords(client, server ^ protocol, (clientPort << 16) | serverPort, ~this.#secret) & this.#mask
+    return hashWords(client, server ^ protocol, (clientPort << 16) | serverPort, ~this.secret) & this.#mask
   }
 
   /**

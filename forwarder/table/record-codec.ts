@@ -76,9 +76,9 @@ function writeMapped(bytes: Uint8Array, at: number, address: number): void {
   writeInt32(bytes, at + 12, address)
 }
 
-/** Flags of a connection whose packets reach its server by `method`. */
-export function methodFlags(method: number, methodNat: number): number {
-  return (method << METHOD_SHIFT) | (method === methodNat ? 0 : FLAG_ONE_WAY)
+/** Flags of a connection whose packets reach its server by `method`; one way: its replies do not pass here. */
+export function methodFlags(method: number, isOneWay: boolean): number {
+  return (method << METHOD_SHIFT) | (isOneWay ? FLAG_ONE_WAY : 0)
 }
 
 /** Whether version `a` is newer than `b`, as serial numbers of 16 bits (RFC 1982). */

@@ -11,6 +11,7 @@ import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/sc
 import type { Neighbour } from '../engine/neighbours.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
 import { FTP_PORT } from '../engine/templates.ts'
+import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, PersistenceSpec, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import {
   COUNTER,
@@ -31,7 +32,13 @@ const FIRST_FREE_PORT = 1024
 export const METHOD_NAT = 0
 export const METHOD_TUN = 1
 export const METHOD_DR = 2
-const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
+export const METHOD_LOCAL = 3
+const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr', 'local']
+
+/** Whether replies to packets sent by this method do not pass here. */
+export function isOneWay(method: number): boolean {
+  return method === METHOD_TUN || method === METHOD_DR
+}
 
 /** A real server of one service. Its counters live in the directory, where other threads see them. */
 export class RealServer implements Candidate {
@@ -43,6 +50,10 @@ export class RealServer implements Candidate {
   weight = 0
   lastWeight = 0
   method = METHOD_DR
+  /** How its packets are wrapped up, by METHOD_TUN alone. */
+  tunnel: Tunnel = IPIP
+  /** A SYN of its connections announces no more than the way can carry. */
+  clampsSegmentSize = false
   overloaded = false
   down = false
   upperThreshold = 0
@@ -132,6 +143,8 @@ export class ServiceTable {
   /** What the lookup need not try when there is none. */
   #ftpServices = 0
   #everyPortServices = 0
+  /** How many there are at each address, removed ones with connections included. */
+  readonly #serversAt = new Map<number, number>()
   readonly #random: () => number
 
   /** @param random numbers from 0 to below 1, for schedulers that draw lots */
@@ -167,6 +180,11 @@ export class ServiceTable {
     return this.#services.values()
   }
 
+  /** Whether any service has a real server at this address. */
+  hasServerAt(address: number): boolean {
+    return this.#serversAt.has(address)
+  }
+
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
   set(spec: ServiceSpec): void {
     const { protocol, virtualAddress: address } = serviceIdentity(spec)
@@ -200,6 +218,7 @@ export class ServiceTable {
     service.persistence = spec.persistence && persistenceOf(spec.persistence)
     service.onePacket = spec.onePacket === true
     this.#setServers(service, spec.servers)
+    for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
   }
 
   remove(address: ServiceAddress): void {
@@ -240,6 +259,9 @@ export class ServiceTable {
     }
     this.serverBySlot[server.slot] = undefined
     this.directory.free(server.slot)
+    const others = (this.#serversAt.get(server.address) ?? 1) - 1
+    if (others > 0) this.#serversAt.set(server.address, others)
+    else this.#serversAt.delete(server.address)
   }
 
   /**
@@ -280,8 +302,10 @@ export class ServiceTable {
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
     if (listed) {
+      if (listed.method !== method) listed.nextHop = undefined
       listed.method = method
       setLimits(listed, spec)
+      listed.tunnel = tunnelOf(spec.tunnel)
       if (listed.weight === spec.weight && listed.edits === edits) return
       listed.weight = spec.weight
       if (spec.weight > 0) listed.lastWeight = spec.weight
@@ -298,6 +322,7 @@ export class ServiceTable {
       server.lastWeight = spec.weight
       server.edits = edits
       server.method = method
+      server.tunnel = tunnelOf(spec.tunnel)
       service.servers.unshift(server)
     }
     service.scheduler.edited?.(service.memory, service.servers)
@@ -319,6 +344,7 @@ export class ServiceTable {
     const server = new RealServer(slot, identity.address, identity.port, this.directory.counters)
     while (this.serverBySlot.length <= slot) this.serverBySlot.push(undefined)
     this.serverBySlot[slot] = server
+    this.#serversAt.set(server.address, (this.#serversAt.get(server.address) ?? 0) + 1)
     return server
   }
 }

@@ -16,6 +16,7 @@ import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
+import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork } from './host/network.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
@@ -91,7 +92,15 @@ export class Director {
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
     forwarder.setRoutes(network.routes)
-    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces)
+    const localServers = new LocalServers({
+      forwarder,
+      mtu: Math.min(...network.interfaces.map(({ mtu }) => mtu)),
+      warn: (error, message) => log.warn({ error }, message),
+    })
+    this.#started.push(() => localServers.close())
+    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
+      if (localServers.refresh()) refreshServers(() => true)
+    })
 
     const cluster = new Cluster({
       name: config.name,
@@ -118,6 +127,7 @@ export class Director {
     const conditions: ServerConditions = {
       health: (server) => health.verdict(server),
       loadFactor: (address) => reports?.get(address).factor ?? 1,
+      isLocal: (address) => localServers.isLocal(address),
     }
     const pool = new PoolConfiguration({
       store,
@@ -194,14 +204,19 @@ export class Director {
         view?.changed(change)
       }
       health.setServices(pool.services())
+      void localServers.setServices(pool.services())
     }
 
     function refreshServersAt(address: string): void {
+      refreshServers((server) => server.address === address)
+    }
+
+    /** What holds for these servers has changed: their services are told to the forwarder again. */
+    function refreshServers(concerned: (server: { address: string }) => boolean): void {
       for (const service of pool.services()) {
-        if (service.servers.some((server) => server.address === address)) {
-          forwarder.setService(effectiveService(service, conditions))
-        }
+        if (service.servers.some(concerned)) forwarder.setService(effectiveService(service, conditions))
       }
+      void localServers.setServices(pool.services())
     }
   }
 
@@ -221,7 +236,7 @@ export class Director {
   }
 
   /** Keeps the forwarder's routes what the kernel's are; to be called when they may have changed. */
-  #routeFollower(forwarder: Forwarder, interfaces: readonly string[]): () => void {
+  #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: () => void): () => void {
     let timer: NodeJS.Timeout | undefined
     this.#started.push(() => clearTimeout(timer))
     const read = async () => {
@@ -229,6 +244,7 @@ export class Director {
       try {
         const { routes } = await readHostNetwork(interfaces)
         forwarder.setRoutes(routes)
+        onRead()
       } catch (error) {
         this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')
       }

@@ -9,8 +9,9 @@ import { parseIPv4, parseMac, writeUint16 } from '../../protocol/packet/bytes.ts
 import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import { refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
 import type { Random } from '../random.ts'
-import { icmpFrame, ipPacketFrame, packetOf, sctpFrame, tcpFrame, udpFrame } from '../support/frames.ts'
+import { fragmentsOf, icmpFrame, ipPacketFrame, packetOf, sctpFrame, tcpFrame, udpFrame } from '../support/frames.ts'
 import { segmentationHeader, tunnelled, unfinish, unfinishedHeader } from '../support/scene.ts'
+import { GUE_PORT } from './judge.ts'
 import {
   CLIENTS,
   INSIDE,
@@ -113,7 +114,7 @@ export class FrameSource {
 
   #valid(): FuzzFrame {
     const random = this.#random
-    switch (random.below(14)) {
+    switch (random.below(15)) {
       case 0:
         return this.#arp()
       case 1:
@@ -126,6 +127,8 @@ export class FrameSource {
       case 5:
       case 6:
         return this.#offloaded(INSIDE, this.#reply())
+      case 7:
+        return this.#fragment()
       default:
         return this.#offloaded(OUTSIDE, this.#request())
     }
@@ -214,6 +217,16 @@ export class FrameSource {
     return { link, frame: unfinish(frame), vnetHeader: header }
   }
 
+  /** Few names, so that fragments of different datagrams meet. */
+  #fragment(): FuzzFrame {
+    const random = this.#random
+    const isReply = random.oneIn(3)
+    const whole = isReply ? this.#reply() : this.#request()
+    whole[19] = random.below(4)
+    const pieces = fragmentsOf(whole, this.#pick([68, 300, 1000, 1450]))
+    return { link: isReply ? INSIDE : OUTSIDE, frame: this.#pick(pieces), vnetHeader: noOffload }
+  }
+
   #echo(): FuzzFrame {
     const frame = icmpFrame({
       sourceMac: ROUTER.mac,
@@ -245,9 +258,7 @@ export class FrameSource {
     const server = this.#pick(SERVERS)
     const client = this.#client()
     const isTunnel = random.oneIn(2)
-    const quoted = isTunnel
-      ? tunnelled(this.#request(), { destination: server })
-      : tcpFrame({ from: client, to: `${server}:${NAT_SERVER_PORT}` })
+    const quoted = isTunnel ? this.#inTunnel(server) : tcpFrame({ from: client, to: `${server}:${NAT_SERVER_PORT}` })
     const frame = icmpFrame({
       ...common,
       sourceMac: SERVERS_ROUTER.mac,
@@ -257,6 +268,16 @@ export class FrameSource {
       payload: quote(quoted),
     })
     return { link: INSIDE, frame, vnetHeader: noOffload }
+  }
+
+  #inTunnel(server: string): Uint8Array {
+    const ipip = tunnelled(this.#request(), { destination: server })
+    const kind = this.#random.below(3)
+    if (kind === 0) return ipip
+    const header = kind === 1 ? [0, 0, 8, 0] : [0x80, 0, GUE_PORT >> 8, GUE_PORT & 255, 0, 40, 0, 0, 0, 4, 0, 0]
+    const frame = Uint8Array.from([...ipip.subarray(0, 34), ...header, ...ipip.subarray(34)])
+    frame[23] = kind === 1 ? 47 : 17
+    return frame
   }
 
   #arp(): FuzzFrame {

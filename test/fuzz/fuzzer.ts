@@ -14,8 +14,8 @@ import { fault, transportIsRight } from './judge.ts'
 import { createWorld, randomAddresses, randomRoutes, randomService, SERVICES, VIPS } from './world.ts'
 
 const CHECK_COUNTS_EVERY = 500
-/** Headers of an ICMP error; an outer header is shorter. */
-const MOST_ADDED = 28
+/** An outer IP header, UDP, and GUE with a remote checksum; those of an ICMP error are shorter. */
+const MOST_ADDED = 40
 
 export interface FuzzResult {
   /** Frames that the director sent. */
@@ -95,6 +95,7 @@ export function fuzz(seed: number, frames: number, onProgress: (frames: number) 
 function disturb(random: Random, bench: DirectorBench): void {
   bench.nowMs += random.oneIn(300) ? random.below(90_000) : random.below(5)
   if (random.oneIn(1000)) bench.engine.setRoutes(randomRoutes(random))
+  if (random.oneIn(500)) bench.engine.settings.pmtuDisc = random.below(2)
   if (random.oneIn(200)) {
     bench.engine.services.set(randomService(random, VIPS[random.below(VIPS.length)], random.below(SERVICES.length)))
   }

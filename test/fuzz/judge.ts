@@ -4,6 +4,9 @@
  */
 import { VNET_GSO_NONE, VNET_NEEDS_CSUM } from '../../forwarder/link/link.ts'
 
+/** Datagrams to this port are the fuzzer's GUE tunnels. */
+export const GUE_PORT = 6080
+
 const word = (bytes: Uint8Array, at: number) => bytes[at] * 256 + bytes[at + 1]
 
 /** RFC 1071, with the end-around carry at the end. */
@@ -47,8 +50,36 @@ function ipv4Fault(frame: Uint8Array, ip: number): string | undefined {
   if (totalLength !== length) return `IP length ${totalLength} in ${length} bytes`
   if (sum(frame, ip, ip + headerLength) !== 0xffff) return 'a wrong IP checksum'
   if (frame[ip + 8] === 0) return 'a TTL of 0'
-  return frame[ip + 9] === 4 ? ipv4Fault(frame, ip + headerLength) : undefined
+  // What was cut outside a tunnel is not whole in any of its fragments.
+  if (isFragment(frame, ip)) return undefined
+  const inside = insideOf(frame, ip, ip + headerLength)
+  if (inside === undefined) return undefined
+  return typeof inside === 'string' ? inside : ipv4Fault(frame, inside)
 }
+
+const isFragment = (frame: Uint8Array, ip: number) => (word(frame, ip + 6) & 0x3fff) !== 0
+
+/** Where the packet inside a tunnel packet begins; undefined: it is none; text: what is wrong with the tunnel's header. */
+function insideOf(frame: Uint8Array, ip: number, at: number): number | string | undefined {
+  const protocol = frame[ip + 9]
+  if (protocol === 4) return at
+  if (protocol === 47) {
+    const hasChecksum = word(frame, at) === 0x8000
+    if (word(frame, at) !== 0 && !hasChecksum) return 'GRE with other flags than C'
+    if (hasChecksum && sum(frame, at, frame.length) !== 0xffff) return 'a wrong GRE checksum'
+    return word(frame, at + 2) === 0x0800 ? at + (hasChecksum ? 8 : 4) : 'GRE without IPv4'
+  }
+  if (protocol !== 17 || word(frame, at + 2) !== GUE_PORT) return undefined
+  const length = frame.length - at
+  if (word(frame, at + 4) !== length) return 'a wrong UDP length'
+  if (word(frame, at + 6) !== 0 && sum(frame, at, frame.length, pseudoHeader(frame, ip, length)) !== 0xffff) {
+    return 'a wrong UDP checksum around a tunnel'
+  }
+  return frame[at + 9] === 4 && frame[at + 8] < 3 ? at + 12 + frame[at + 8] * 4 : 'not GUE with IPv4'
+}
+
+/** Whether the packet at `ip`, just behind a GUE header, has its checksum left to whoever takes it out. */
+const isLeftUnfinished = (frame: Uint8Array, ip: number) => frame[ip - 12] === 2 && word(frame, ip - 10) === 1
 
 /**
  * Whether the checksum behind the IP header (in a tunnel: behind the inner one) is right, or rightly unfinished. Frames without
@@ -61,11 +92,16 @@ export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip =
   const headerLength = (frame[ip] & 15) * 4
   const totalLength = word(frame, ip + 2)
   if (headerLength < 20 || totalLength < headerLength || totalLength > available) return false
-  if ((word(frame, ip + 6) & 0x3fff) !== 0) return true
+  if (isFragment(frame, ip)) return true
   const protocol = frame[ip + 9]
   const from = ip + headerLength
   const to = ip + totalLength
-  if (protocol === 4) return transportIsRight(vnetHeader, frame, from)
+  const inside = insideOf(frame, ip, from)
+  if (typeof inside === 'string') return false
+  if (inside !== undefined) {
+    const header = protocol === 17 && isLeftUnfinished(frame, inside) ? leftUnfinished(frame, inside) : vnetHeader
+    return transportIsRight(header, frame, inside)
+  }
   if (protocol === 132) return to - from >= 12 && crc32c(frame, from, to) === littleEndianWord(frame, from + 8)
   const offset = { 1: 2, 6: 16, 17: 6 }[protocol]
   if (offset === undefined) return true
@@ -79,6 +115,13 @@ export function transportIsRight(vnetHeader: Uint8Array, frame: Uint8Array, ip =
   if (protocol === 1) return sum(frame, from, to) === 0xffff
   if (protocol === 17 && word(frame, from + offset) === 0) return true
   return sum(frame, from, to, pseudoHeader(frame, ip, to - from)) === 0xffff
+}
+
+/** The virtio header that says of the packet at `ip` what its GUE header says. */
+function leftUnfinished(frame: Uint8Array, ip: number): Uint8Array {
+  const start = ip + word(frame, ip - 4)
+  const offset = word(frame, ip - 2) - word(frame, ip - 4)
+  return Uint8Array.of(VNET_NEEDS_CSUM, 0, 0, 0, 0, 0, start & 255, start >> 8, offset & 255, offset >> 8)
 }
 
 /** RFC 9260 appendix A, a bit at a time, over the packet with zeros for its checksum. */

@@ -1,8 +1,9 @@
 /** The director that the fuzzer plays with: all three methods, every protocol, addresses in every state, a small table. */
 import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
-import type { ForwardingMethod, ServiceProtocol, ServiceSpec } from '../../forwarder/service.ts'
+import type { ForwardingMethod, ServiceProtocol, ServiceSpec, TunnelSpec } from '../../forwarder/service.ts'
 import type { Random } from '../random.ts'
 import { DirectorBench } from '../support/director-bench.ts'
+import { GUE_PORT } from './judge.ts'
 
 export const OUTSIDE = 'outside'
 export const INSIDE = 'inside'
@@ -25,6 +26,14 @@ export const SERVICES: readonly { protocol: ServiceProtocol; port: number; metho
   { protocol: 'sctp', port: 91, method: 'tun' },
   { protocol: 'sctp', port: 92, method: 'dr' },
 ]
+const TUNNELS: readonly (TunnelSpec | undefined)[] = [
+  undefined,
+  { type: 'gre', port: 0, checksum: 'none' },
+  { type: 'gre', port: 0, checksum: 'plain' },
+  { type: 'gue', port: GUE_PORT, checksum: 'none' },
+  { type: 'gue', port: GUE_PORT, checksum: 'plain' },
+  { type: 'gue', port: GUE_PORT, checksum: 'remote' },
+]
 export const NAT_SERVER_PORT = 8000
 
 export function serverMac(address: string): string {
@@ -38,12 +47,14 @@ export function randomService(random: Random, address: string, index: number): S
     protocol,
     address,
     port,
+    mss: random.oneIn(2) ? 'clamp' : undefined,
     scheduler: ['rr', 'wrr', 'lc', 'wlc'][random.below(4)],
     servers: SERVERS.filter(() => !random.oneIn(4)).map((server) => ({
       address: server,
       port: method === 'nat' ? NAT_SERVER_PORT : port,
       method,
       weight: random.below(4),
+      tunnel: TUNNELS[random.below(TUNNELS.length)],
     })),
   }
 }

@@ -32,6 +32,8 @@ export interface DirectorBenchOptions {
   readonly services: readonly ServiceSpec[]
   /** MAC by IPv4 address of hosts that have answered ARP already. */
   readonly neighbours?: Readonly<Record<string, string>>
+  /** Number of the link that leads to the host's own stack. */
+  readonly hostLink?: number
   /** Table size; 1024 unless given. */
   readonly connections?: number
   /** Frames each link can hold; 64 unless given. */
@@ -69,6 +71,7 @@ export class DirectorBench {
     this.drops = new Drops(Drops.allocate())
     this.engine = new Engine({
       links: this.links,
+      hostLink: options.hostLink,
       table: this.table,
       services: new ServiceTable(directory),
       outgoing: this.outgoing,

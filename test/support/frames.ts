@@ -4,11 +4,14 @@ import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, writeEthernet } from '../../protocol/packet/ethernet.ts'
 import {
   DONT_FRAGMENT,
+  IPV4,
   IPV4_HEADER_LENGTH,
+  MORE_FRAGMENTS,
   PROTOCOL_ICMP,
   PROTOCOL_SCTP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  refreshIPv4Checksum,
   writeIPv4,
 } from '../../protocol/packet/ipv4.ts'
 import { TCP, TCP_HEADER_LENGTH } from '../../protocol/packet/tcp.ts'
@@ -130,6 +133,45 @@ export function icmpFrame(fields: IcmpFields): Uint8Array {
   frame.set(payload, icmp + 8)
   writeUint16(frame, icmp + 2, checksum(frame, icmp, 8 + payload.length))
   return frame
+}
+
+/** The fragments that a host with this MTU makes of a frame without IP options (RFC 791 section 3.2). */
+export function fragmentsOf(frame: Uint8Array, mtu: number): Uint8Array[] {
+  const headers = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
+  const size = (mtu - IPV4_HEADER_LENGTH) & ~7
+  const fragments: Uint8Array[] = []
+  for (let at = headers; at < frame.length; at += size) {
+    const data = frame.subarray(at, at + size)
+    const more = at + size < frame.length ? MORE_FRAGMENTS : 0
+    fragments.push(withHeader(frame, data, more | ((at - headers) / 8)))
+  }
+  return fragments
+}
+
+/** The frame that was cut into these, in any order. Throws when something is missing or there twice. */
+export function wholeOf(fragments: readonly Uint8Array[]): Uint8Array {
+  const offsetOf = (frame: Uint8Array) => (((frame[20] & 0x1f) << 8) | frame[21]) * 8
+  const inOrder = fragments.toSorted((one, other) => offsetOf(one) - offsetOf(other))
+  let length = 0
+  for (const [index, frame] of inOrder.entries()) {
+    const isLast = index === inOrder.length - 1
+    if (offsetOf(frame) !== length) throw new Error(`a fragment at ${offsetOf(frame)} where ${length} bytes have come`)
+    if (((frame[20] & 0x20) === 0) !== isLast) throw new Error(`fragment ${index} is wrong about being the last`)
+    if (checksum(frame, ETHERNET_HEADER_LENGTH, IPV4_HEADER_LENGTH) !== 0) throw new Error('a wrong IP checksum')
+    length += frame.length - ETHERNET_HEADER_LENGTH - IPV4_HEADER_LENGTH
+  }
+  const data = Buffer.concat(inOrder.map((frame) => frame.subarray(ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH)))
+  return withHeader(inOrder[0], data, 0)
+}
+
+/** The Ethernet and IP headers of a frame, this data behind them, and this word of flags and offset. */
+function withHeader(frame: Uint8Array, data: Uint8Array, fragment: number): Uint8Array {
+  const headers = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
+  const made = Uint8Array.from([...frame.subarray(0, headers), ...data])
+  writeUint16(made, ETHERNET_HEADER_LENGTH + IPV4.totalLength, made.length - ETHERNET_HEADER_LENGTH)
+  writeUint16(made, ETHERNET_HEADER_LENGTH + IPV4.fragment, fragment)
+  refreshIPv4Checksum(made, ETHERNET_HEADER_LENGTH, IPV4_HEADER_LENGTH)
+  return made
 }
 
 /** The IP packet of a frame: what lies behind its Ethernet header. */

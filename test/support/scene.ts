@@ -4,7 +4,13 @@
  */
 import type { VirtualAddress } from '../../forwarder/commands.ts'
 import { VNET_GSO_TCPV4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from '../../forwarder/link/link.ts'
-import type { ForwardingMethod, RealServerSpec, ServiceProtocol, ServiceSpec } from '../../forwarder/service.ts'
+import type {
+  ForwardingMethod,
+  RealServerSpec,
+  ServiceProtocol,
+  ServiceSpec,
+  TunnelSpec,
+} from '../../forwarder/service.ts'
 import { parseIPv4, parseMac, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, fold, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, writeEthernet } from '../../protocol/packet/ethernet.ts'
@@ -44,6 +50,8 @@ export interface SceneOptions extends Partial<DirectorBenchOptions> {
   /** Weights of the servers, oldest first; there are as many servers. One server of weight 1 unless given. */
   weights?: readonly number[]
   state?: VirtualAddress['state']
+  tunnel?: TunnelSpec
+  mss?: 'clamp'
   outsideMtu?: number
   insideMtu?: number
 }
@@ -55,12 +63,14 @@ export function service(options: SceneOptions = {}): ServiceSpec {
     address: VIP,
     port: 80,
     scheduler: options.scheduler ?? 'rr',
+    mss: options.mss,
     servers: (options.weights ?? [1]).map(
       (weight, index): RealServerSpec => ({
         address: `10.1.0.${index + 1}`,
         port: method === 'nat' ? 8000 : 80,
         method,
         weight,
+        tunnel: options.tunnel,
       }),
     ),
   }
@@ -112,6 +122,7 @@ export interface OuterFields {
   ttl?: number
   fragment?: number
   destination?: string
+  identification?: number
 }
 
 /** The frame in which `inner` travels through the tunnel to the first server. */
@@ -122,7 +133,7 @@ export function tunnelled(inner: Uint8Array, outer: OuterFields = {}): Uint8Arra
   writeIPv4(frame, ETHERNET_HEADER_LENGTH, {
     tos: outer.tos ?? 0,
     totalLength: IPV4_HEADER_LENGTH + packet.length,
-    identification: 0,
+    identification: outer.identification ?? 0,
     fragment: outer.fragment ?? DONT_FRAGMENT,
     ttl: outer.ttl ?? 63,
     protocol: PROTOCOL_IPIP,

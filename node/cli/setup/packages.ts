@@ -35,6 +35,8 @@ export const testPackages: PackageTable = {
   finger: 'finger',
   tinyproxy: 'tinyproxy-bin',
   snntpd: 'sn',
+  vsftpd: 'vsftpd',
+  lftp: 'lftp',
   nc: 'netcat-openbsd',
 }
 

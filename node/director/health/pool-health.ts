@@ -6,7 +6,9 @@
  * at most once (gossip), so each director repeats all of its own every second, and says a change at once; one that has not been
  * repeated for five seconds no longer counts. The clock is the caller's.
  */
+
 import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../cluster/transport.ts'
+import { isLoopback } from '../host/local-servers.ts'
 import { decodeOpinions, encodeOpinions, SERVERS_PER_MESSAGE } from './opinion-message.ts'
 import type { HealthState } from './rise-fall.ts'
 
@@ -123,10 +125,9 @@ export class PoolHealth {
   }
 
   #judge(key: string, server: Server): void {
-    const verdict = majority(
-      server.own,
-      Array.from(server.peers.values(), ({ state }) => state),
-    )
+    // Each director's 127.0.0.1 is another server, of which the others know nothing.
+    const others = isLoopback(key) ? [] : Array.from(server.peers.values(), ({ state }) => state)
+    const verdict = majority(server.own, others)
     if (verdict === server.verdict) return
     server.verdict = verdict
     this.#options.onChange(key, verdict)

@@ -14,6 +14,8 @@ export interface ServerConditions {
   readonly health: (server: string) => HealthState
   /** By address; 1 when no load counts. */
   readonly loadFactor: (address: string) => number
+  /** Whether an address is this director's own: it then serves itself, by whatever method was configured. */
+  readonly isLocal: (address: string) => boolean
 }
 
 export function effectiveService(service: PoolService, conditions: ServerConditions): ServiceSpec {
@@ -30,7 +32,8 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     servers: servers.map(({ address, port, method, edits }, index): RealServerSpec => {
       const isDown = conditions.health(serverKey({ address, port })) === 'down'
       const weight = isDown ? 0 : weights[index]
-      return { address, port, method, weight, ...(edits === undefined ? {} : { edits }) }
+      const reached = conditions.isLocal(address) ? 'local' : method
+      return { address, port, method: reached, weight, ...(edits === undefined ? {} : { edits }) }
     }),
   }
 }

@@ -1,5 +1,6 @@
 /** ICMP errors about a connection's packets find the one whom they concern, and quote a packet that he knows. */
 import { test } from 'tap'
+import type { TunnelSpec } from '../../../forwarder/service.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
 import { icmpFrame, packetOf } from '../../support/frames.ts'
@@ -239,6 +240,53 @@ for (const [sentence, link, frame, out, expected, options] of cases) {
     t.same(sentHex(sent), [[out, hex(expected)]])
   })
 }
+
+/** A client's packet as a router on the servers' side meets it in the tunnel: what our own director makes of it. */
+function inTunnel(tunnel: TunnelSpec): Uint8Array {
+  const [sent] = open({ method: 'tun', tunnel }).send(OUTSIDE, clientTcp({ ttl: 41 }))
+  return packetOf(sent.frame)
+}
+
+const tunnels: [TunnelSpec, overhead: number][] = [
+  [{ type: 'ipip', port: 0, checksum: 'none' }, 20],
+  [{ type: 'gre', port: 0, checksum: 'none' }, 24],
+  [{ type: 'gre', port: 0, checksum: 'plain' }, 28],
+  [{ type: 'gue', port: 6080, checksum: 'none' }, 32],
+  [{ type: 'gue', port: 6080, checksum: 'plain' }, 32],
+]
+for (const [tunnel, overhead] of tunnels) {
+  const about = { ...fromInside, from: SERVERS_ROUTER, to: INSIDE_SOURCE, type: 3, code: 4, rest: 1400 }
+  test(`TUN: an error about a ${tunnel.type} packet (${tunnel.checksum}) reaches the client, about its own`, async (t) => {
+    const bench = open({ method: 'tun', tunnel })
+    const sent = bench.send(INSIDE, icmpFrame({ ...about, payload: inTunnel(tunnel) }))
+    const expected = icmpFrame({
+      ...{ ...toClient, from: VIP, to: CLIENT_ADDRESS, ttl: 64, tos: 0xc0, fragment: 0 },
+      ...{ type: 3, code: 4, rest: 1400 - overhead, payload: packetOf(clientTcp({ ttl: 40 })) },
+    })
+    t.same(sentHex(sent), [[OUTSIDE, hex(expected)]])
+  })
+
+  test(`TUN: one about a ${tunnel.type} packet (${tunnel.checksum}) that is not of this tunnel is the host’s`, async (t) => {
+    for (const other of tunnels.map(([spec]) => spec).filter(({ type }) => type !== tunnel.type)) {
+      const bench = open({ method: 'tun', tunnel: other })
+      t.same(bench.send(INSIDE, icmpFrame({ ...about, payload: inTunnel(tunnel) })), [])
+    }
+    const elsewhere = inTunnel(tunnel)
+    elsewhere[19] = 77
+    const bench = open({ method: 'tun', tunnel })
+    t.same(bench.send(INSIDE, icmpFrame({ ...about, payload: elsewhere })), [])
+    const cutShort = inTunnel(tunnel).slice(0, overhead + 27)
+    t.same(bench.send(INSIDE, icmpFrame({ ...about, payload: cutShort })), [])
+    t.ok(Object.values(bench.drops.toObject()).every((count) => count === 0))
+  })
+}
+
+test('TUN: an error about a datagram to another port than the tunnel’s is the host’s', async (t) => {
+  const other = inTunnel({ type: 'gue', port: 6081, checksum: 'none' })
+  const bench = open({ method: 'tun', tunnel: { type: 'gue', port: 6080, checksum: 'none' } })
+  const error = icmpFrame({ ...fromInside, from: SERVERS_ROUTER, to: INSIDE_SOURCE, type: 3, payload: other })
+  t.same(bench.send(INSIDE, error), [])
+})
 
 const aboutReply = { ...fromOutside, from: CLIENTS_ROUTER, to: VIP, type: 3, code: 1 }
 const dropped: [sentence: string, frame: Uint8Array, drop: string, options?: SceneOptions][] = [

@@ -295,7 +295,7 @@ const malformed: [sentence: string, change: (record: Uint8Array) => void][] = [
   ['of an unknown kind', (record) => record.fill(0, RECORD.kind, 1)],
   ['of another protocol', (record) => record.fill(47, RECORD.protocol, RECORD.protocol + 1)],
   ['in a state that TCP does not know', (record) => record.fill(11, RECORD.state, RECORD.state + 1)],
-  ['by a method that there is not', (record) => record.fill(3, RECORD.method, RECORD.method + 1)],
+  ['by a method that there is not', (record) => record.fill(4, RECORD.method, RECORD.method + 1)],
   ['with a timeout beyond reason', (record) => writeInt32(record, RECORD.timeoutMs, -1)],
   ['of an IPv6 client', (record) => record.fill(0x20, RECORD.clientAddress, RECORD.clientAddress + 1)],
   ['of an IPv6 service', (record) => record.fill(0, RECORD.virtualAddress + 10, RECORD.virtualAddress + 12)],

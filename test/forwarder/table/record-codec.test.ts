@@ -11,7 +11,7 @@ import {
   recordVersion,
 } from '../../../forwarder/table/record-codec.ts'
 import { ServerDirectory } from '../../../forwarder/table/server-directory.ts'
-import { METHOD_DR, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
+import { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 
@@ -22,15 +22,7 @@ function encoded(expires: number, tick: number): Uint8Array {
   const slot = directory.addServer(identity, 0)
   const table = new ConnectionTable(ConnectionMemory.allocate(8), directory, 1, 0)
   const ports = (3456 << 16) | 80
-  const index = table.insert(
-    6,
-    parseIPv4('202.100.1.2'),
-    virtual,
-    ports,
-    slot,
-    8000,
-    methodFlags(METHOD_TUN, METHOD_NAT),
-  )
+  const index = table.insert(6, parseIPv4('202.100.1.2'), virtual, ports, slot, 8000, methodFlags(METHOD_TUN, true))
   table.setState(index, 7)
   table.setExpires(index, expires)
   const target = new Uint8Array(RECORD_LENGTH + 2).fill(0xee)
@@ -96,11 +88,12 @@ test('versions half a circle apart are both not newer', async (t) => {
   t.notOk(isNewer(0, 0x8000))
 })
 
-test('of the methods only NAT sees the replies', async (t) => {
-  const flags = [METHOD_NAT, METHOD_TUN, METHOD_DR].map((method) => methodFlags(method, METHOD_NAT))
-  t.equal(new Set(flags).size, 3)
+test('of the methods NAT and the local one see the replies', async (t) => {
+  const methods = [METHOD_NAT, METHOD_TUN, METHOD_DR, METHOD_LOCAL]
+  const flags = methods.map((method) => methodFlags(method, isOneWay(method)))
+  t.equal(new Set(flags).size, 4)
   t.same(
     flags.map((each) => (each & 8) !== 0),
-    [false, true, true],
+    [false, true, true, false],
   )
 })

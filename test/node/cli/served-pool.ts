@@ -56,7 +56,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
   }
   const statistics = (key: string) => pool.traffic.get(key) ?? noTraffic
   const sources: ListingSources = {
-    conditions: { health: () => 'up', loadFactor: () => 1 },
+    conditions: { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
     load: () => null,
     counters: { serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0 }) },
     statistics: {

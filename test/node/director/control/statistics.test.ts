@@ -112,6 +112,7 @@ test('a listing shows the configured weight beside the effective one, health, lo
     {
       conditions: {
         health: (key) => (key === '10.0.0.2:80' ? 'down' : 'up'),
+        isLocal: () => false,
         loadFactor: (address) => (address === '10.0.0.1' ? 0.5 : 1),
       },
       load: (address) => (address === '10.0.0.1' ? 0.7 : null),

@@ -14,6 +14,7 @@ function weights(configured: number[], factors: number[] = [], health: HealthSta
   const spec = effectiveService(service, {
     health: (key) => health[indexOf(key)] ?? 'up',
     loadFactor: (address) => factors[indexOf(address)] ?? 1,
+    isLocal: () => false,
   })
   return spec.servers.map(({ weight }) => weight)
 }
@@ -43,6 +44,22 @@ for (const [name, actual, expected] of cases) {
   })
 }
 
+test('a server that is this director itself is served locally, by whatever method was configured', (t) => {
+  const servers = [
+    { address: '127.0.0.1', port: 80, method: 'nat' as const, weight: 1 },
+    { address: '10.0.0.2', port: 80, method: 'dr' as const, weight: 1 },
+  ]
+  const spec = effectiveService(
+    { protocol: 'tcp', address: '10.0.0.100', port: 80, scheduler: 'rr', servers },
+    { health: () => 'up', loadFactor: () => 1, isLocal: (address) => address === '127.0.0.1' },
+  )
+  t.same(
+    spec.servers.map(({ method }) => method),
+    ['local', 'dr'],
+  )
+  t.end()
+})
+
 test('the forwarder gets what it knows: no fields of later versions, and a scheduler that exists', (t) => {
   const spec = effectiveService(
     {
@@ -53,7 +70,7 @@ test('the forwarder gets what it knows: no fields of later versions, and a sched
       colour: 'red',
       servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4, colour: 'blue' }],
     },
-    { health: () => 'up', loadFactor: () => 1 },
+    { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
   )
   t.strictSame(spec, {
     protocol: 'udp',

@@ -1,0 +1,137 @@
+/**
+ * Real servers that are this director itself: which they are, and what the host has to be told so that it serves them.
+ *
+ * The forwarder writes clients' packets, with the server's address in the place of the VIP, into the TUN device HOST_DEVICE, and
+ * takes the replies from it. For replies to go there rather than out by themselves, one routing rule a server (address, protocol,
+ * port) leads to a table of our own, whose only route is the device; a local server of 127.0.0.0/8 needs route_localnet on the
+ * device as well. The device ends with the process, however that ends, and its route with it: rules that are left over lead
+ * nowhere, and the next start takes them away. Why so: docs/decisions/local-node.md.
+ */
+import { writeFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
+import { HOST_DEVICE } from '../../../forwarder/forwarder.ts'
+import type { RealServerSpec, ServiceSpec } from '../../../forwarder/service.ts'
+import { type RunIp, runIp } from './ip-command.ts'
+
+/** Number of the routing table, and preference of the rules: after the kernel's own table of local addresses, before main. */
+const TABLE = '2160'
+
+/** Whether an address is a loopback address, which is every host's own. */
+export function isLoopback(address: string): boolean {
+  return address.startsWith('127.')
+}
+
+/** The IPv4 addresses of this host, those of loopback aside. */
+export function readOwnAddresses(): ReadonlySet<string> {
+  const all = Object.values(networkInterfaces()).flatMap((entries) => entries ?? [])
+  return new Set(all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address))
+}
+
+type Served = Pick<ServiceSpec, 'protocol' | 'port'> & { servers: readonly Pick<RealServerSpec, 'address' | 'port'>[] }
+
+/** What `ip rule add` is to be given for each local server, sorted. A firewall mark's service may be of any protocol. */
+export function rulesFor(services: readonly Served[], isLocal: (address: string) => boolean): string[] {
+  const rules = services.flatMap(({ protocol, port: servicePort, servers }) =>
+    servers
+      .filter(({ address }) => isLocal(address))
+      .map(({ address, port }) => {
+        const served = port || servicePort
+        const transport = protocol === 'fwm' ? '' : ` ipproto ${protocol}${served === 0 ? '' : ` sport ${served}`}`
+        return `from ${address}${transport}`
+      }),
+  )
+  return [...new Set(rules)].sort()
+}
+
+export interface LocalServersOptions {
+  readonly forwarder: { openHostDevice(): Promise<void> }
+  /** Of the device. */
+  readonly mtu: number
+  /** Something does not work; what it is. */
+  readonly warn: (error: unknown, message: string) => void
+  readonly run?: RunIp
+  readonly writeSetting?: (path: string, value: string) => Promise<void>
+  readonly readAddresses?: () => ReadonlySet<string>
+}
+
+export class LocalServers {
+  readonly #options: Required<LocalServersOptions>
+  #own: ReadonlySet<string>
+  #isOpen = false
+  #rules: readonly string[] = []
+  /** One change of the host after the other. */
+  #work: Promise<void>
+
+  constructor(options: LocalServersOptions) {
+    this.#options = {
+      run: runIp,
+      writeSetting: (path, value) => writeFile(`/proc/sys/net/${path}`, value),
+      readAddresses: readOwnAddresses,
+      ...options,
+    }
+    this.#own = this.#options.readAddresses()
+    this.#work = this.#removeLeftOver()
+  }
+
+  isLocal(address: string): boolean {
+    return isLoopback(address) || this.#own.has(address)
+  }
+
+  /** Looks which addresses the host has now; true when they are not what they were. */
+  refresh(): boolean {
+    const before = this.#own
+    this.#own = this.#options.readAddresses()
+    return before.size !== this.#own.size || [...before].some((address) => !this.#own.has(address))
+  }
+
+  /** All services of the pool. Resolves when the host serves the local ones among their servers, or cannot. */
+  setServices(services: readonly Served[]): Promise<void> {
+    const rules = rulesFor(services, (address) => this.isLocal(address))
+    this.#work = this.#work.then(() => this.#apply(rules))
+    return this.#work
+  }
+
+  close(): Promise<void> {
+    return this.setServices([])
+  }
+
+  async #apply(rules: readonly string[]): Promise<void> {
+    try {
+      if (rules.length > 0) await this.#open()
+      for (const rule of this.#rules) if (!rules.includes(rule)) await this.#rule('del', rule)
+      for (const rule of rules) if (!this.#rules.includes(rule)) await this.#rule('add', rule)
+      this.#rules = rules
+    } catch (error) {
+      this.#options.warn(error, 'this host cannot be a real server: local servers get no packets')
+    }
+  }
+
+  async #open(): Promise<void> {
+    if (this.#isOpen) return
+    const { forwarder, mtu, run, writeSetting } = this.#options
+    await forwarder.openHostDevice()
+    // Where the host has no IPv6 there is nothing to switch off.
+    await writeSetting(`ipv6/conf/${HOST_DEVICE}/disable_ipv6`, '1').catch(() => {})
+    await writeSetting(`ipv4/conf/${HOST_DEVICE}/route_localnet`, '1')
+    await writeSetting(`ipv4/conf/${HOST_DEVICE}/rp_filter`, '2')
+    await run(['link', 'set', 'dev', HOST_DEVICE, 'mtu', String(mtu)])
+    await run(['-4', 'route', 'replace', 'default', 'dev', HOST_DEVICE, 'table', TABLE])
+    this.#isOpen = true
+  }
+
+  async #rule(verb: 'add' | 'del', rule: string): Promise<void> {
+    await this.#options.run(['-4', 'rule', verb, 'pref', TABLE, ...rule.split(' '), 'table', TABLE])
+  }
+
+  /** A director that lost power leaves its rules behind. */
+  async #removeLeftOver(): Promise<void> {
+    try {
+      const rules = (await this.#options.run(['-4', 'rule', 'show'])) as { priority: number }[]
+      for (const { priority } of rules) {
+        if (String(priority) === TABLE) await this.#options.run(['-4', 'rule', 'del', 'pref', TABLE])
+      }
+    } catch (error) {
+      this.#options.warn(error, 'the routing rules of this host cannot be read')
+    }
+  }
+}

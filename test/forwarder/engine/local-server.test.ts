@@ -1,0 +1,134 @@
+/** The director as a real server of its own: what goes to the host's stack, what comes from it, and what a takeover makes of it. */
+import { test } from 'tap'
+import { TCP_ACK, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { DirectorBench } from '../../support/director-bench.ts'
+import { tcpFrame } from '../../support/frames.ts'
+import { hex, sentHex } from '../../support/hex.ts'
+import {
+  CLIENT,
+  CLIENT_ADDRESS,
+  clientTcp,
+  INSIDE,
+  MAC,
+  OUTSIDE,
+  OUTSIDE_SOURCE,
+  ROUTER,
+  SERVER1_ADDRESS,
+  VIP,
+  VIRTUAL,
+} from '../../support/scene.ts'
+
+const HOST = 'director-host'
+const LOOPBACK = '127.0.0.1'
+
+function bench(address = LOOPBACK, method: 'local' | 'dr' = 'local', state: 'active' | 'standby' = 'active') {
+  return new DirectorBench({
+    links: [
+      { name: OUTSIDE, mac: MAC.outside },
+      { name: INSIDE, mac: MAC.inside },
+      { name: HOST, mac: '02:00:00:00:00:00' },
+    ],
+    hostLink: 2,
+    addresses: [{ address: VIP, link: OUTSIDE, state }],
+    routes: [
+      { destination: '0.0.0.0', prefixLength: 0, gateway: ROUTER, link: OUTSIDE, source: OUTSIDE_SOURCE },
+      { destination: '198.51.100.0', prefixLength: 24, link: OUTSIDE, source: OUTSIDE_SOURCE },
+    ],
+    services: [
+      {
+        protocol: 'tcp',
+        address: VIP,
+        port: 80,
+        scheduler: 'rr',
+        servers: [{ address, port: 8000, method, weight: 1 }],
+      },
+    ],
+    neighbours: { [ROUTER]: MAC.router, [address]: MAC.server1 },
+  })
+}
+
+const anyMac = { sourceMac: '02:00:00:00:00:00', destinationMac: '00:00:00:00:00:00' }
+const reply = (fields = {}) => tcpFrame({ ...anyMac, from: `${LOOPBACK}:8000`, to: CLIENT, ...fields })
+
+test('a client packet goes to the host as one to the local server, and the reply leaves as the virtual service', async (t) => {
+  const director = bench()
+  t.same(sentHex(director.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))), [
+    [HOST, hex(tcpFrame({ ...anyMac, from: CLIENT, to: `${LOOPBACK}:8000`, ttl: 63, flags: TCP_SYN }))],
+  ])
+  const answer = { sourceMac: MAC.outside, destinationMac: MAC.router, from: VIRTUAL, to: CLIENT, ttl: 63 }
+  t.same(sentHex(director.send(HOST, reply({ flags: TCP_SYN | TCP_ACK }))), [
+    [OUTSIDE, hex(tcpFrame({ ...answer, flags: TCP_SYN | TCP_ACK }))],
+  ])
+  director.send(OUTSIDE, clientTcp())
+  t.same(
+    [...director.reader.connections()].map((connection) => connection.state),
+    ['ESTABLISHED'],
+    'both directions move the state',
+  )
+})
+
+test('nobody asks by ARP for a local server', async (t) => {
+  const director = bench()
+  director.nowMs += 60_000
+  const asked = director.breathe().map(({ frame }) => [...frame.subarray(38, 42)].join('.'))
+  t.notOk(asked.includes(LOOPBACK))
+  t.ok(asked.includes(ROUTER), 'while others are asked for')
+})
+
+test('a packet from a network that says it is the local server’s is dropped', async (t) => {
+  const director = bench()
+  director.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  t.same(director.send(INSIDE, reply()), [])
+  t.equal(director.drops.toObject()['martian-source'], 1)
+})
+
+test('what the host sends to somebody who came by no virtual address is sent on for it, by the routes', async (t) => {
+  const director = bench(OUTSIDE_SOURCE)
+  const direct = { from: `${OUTSIDE_SOURCE}:8000`, to: `${CLIENT_ADDRESS}:999` }
+  director.send(HOST, tcpFrame({ ...anyMac, ...direct }))
+  director.resolve({ [ROUTER]: MAC.router })
+  t.same(sentHex(director.send(HOST, tcpFrame({ ...anyMac, ...direct }))), [
+    [OUTSIDE, hex(tcpFrame({ ...direct, sourceMac: MAC.outside, destinationMac: MAC.router }))],
+  ])
+})
+
+test('other links’ frames that are the host’s are left to it', async (t) => {
+  t.same(bench().send(INSIDE, tcpFrame({ from: '10.1.0.1:1', to: '10.1.0.254:2' })), [])
+})
+
+function takenOver(from: DirectorBench, to: DirectorBench): boolean {
+  from.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  from.send(OUTSIDE, clientTcp())
+  return to.engine.replication.apply(from.outgoing.bytes, from.outgoing.peek())
+}
+
+test('a loopback server’s connection is the next director’s own server’s, which may reset it', async (t) => {
+  const next = bench()
+  t.ok(takenOver(bench(), next))
+  const [sent] = next.send(OUTSIDE, clientTcp())
+  t.equal(sent.link, HOST)
+})
+
+test('an address that is one director’s own is a real server like others to the next', async (t) => {
+  const other = () => {
+    const director = bench(SERVER1_ADDRESS, 'dr')
+    director.engine.setRoutes([
+      { destination: '10.1.0.0', prefixLength: 24, link: INSIDE, source: '10.1.0.254' },
+      { destination: '0.0.0.0', prefixLength: 0, gateway: ROUTER, link: OUTSIDE, source: OUTSIDE_SOURCE },
+    ])
+    director.resolve({ [SERVER1_ADDRESS]: MAC.server1 })
+    return director
+  }
+  const next = other()
+  t.ok(takenOver(bench(SERVER1_ADDRESS), next))
+  t.equal(next.send(OUTSIDE, clientTcp())[0].link, INSIDE)
+  const back = bench(SERVER1_ADDRESS)
+  t.ok(takenOver(other(), back))
+  t.equal(back.send(OUTSIDE, clientTcp())[0].link, HOST)
+})
+
+test('a connection of a local server that is not configured here is not taken', async (t) => {
+  const next = bench()
+  next.engine.services.remove({ protocol: 'tcp', address: VIP, port: 80 })
+  t.notOk(takenOver(bench(), next))
+})

@@ -1,0 +1,70 @@
+/** Run by host-link.test.ts inside a network namespace: a whole forwarder, a client in another namespace, a server on loopback. */
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { createServer } from 'node:http'
+import { test } from 'tap'
+import { startForwarder } from '../../../forwarder/forwarder-thread.ts'
+import type { ServiceSpec } from '../../../forwarder/service.ts'
+import { LocalServers } from '../../../node/director/host/local-servers.ts'
+import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../namespace.ts'
+
+const VIP = '10.7.0.100'
+const OWN = '10.7.0.1'
+const body = Buffer.alloc(3_000_000, 'what the local server says ')
+const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+
+async function client(namespace: Namespace, url: string, upload?: Buffer): Promise<string> {
+  const words = ['curl', '--silent', '--show-error', '--max-time', '20', url]
+  const [command, ...rest] = [...namespace.enter, ...words, ...(upload ? ['--data-binary', '@-'] : [])]
+  const child = spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit'] })
+  child.stdin.end(upload)
+  const chunks: Buffer[] = []
+  for await (const chunk of child.stdout) chunks.push(chunk)
+  return digest(Buffer.concat(chunks))
+}
+
+test('clients in a network are served by this host through the virtual address, and directly as before', async (t) => {
+  ip('link set lo up')
+  createVethPair('outside', 'far')
+  ip(`address add ${OWN}/24 dev outside`)
+  const namespace = await createNamespace()
+  t.teardown(() => namespace.close())
+  ip(`link set far netns ${namespace.pid}`)
+  ip('address add 10.7.0.2/24 dev far\nlink set far up', namespace)
+  waitUntilUp('outside')
+
+  const clients = new Set<string>()
+  const server = createServer(async (request, response) => {
+    clients.add(`${request.socket.remoteAddress} at ${request.socket.localAddress}`)
+    const chunks: Buffer[] = []
+    for await (const chunk of request) chunks.push(chunk)
+    response.end(request.method === 'POST' ? Buffer.concat(chunks) : body)
+  })
+  await new Promise<void>((resolve) => server.listen(8080, '0.0.0.0', resolve))
+  t.teardown(() => server.close())
+
+  const forwarder = await startForwarder({ interfaces: ['outside'], connections: 1024 })
+  t.teardown(() => forwarder.stop())
+  forwarder.setRoutes([{ destination: '10.7.0.0', prefixLength: 24, link: 'outside', source: OWN }])
+  forwarder.setVirtualAddresses([{ address: VIP, link: 'outside', state: 'active' }])
+  const services = ['127.0.0.1', OWN].map(
+    (address, index): ServiceSpec => ({
+      protocol: 'tcp',
+      address: VIP,
+      port: 80 + index,
+      scheduler: 'rr',
+      servers: [{ address, port: 8080, method: 'local', weight: 1 }],
+    }),
+  )
+  for (const service of services) forwarder.setService(service)
+  const local = new LocalServers({ forwarder, mtu: 1500, warn: (error) => t.fail(`${error}`) })
+  t.teardown(() => local.close())
+  await local.setServices(services)
+
+  t.equal(await client(namespace, `http://${VIP}:80/`), digest(body), 'a download from 127.0.0.1')
+  t.equal(await client(namespace, `http://${VIP}:81/`), digest(body), 'a download from an own address')
+  t.equal(await client(namespace, `http://${VIP}:80/`, body), digest(body), 'an upload')
+  t.equal(await client(namespace, `http://${OWN}:8080/`), digest(body), 'and past the virtual address')
+  t.same([...clients].sort(), ['10.7.0.2 at 10.7.0.1', '10.7.0.2 at 127.0.0.1'], 'the server sees who its clients are')
+  t.equal(forwarder.serviceCounters(services[0]).connections, 2)
+})

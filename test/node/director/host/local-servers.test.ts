@@ -1,0 +1,116 @@
+/** What the host is told so that it serves as a real server, as commands of ip(8) and settings; nothing is really changed. */
+import { test } from 'tap'
+import { isLoopback, LocalServers, rulesFor } from '../../../../node/director/host/local-servers.ts'
+
+const service = (protocol: 'tcp' | 'udp' | 'fwm', port: number, ...servers: [address: string, port: number][]) => ({
+  protocol,
+  port,
+  servers: servers.map(([address, port]) => ({ address, port })),
+})
+
+interface Host {
+  local: LocalServers
+  commands: string[]
+  settings: string[]
+  warnings: string[]
+  addresses: Set<string>
+}
+
+function host(options: { rules?: number[]; fails?: boolean } = {}): Host {
+  const commands: string[] = []
+  const settings: string[] = []
+  const warnings: string[] = []
+  const addresses = new Set(['10.0.0.11'])
+  const local = new LocalServers({
+    forwarder: {
+      async openHostDevice() {
+        if (options.fails) throw new Error('no device')
+        commands.push('open')
+      },
+    },
+    mtu: 1400,
+    warn: (error, message) => warnings.push(`${(error as Error).message}: ${message}`),
+    run: async (words) => {
+      if (words.includes('show')) return (options.rules ?? []).map((priority) => ({ priority }))
+      commands.push(words.join(' '))
+      return []
+    },
+    writeSetting: async (path, value) => {
+      settings.push(`${path}=${value}`)
+    },
+    readAddresses: () => new Set(addresses),
+  })
+  return { local, commands, settings, warnings, addresses }
+}
+
+test('loopback and the host’s own addresses are local, all others are not', async (t) => {
+  const { local, addresses } = host()
+  t.same(
+    ['127.0.0.1', '127.9.9.9', '10.0.0.11', '10.0.0.12'].map((address) => local.isLocal(address)),
+    [true, true, true, false],
+  )
+  t.notOk(local.refresh())
+  addresses.add('10.0.0.12')
+  t.ok(local.refresh())
+  t.ok(local.isLocal('10.0.0.12'))
+  t.notOk(isLoopback('10.127.0.1'))
+})
+
+test('each local server has one rule, by protocol and port; port 0 is every port', async (t) => {
+  const services = [
+    service('tcp', 80, ['127.0.0.1', 8080], ['10.0.0.12', 80]),
+    service('tcp', 81, ['127.0.0.1', 8080], ['10.0.0.11', 0]),
+    service('tcp', 0, ['127.0.0.2', 0]),
+    service('fwm', 0, ['127.0.0.3', 0]),
+  ]
+  t.same(
+    rulesFor(services, (address) => address.startsWith('127.') || address === '10.0.0.11'),
+    [
+      'from 10.0.0.11 ipproto tcp sport 81',
+      'from 127.0.0.1 ipproto tcp sport 8080',
+      'from 127.0.0.2 ipproto tcp',
+      'from 127.0.0.3',
+    ],
+  )
+})
+
+test('without a local server the host is left alone', async (t) => {
+  const { local, commands, settings } = host()
+  await local.setServices([service('tcp', 80, ['10.0.0.12', 80])])
+  t.same([commands, settings], [[], []])
+})
+
+test('the device is made for the first local server, rules follow by difference, and none is left at the end', async (t) => {
+  const { local, commands, settings } = host()
+  await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
+  t.same(commands.splice(0), [
+    'open',
+    'link set dev director-host mtu 1400',
+    '-4 route replace default dev director-host table 2160',
+    '-4 rule add pref 2160 from 127.0.0.1 ipproto tcp sport 80 table 2160',
+  ])
+  t.same(settings, [
+    'ipv6/conf/director-host/disable_ipv6=1',
+    'ipv4/conf/director-host/route_localnet=1',
+    'ipv4/conf/director-host/rp_filter=2',
+  ])
+  await local.setServices([service('tcp', 80, ['127.0.0.1', 80]), service('udp', 53, ['10.0.0.11', 53])])
+  t.same(commands.splice(0), ['-4 rule add pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160'])
+  await local.close()
+  t.same(commands, [
+    '-4 rule del pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160',
+    '-4 rule del pref 2160 from 127.0.0.1 ipproto tcp sport 80 table 2160',
+  ])
+})
+
+test('rules that a director without power left behind are taken away, others are not', async (t) => {
+  const { local, commands } = host({ rules: [0, 2160, 2160, 32766] })
+  await local.setServices([])
+  t.same(commands, ['-4 rule del pref 2160', '-4 rule del pref 2160'])
+})
+
+test('a host that cannot make the device is told of, and the director goes on', async (t) => {
+  const { local, warnings } = host({ fails: true })
+  await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
+  t.match(warnings, [/^no device: .*local servers/])
+})

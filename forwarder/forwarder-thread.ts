@@ -4,7 +4,6 @@ import { DirectorError } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
-import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
 import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
@@ -14,14 +13,8 @@ import { createEventFd, wake } from './sys/event-fd.ts'
 import { closeDescriptor } from './sys/socket.ts'
 import { ConnectionReader } from './table/connection-reader.ts'
 import { RecordRing } from './table/record-ring.ts'
-import {
-  COUNTER,
-  COUNTERS,
-  NO_SLOT,
-  ServerDirectory,
-  type ServiceIdentity,
-  type Slot,
-} from './table/server-directory.ts'
+import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory, type Slot } from './table/server-directory.ts'
+import { serviceIdentity } from './table/service-table.ts'
 import type { WorkerInput, WorkerMessage } from './worker.ts'
 
 type ReadyLink = Extract<WorkerMessage, { kind: 'ready' }>['links'][number]
@@ -105,8 +98,8 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'service', service })
   }
 
-  removeService({ protocol, address, port }: ServiceAddress): void {
-    this.#post({ kind: 'remove-service', service: { protocol, address, port } })
+  removeService({ protocol, address, port, mark }: ServiceAddress): void {
+    this.#post({ kind: 'remove-service', service: { protocol, address, port, ...(mark && { mark }) } })
   }
 
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void {
@@ -148,12 +141,12 @@ class ForwarderThread implements Forwarder {
   }
 
   serviceCounters(service: ServiceAddress): ServerCounters {
-    const slot = this.#directory.findService(identityOf(service))
+    const slot = this.#directory.findService(serviceIdentity(service))
     return this.#sum(slot === NO_SLOT ? [] : this.#directory.slotsOf(slot))
   }
 
   serverCounters(service: ServiceAddress, { address, port }: { address: string; port: number }): ServerCounters {
-    const slot = this.#directory.findServer({ ...identityOf(service), address: parseIPv4(address), port })
+    const slot = this.#directory.findServer({ ...serviceIdentity(service), address: parseIPv4(address), port })
     return this.#sum(slot === NO_SLOT ? [] : [slot])
   }
 
@@ -207,13 +200,5 @@ class ForwarderThread implements Forwarder {
       inBytes: total(COUNTER.inBytes),
       outBytes: total(COUNTER.outBytes),
     }
-  }
-}
-
-function identityOf(service: ServiceAddress): ServiceIdentity {
-  return {
-    protocol: protocolNumber(service.protocol),
-    virtualAddress: parseIPv4(service.address),
-    virtualPort: service.port,
   }
 }

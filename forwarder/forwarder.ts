@@ -36,9 +36,10 @@ export interface LinkCounters {
   overruns: number
 }
 
-/** A connection copied out of the table. Addresses in dotted form. */
+/** A connection copied out of the table, or a template. Addresses as text. */
 export interface ConnectionSnapshot {
-  protocol: 'tcp' | 'udp' | 'sctp'
+  /** In lower case; "ip": any, of a firewall mark's template. */
+  protocol: string
   /** IPVS's name of the state, such as ESTABLISHED. */
   state: string
   expiresMs: number
@@ -48,6 +49,8 @@ export interface ConnectionSnapshot {
   virtualPort: number
   serverAddress: string
   serverPort: number
+  /** Remembers a client's server and is no connection itself; of a firewall mark, its virtual address is the mark. */
+  isTemplate?: boolean
 }
 
 export interface Forwarder {

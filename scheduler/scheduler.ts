@@ -9,7 +9,7 @@
 
 /** A real server as a scheduler sees it. */
 export interface Candidate {
-  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. */
+  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. A server that was removed has 0. */
   readonly weight: number
   /** TCP connections in ESTABLISHED, SYN_SENT, SYN_RECV or SYNACK. */
   readonly activeConnections: number
@@ -56,6 +56,11 @@ export interface SchedulerContext {
 export interface Scheduler<Memory = unknown> {
   /** The name ipvsadm knows, such as "wlc". */
   readonly name: string
+  /**
+   * What weights are to it: slots of a table, so that a changed one sends clients to other servers, or numbers of connections.
+   * Absent: only their proportions count. Whoever derives weights from load needs to know.
+   */
+  readonly weightsAre?: 'slots' | 'connections'
   /** Makes the memory of one service. Called once, with the servers it starts with. */
   begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
   /** A server was added, or edited, be it to the weight that it had. `servers` is the list as it is now. */

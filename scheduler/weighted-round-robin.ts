@@ -12,6 +12,7 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_wrr.c (cl, cw, mw and di there are cursor, required, maximum and step here).
  */
+import { greatestCommonDivisor } from './divisor.ts'
 import { type Candidate, isAvailable, type Scheduler } from './scheduler.ts'
 
 export interface WeightedRoundRobinMemory {
@@ -99,10 +100,4 @@ function rounds(servers: readonly Candidate[]): { maximum: number; step: number 
   }
   const step = divisor || 1
   return { maximum: heaviest - (step - 1), step }
-}
-
-/** The other number when one of them is 0. */
-function greatestCommonDivisor(a: number, b: number): number {
-  while (b > 0) [a, b] = [b, a % b]
-  return a
 }

@@ -54,8 +54,7 @@ const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, FLAG_UNANSWERED } = layout
-const { NO_CONNECTION } = layout
-const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
+const { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS, PROTOCOL_MARK } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
@@ -183,10 +182,8 @@ export class Engine {
   applySettings(settings: EngineSettings): void {
     Object.assign(this.settings, settings)
     applyTimeouts(this.settings, this.connections)
-    Object.assign(this.services.schedulerSettings, {
-      lblcExpiration: settings.lblcExpiration,
-      lblcrExpiration: settings.lblcrExpiration,
-    })
+    const { lblcExpiration, lblcrExpiration } = settings
+    Object.assign(this.services.schedulerSettings, { lblcExpiration, lblcrExpiration })
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */
@@ -217,7 +214,7 @@ export class Engine {
     const protocol = view.getUint8(ip + IPV4.protocol)
     const source = view.getInt32(ip + IPV4.source)
     const destination = view.getInt32(ip + IPV4.destination)
-    const addressState = this.addresses.stateOf(destination)
+    let addressState = this.addresses.stateOf(destination)
     if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP) {
       if (protocol === PROTOCOL_ICMP) return this.#icmp.handle(frame, link, headerLength, addressState)
       if (protocol === PROTOCOL_ESP || protocol === PROTOCOL_AH) {
@@ -234,36 +231,12 @@ export class Engine {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_TRUNCATED)
     }
     const ports = view.getInt32(transport)
-    if (addressState !== ADDRESS_UNKNOWN) {
-      return this.#fromClient(frame, link, headerLength, protocol, source, destination, ports, addressState)
+    if (addressState === ADDRESS_UNKNOWN) {
+      const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
+      if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
+      if (!this.marks.namesDestinations || !this.#isMadeOurs(link, protocol, source, destination, ports)) return TO_HOST
+      addressState = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     }
-    const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
-    if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
-    if (!this.marks.namesDestinations) return TO_HOST
-    if (!this.#isMadeOurs(link, protocol, source, destination, ports)) return TO_HOST
-    const state = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
-    return this.#fromClient(frame, link, headerLength, protocol, source, destination, ports, state)
-  }
-
-  /** Whether a packet to an address that is none of ours is for a service all the same: by a rule that names the address. */
-  #isMadeOurs(link: number, protocol: number, source: number, destination: number, ports: number): boolean {
-    if (this.#table.findByClient(protocol, source, destination, ports) !== NO_CONNECTION) return true
-    const mark = this.marks.findNaming(link, protocol, source, destination, ports & 0xffff)
-    return mark !== 0 && this.services.find(PROTOCOL_MARK, mark, 0) !== undefined
-  }
-
-  #fromClient(
-    frame: Frame,
-    link: number,
-    headerLength: number,
-    protocol: number,
-    source: number,
-    destination: number,
-    ports: number,
-    addressState: number,
-  ): Verdict {
-    const view = frame.memory.view
-    const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
     let index = this.#table.findByClient(protocol, source, destination, ports)
     let versionBefore = 0
     if (
@@ -290,6 +263,13 @@ export class Engine {
       )
     }
     return this.#toServer(frame, link, headerLength, protocol, index)
+  }
+
+  /** Whether a packet to an address that is none of ours is for a service all the same: by a rule that names the address. */
+  #isMadeOurs(link: number, protocol: number, source: number, destination: number, ports: number): boolean {
+    if (this.#table.findByClient(protocol, source, destination, ports) !== NO_CONNECTION) return true
+    const mark = this.marks.findNaming(link, protocol, source, destination, ports & 0xffff)
+    return mark !== 0 && this.services.find(PROTOCOL_MARK, mark, 0) !== undefined
   }
 
   /**
@@ -369,11 +349,8 @@ export class Engine {
     if (index === TABLE_FULL) return this.#drops.drop(DROP_TABLE_FULL)
     const connection = index as ConnectionIndex
     if (versionBefore !== 0) this.replication.continueFrom(connection, versionBefore)
-    const flags = this.#table.flags(connection)
     const verdict = this.#toServer(frame, link, headerLength, protocol, connection)
-    // There will be no reply by which it could be needed.
-    if ((flags & (FLAG_ONE_PACKET | FLAG_ONE_WAY)) === (FLAG_ONE_PACKET | FLAG_ONE_WAY))
-      this.connections.discard(connection)
+    this.scheduling.sent(connection)
     return verdict
   }
 

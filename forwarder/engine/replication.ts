@@ -35,7 +35,7 @@ import type { RecordRing } from '../table/record-ring.ts'
 import { PROTOCOL_MARK, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
 import { isOneWay, METHOD_LOCAL, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
-import { isProtocolState } from './protocols/registry.ts'
+import { isActiveState, isProtocolState } from './protocols/registry.ts'
 import { FTP_PORT, isTemplate, protocolOfTemplate } from './templates.ts'
 
 const SHORTEST_REFRESH_S = 4
@@ -84,11 +84,7 @@ export class Replication {
     const table = this.#table
     const tick = table.memory.tick
     const at = index * STATE_WORDS + STATE.versionSynced
-    const before = this.#states[at] >>> 16
-    const clock = (tick + this.#epochTicks) & 0xffff
-    const next = (before + 1) & 0xffff
-    const version = before === 0 || isNewer(clock, next) ? clock || 1 : next || 1
-    this.#states[at] = (version << 16) | (seconds(tick) & 0xffff)
+    this.#states[at] = (this.#nextVersion(this.#states[at] >>> 16, tick) << 16) | (seconds(tick) & 0xffff)
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
@@ -112,7 +108,12 @@ export class Replication {
     this.#outgoing.notify()
   }
 
-  /** Takes in what a peer says. Anything that makes no sense is passed over. Returns whether it changed the table. */
+  /**
+   * Takes in what a peer says. Anything that makes no sense is passed over. Returns whether it changed the table.
+   *
+   * A record without a version comes from the kernel's sync protocol, and is taken as ip_vs_proc_conn() does: always, the method
+   * that of the server here, except that the end of a connection which was already replaced by another is ignored.
+   */
   apply(bytes: Uint8Array, at: number): boolean {
     const protocol = bytes[at + RECORD.protocol]
     const state = bytes[at + RECORD.state]
@@ -135,6 +136,8 @@ export class Replication {
     const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
     const version = recordVersion(bytes, at)
+    const hasVersion = version !== 0
+    const isActive = isActiveState(protocol, state)
     const identity = this.#serverIdentity(bytes, at, protocol, virtual, virtualPort)
     const known = this.#services.serverBySlot[this.#services.directory.findServer(identity)]
     // Whether a server is the director itself, each director decides for itself.
@@ -142,17 +145,18 @@ export class Replication {
     const method = isLocal && known ? known.method : toldMethod
     if (isLocal && (known === undefined || known.removed)) return false
     let index = this.#table.findByClient(protocol, client, virtual, ports)
+    // A connection that was never told of, such as a half-open one, has no version yet.
+    const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
-      // A connection that was never told of, such as a half-open one, has no version yet.
-      const knownVersion = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
-      if (knownVersion !== 0 && !isNewer(version, knownVersion)) return false
+      if (hasVersion && knownVersion !== 0 && !isNewer(version, knownVersion)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
       }
       const sameServer = known !== undefined && this.#table.server(index) === known.slot
+      if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
-      if (!sameServer || !sameMethod) {
+      if (!sameServer || (hasVersion && !sameMethod)) {
         this.#connections.discard(index)
         index = NO_CONNECTION
       }
@@ -161,10 +165,11 @@ export class Replication {
     if (index === NO_CONNECTION) {
       const server = this.#services.serverFor(identity)
       if (server === undefined) return false
+      const ownMethod = hasVersion || server.removed ? method : server.method
       const isControlled = (readUint16(bytes, at + RECORD.flags) & RECORD_FLAG.controlled) !== 0
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
       const flags =
-        methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
+        methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
       index = this.#connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
@@ -174,8 +179,13 @@ export class Replication {
     const tick = this.#table.memory.tick
     this.#table.setFlags(index, (this.#table.flags(index) | FLAG_REPLICATED) & ~FLAG_HALF_OPEN)
     this.#connections.setState(index, state)
-    this.#table.setExpires(index, tick + Math.ceil(timeoutMs / TICK_MS))
-    this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (seconds(tick) & 0xffff)
+    const isTimeoutKnown = hasVersion || timeoutMs > 0
+    const timeoutTicks = isTimeoutKnown
+      ? Math.ceil(timeoutMs / TICK_MS)
+      : this.#connections.timeoutTicks(protocol, state)
+    this.#table.setExpires(index, tick + timeoutTicks)
+    const taken = hasVersion ? version : this.#nextVersion(knownVersion, tick)
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = (taken << 16) | (seconds(tick) & 0xffff)
     this.#table.timers.file(index)
     return true
   }
@@ -207,6 +217,13 @@ export class Replication {
       ? this.#services.serverPortAt(service, address)
       : readUint16(bytes, at + RECORD.serverPort)
     return { ...service, address, port }
+  }
+
+  /** The version of a change made now to a connection whose last one was `before`; 0: there was none. */
+  #nextVersion(before: number, tick: number): number {
+    const clock = (tick + this.#epochTicks) & 0xffff
+    const next = (before + 1) & 0xffff
+    return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }
 }
 

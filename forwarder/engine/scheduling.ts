@@ -36,6 +36,8 @@ export const TABLE_FULL = -3
 /** How long the reply to a single datagram is awaited. */
 const REPLY_TIMEOUT_S = 10
 
+const ONE_SHOT = FLAG_ONE_PACKET | FLAG_ONE_WAY
+
 export class Scheduling {
   readonly #connections: Connections
   readonly #table: ConnectionTable
@@ -88,6 +90,11 @@ export class Scheduling {
       return this.#scheduleDatagram(client, virtual, ports, server, serverPort)
     }
     return this.#connect(protocol, client, virtual, ports, server, serverPort, 0)
+  }
+
+  /** The packet that made a connection has been sent. To a single datagram by tunnel or route no reply will come here. */
+  sent(index: ConnectionIndex): void {
+    if ((this.#table.flags(index) & ONE_SHOT) === ONE_SHOT) this.#connections.discard(index)
   }
 
   /** A connection that its template led to its server has been established: the template has proved right. */

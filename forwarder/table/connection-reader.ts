@@ -8,6 +8,7 @@ import { formatIPv4 } from '../../protocol/packet/bytes.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { monotonicMs } from '../clock.ts'
 import { protocolByNumber, stateName } from '../engine/protocols/registry.ts'
+import { isTemplate, templateProtocolName } from '../engine/templates.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
   type ConnectionIndex,
@@ -71,7 +72,7 @@ export class ConnectionReader {
     const protocol = (word >>> 8) & 255
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const snapshot: ConnectionSnapshot = {
-      protocol: protocolByNumber(protocol)?.name ?? 'udp',
+      protocol: isTemplate(protocol) ? templateProtocolName(protocol) : (protocolByNumber(protocol)?.name ?? 'udp'),
       state: stateName(protocol, word & 255),
       expiresMs: Math.max(0, Math.round(left)),
       clientAddress: formatIPv4(keys[key + KEY.clientAddress]),
@@ -81,6 +82,7 @@ export class ConnectionReader {
       serverAddress: formatIPv4(this.#directory.addresses[states[state + STATE.server]]),
       serverPort: word >>> 16,
     }
+    if (isTemplate(protocol)) snapshot.isTemplate = true
     return this.#identity(place) === identity ? snapshot : undefined
   }
 

@@ -15,6 +15,7 @@ import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
+import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
 
 export interface DirectorViewSources {
@@ -23,6 +24,7 @@ export interface DirectorViewSources {
   readonly forwarder: Forwarder
   readonly pool: PoolConfiguration
   readonly vip: VipService
+  readonly syncDaemons: SyncDaemons
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
   readonly reports: Pick<ReportListener, 'get'> | undefined
@@ -30,6 +32,7 @@ export interface DirectorViewSources {
 
 export class DirectorView implements ControlledDirector {
   readonly configuration: PoolConfiguration
+  readonly syncDaemons: SyncDaemons
   readonly #sources: DirectorViewSources
   readonly #statistics: TrafficStatisticsBook
   readonly #startedMs = monotonicMs()
@@ -38,6 +41,7 @@ export class DirectorView implements ControlledDirector {
   constructor(sources: DirectorViewSources) {
     this.#sources = sources
     this.configuration = sources.pool
+    this.syncDaemons = sources.syncDaemons
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
     this.#estimating = setInterval(() => {
       if (engineSettings(sources.pool.settings()).runEstimation) this.#statistics.tick()

@@ -25,6 +25,7 @@ import { type PoolChange, PoolConfiguration } from './pool/pool-configuration.ts
 import { engineSettings } from './pool/setting-changes.ts'
 import { giveUpProcessorShare } from './processor-share.ts'
 import { LevelStore } from './store/level-store.ts'
+import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
 import { openVrrpSocket } from './vip/vrrp-socket.ts'
 
@@ -156,7 +157,8 @@ export class Director {
         note: (message) => log.info(message),
       },
     )
-    view = new DirectorView({ config, cluster, forwarder, pool, vip, conditions, reports })
+    const syncDaemons = new SyncDaemons({ store, cluster })
+    view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports })
     this.#started.push(() => view?.stop())
     const control = await startControlServer({
       path: config.control,
@@ -166,6 +168,9 @@ export class Director {
     this.#started.push(() => control.stop())
     await cluster.start()
     this.#started.push(() => cluster.stop())
+    await syncDaemons.resume((error, daemon) =>
+      log.error({ error, daemon }, 'a sync daemon could not be started again'),
+    )
     // The last that can fail: from here on the network is listened to.
     await reports?.start()
     this.#started.push(() => reports?.stop())

@@ -10,7 +10,9 @@
  * ```
  *
  * IPv4 addresses stand in IPv4-mapped form (::ffff:a.b.c.d, RFC 4291 2.5.5.2). `version` counts the changes of one
- * connection and is compared as a serial number (RFC 1982). `timeout` is what was left when the record was written.
+ * connection and is compared as a serial number (RFC 1982); 0: the sender counts none, and what it says is newer than what is
+ * known (the kernel's sync protocol). `timeout` is what was left when the record was written; of version 0, 0 is what the state
+ * asks for.
  *
  * flags, from the lowest bit:
  * ```

@@ -2,68 +2,102 @@
  * What every scheduler must do, whichever server it prefers. Hand it any scheduler; see scheduler/scheduler.ts for the
  * contract that it checks.
  */
-import { serialize } from 'node:v8'
 import type { Test } from 'tap'
-import { isAvailable, type Scheduler } from '../../scheduler/scheduler.ts'
+import { isAvailable, type Scheduler, type SchedulerContext } from '../../scheduler/scheduler.ts'
 import { seededRandom, seeds } from '../random.ts'
-import { disturb, ipv4Words, ModelledService, newServer, someContext } from '../scheduler/modelled-service.ts'
+import {
+  disturb,
+  ipv4Words,
+  type ModelledServer,
+  ModelledService,
+  newServer,
+  someContext,
+  someFlowOf,
+} from '../scheduler/modelled-service.ts'
 
 const limits = { weight: 6, connections: 20 }
 
-export function schedulerCompliance(t: Test, scheduler: Scheduler): void {
+export interface SchedulerTraits extends Partial<SchedulerContext> {
+  /** It has one server for a connection and picks nobody when that one is not available, though others are. */
+  readonly mayRefuse?: boolean
+  /** It goes on giving connections to a server that has reached its threshold. */
+  readonly ignoresThresholds?: boolean
+}
+
+export function schedulerCompliance(t: Test, scheduler: Scheduler, traits: SchedulerTraits = {}): void {
+  const { mayRefuse = false, ignoresThresholds = false, ...context } = traits
+  const serviceOfThree = () => newServiceOfThree(scheduler, context)
+
+  /** Whom connections of many kinds get: these servers and nobody else, each of them somebody. */
+  function checkPicks(t: Test, service: ModelledService, allowed: readonly ModelledServer[], message: string): void {
+    const random = seededRandom(7)
+    const picks = Array.from({ length: 100 }, () => service.select(someFlowOf(random, 1_000)))
+    const picked = picks.filter((server) => server !== undefined)
+    t.ok(
+      picked.every((server) => allowed.includes(server)),
+      `${message}: nobody else`,
+    )
+    t.equal(picked.length > 0, allowed.length > 0, `${message}: somebody`)
+    if (!mayRefuse) t.ok(picked.length === picks.length || allowed.length === 0, `${message}: everybody is served`)
+  }
+
   t.test('without servers it picks nobody', async (t) => {
-    t.equal(new ModelledService(scheduler).select(), undefined)
+    checkPicks(t, new ModelledService(scheduler, context), [], 'no servers')
   })
 
   t.test('it picks nobody when every server is quiesced or overloaded, and somebody once one is back', async (t) => {
-    const service = serviceOfThree(scheduler)
+    const service = serviceOfThree()
     const [newest, middle, oldest] = service.servers
     service.edit(newest, 0)
     service.edit(middle, 0)
     oldest.overloaded = true
-    for (let pick = 0; pick < 10; pick++) t.equal(service.select({ sourcePort: pick }), undefined)
+    checkPicks(t, service, [], 'no server is available')
     service.edit(middle, 2)
-    t.equal(service.select(), middle)
+    checkPicks(t, service, [middle], 'one is back')
     service.edit(middle, 0)
     oldest.overloaded = false
-    t.equal(service.select(), oldest)
+    checkPicks(t, service, [oldest], 'another one is back')
   })
 
   t.test('it follows additions and removals down to the last server', async (t) => {
-    const service = serviceOfThree(scheduler)
-    service.select()
+    const service = serviceOfThree()
+    checkPicks(t, service, service.servers, 'with three')
     for (const server of [...service.servers]) {
       service.remove(server)
-      const picked = service.select()
-      if (service.servers.length > 0) t.ok(picked && service.servers.includes(picked), `without ${server.name}`)
-      else t.equal(picked, undefined)
+      checkPicks(t, service, service.servers, `without ${server.name}`)
     }
     const returned = newServer('returned', 1)
     service.add(returned)
-    t.equal(service.select(), returned)
+    checkPicks(t, service, [returned], 'with one')
   })
 
   for (const seed of seeds(20)) {
-    t.test(`through a random history it picks an available server whenever there is one, SEED=${seed}`, async (t) => {
-      const random = seededRandom(seed)
-      const service = new ModelledService(scheduler)
-      const wrong: string[] = []
-      for (let step = 0; step < 400; step++) {
-        disturb(service, random, limits, step)
-        for (let pick = random.below(4); pick > 0; pick--) {
-          const picked = service.select({ sourcePort: random.below(65_536), source: ipv4Words(random.below(2 ** 32)) })
-          const allowed = service.servers.filter(isAvailable)
-          const right = picked ? allowed.includes(picked) : allowed.length === 0
-          if (!right) wrong.push(`step ${step}: ${picked?.name} of ${allowed.map(({ name }) => name)}`)
+    t.test(
+      `through a random history it picks available servers, and nobody only when it must, SEED=${seed}`,
+      async (t) => {
+        const random = seededRandom(seed)
+        const service = new ModelledService(scheduler, context)
+        const wrong: string[] = []
+        for (let step = 0; step < 400; step++) {
+          disturb(service, random, limits, step)
+          for (let pick = random.below(4); pick > 0; pick--) {
+            const picked = service.select(someFlowOf(random, step * 1_000))
+            const allowed = service.servers.filter(
+              (server) => isAvailable(server) || (ignoresThresholds && server.weight > 0),
+            )
+            const mustPick = !mayRefuse && service.servers.some(isAvailable)
+            const right = picked ? allowed.includes(picked) : !mustPick
+            if (!right) wrong.push(`step ${step}: ${picked?.name} of ${allowed.map(({ name }) => name)}`)
+          }
         }
-      }
-      t.strictSame(wrong, [])
-    })
+        t.strictSame(wrong, [])
+      },
+    )
   }
 
   t.test('it changes neither the list nor the servers', async (t) => {
-    const servers = Object.freeze(serviceOfThree(scheduler).servers.map((server) => Object.freeze(server)))
-    const memory = scheduler.begin?.(servers, someContext())
+    const servers = Object.freeze(serviceOfThree().servers.map((server) => Object.freeze(server)))
+    const memory = scheduler.begin?.(servers, someContext(context))
     const flow = Object.freeze({
       nowMs: 0,
       source: ipv4Words(1),
@@ -80,8 +114,8 @@ export function schedulerCompliance(t: Test, scheduler: Scheduler): void {
   t.test('two services do not disturb each other', async (t) => {
     const picksOf = (service: ModelledService, picks: number) =>
       Array.from({ length: picks }, (_, sourcePort) => service.select({ sourcePort })?.name)
-    const alone = picksOf(serviceOfThree(scheduler), 20)
-    const [one, other] = [serviceOfThree(scheduler), serviceOfThree(scheduler)]
+    const alone = picksOf(serviceOfThree(), 20)
+    const [one, other] = [serviceOfThree(), serviceOfThree()]
     const interleaved: (string | undefined)[] = []
     for (let sourcePort = 0; sourcePort < 20; sourcePort++) {
       interleaved.push(one.select({ sourcePort })?.name)
@@ -91,10 +125,10 @@ export function schedulerCompliance(t: Test, scheduler: Scheduler): void {
   })
 
   t.test('its memory does not grow with the connections', async (t) => {
-    const service = serviceOfThree(scheduler)
+    const service = serviceOfThree()
     const bytesAfter = (picks: number) => {
       for (let pick = 0; pick < picks; pick++) service.select({ sourcePort: pick })
-      return serialize(service.memory).byteLength
+      return JSON.stringify(service.memory ?? null).length
     }
     const early = bytesAfter(100)
     t.ok(bytesAfter(10_000) <= early + 16)
@@ -103,8 +137,8 @@ export function schedulerCompliance(t: Test, scheduler: Scheduler): void {
   t.end()
 }
 
-function serviceOfThree(scheduler: Scheduler): ModelledService {
-  const service = new ModelledService(scheduler)
+function newServiceOfThree(scheduler: Scheduler, context: Partial<SchedulerContext>): ModelledService {
+  const service = new ModelledService(scheduler, context)
   for (const [name, weight] of [
     ['A', 3],
     ['B', 2],

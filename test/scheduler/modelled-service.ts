@@ -40,6 +40,7 @@ export function someContext(context: Partial<SchedulerContext> = {}): SchedulerC
 
 export class ModelledService {
   readonly servers: ModelledServer[] = []
+  readonly removedServers: ModelledServer[] = []
   memory: unknown
   #scheduler: Scheduler
   readonly #context: SchedulerContext
@@ -65,6 +66,8 @@ export class ModelledService {
   remove(server: ModelledServer): void {
     const index = this.servers.indexOf(server)
     this.servers.splice(index, 1)
+    this.removedServers.push(server)
+    server.weight = 0
     this.#scheduler.removed?.(this.memory, this.servers, server, index)
   }
 
@@ -97,6 +100,22 @@ function numberOf(name: string): number {
   return [...name].reduce((number, letter) => Math.imul(number, 31) + letter.charCodeAt(0), 0)
 }
 
+/** A flow at random among a few clients and destinations, of which some are IPv6. */
+export function someFlowOf(random: Random, nowMs: number): Flow {
+  return {
+    nowMs,
+    source: wordsOf(random.below(40)),
+    destination: wordsOf(random.below(12)),
+    sourcePort: random.below(65_536),
+    destinationPort: 80,
+  }
+}
+
+function wordsOf(number: number): Int32Array {
+  const mixed = Math.imul(number + 1, 0x9e37_79b1)
+  return number % 3 === 0 ? Int32Array.of(0x2001_0db8, number, mixed, ~mixed * 7) : ipv4Words(mixed)
+}
+
 export interface HistoryLimits {
   readonly weight: number
   readonly connections: number
@@ -108,7 +127,9 @@ export function disturb(service: ModelledService, random: Random, limits: Histor
   const someone = servers[random.below(servers.length)]
   const what = random.below(10)
   if (!someone || (what < 2 && servers.length < 8)) {
-    service.add(newServer(`s${step}`, random.below(limits.weight + 1)))
+    const weight = random.below(limits.weight + 1)
+    const returned = random.oneIn(2) ? service.removedServers.pop() : undefined
+    service.add(returned ? Object.assign(returned, { weight }) : newServer(`s${step}`, weight))
   } else if (what === 2) service.remove(someone)
   else if (what === 3) service.edit(someone, random.below(limits.weight + 1))
   else if (what === 4) service.edit(someone, 0)

@@ -2,9 +2,16 @@
  * Runs a scheduler and its naive model through the same random history and reports where they first differ.
  */
 import type { Test } from 'tap'
-import type { Scheduler } from '../../scheduler/scheduler.ts'
+import type { Scheduler, SchedulerContext } from '../../scheduler/scheduler.ts'
 import { seededRandom, seeds } from '../random.ts'
-import { disturb, type HistoryLimits, type ModelledServer, ModelledService } from './modelled-service.ts'
+import {
+  disturb,
+  type HistoryLimits,
+  type ModelledServer,
+  ModelledService,
+  someContext,
+  someFlowOf,
+} from './modelled-service.ts'
 import type { NaiveModel } from './naive-models.ts'
 
 export const smallNumbers: HistoryLimits = { weight: 12, connections: 6 }
@@ -14,20 +21,26 @@ export const largeNumbers: HistoryLimits = { weight: 2 ** 31 - 1, connections: 1
 export function agreesWithNaiveModel(
   t: Test,
   scheduler: Scheduler,
-  newModel: () => NaiveModel,
+  newModel: (context: SchedulerContext) => NaiveModel,
   limits: HistoryLimits = smallNumbers,
+  context: Partial<SchedulerContext> = {},
+  histories = 50,
 ): void {
-  for (const seed of seeds(50)) {
+  for (const seed of seeds(histories)) {
     t.test(`weights up to ${limits.weight}, SEED=${seed}`, async (t) => {
       const random = seededRandom(seed)
-      const model = newModel()
-      const service = new WatchedService(scheduler, model)
+      // Each has lots of its own, and both draw the same ones.
+      const model = newModel(someContext(context))
+      const service = new WatchedService(scheduler, model, context)
       let picks = 0
+      let nowMs = random.below(1_000_000)
       for (let step = 0; step < 300; step++) {
         if (random.oneIn(2)) disturb(service, random, limits, step)
         for (let pick = random.below(8); pick > 0; pick--) {
-          const picked = service.select()
-          const expected = model.pick()
+          nowMs += random.below(random.oneIn(20) ? 2_000_000 : 40_000)
+          const flow = someFlowOf(random, nowMs)
+          const picked = service.select(flow)
+          const expected = model.pick(flow)
           if (picked !== expected) return t.fail(`step ${step}: picked ${picked?.name}, the model ${expected?.name}`)
           if (picked) picks++
           if (picked && random.oneIn(2)) picked.activeConnections++
@@ -43,8 +56,8 @@ export function agreesWithNaiveModel(
 class WatchedService extends ModelledService {
   readonly #model: NaiveModel
 
-  constructor(scheduler: Scheduler, model: NaiveModel) {
-    super(scheduler)
+  constructor(scheduler: Scheduler, model: NaiveModel, context: Partial<SchedulerContext>) {
+    super(scheduler, context)
     this.#model = model
   }
 

@@ -1,20 +1,21 @@
 /**
- * The four schedulers once more, written as the words of their definition and with no thought for speed: what the real ones
+ * Schedulers once more, written as the words of their definition and with no thought for speed: what the real ones
  * must agree with, pick for pick. The list is walked as the kernel walks it, as a ring with a head in it.
  */
+import type { Flow } from '../../scheduler/scheduler.ts'
 import type { ModelledServer } from './modelled-service.ts'
 
 export interface NaiveModel {
   added(server: ModelledServer): void
   edited(): void
   removed(server: ModelledServer): void
-  pick(): ModelledServer | undefined
+  pick(flow: Flow): ModelledServer | undefined
 }
 
 const HEAD = Symbol('head of the list')
 type RingEntry = ModelledServer | typeof HEAD
 
-abstract class RingModel implements NaiveModel {
+export abstract class RingModel implements NaiveModel {
   protected ring: RingEntry[] = [HEAD]
   protected cursor: RingEntry = HEAD
 
@@ -30,7 +31,7 @@ abstract class RingModel implements NaiveModel {
   }
 
   edited(): void {}
-  abstract pick(): ModelledServer | undefined
+  abstract pick(flow: Flow): ModelledServer | undefined
 
   protected after(entry: RingEntry): RingEntry {
     return this.ring[(this.ring.indexOf(entry) + 1) % this.ring.length]
@@ -39,6 +40,24 @@ abstract class RingModel implements NaiveModel {
   protected servers(): ModelledServer[] {
     return this.ring.filter((entry) => entry !== HEAD)
   }
+
+  protected available(): ModelledServer[] {
+    return this.servers().filter(isFree)
+  }
+}
+
+export function isFree(server: ModelledServer): boolean {
+  return server.weight > 0 && !server.overloaded
+}
+
+export function overheadOf(server: ModelledServer): bigint {
+  return 256n * BigInt(server.activeConnections) + BigInt(server.inactiveConnections)
+}
+
+/** The first of these whose load for its weight nobody beats. */
+export function leastLoaded<S extends { weight: number }>(servers: S[], load: (server: S) => bigint): S | undefined {
+  const beats = (one: S, other: S) => load(one) * BigInt(other.weight) < load(other) * BigInt(one.weight)
+  return servers.find((one) => servers.every((other) => !beats(other, one)))
 }
 
 export class NaiveRoundRobin extends RingModel {
@@ -107,19 +126,8 @@ export class NaiveLeastConnection extends RingModel {
   }
 
   pick(): ModelledServer | undefined {
-    const available = this.servers().filter(({ weight, overloaded }) => weight > 0 && !overloaded)
-    return available.find((one) => available.every((other) => !this.#isLess(other, one)))
-  }
-
-  #isLess(one: ModelledServer, other: ModelledServer): boolean {
-    return this.#overhead(one) * this.#weight(other) < this.#overhead(other) * this.#weight(one)
-  }
-
-  #overhead(server: ModelledServer): bigint {
-    return 256n * BigInt(server.activeConnections) + BigInt(server.inactiveConnections)
-  }
-
-  #weight(server: ModelledServer): bigint {
-    return this.#weighted ? BigInt(server.weight) : 1n
+    if (this.#weighted) return leastLoaded(this.available(), overheadOf)
+    const alike = this.available().map((server) => ({ server, weight: 1 }))
+    return leastLoaded(alike, ({ server }) => overheadOf(server))?.server
   }
 }

@@ -10,7 +10,16 @@ const recordings = readFileSync(new URL('../reference/sched.jsonl', import.meta.
   .split('\n')
   .map((line) => JSON.parse(line) as Recording)
 
-for (const recording of recordings) {
+/** Draws lots: of its recording only the kind of answer can come again. */
+const drawsLots = (recording: Recording) => recording.sched === 'twos'
+
+for (const recording of recordings.filter(drawsLots)) {
+  test(`the recording ${recording.name} has the servers that the kernel gave, in another order`, async (t) => {
+    t.strictSame(new Set(replay(recording)), new Set(recording.seq))
+  })
+}
+
+for (const recording of recordings.filter((recording) => !drawsLots(recording))) {
   test(`the recording ${recording.name} is picked as the kernel did`, async (t) => {
     t.strictSame(replay(recording), recording.seq)
   })

@@ -7,6 +7,11 @@ test('every scheduler is found by its own name, and no two share one', async (t)
   t.equal(new Set(schedulers.map(({ name }) => name)).size, schedulers.length)
 })
 
+test('every name that ipvsadm knows is there, and twos, which the kernel knows besides', async (t) => {
+  const names = ['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'dh', 'sh', 'sed', 'nq', 'fo', 'ovf', 'mh', 'twos']
+  t.strictSame(new Set(schedulers.map(({ name }) => name)), new Set(names))
+})
+
 test('the default is weighted least connection, as with ipvsadm', async (t) => t.equal(DEFAULT_SCHEDULER, 'wlc'))
 
 test('an unknown name finds nothing', async (t) => {
@@ -17,6 +22,10 @@ const spellings = [
   ['ip_vs_rr.o', 'rr'],
   ['ip_vs_wrr.o', 'wrr'],
   ['ip_vs_wlc.o', 'wlc'],
+  ['ip_vs_lblc.o', 'lblc'],
+  ['ip_vs_lblcr.o', 'lblcr'],
+  ['ip_vs_dh.o', 'dh'],
+  ['ip_vs_sh.o', 'sh'],
   ['wlc', 'wlc'],
   ['ip_vs_wlc', 'ip_vs_wlc'],
   ['xip_vs_wlc.o', 'xip_vs_wlc.o'],

@@ -5,15 +5,18 @@
 import { isIPv4 } from 'node:net'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Scheduler } from '../../scheduler/scheduler.ts'
-import { type ModelledServer, ModelledService, newServer } from './modelled-service.ts'
+import { ipv4Words, type ModelledServer, ModelledService, newServer } from './modelled-service.ts'
 
 export interface Recording {
   readonly name: string
+  readonly sched: string
   /** udp: one datagram from a new port, counted inactive; tcph: TCP held open, counted active. */
   readonly kind: 'udp' | 'tcph'
   readonly cmds: readonly string[]
   /** Clients, taken in turn; null: always the same. */
   readonly srcs: readonly string[] | null
+  /** Destinations, taken in turn; null: the virtual address. */
+  readonly dsts: readonly string[] | null
   readonly sport0: number
   /** Done after `before` connections. */
   readonly ops: readonly { readonly before: number; readonly op: string }[]
@@ -36,7 +39,8 @@ export function replay(recording: Recording): string[] {
     for (const { before, op } of recording.ops) if (before === connection) host.run(op)
     const source = recording.srcs?.[connection % recording.srcs.length] ?? '10.1.0.2'
     const port = recording.sport0 + (fromOnePort.has(recording.name) ? 0 : connection)
-    return host.connect(source, port, recording.kind)?.name ?? 'ERR:ECONNREFUSED'
+    const destination = recording.dsts?.[connection % recording.dsts.length] ?? '10.1.0.100'
+    return host.connect(source, port, destination, recording.kind)?.name ?? 'ERR:ECONNREFUSED'
   })
 }
 
@@ -54,11 +58,12 @@ class RecordedHost {
     else this.#ipvsadm(line.replace(/^\$ /, ''))
   }
 
-  connect(source: string, port: number, kind: Recording['kind']): RecordedServer | undefined {
+  connect(source: string, port: number, to: string, kind: Recording['kind']): RecordedServer | undefined {
     const client =
-      this.#persistenceMask === undefined ? `${source}:${port}` : `${toNumber(source) & this.#persistenceMask}`
+      this.#persistenceMask === undefined ? `${source}:${port} ${to}` : `${toNumber(source) & this.#persistenceMask}`
     const known = this.#serverByClient.get(client)
-    const server = known ?? (this.#service?.select() as RecordedServer | undefined)
+    const flow = { source: ipv4Words(toNumber(source)), sourcePort: port, destination: ipv4Words(toNumber(to)) }
+    const server = known ?? (this.#service?.select(flow) as RecordedServer | undefined)
     this.#connections.push(server)
     if (!server) return undefined
     if (kind === 'tcph') server.activeConnections++
@@ -84,7 +89,8 @@ class RecordedHost {
     const option = (name: string) => (words.includes(name) ? words[words.indexOf(name) + 1] : undefined)
     const verb = words[1]
     if (verb === '-A') {
-      this.#service = new ModelledService(schedulerNamed(option('-s')))
+      const flags = option('-b')?.split(',') ?? []
+      this.#service = new ModelledService(schedulerNamed(option('-s')), { flags })
       const mask = option('-M')
       if (mask) this.#persistenceMask = toNumber(mask)
       return
@@ -104,9 +110,16 @@ class RecordedHost {
   }
 
   /** 10.2.0.11 is called rs1, and so on. */
-  #serverAt(address: string | undefined): RecordedServer {
-    const name = `rs${Number(/^10\.2\.0\.(\d+):/.exec(address ?? '')?.[1]) - 10}`
-    const server = this.#known.get(name) ?? { ...newServer(name, 0), upperThreshold: 0, lowerThreshold: 0 }
+  #serverAt(place: string | undefined): RecordedServer {
+    const [address, port] = (place ?? '').split(':')
+    const number = toNumber(address)
+    const name = `rs${(number & 0xff) - 10}`
+    const server = this.#known.get(name) ?? {
+      ...newServer(name, 0, number),
+      port: Number(port),
+      upperThreshold: 0,
+      lowerThreshold: 0,
+    }
     this.#known.set(name, server)
     return server
   }

@@ -79,6 +79,6 @@ test('every scheduler is run through the compliance suite', async (t) => {
   for (const { name } of schedulers) {
     const file = globSync('scheduler/*.ts', { cwd: top }).find((path) => read(path).includes(`name: '${name}'`))
     const exported = /export const (\w+): Scheduler/.exec(read(file ?? 'scheduler/registry.ts'))?.[1]
-    t.match(tests, `schedulerCompliance(t, ${exported})`, name)
+    t.match(tests, new RegExp(`schedulerCompliance\\(\\s*t,\\s*${exported}\\b`), name)
   }
 })

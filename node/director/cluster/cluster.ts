@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import { modulePath } from '../../../forwarder/module-path.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
 import { peerIdOf } from './identity.ts'
 import {
   createTransportCounters,
@@ -36,6 +37,8 @@ export class Cluster implements Transport {
   readonly #delivery = new Delivery(this.#counters)
   readonly #connected = new Set<PeerName>()
   readonly #sends = new Map<number, PendingSend>()
+  /** What was asked of the sync daemons, by the same numbers. */
+  readonly #asked = new Map<number, PendingSend>()
   #nextSend = 0
   #worker: Worker | undefined
   #exited: Promise<void> = Promise.resolve()
@@ -107,6 +110,21 @@ export class Cluster implements Transport {
     return this.#worker !== undefined
   }
 
+  /** Of the running daemons of the kernel's sync protocol. */
+  get syncDaemonCounters(): ClusterStatus['syncDaemons'] {
+    return this.#status?.syncDaemons ?? {}
+  }
+
+  /** @throws DirectorError INTERFACE_MISSING, PRIVILEGE_MISSING, SOCKET_BUSY; it does not run then */
+  startSyncDaemon(daemon: SyncDaemon): Promise<void> {
+    return this.#askSyncDaemons((id) => ({ kind: 'start-sync-daemon', id, daemon }))
+  }
+
+  /** Does nothing about one that does not run. */
+  stopSyncDaemon(state: SyncDaemonState): Promise<void> {
+    return this.#askSyncDaemons((id) => ({ kind: 'stop-sync-daemon', id, state }))
+  }
+
   get counters(): Readonly<TransportCounters> {
     const thread = this.#status?.transport ?? createTransportCounters()
     return {
@@ -162,9 +180,25 @@ export class Cluster implements Transport {
         else send?.reject(new Error(message.error))
         break
       }
+      case 'sync-daemon': {
+        const asked = this.#asked.get(message.id)
+        this.#asked.delete(message.id)
+        if (message.error === undefined) asked?.resolve()
+        else asked?.reject(new DirectorError(message.error.code, message.error.message))
+        break
+      }
       case 'status':
         this.#status = message.status
     }
+  }
+
+  async #askSyncDaemons(question: (id: number) => ToClusterWorker): Promise<void> {
+    if (!this.isRunning) throw new Error('the cluster does not run')
+    const id = this.#nextSend++
+    await new Promise<void>((resolve, reject) => {
+      this.#asked.set(id, { resolve, reject })
+      this.#post(question(id))
+    })
   }
 
   #peerChanged(peer: PeerName, connected: boolean): void {
@@ -176,8 +210,10 @@ export class Cluster implements Transport {
   /** Nothing is connected any more, and nothing will be sent. */
   #ended(): void {
     this.#worker = undefined
-    for (const { reject } of this.#sends.values()) reject(new Error('the cluster has stopped'))
+    for (const { reject } of [...this.#sends.values(), ...this.#asked.values()])
+      reject(new Error('the cluster has stopped'))
     this.#sends.clear()
+    this.#asked.clear()
     for (const peer of [...this.#connected]) this.#peerChanged(peer, false)
   }
 

@@ -1,5 +1,6 @@
 /** What the main thread and the cluster thread tell each other. */
 import type { ErrorCode } from '../../../protocol/errors.ts'
+import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
 import type { Libp2pTransportOptions } from './libp2p-transport.ts'
 import type { ReplicationStatus } from './replication/replicator.ts'
 import type { PeerName, Topic, TransportCounters } from './transport.ts'
@@ -25,6 +26,8 @@ export interface ClusterWorkerInput extends Libp2pTransportOptions {
 
 export interface ClusterStatus extends ReplicationStatus {
   readonly transport: Readonly<TransportCounters>
+  /** Of the running daemons of the kernel's sync protocol. */
+  readonly syncDaemons: Readonly<Partial<Record<SyncDaemonState, Readonly<Record<string, number>>>>>
 }
 
 export type ToClusterWorker =
@@ -36,6 +39,8 @@ export type ToClusterWorker =
       readonly topic: Topic
       readonly message: Uint8Array
     }
+  | { readonly kind: 'start-sync-daemon'; readonly id: number; readonly daemon: SyncDaemon }
+  | { readonly kind: 'stop-sync-daemon'; readonly id: number; readonly state: SyncDaemonState }
   | { readonly kind: 'stop' }
 
 export type FromClusterWorker =
@@ -45,4 +50,6 @@ export type FromClusterWorker =
   | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }
   /** The answer to a send; error: why it was refused. */
   | { readonly kind: 'sent'; readonly id: number; readonly error?: string }
+  /** The answer to what was asked of a sync daemon; with an error nothing has changed. */
+  | { readonly kind: 'sync-daemon'; readonly id: number; readonly error?: { code: ErrorCode; message: string } }
   | { readonly kind: 'status'; readonly status: ClusterStatus }

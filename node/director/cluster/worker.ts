@@ -9,6 +9,7 @@ import { wake } from '../../../forwarder/sys/event-fd.ts'
 import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
 import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { RunningDaemons } from '../sync-daemon/running-daemons.ts'
 import { systemClock } from './clock.ts'
 import { Libp2pTransport } from './libp2p-transport.ts'
 import { Replicator } from './replication/replicator.ts'
@@ -28,6 +29,7 @@ const port = parentPort
 if (!port) throw new Error('to be run as a worker thread')
 
 const outgoing = new RecordRing(input.outgoing)
+const source = new ConnectionReader(input.table, input.directory)
 let isStopping = false
 let lastStatus = ''
 
@@ -40,10 +42,13 @@ try {
     random: () => randomBytes(4).readUInt32BE(),
     outgoing,
     incoming: new RecordRing(input.incoming),
-    source: new ConnectionReader(input.table, input.directory),
+    source,
     wake: () => wake(input.wakeDescriptor),
-    onStatus: (status) => postStatus({ ...status, transport: { ...transport.counters } }),
+    onStatus: (status) =>
+      postStatus({ ...status, transport: { ...transport.counters }, syncDaemons: syncDaemons.counters }),
+    onRecord: (bytes, offset) => syncDaemons.note(bytes, offset),
   })
+  const syncDaemons = new RunningDaemons({ clock: systemClock, source, apply: (block) => replicator.apply(block) })
   for (const topic of PROXIED_TOPICS) {
     transport.onMessage(topic, (from, bytes) => {
       // A copy: the bytes may lie in a larger buffer, which would be copied whole.
@@ -60,7 +65,9 @@ try {
         () => post({ kind: 'sent', id: message.id }),
         (error: Error) => post({ kind: 'sent', id: message.id, error: error.message }),
       )
-    else void stop(transport, replicator)
+    else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
+    else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))
+    else void stop(transport, replicator, syncDaemons)
   })
 
   await transport.start()
@@ -82,10 +89,21 @@ async function followRing(replicator: Replicator): Promise<void> {
   }
 }
 
-async function stop(transport: Libp2pTransport, replicator: Replicator): Promise<void> {
+function answer(id: number, done: Promise<void>): void {
+  done.then(
+    () => post({ kind: 'sync-daemon', id }),
+    (error: Error) => {
+      if (!(error instanceof DirectorError)) throw error
+      post({ kind: 'sync-daemon', id, error: { code: error.code, message: error.message } })
+    },
+  )
+}
+
+async function stop(transport: Libp2pTransport, replicator: Replicator, syncDaemons: RunningDaemons): Promise<void> {
   isStopping = true
   replicator.recordsWritten()
   replicator.stop()
+  await syncDaemons.stopAll()
   await transport.stop()
   port?.close()
 }

@@ -19,15 +19,20 @@
  * | POST   | /marks       | MarkInput          | 201; 409 MARK_EXISTS       |
  * | DELETE | /marks       | MarkRule           | 200; 404 MARK_MISSING      |
  * | GET    | /connections |                    | ConnectionListing[]        |
+ * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
+ * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
+ * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  *
  * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
  * 500 with the code INTERNAL is a bug, and the director's log has more of it.
  */
-import { isIPv4 } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
 import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
+import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
+import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
 const address = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address')
 const port = z.int().min(1).max(65535)
@@ -77,6 +82,31 @@ export const markInputSchema = z.strictObject({
 })
 
 export type MarkInput = z.infer<typeof markInputSchema>
+const syncState = z.enum(['master', 'backup'])
+export const syncDaemonAddressSchema = z.strictObject({ state: syncState })
+/** A daemon of the kernel's sync protocol, with ipvsadm's defaults. */
+export const syncDaemonInputSchema = z.strictObject({
+  state: syncState,
+  interface: z.string().max(64).default(''),
+  syncId: z.int().min(0).max(255).default(0),
+  /** Bytes; what fits the interface unless given. */
+  maxLength: z.int().min(1).max(65_507).optional(),
+  group: z
+    .string()
+    .refine(
+      (text) => (isIPv4(text) ? /^(22[4-9]|23\d)\./.test(text) : isIPv6(text) && /^ff[^:%]{2}:[^%]*$/i.test(text)),
+      'expected a multicast address such as 224.0.0.81 or ff02::81',
+    )
+    .default(SYNC_GROUP),
+  port: port.default(SYNC_PORT),
+  ttl: z.int().min(1).max(255).default(1),
+})
+export type SyncDaemonInput = z.infer<typeof syncDaemonInputSchema>
+
+export interface SyncDaemonListing extends SyncDaemon {
+  /** Since it started; undefined until the first are known. */
+  counters: Readonly<Record<string, number>> | undefined
+}
 
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>
@@ -124,13 +154,17 @@ export interface ServiceListing {
 }
 
 export interface ConnectionListing {
-  protocol: ServiceProtocol
+  /** Lower case; "ip" of a template for a firewall mark. */
+  protocol: string
   state: string
   /** Milliseconds until it expires. */
   expiresMs: number
+  /** "10.0.0.1:80". A template for a firewall mark has the mark as its virtual address. */
   client: string
   virtual: string
   server: string
+  /** Remembers a client's server and is no connection itself. */
+  isTemplate?: boolean
 }
 
 /** Whether each part of the director runs; it is alive when all do. */

@@ -25,6 +25,8 @@ import {
   serviceAddressSchema,
   serviceInputSchema,
   settingsInputSchema,
+  syncDaemonAddressSchema,
+  syncDaemonInputSchema,
 } from './api.ts'
 import type { ControlledDirector } from './controlled-director.ts'
 
@@ -40,9 +42,11 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   SERVICE_MISSING: 404,
   SERVER_MISSING: 404,
   MARK_MISSING: 404,
+  DAEMON_MISSING: 404,
   SERVICE_EXISTS: 409,
   SERVER_EXISTS: 409,
   MARK_EXISTS: 409,
+  DAEMON_RUNNING: 409,
   STORE_FAILED: 503,
 }
 
@@ -139,6 +143,15 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/connections', async (_, reply) =>
     reply.type('application/json').send(Readable.from(connectionChunks(director.connections()))),
   )
+  app.get('/sync-daemons', async () => director.syncDaemons.list())
+  app.post('/sync-daemons', async ({ body }, reply) => {
+    await director.syncDaemons.start(parse(syncDaemonInputSchema, body))
+    return created(reply)
+  })
+  app.delete('/sync-daemons', async ({ body }) => {
+    await director.syncDaemons.stop(parse(syncDaemonAddressSchema, body).state)
+    return {}
+  })
   app.get('/health', async (_, reply) => {
     const health = director.health()
     return reply.status(Object.values(health).every(Boolean) ? 200 : 503).send(health)
@@ -174,6 +187,7 @@ function toListing(connection: ConnectionSnapshot): ConnectionListing {
     client: `${connection.clientAddress}:${connection.clientPort}`,
     virtual: `${connection.virtualAddress}:${connection.virtualPort}`,
     server: `${connection.serverAddress}:${connection.serverPort}`,
+    ...(connection.isTemplate && { isTemplate: true }),
   }
 }
 

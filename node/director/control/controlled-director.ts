@@ -4,6 +4,7 @@
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
+import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
 import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
 
 export interface ControlledDirector {
@@ -23,6 +24,8 @@ export interface ControlledDirector {
     | 'editServer'
     | 'removeServer'
   >
+  /** Of the kernel's sync protocol, at this director alone. */
+  readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>
   status(): DirectorStatus
   services(): ServiceListing[]
   /** May be long, and is read in pieces while the table changes. */

@@ -14,6 +14,7 @@
  * The idea of feeding servers' load back into weights is that of LVS's "dynamic feedback load balancing" (Zhang, 1999).
  */
 import type { AgentReport } from '../../../protocol/wire/agent-report.ts'
+import type { Scheduler } from '../../../scheduler/scheduler.ts'
 
 /** Weight of a new value that was one second in coming. */
 const ALPHA_PER_SECOND = 0.2
@@ -53,11 +54,17 @@ const HIGHEST_WEIGHT = 2 ** 31 - 1
 /**
  * The weights of one service's servers, as integers, since that is what schedulers take. As long as no server is slowed
  * down, they are the configured ones. Otherwise all of them are multiplied by 20, so that 0.05 of a weight of 1 is still a
- * whole number; the schedulers look only at proportions. A weight above 0 stays above 0.
+ * whole number; most schedulers look only at proportions. A weight above 0 stays above 0.
+ *
+ * Weights that are numbers of connections are lowered, but not multiplied. Those that are slots stay the configured ones: a
+ * scheduler that sends clients back to their server must not send them elsewhere each time that a load changes.
  */
-export function loadedWeights(servers: readonly { weight: number; factor: number }[]): number[] {
-  if (servers.every(({ factor }) => factor === 1)) return servers.map(({ weight }) => weight)
+export function loadedWeights(
+  servers: readonly { weight: number; factor: number }[],
+  weightsAre?: Scheduler['weightsAre'],
+): number[] {
+  if (weightsAre === 'slots' || servers.every(({ factor }) => factor === 1)) return servers.map(({ weight }) => weight)
   const heaviest = Math.max(...servers.map(({ weight, factor }) => weight * factor))
-  const scale = Math.min(STEPS, HIGHEST_WEIGHT / heaviest)
+  const scale = weightsAre === 'connections' ? 1 : Math.min(STEPS, HIGHEST_WEIGHT / heaviest)
   return servers.map(({ weight, factor }) => (weight === 0 ? 0 : Math.max(1, Math.round(weight * factor * scale))))
 }

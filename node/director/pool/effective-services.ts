@@ -22,6 +22,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
   const { protocol, address, port, servers } = service
   const weights = loadedWeights(
     servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
+    schedulerByName(service.scheduler)?.weightsAre,
   )
   return {
     protocol,

@@ -13,6 +13,7 @@ import type { DirectorStatus, TrafficStatistics } from '../../../node/director/c
 import { request } from '../../../node/director/control/client.ts'
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
+import { notedDaemons } from '../../support/sync-daemons.ts'
 import { PoolOfDirectors } from '../director/pool/pool-of-directors.ts'
 
 export const noTraffic: TrafficStatistics = {
@@ -69,6 +70,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
     onBug: (error) => t.fail(error.message),
     director: {
       configuration,
+      syncDaemons: (await notedDaemons()).daemons,
       status: () => status as DirectorStatus,
       services: () => configuration.services().map((service) => listService(service, sources)),
       connections: () => pool.connections,

@@ -35,7 +35,6 @@ const notBuilt: Record<string, RegExp> = {
   'firewall marks': /-A.*\s-f/,
   SCTP: /-A --sctp-service/,
   IPv6: /\[|::/,
-  'other schedulers': /\s(-s|--scheduler[= ])\s*(sh|mh|dh|sed|nq|fo|ovf|lblc|lblcr)(\s|$)/,
   'timeouts and sync daemons': /--(set|timeout|daemon|start-daemon|stop-daemon)/,
   'real servers without a port': /-r\s*\S+ -t.* -m|-m -t.* -r/,
   'help, which is our own': /\s(-h|--help)(\s|$)/,

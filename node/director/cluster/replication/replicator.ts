@@ -12,6 +12,7 @@ import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/s
 import type { PeerStatus } from '../../control/api.ts'
 import type { Clock } from '../clock.ts'
 import type { PeerName, Transport } from '../transport.ts'
+import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
 import { decideJoin, type JoinDecision } from './join-decision.ts'
@@ -35,6 +36,8 @@ export interface ReplicatorOptions {
   /** Ends the forwarder's wait; called when records were written for it. */
   readonly wake: () => void
   readonly onStatus: (status: ReplicationStatus) => void
+  /** Called with each record that the own forwarder has written; it may be read only then. */
+  readonly onRecord?: (bytes: Uint8Array, offset: number) => void
   /** Memory for batches that peers may have missed. */
   readonly resendBytes?: number
 }
@@ -82,18 +85,7 @@ export class Replicator {
   readonly #rescued = new Set<string>()
   readonly #ended = new EndedConnections()
   readonly #failedAt = new Map<PeerName, number>()
-  readonly #counters = {
-    batchesSent: 0,
-    recordsSent: 0,
-    batchesApplied: 0,
-    recordsApplied: 0,
-    duplicateBatches: 0,
-    resendRequests: 0,
-    snapshotsTaken: 0,
-    snapshotRecords: 0,
-    deferredBatches: 0,
-    malformedMessages: 0,
-  }
+  readonly #counters = createCounters()
   #joined = false
   /** How many records the forwarder must have taken before the last snapshot is in its table. */
   #snapshotEnd = 0
@@ -116,7 +108,10 @@ export class Replicator {
       ring: outgoing,
       clock,
       broadcast: (batch) => transport.broadcast('connections', batch),
-      onRecord: (bytes, offset) => this.#ended.note(bytes, offset),
+      onRecord: (bytes, offset) => {
+        this.#ended.note(bytes, offset)
+        options.onRecord?.(bytes, offset)
+      },
       gatherMs: GATHER_MS,
       batchBytes: BATCH_BYTES,
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
@@ -168,6 +163,13 @@ export class Replicator {
   /** There may be something in the outgoing ring. */
   recordsWritten(): void {
     this.#sender.collect()
+  }
+
+  /** Gives the own forwarder records that come from outside the pool. False, and they are lost, when it has enough before it. */
+  apply(block: RecordBlock): boolean {
+    if (this.#incoming.waitingBytes > WAITING_LIMIT_BYTES) return false
+    this.#incoming.push(block)
+    return true
   }
 
   status(): ReplicationStatus {

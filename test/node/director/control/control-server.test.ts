@@ -12,6 +12,7 @@ import type { ConnectionListing, DirectorStatus, ServiceListing } from '../../..
 import { request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { notedDaemons } from '../../../support/sync-daemons.ts'
 import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
@@ -48,6 +49,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
   const bugs: Error[] = []
   const director: ControlledDirector = {
     configuration,
+    syncDaemons: (await notedDaemons()).daemons,
     status: () => status,
     services: () => configuration.services() as unknown as ServiceListing[],
     connections: () => [],
@@ -291,4 +293,20 @@ test('half a request does not keep others from being answered', async (t) => {
   t.teardown(() => socket.destroy())
   socket.write('POST /services HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\ncontent-type: application/json\r\n\r\n{')
   t.same(await ask('GET', '/status'), status)
+})
+
+test('sync daemons are started, listed and stopped', async (t) => {
+  const { ask, path } = await served(t)
+  const daemon = { state: 'master', interface: 'd0', syncId: 7 }
+  t.equal((await raw(path, 'POST', '/sync-daemons', JSON.stringify(daemon))).status, 201)
+  t.match(await ask('GET', '/sync-daemons'), [{ ...daemon, maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1 }])
+  await t.rejects(ask('POST', '/sync-daemons', daemon), { code: 'DAEMON_RUNNING' })
+  await t.rejects(ask('POST', '/sync-daemons', { ...daemon, interface: 'nosuch0' }), { code: 'INTERFACE_MISSING' })
+  await t.rejects(ask('POST', '/sync-daemons', { ...daemon, group: '10.0.0.1' }), {
+    code: 'INPUT_INVALID',
+    message: 'group: expected a multicast address such as 224.0.0.81 or ff02::81',
+  })
+  await ask('DELETE', '/sync-daemons', { state: 'master' })
+  await t.rejects(ask('DELETE', '/sync-daemons', { state: 'master' }), { code: 'DAEMON_MISSING' })
+  t.same(await ask('GET', '/sync-daemons'), [])
 })

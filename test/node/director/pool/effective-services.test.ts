@@ -5,12 +5,17 @@ import { effectiveService } from '../../../../node/director/pool/effective-servi
 import type { PoolServer } from '../../../../node/director/pool/pool-entry.ts'
 
 /** Servers 10.0.0.1, 10.0.0.2, ... with the given weights, health and load factors -> effective weights. */
-function weights(configured: number[], factors: number[] = [], health: HealthState[] = []): number[] {
+function weights(
+  configured: number[],
+  factors: number[] = [],
+  health: HealthState[] = [],
+  scheduler = 'wlc',
+): number[] {
   const servers = configured.map(
     (weight, index): PoolServer => ({ address: `10.0.0.${index + 1}`, port: 80, method: 'nat', weight }),
   )
   const indexOf = (text: string) => Number(text.split(':')[0].split('.')[3]) - 1
-  const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler: 'wlc', servers }
+  const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler, servers }
   const spec = effectiveService(service, {
     health: (key) => health[indexOf(key)] ?? 'up',
     loadFactor: (address) => factors[indexOf(address)] ?? 1,
@@ -35,6 +40,13 @@ const cases: [string, number[], number[]][] = [
     [2 ** 31 - 1, 2 ** 29],
   ],
   ['a service without servers has none', weights([]), []],
+  ['slots of a table are not moved by load', weights([1, 2], [0.5, 1], [], 'sh'), [1, 2]],
+  ['but given up by a server that is down', weights([1, 2], [0.5, 1], ['up', 'down'], 'mh'), [1, 0]],
+  [
+    'numbers of connections are lowered by load, not multiplied',
+    weights([100, 10, 1], [0.5, 1, 0.1], [], 'ovf'),
+    [50, 10, 1],
+  ],
 ]
 
 for (const [name, actual, expected] of cases) {

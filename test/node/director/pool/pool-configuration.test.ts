@@ -304,7 +304,7 @@ test('fields that this version does not know are kept, through edits, and passed
   await pool.settle()
   t.same(b.configuration.service(web), {
     ...later.service,
-    servers: [{ ...later.service.servers[0], weight: 5 }],
+    servers: [{ ...later.service.servers[0], weight: 5, edits: 1 }],
   })
   t.match(await b.store.get('pool/service/tcp 10.0.0.100:80').then(String), /colour.*red/s)
 })

@@ -1,0 +1,180 @@
+/**
+ * The kernel's picks (test/reference/sched.jsonl) against a running director: every recorded case configured by vsadm, made by real
+ * clients through NAT, and answered by real servers at the recorded addresses.
+ *
+ * All cases share a director, so each has a virtual port of its own, and source ports of its own unless they are hashed. A case
+ * that needs what vsadm answers not to be supported is skipped with that answer.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
+import { test } from 'tap'
+import type { ServiceListing } from '../../node/director/control/api.ts'
+import { type Lab, withLab } from '../../node/drill/lab.ts'
+import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { controlSocketOf } from '../../node/drill/lab-programs.ts'
+import type { Recording } from '../scheduler/replay.ts'
+import { ask, endProcess, eventually, onHost } from './lab-directors.ts'
+import { runOn } from './lab-traffic.ts'
+import type { ClientRequest } from './named-client.ts'
+
+const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
+
+const UDP_PORT = 5353
+const TCP_PORT = 8000
+const FIRST_VIRTUAL_PORT = 10_000
+/** Far from the recordings' own 50000, and below the ports that kernels choose. */
+const FIRST_SOURCE_PORT = 20_000
+const PORTS_PER_CASE = 64
+/** What the recorded client had, besides 10.1.0.101 to 10.1.0.132. */
+const USUAL_SOURCE = '10.1.0.2'
+const VSADM = join(import.meta.dirname, '../../node/cli/vsadm.ts')
+
+const recordings = readFileSync(new URL('../reference/sched.jsonl', import.meta.url), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as Recording)
+
+test('a running director picks as the kernel was recorded to', { skip: needsRoot, timeout: 120_000 }, async (t) => {
+  const options = { name: `t${process.pid}-k`, directors: 1, servers: 3, clients: 1, method: 'nat' } as const
+  await withLab(options, new AbortController().signal, async (lab) => {
+    await silenceAgents(lab)
+    await Promise.all([1, 2, 3].map((number) => startServer(lab, `s${number}`, `rs${number}`)))
+    const sources = new Set([USUAL_SOURCE, ...recordings.flatMap(({ srcs }) => srcs ?? [])])
+    const commands = [...sources].map((source) => `address add ${source}/24 dev outside`).join('\n')
+    await runOn(lab, 'c1', ['ip', '-batch', '-'], commands)
+
+    for (const [number, recording] of recordings.entries()) {
+      await t.test(recording.name, async (t) => {
+        const run = new RecordedCase(lab, recording, number)
+        const refusal = await run.configure()
+        if (/is not supported by this pool/.test(refusal)) {
+          t.pass('configured', { skip: refusal.trim() })
+          return
+        }
+        t.equal(refusal, '')
+        const picks = await run.picks()
+        if (recording.sched === 'twos') t.strictSame(new Set(picks), new Set(recording.seq), 'it draws lots')
+        else t.strictSame(picks, recording.seq)
+      })
+    }
+  })
+})
+
+class RecordedCase {
+  readonly #lab: Lab
+  readonly #recording: Recording
+  readonly #port: number
+  readonly #firstSource: number
+
+  constructor(lab: Lab, recording: Recording, number: number) {
+    this.#lab = lab
+    this.#recording = recording
+    this.#port = FIRST_VIRTUAL_PORT + number
+    const hashesPort = /-b \w+-port/.test(recording.cmds[0])
+    this.#firstSource = hashesPort ? recording.sport0 : FIRST_SOURCE_PORT + number * PORTS_PER_CASE
+  }
+
+  /** @returns what vsadm complains of */
+  async configure(): Promise<string> {
+    return await this.#vsadm(this.#recording.cmds)
+  }
+
+  /** What each connection got. */
+  async picks(): Promise<(string | null)[]> {
+    const { kind, name, seq, ops, srcs, dsts } = this.#recording
+    const client = new Client(this.#lab)
+    const picks: (string | null)[] = []
+    for (let connection = 0; connection < seq.length; connection++) {
+      for (const { before, op } of ops) if (before === connection) await this.#do(op, client)
+      const port = this.#firstSource + (name === 'rr-same-port-udp' ? 0 : connection)
+      const from = { address: srcs?.[connection % srcs.length] ?? USUAL_SOURCE, port }
+      const to = { address: dsts?.[connection % dsts.length] ?? VIRTUAL_ADDRESS, port: this.#port }
+      picks.push(await client.ask({ do: kind === 'udp' ? 'udp' : 'tcp', from, to }))
+    }
+    await client.end()
+    return picks
+  }
+
+  async #do(op: string, client: Client): Promise<void> {
+    const closed = /^client closed \d+ held connections of \w+ \(no\.([\d,]+)\)$/.exec(op)
+    if (!closed) {
+      const refusal = await this.#vsadm([op.replace(/^\$ /, '')])
+      if (refusal !== '') throw new Error(`${op}: ${refusal}`)
+      return
+    }
+    const connections = closed[1].split(',').map((number) => Number(number) - 1)
+    const before = await this.#active()
+    await client.ask({ do: 'close', connections })
+    await eventually('the director has seen them close', async () =>
+      (await this.#active()) === before - connections.length ? true : undefined,
+    )
+  }
+
+  async #active(): Promise<number> {
+    const services = await ask<ServiceListing[]>(this.#lab, 'd1', '/services')
+    const service = services.find(({ port }) => port === this.#port)
+    return service!.servers.reduce((sum, server) => sum + server.activeConnections, 0)
+  }
+
+  async #vsadm(commands: readonly string[]): Promise<string> {
+    const rules = commands.map((command) => command.replace(/10\.1\.0\.100:\d+/, `${VIRTUAL_ADDRESS}:${this.#port}`))
+    const one = rules.length === 1
+    const child = spawn(process.execPath, [VSADM, ...(one ? rules[0].split(' ').slice(1) : ['-R'])], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+      env: { ...process.env, DIRECTOR_SOCKET: controlSocketOf(this.#lab.folder, 'd1') },
+    })
+    child.stdin.end(one ? '' : `${rules.join('\n')}\n`)
+    return await text(child.stderr)
+  }
+}
+
+/** One client program on the client's host; its sockets end with it. */
+class Client {
+  readonly #child
+  readonly #answers: AsyncIterator<string>
+
+  constructor(lab: Lab) {
+    const [program, ...args] = onHost(lab, 'c1', process.execPath, join(import.meta.dirname, 'named-client.ts'))
+    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#answers = createInterface(this.#child.stdout)[Symbol.asyncIterator]()
+  }
+
+  async ask(request: ClientRequest): Promise<string | null> {
+    this.#child.stdin.write(`${JSON.stringify(request)}\n`)
+    const { value, done } = await this.#answers.next()
+    if (done) throw new Error('the client has ended')
+    return JSON.parse(value)
+  }
+
+  async end(): Promise<void> {
+    const ended = once(this.#child, 'exit')
+    this.#child.stdin.end()
+    await ended
+  }
+}
+
+/** The recorded servers told nobody of their load. */
+async function silenceAgents(lab: Lab): Promise<void> {
+  const agents = lab.processes.filter(({ program }) => program === 'agent')
+  await Promise.all(agents.map(({ child }) => endProcess(child, 'SIGTERM')))
+  await eventually('no load counts any more', async () => {
+    const services = await ask<ServiceListing[]>(lab, 'd1', '/services')
+    const servers = services.flatMap(({ servers }) => servers)
+    return servers.every(({ load, health }) => load === null && health !== 'down') ? true : undefined
+  })
+}
+
+async function startServer(lab: Lab, host: string, name: string): Promise<void> {
+  const file = join(import.meta.dirname, 'named-server.ts')
+  const [program, ...args] = onHost(lab, host, process.execPath, file, name, String(UDP_PORT), String(TCP_PORT))
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  child.unref()
+  const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the server ended with ${code}`)))
+  ended.catch(() => {})
+  await Promise.race([once(child.stdout, 'data'), ended])
+  child.stdout.destroy()
+}

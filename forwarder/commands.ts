@@ -2,6 +2,7 @@
  * What the control thread may ask of the forwarding loop. Each is one message on the loop's port; the loop takes them
  * between two batches, so a command never meets a half-handled packet.
  */
+import type { Question } from './engine/explain.ts'
 import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 
@@ -45,4 +46,6 @@ export type Command =
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   /** Makes the way to the host's own stack; the loop answers 'host-device'. */
   | { readonly kind: 'open-host-device' }
+  /** Answered with an explanation of the same id (worker.ts). Changes nothing. */
+  | { readonly kind: 'explain'; readonly id: number; readonly question: Question }
   | { readonly kind: 'stop' }

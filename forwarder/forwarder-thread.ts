@@ -4,6 +4,7 @@ import { DirectorError } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
+import type { Explanation, Question } from './engine/explain.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
 import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
@@ -58,6 +59,11 @@ class ForwarderThread implements Forwarder {
   readonly #exited: Promise<void>
   #onFailure: (error: Error) => void = () => {}
   #stopping = false
+  #nextQuestion = 0
+  readonly #questions = new Map<
+    number,
+    { resolve: (explanation: Explanation) => void; reject: (error: Error) => void }
+  >()
   isRunning = true
 
   constructor(worker: Worker, shared: SharedState, links: readonly ReadyLink[], wakeDescriptor: number) {
@@ -74,6 +80,11 @@ class ForwarderThread implements Forwarder {
     this.#linkStatistics = new Float64Array(shared.links)
     this.#commandCount = new Int32Array(shared.commands)
     let failure: Error | undefined
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind !== 'explanation') return
+      this.#questions.get(message.id)?.resolve(message.explanation)
+      this.#questions.delete(message.id)
+    })
     worker.on('error', (error: Error) => {
       failure = error
     })
@@ -81,6 +92,9 @@ class ForwarderThread implements Forwarder {
       worker.on('exit', () => {
         this.isRunning = false
         resolve()
+        for (const { reject } of this.#questions.values()) {
+          reject(new DirectorError('FORWARDER_FAILED', 'the forwarding thread has ended'))
+        }
         if (this.#stopping) return
         const reason = failure?.message ?? 'it ended without an error'
         this.#onFailure(new DirectorError('FORWARDER_FAILED', `the forwarding thread has died: ${reason}`))
@@ -133,6 +147,14 @@ class ForwarderThread implements Forwarder {
       this.#worker.on('message', answered)
       void this.#exited.then(() => reject(new DirectorError('FORWARDER_FAILED', 'the forwarder has ended')))
       this.#post({ kind: 'open-host-device' })
+    })
+  }
+
+  explain(question: Question): Promise<Explanation> {
+    const id = this.#nextQuestion++
+    return new Promise((resolve, reject) => {
+      this.#questions.set(id, { resolve, reject })
+      this.#post({ kind: 'explain', id, question })
     })
   }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Route, VirtualAddress } from './commands.ts'
+import type { Explanation, Question } from './engine/explain.ts'
 import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
@@ -76,6 +77,8 @@ export interface Forwarder {
   transmit(link: string, frame: Uint8Array): void
   /** Makes HOST_DEVICE, by which the host's own stack serves as a local real server. Rejects when it cannot be made. */
   openHostDevice(): Promise<void>
+  /** What would become of a packet that opens a connection. Changes nothing. */
+  explain(question: Question): Promise<Explanation>
   wakeUp(): void
   /** Totals of a service, or of one of its servers. Since the forwarder started. */
   serviceCounters(service: ServiceAddress): ServerCounters

@@ -9,6 +9,7 @@ import { monotonicMs } from './clock.ts'
 import type { Command } from './commands.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
+import { type Explanation, explain } from './engine/explain.ts'
 import { HOST_DEVICE } from './forwarder.ts'
 import { HostLink } from './link/host-link.ts'
 import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
@@ -35,6 +36,7 @@ export type WorkerMessage =
   | { readonly kind: 'ready'; readonly links: { name: string; mac: Uint8Array; mtu: number }[] }
   /** Said to open-host-device. */
   | { readonly kind: 'host-device'; readonly failure?: string }
+  | { readonly kind: 'explanation'; readonly id: number; readonly explanation: Explanation }
   | { readonly kind: 'failed'; readonly code: DirectorError['code']; readonly message: string }
 
 /** Memory for about a thousand frames of the engine's own. */
@@ -149,6 +151,11 @@ class ForwardingThread {
       case 'open-host-device':
         this.#openHostDevice()
         break
+      case 'explain': {
+        const explanation = explain(this.#engine, command.question, monotonicMs())
+        this.#port.postMessage({ kind: 'explanation', id: command.id, explanation } satisfies WorkerMessage)
+        break
+      }
       case 'stop':
         this.#running = false
     }

@@ -64,6 +64,23 @@ export class DestinationCache<Value> {
     this.#usedMs[entry] = nowMs
   }
 
+  /** One that goes its own way from here on. @param copyValue for values that change in place */
+  copy(copyValue: (value: Value) => Value): DestinationCache<Value> {
+    const copy = new DestinationCache<Value>(this.#key / 2 ** 32)
+    copy.size = this.size
+    copy.#heads = this.#heads.slice()
+    copy.#next = this.#next.slice()
+    copy.#words = this.#words.slice()
+    copy.#usedMs = this.#usedMs.slice()
+    for (const value of this.#values) copy.#values.push(value === undefined ? undefined : copyValue(value))
+    copy.#free = this.#free
+    copy.#touched = this.#touched
+    copy.#rover = this.#rover
+    copy.#nextCheckMs = this.#nextCheckMs
+    copy.#nextFullCheckMs = this.#nextFullCheckMs
+    return copy
+  }
+
   /** Removes what has run out; to be called before a look-up. */
   expire(nowMs: number, expirationMs: number): void {
     if (this.#nextCheckMs === undefined) {

@@ -29,6 +29,10 @@ export const localityBasedLeastConnectionWithReplication: Scheduler<LocalityMemo
     return { settings, destinations: new DestinationCache(random()) }
   },
 
+  copy({ settings, destinations }) {
+    return { settings, destinations: destinations.copy((set) => ({ ...set, servers: [...set.servers] })) }
+  },
+
   select<S extends Candidate>(servers: readonly S[], memory: LocalityMemory<ServerSet>, flow: Flow) {
     const { destinations, settings } = memory
     const { destination, nowMs } = flow

@@ -26,6 +26,10 @@ export const localityBasedLeastConnection: Scheduler<LocalityMemory<Candidate>> 
     return { settings, destinations: new DestinationCache(random()) }
   },
 
+  copy({ settings, destinations }) {
+    return { settings, destinations: destinations.copy((server) => server) }
+  },
+
   select<S extends Candidate>(servers: readonly S[], memory: LocalityMemory<Candidate>, flow: Flow) {
     const { destinations, settings } = memory
     const { destination, nowMs } = flow

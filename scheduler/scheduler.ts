@@ -68,6 +68,11 @@ export interface Scheduler<Memory = unknown> {
   /** `server` was removed from position `index`. `servers` is the list as it is now, without it. */
   removed?(memory: Memory, servers: readonly Candidate[], server: Candidate, index: number): void
   /**
+   * A memory of its own for a choice that is only thought through. Absent: the memory is a flat object of numbers, functions and
+   * typed arrays.
+   */
+  copy?(memory: Memory): Memory
+  /**
    * Chooses among `servers` (newest first).
    * @returns one of `servers`, or undefined when none may take a new connection.
    */

@@ -3,9 +3,12 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_bind_dest(), ip_vs_unbind_dest(), ip_vs_conn_expire().
  */
+import { PORT_FTP } from '../../protocol/packet/ftp.ts'
+import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
+  FLAG_FTP,
   FLAG_HALF_OPEN,
   FLAG_INACTIVE,
   FLAG_ONE_PACKET,
@@ -20,7 +23,7 @@ import { COUNTER, COUNTERS, PROTOCOL_MARK, type Slot } from '../table/server-dir
 import type { Persistence, RealServer, Service, ServiceTable } from '../table/service-table.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
-import { FTP_PORT, isTemplate, REARM_S, TEMPLATE_ANY, templateProtocol } from './templates.ts'
+import { isTemplate, REARM_S, TEMPLATE_ANY, templateProtocol } from './templates.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
@@ -68,7 +71,7 @@ export class Connections {
   /**
    * Adds a connection in state 0, or a persistence template, and counts it on its server. When the table is full the oldest
    * half-open one makes room. The caller sets state and expiry and files it.
-   * @param flags FLAG_INACTIVE, and whatever else is known of it
+   * @param more FLAG_INACTIVE, and whatever else is known of it
    * @returns NO_CONNECTION when there is no room
    */
   insert(
@@ -78,8 +81,10 @@ export class Connections {
     ports: number,
     server: RealServer,
     serverPort: number,
-    flags: number,
+    more: number,
   ): ConnectionIndex {
+    const isFtp = protocol === PROTOCOL_TCP && (ports & 0xffff) === PORT_FTP
+    const flags = isFtp ? more | FLAG_FTP : more
     // Counted first: a removed server would lose its slot if the connection that makes room were its last.
     this.#count(server.slot, protocol, flags, 1)
     let index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
@@ -208,7 +213,7 @@ export class Connections {
 
 /** A template is for one port, unless its service has several: of FTP, of every port, of a firewall mark. */
 export function templatePort(service: Service): number {
-  return service.port === FTP_PORT ? 0 : service.port
+  return service.port === PORT_FTP ? 0 : service.port
 }
 
 export function toTicks(seconds: number): number {

@@ -33,7 +33,7 @@ export class Egress {
   readonly #routes = new Routes()
   /** Where a local server's packets go next. */
   readonly #host: Neighbour | undefined
-  readonly #linkNames: readonly string[]
+  readonly linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
   readonly #macHigh: Int32Array
@@ -65,7 +65,7 @@ export class Egress {
     hostLink: number,
   ) {
     this.#host = hostLink < 0 ? undefined : hostNeighbour(hostLink)
-    this.#linkNames = links.map((link) => link.name)
+    this.linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)
     this.#macHigh = Int32Array.from(links, (link) => readUint16(link.mac, 0))
@@ -94,7 +94,7 @@ export class Egress {
   }
 
   setRoutes(routes: readonly Route[]): void {
-    this.#routes.replace(routes, this.#linkNames)
+    this.#routes.replace(routes, this.linkNames)
   }
 
   setTime(nowMs: number): void {

@@ -15,7 +15,7 @@ import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
-import { finishSctpChecksum, hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import { defaultSettings, type EngineSettings } from '../settings.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -30,6 +30,8 @@ import { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
 import { FragmentPath } from './fragment-path.ts'
+import { ExpectedConnections } from './ftp/expected-connections.ts'
+import { Ftp } from './ftp/ftp.ts'
 import { Icmp } from './icmp.ts'
 import { Marks } from './marks.ts'
 import { PacketSize } from './packet-size.ts'
@@ -38,6 +40,7 @@ import * as sctpStates from './protocols/sctp.ts'
 import { Replication } from './replication.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import { NO_SERVER, NO_SERVICE, Scheduling, TABLE_FULL } from './scheduling.ts'
+import { StateMoves } from './state-moves.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
@@ -50,17 +53,16 @@ const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4 } = ethernet
 const { FRAGMENT_OFFSET_MASK, IPV4, IPV4_HEADER_LENGTH, MORE_FRAGMENTS } = ipv4
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { soundIPv4HeaderLength } = ipv4
-const { SCTP, SCTP_CHUNK, sctpChunkType } = sctp
+const { SCTP, SCTP_CHUNK } = sctp
 const { TCP, TCP_RST, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, FLAG_UNANSWERED } = layout
-const { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS, TICK_MS } = layout
+const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, NO_CONNECTION } = layout
+const { KEY, KEY_WORDS, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS, PROTOCOL_MARK } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
-const { nextSctpState, SCTP_STATE } = sctpStates
-const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
-  tcpStates
+const { SCTP_STATE } = sctpStates
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, TCP_STATE } = tcpStates
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -71,6 +73,7 @@ const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_STANDBY = dropCode('standby')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_MARTIAN = dropCode('martian-source')
+const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
 const MAINTENANCE_TICKS = 8
@@ -99,6 +102,7 @@ export class Engine {
   readonly replication: Replication
   readonly scheduling: Scheduling
   readonly marks = new Marks()
+  readonly moves: StateMoves
   readonly services: serviceTable.ServiceTable
   /** In force now; its fields change in place, so that parts may keep it. */
   readonly settings: EngineSettings = defaultSettings()
@@ -109,18 +113,18 @@ export class Engine {
   readonly #drops: Drops
   readonly #answers: Answers
   readonly #tunnels: Tunnels
+  readonly #expected: ExpectedConnections
+  readonly #ftp: Ftp
+  /** Number of the link to this host's own stack; -1 when there is none. */
+  readonly #hostLink: number
   readonly #packetSize: PacketSize
   readonly #icmp: Icmp
   readonly #fragments: FragmentPath
-  /** Number of the link to this host's own stack; -1 when there is none. */
-  readonly #hostLink: number
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   #nowMs = 0
   #tick = 0
   #maintainedTick = 0
-  /** 0, or SECURE_DIRECTIONS: which of TCP's tables apply. */
-  #tcpTables = 0
 
   constructor(options: EngineOptions) {
     const { links, table, services, drops } = options
@@ -130,6 +134,9 @@ export class Engine {
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
+    this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
+    this.#expected = new ExpectedConnections(this.connections, this.replication)
+    this.#ftp = new Ftp(table, services, this.#expected)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
     this.#keys = table.memory.keys
@@ -155,7 +162,7 @@ export class Engine {
 
   /** secure_tcp: a connection counts as established only when its server has spoken. */
   set secureTcp(isSecure: boolean) {
-    this.#tcpTables = isSecure ? SECURE_DIRECTIONS : 0
+    this.moves.secureTcp = isSecure
   }
 
   /** Sets the time, ends what has run out, and once a second looks after neighbours. */
@@ -163,6 +170,7 @@ export class Engine {
     this.#nowMs = nowMs
     this.#tick = Math.floor(nowMs / TICK_MS)
     this.#table.memory.tick = this.#tick
+    this.moves.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
     this.scheduling.setTime(nowMs)
@@ -242,8 +250,8 @@ export class Engine {
     if (
       index !== NO_CONNECTION &&
       (protocol === PROTOCOL_TCP
-        ? this.#isReopened(index, view.getUint8(transport + TCP.flags))
-        : protocol === PROTOCOL_SCTP && this.#isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
+        ? this.isReopened(index, view.getUint8(transport + TCP.flags))
+        : protocol === PROTOCOL_SCTP && this.isReopenedSctp(index, view.getUint8(transport + SCTP.firstChunk)))
     ) {
       versionBefore = this.replication.publishEnd(index)
       this.connections.discard(index)
@@ -286,15 +294,15 @@ export class Engine {
    * Whether a SYN starts a new connection in the place of a known one: one that is over (conn_reuse_mode 1), or one that is not
    * established and whose server takes no new connections any more, so that the client does not wait for the dead.
    */
-  #isReopened(index: ConnectionIndex, flags: number): boolean {
+  isReopened(index: ConnectionIndex, flags: number): boolean {
     if ((flags & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
     const state = this.#table.state(index)
     if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
     return state !== TCP_STATE.ESTABLISHED && this.services.serverBySlot[this.#table.server(index)]?.weight === 0
   }
 
-  /** As #isReopened(), by an INIT for an association that is over. */
-  #isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
+  /** As isReopened(), by an INIT for an association that is over. */
+  isReopenedSctp(index: ConnectionIndex, chunkType: number): boolean {
     return chunkType === SCTP_CHUNK.INIT && this.#table.state(index) === SCTP_STATE.CLOSED
   }
 
@@ -342,9 +350,15 @@ export class Engine {
     }
     if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
+    let expected = protocol === PROTOCOL_TCP ? this.#expected.claim(source, destination, ports, false) : NO_CONNECTION
+    if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
     const mark = this.marks.isEmpty ? 0 : this.marks.find(link, protocol, source, destination, ports & 0xffff)
     const index = this.scheduling.schedule(protocol, source, destination, ports, mark)
-    if (index === NO_SERVICE) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    if (index === NO_SERVICE) {
+      if (protocol === PROTOCOL_TCP) expected = this.#expected.claim(source, destination, ports, true)
+      if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
+      return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    }
     if (index === NO_SERVER) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
     if (index === TABLE_FULL) return this.#drops.drop(DROP_TABLE_FULL)
     const connection = index as ConnectionIndex
@@ -374,13 +388,14 @@ export class Engine {
     if (protocol === PROTOCOL_TCP) {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
       const tcpFlags = view.getUint8(transport + TCP.flags)
-      this.#moveTcp(index, direction, tcpFlags, flags)
+      this.moves.tcp(index, direction, tcpFlags, flags)
       if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {
-      this.#moveSctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
+      this.moves.sctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
-      this.#touch(index, PROTOCOL_UDP, 0, flags)
+      this.moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
+    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -416,14 +431,16 @@ export class Engine {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const tcpFlags = view.getUint8(transport + TCP.flags)
-      this.#moveTcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
+      this.moves.tcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
       if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {
-      this.#moveSctp(index, DIRECTION_OUTPUT, frame, transport, flags)
+      this.moves.sctp(index, DIRECTION_OUTPUT, frame, transport, flags)
     } else {
-      this.#touch(index, PROTOCOL_UDP, 0, flags)
+      this.moves.touch(index, PROTOCOL_UDP, 0, flags)
       if ((flags & FLAG_UNANSWERED) !== 0) this.scheduling.answered(index)
     }
+    if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
+      return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -440,56 +457,6 @@ export class Engine {
     }
     rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))
     return this.egress.toClient(frame, path, client)
-  }
-
-  /** Moves the TCP state by a segment's flags, and the timer with it. */
-  #moveTcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
-    const before = this.#table.state(index)
-    const after = nextTcpState(direction + this.#tcpTables, tcpFlags, before)
-    if (after === before) {
-      this.#touch(index, PROTOCOL_TCP, before, flags)
-      return
-    }
-    this.connections.setState(index, after)
-    this.connections.schedule(index, false)
-    if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
-    if (after === TCP_STATE.ESTABLISHED && (flags & FLAG_CONTROLLED) !== 0) this.scheduling.assure(index)
-  }
-
-  /** As #moveTcp(), by a packet's chunk. From here on its checksum is finished: no card does that in the manner of SCTP. */
-  #moveSctp(index: ConnectionIndex, direction: number, frame: Frame, transport: number, flags: number): void {
-    const view = frame.memory.view
-    const length = frame.start + frame.length - transport
-    if (hasUnfinishedChecksum(frame)) finishSctpChecksum(frame, transport)
-    const before = this.#table.state(index)
-    const after = nextSctpState(direction, sctpChunkType(view, transport, length), before)
-    if (after === before) {
-      this.#touch(index, PROTOCOL_SCTP, before, flags)
-      return
-    }
-    this.connections.setState(index, after)
-    this.connections.schedule(index, false)
-    if (after === SCTP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.replication.publish(index)
-    if (after === SCTP_STATE.ESTABLISHED && (flags & FLAG_CONTROLLED) !== 0) this.scheduling.assure(index)
-  }
-
-  /** A packet that changes nothing else puts the expiry off. */
-  #touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
-    if ((flags & (FLAG_HALF_OPEN | FLAG_ONE_PACKET)) !== 0) {
-      if ((flags & FLAG_ONE_PACKET) === 0) this.connections.schedule(index, false)
-      return
-    }
-    const expires = this.#tick + this.connections.timeoutTicks(protocol, state)
-    const at = index * STATE_WORDS + STATE.expires
-    // What follows depends on time alone, and has been done in this tick.
-    if (this.#states[at] === expires) return
-    this.#states[at] = expires
-    if (
-      (flags & FLAG_REPLICATED) !== 0 &&
-      this.replication.isStale(index, this.connections.timeoutSeconds(protocol, state))
-    ) {
-      this.replication.publish(index)
-    }
   }
 
   #handleArp(frame: Frame, link: number): Verdict {

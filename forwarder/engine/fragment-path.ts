@@ -27,7 +27,7 @@ import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/conn
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
-import { METHOD_DR, METHOD_NAT, type ServiceTable } from '../table/service-table.ts'
+import { isOneWay, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
@@ -156,11 +156,11 @@ export class FragmentPath {
     services.directory.counters[counter + COUNTER.inPackets]++
     services.directory.counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = ((table.memory.states[state + STATE.flagsReturnPath] >>> 16) & METHOD_MASK) >> METHOD_SHIFT
-    if (method !== METHOD_NAT && method !== METHOD_DR) return tunnels.toServer(frame, link, headerLength, server)
+    if (method === METHOD_TUN) return tunnels.toServer(frame, link, headerLength, server)
     const mtu = egress.mtuToServer(server)
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu
     if (isTooLong && !mayBeCut(frame)) return answers.tooBig(frame, link, mtu, virtual)
-    if (method === METHOD_NAT) rewriteDestinationAddress(view, ip, server.address)
+    if (!isOneWay(method)) rewriteDestinationAddress(view, ip, server.address)
     else decrementTtl(view, ip)
     return isTooLong ? egress.piecesToServer(frame, headerLength, server) : egress.toServer(frame, server)
   }

@@ -17,7 +17,7 @@ import { longestShim } from '../method/tunnel.ts'
 import { type ConnectionIndex, KEY, KEY_WORDS, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
-import { METHOD_NAT, METHOD_TUN, type RealServer, type ServiceTable } from '../table/service-table.ts'
+import { isOneWay, METHOD_TUN, type RealServer, type ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
@@ -55,7 +55,7 @@ export class PacketSize {
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     if (!mayBeCut(frame)) return answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
     if (hasUnfinishedChecksum(frame) && !finishChecksum(frame)) return drops.drop(DROP_BAD_HEADER)
-    if (method === METHOD_NAT) rewriteDestination(view, ip, ip + headerLength, server.address, port, false)
+    if (!isOneWay(method)) rewriteDestination(view, ip, ip + headerLength, server.address, port, false)
     else decrementTtl(view, ip)
     return egress.piecesToServer(frame, headerLength, server)
   }
@@ -91,7 +91,7 @@ export class PacketSize {
     let mtu = egress.mtuToServer(server)
     if (method === METHOD_TUN) mtu -= IPV4_HEADER_LENGTH + longestShim(server.tunnel)
     // Replies pass here by NAT alone.
-    if (method === METHOD_NAT) {
+    if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient(word & 0xffff, keys[index * KEY_WORDS + KEY.clientAddress]))
     }
     const tcp = frame.start + ETHERNET_HEADER_LENGTH + headerLength

@@ -7,10 +7,18 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
-import { RECORD, RECORD_FLAG, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { PORT_FTP } from '../../protocol/packet/ftp.ts'
+import {
+  RECORD,
+  RECORD_FLAG,
+  RECORD_FTP_DATA,
+  RECORD_REMOVE,
+  RECORD_UPSERT,
+} from '../../protocol/wire/connection-record.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
+  FLAG_FTP_DATA,
   FLAG_HALF_OPEN,
   FLAG_INACTIVE,
   FLAG_ONE_WAY,
@@ -36,7 +44,7 @@ import { PROTOCOL_MARK, type ServerIdentity, type ServiceIdentity } from '../tab
 import { isOneWay, METHOD_LOCAL, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
-import { FTP_PORT, isTemplate, protocolOfTemplate } from './templates.ts'
+import { isTemplate, protocolOfTemplate } from './templates.ts'
 
 const SHORTEST_REFRESH_S = 4
 const LONGEST_TIMEOUT_MS = 2 ** 31
@@ -139,7 +147,10 @@ export class Replication {
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
     const identity = this.#serverIdentity(bytes, at, protocol, virtual, virtualPort)
-    const known = this.#services.serverBySlot[this.#services.directory.findServer(identity)]
+    const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
+    const known = isFtpData
+      ? this.#services.ftpServer(virtual, identity.address)
+      : this.#services.serverBySlot[this.#services.directory.findServer(identity)]
     // Whether a server is the director itself, each director decides for itself.
     const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
     const method = isLocal && known ? known.method : toldMethod
@@ -163,7 +174,7 @@ export class Replication {
     }
     if (kind === RECORD_REMOVE) return false
     if (index === NO_CONNECTION) {
-      const server = this.#services.serverFor(identity)
+      const server = isFtpData ? known : this.#services.serverFor(identity)
       if (server === undefined) return false
       const ownMethod = hasVersion || server.removed ? method : server.method
       const isControlled = (readUint16(bytes, at + RECORD.flags) & RECORD_FLAG.controlled) !== 0
@@ -173,6 +184,7 @@ export class Replication {
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
       index = this.#connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
+      if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
       this.#table.timers.unfile(index)
     }
@@ -201,7 +213,7 @@ export class Replication {
     const flags = readUint16(bytes, at + RECORD.flags)
     const mark = readInt32(bytes, at + RECORD.firewallMark)
     const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
-    const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? FTP_PORT : virtualPort
+    const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? PORT_FTP : virtualPort
     const service: ServiceIdentity =
       mark !== 0
         ? { protocol: PROTOCOL_MARK, virtualAddress: mark, virtualPort: 0 }

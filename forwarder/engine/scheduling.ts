@@ -82,7 +82,7 @@ export class Scheduling {
       return this.#persist(service, service.persistence, protocol, client, virtual, ports)
     }
     // Of a service that is not persistent, every other port is none of its.
-    if (service.protocol !== PROTOCOL_MARK && service.port !== port) return NO_SERVER
+    if (service.protocol !== PROTOCOL_MARK && service.port !== port) return NO_SERVICE
     const server = service.scheduler.select(service.servers, service.memory, flow)
     if (server === undefined) return NO_SERVER
     const serverPort = server.port || port

@@ -23,9 +23,6 @@ export const TEMPLATE_STATE_NAMES = ['NONE', 'ASSURED'] as const
 /** A template that made connections which live on is kept so long at a time. */
 export const REARM_S = 60
 
-/** Control connections of FTP; its data connections are their template's too. */
-export const FTP_PORT = 21
-
 const templateProtocols: Readonly<Record<number, number>> = {
   [PROTOCOL_TCP]: TEMPLATE_TCP,
   [PROTOCOL_UDP]: TEMPLATE_UDP,

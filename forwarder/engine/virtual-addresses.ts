@@ -51,6 +51,13 @@ export class VirtualAddresses {
     return !isHostAddress(source) || this.stateOf(source) !== ADDRESS_UNKNOWN
   }
 
+  /** The link on which one of ours is answered for. */
+  linkOf(address: number): number {
+    let cell = this.#cell(address)
+    while (this.#addresses[cell] !== address) cell = (cell + 1) & this.#mask
+    return this.#links[cell]
+  }
+
   /** Whether ARP for the address is answered on this link. */
   isAnsweredOn(address: number, link: number): boolean {
     let cell = this.#cell(address)

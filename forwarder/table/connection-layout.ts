@@ -48,13 +48,16 @@ export const FLAG_INACTIVE = 0x0002
 export const FLAG_HALF_OPEN = 0x0004
 /** Replies do not pass here (TUN, DR): the one-way state table applies. */
 export const FLAG_ONE_WAY = 0x0008
-
+/** FTP's control connection: what it says is looked at. (0x0030 is the method: record-codec.ts.) */
+export const FLAG_FTP = 0x0040
+/** A data connection of FTP, expected or there: its server is that of the control connection, whatever its ports. */
+export const FLAG_FTP_DATA = 0x0080
 /** Of one datagram: found by the server's reply alone, counted nowhere, told to nobody. */
-export const FLAG_ONE_PACKET = 0x0040
+export const FLAG_ONE_PACKET = 0x0100
 /** Made by a persistence template, which counts it. */
-export const FLAG_CONTROLLED = 0x0080
+export const FLAG_CONTROLLED = 0x0200
 /** The server's first reply will show that the template has proved right (UDP). */
-export const FLAG_UNANSWERED = 0x0100
+export const FLAG_UNANSWERED = 0x0400
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

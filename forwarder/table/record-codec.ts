@@ -1,10 +1,17 @@
 /** A connection in the table to the record that peers exchange (protocol/wire/connection-record.ts), and the parts of a record. */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
-import { RECORD, RECORD_FLAG, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import {
+  RECORD,
+  RECORD_FLAG,
+  RECORD_FTP_DATA,
+  RECORD_LENGTH,
+  RECORD_UPSERT,
+} from '../../protocol/wire/connection-record.ts'
 import {
   type ConnectionIndex,
   type ConnectionMemory,
   FLAG_CONTROLLED,
+  FLAG_FTP_DATA,
   FLAG_ONE_WAY,
   KEY,
   KEY_WORDS,
@@ -41,6 +48,7 @@ export function encodeRecord(
   const servicePort = directory.servicePortOf(server)
   const mark = directory.markOf(server)
   let recordFlags = flags & FLAG_CONTROLLED ? RECORD_FLAG.controlled : 0
+  if (flags & FLAG_FTP_DATA) recordFlags |= RECORD_FTP_DATA
   if (mark === 0 && servicePort === 0) recordFlags |= RECORD_FLAG.everyPort
   if (mark === 0 && servicePort !== 0 && servicePort !== (ports & 0xffff)) recordFlags |= RECORD_FLAG.ftpData
   if (directory.portOf(server) === 0) recordFlags |= RECORD_FLAG.serverEveryPort

@@ -5,12 +5,12 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
-import { FTP_PORT } from '../engine/templates.ts'
 import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, PersistenceSpec, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import {
@@ -170,7 +170,7 @@ export class ServiceTable {
     const service = this.find(protocol, address, port)
     if (service !== undefined) return service
     if (this.#ftpServices > 0 && protocol === PROTOCOL_TCP && (port === FTP_DATA_PORT || port >= FIRST_FREE_PORT)) {
-      const control = this.find(protocol, address, FTP_PORT)
+      const control = this.find(protocol, address, PORT_FTP)
       if (control !== undefined) return control
     }
     return this.#everyPortServices > 0 ? this.find(protocol, address, 0) : undefined
@@ -245,6 +245,11 @@ export class ServiceTable {
     return this.#make(identity, service?.slot ?? NO_SLOT)
   }
 
+  /** The real server of the FTP service at a virtual address, to which a data connection belongs. */
+  ftpServer(virtualAddress: number, address: number): RealServer | undefined {
+    return this.find(PROTOCOL_TCP, virtualAddress, PORT_FTP)?.servers.find((server) => server.address === address)
+  }
+
   /** To be called when a connection of a removed server has ended: frees the server's slot after the last one. */
   release(server: RealServer): void {
     const { activeConnections, inactiveConnections, persistentConnections, datagrams } = server
@@ -270,13 +275,13 @@ export class ServiceTable {
    */
   serverPortAt(service: ServiceIdentity, address: number): number {
     const known = this.find(service.protocol, service.virtualAddress, service.virtualPort)
-    return known?.servers.find((server) => server.address === address)?.port ?? FTP_PORT
+    return known?.servers.find((server) => server.address === address)?.port ?? PORT_FTP
   }
 
   #count(service: Service, change: number): void {
     if (service.protocol === PROTOCOL_MARK) return
     if (service.port === 0) this.#everyPortServices += change
-    if (service.port === FTP_PORT) this.#ftpServices += change
+    if (service.port === PORT_FTP) this.#ftpServices += change
   }
 
   #begin(service: Service): void {

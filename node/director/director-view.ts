@@ -1,6 +1,7 @@
 /** The director as its control socket shows it: the parts' facts gathered, and their counters made into statistics. */
 
 import { monotonicMs } from '../../forwarder/clock.ts'
+import type { Explanation, Question } from '../../forwarder/engine/explain.ts'
 import type { ConnectionSnapshot, Forwarder } from '../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../forwarder/service.ts'
 import packageFile from '../../package.json' with { type: 'json' }
@@ -91,6 +92,10 @@ export class DirectorView implements ControlledDirector {
 
   zero(service?: ServiceAddress): void {
     this.#statistics.zero(service)
+  }
+
+  explain(question: Question): Promise<Explanation> {
+    return this.#sources.forwarder.explain(question)
   }
 
   health(): HealthStatus {

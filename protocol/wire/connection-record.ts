@@ -33,6 +33,8 @@ export const RECORD_UPSERT = 1
 export const RECORD_REMOVE = 2
 
 export const RECORD_FLAG = { controlled: 1, everyPort: 2, ftpData: 4, serverEveryPort: 8 } as const
+/** flags: a data connection of FTP, or one that is expected (state LISTEN); its server is one of the FTP service. */
+export const RECORD_FTP_DATA = 0x0080
 
 export const RECORD = {
   kind: 0,

@@ -136,6 +136,7 @@ export class FrameSource {
 
   #payload(): Uint8Array {
     const random = this.#random
+    if (random.oneIn(8)) return this.#ftpLine()
     return this.#noise(this.#pick(random.oneIn(20) ? LARGE : LENGTHS))
   }
 
@@ -180,6 +181,23 @@ export class FrameSource {
     return random.oneIn(3)
       ? udpFrame({ ...fields, checksum: !random.oneIn(4) })
       : tcpFrame({ ...fields, flags: this.#pick(FLAGS) })
+  }
+
+  /** A command or a reply, whole or cut off. */
+  #ftpLine(): Uint8Array {
+    const random = this.#random
+    const client = this.#pick(CLIENTS)
+    const numbers = `${this.#pick([...SERVERS, ...VIPS, client]).replaceAll('.', ',')},${random.below(300)},${random.below(300)}`
+    const line = this.#pick([
+      `PORT ${client.replaceAll('.', ',')},${random.below(300)},${random.below(300)}\r\n`,
+      `EPRT |1|${client}|${random.below(70_000)}|\r\n`,
+      'PASV\r\n',
+      'EPSV\r\n',
+      `227 Entering Passive Mode (${numbers}).\r\n`,
+      `227 =${numbers}\n`,
+      `150 first\r\n229 Entering Extended Passive Mode (|||${random.below(70_000)}|)\r\n`,
+    ])
+    return new TextEncoder().encode(random.oneIn(4) ? line.slice(0, random.below(line.length)) : line)
   }
 
   #chunks(): { type: number; value: Uint8Array }[] {

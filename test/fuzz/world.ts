@@ -21,6 +21,7 @@ export const SERVICES: readonly { protocol: ServiceProtocol; port: number; metho
   { protocol: 'udp', port: 53, method: 'nat' },
   { protocol: 'udp', port: 54, method: 'tun' },
   { protocol: 'udp', port: 55, method: 'dr' },
+  { protocol: 'tcp', port: 21, method: 'nat' },
   { protocol: 'udp', port: 500, method: 'nat' },
   { protocol: 'sctp', port: 90, method: 'nat' },
   { protocol: 'sctp', port: 91, method: 'tun' },

@@ -1,13 +1,14 @@
 /** Traffic of tests in a lab: programs on its hosts that this process starts, feeds and reads. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { ServiceInput } from '../../node/director/control/api.ts'
 import { request } from '../../node/director/control/client.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
-import { controlSocketOf } from '../../node/drill/lab-programs.ts'
+import { controlSocketOf, logsOf } from '../../node/drill/lab-programs.ts'
 import { onHost } from './lab-directors.ts'
 
 export const SINK_PORT = 9000
@@ -22,6 +23,15 @@ export async function runOn(lab: Lab, host: string, command: readonly string[], 
   const [output, complaint, [code]] = await Promise.all([text(child.stdout), text(child.stderr), closed])
   if (code !== 0) throw new Error(`${command.join(' ')} on ${host} ended with ${code}: ${complaint}`)
   return output
+}
+
+/** Starts a program on a host, in its folder of the lab; what it writes is logged, and it ends with the lab. */
+export function startOnHost(lab: Lab, host: string, name: string, command: readonly string[]): void {
+  const log = openSync(join(logsOf(lab.folder), `${host}-${name}.log`), 'a')
+  const [program, ...args] = onHost(lab, host, ...command)
+  const child = spawn(program, args, { cwd: join(lab.folder, host), stdio: ['ignore', log, log] })
+  closeSync(log)
+  child.unref()
 }
 
 /** A command's output on a host, piece by piece: the command waits while nobody reads. @throws Error as runOn() */

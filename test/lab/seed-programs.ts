@@ -4,14 +4,12 @@
  *
  * Each keeps what it writes in its server's folder of the lab. They end with the lab.
  */
-import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Lab } from '../../node/drill/lab.ts'
 import { hostsOf, type LabHost, WEB_PORT } from '../../node/drill/lab-plan.ts'
-import { logsOf } from '../../node/drill/lab-programs.ts'
-import { eventually, onHost } from './lab-directors.ts'
-import { runOn } from './lab-traffic.ts'
+import { eventually } from './lab-directors.ts'
+import { runOn, startOnHost } from './lab-traffic.ts'
 
 export const SEED_PORTS = { telnet: 23, smtp: 25, domain: 53, finger: 79, nntp: 119, proxy: 8888 } as const
 
@@ -27,7 +25,7 @@ export const ASKED_NAME = 'whoami.lab'
 export async function startSeedPrograms(lab: Lab): Promise<void> {
   for (const host of hostsOf(lab.plan, 'server')) {
     const home = join(lab.folder, host.name)
-    for (const [name, command] of Object.entries(programsOf(host, home))) start(lab, host, name, command)
+    for (const [name, command] of Object.entries(programsOf(host, home))) startOnHost(lab, host.name, name, command)
     const wanted = Object.values(SEED_PORTS)
     await eventually(`${host.name} listens on ${wanted.join(', ')}`, async () => {
       const sockets = await runOn(lab, host.name, ['ss', '-Htln'])
@@ -102,12 +100,4 @@ Timeout 600
 MaxClients 20
 ConnectPort ${WEB_PORT}
 `
-}
-
-function start(lab: Lab, host: LabHost, name: string, command: readonly string[]): void {
-  const log = openSync(join(logsOf(lab.folder), `${host.name}-${name}.log`), 'a')
-  const [program, ...args] = onHost(lab, host.name, ...command)
-  const child = spawn(program, args, { cwd: join(lab.folder, host.name), stdio: ['ignore', log, log] })
-  closeSync(log)
-  child.unref()
 }

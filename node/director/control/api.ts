@@ -19,6 +19,7 @@
  * | POST   | /marks       | MarkInput          | 201; 409 MARK_EXISTS       |
  * | DELETE | /marks       | MarkRule           | 200; 404 MARK_MISSING      |
  * | GET    | /connections |                    | ConnectionListing[]        |
+ * | POST   | /explain      | Question          | Explanation (forwarder/engine/explain.ts) |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
  * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
  * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
@@ -82,6 +83,15 @@ export const markInputSchema = z.strictObject({
 })
 
 export type MarkInput = z.infer<typeof markInputSchema>
+/** A packet that opens a connection. */
+export const questionSchema = z.strictObject({
+  protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+  client: address,
+  clientPort: port,
+  virtual: address,
+  virtualPort: port,
+})
+
 const syncState = z.enum(['master', 'backup'])
 export const syncDaemonAddressSchema = z.strictObject({ state: syncState })
 /** A daemon of the kernel's sync protocol, with ipvsadm's defaults. */

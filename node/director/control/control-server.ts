@@ -20,6 +20,7 @@ import {
   type ConnectionListing,
   markInputSchema,
   markRuleSchema,
+  questionSchema,
   serverAddressSchema,
   serverInputSchema,
   serviceAddressSchema,
@@ -143,6 +144,7 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/connections', async (_, reply) =>
     reply.type('application/json').send(Readable.from(connectionChunks(director.connections()))),
   )
+  app.post('/explain', async ({ body }) => director.explain(parse(questionSchema, body)))
   app.get('/sync-daemons', async () => director.syncDaemons.list())
   app.post('/sync-daemons', async ({ body }, reply) => {
     await director.syncDaemons.start(parse(syncDaemonInputSchema, body))

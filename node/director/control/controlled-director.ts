@@ -1,6 +1,7 @@
 /**
  * A director as its control socket sees it.
  */
+import type { Explanation, Question } from '../../../forwarder/engine/explain.ts'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
@@ -32,5 +33,7 @@ export interface ControlledDirector {
   connections(): Iterable<ConnectionSnapshot>
   /** Counters from 0 again: of one service, or of all. */
   zero(service?: ServiceAddress): void
+  /** What would become of a packet. Changes nothing. */
+  explain(question: Question): Promise<Explanation>
   health(): HealthStatus
 }

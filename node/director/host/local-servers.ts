@@ -36,7 +36,11 @@ export function rulesFor(services: readonly Served[], isLocal: (address: string)
       .filter(({ address }) => isLocal(address))
       .map(({ address, port }) => {
         const served = port || servicePort
-        const transport = protocol === 'fwm' ? '' : ` ipproto ${protocol}${served === 0 ? '' : ` sport ${served}`}`
+        // Nothing but a local server's reply is from a loopback address to somebody elsewhere: FTP's other ports too.
+        const transport =
+          protocol === 'fwm' || isLoopback(address)
+            ? ''
+            : ` ipproto ${protocol}${served === 0 ? '' : ` sport ${served}`}`
         return `from ${address}${transport}`
       }),
   )

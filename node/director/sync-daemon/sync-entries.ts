@@ -7,7 +7,7 @@
  */
 import { isActiveState, isProtocolState } from '../../../forwarder/engine/protocols/registry.ts'
 import { TCP_STATE } from '../../../forwarder/engine/tcp-states.ts'
-import { METHOD_DR, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
 import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, SYNC_METHOD, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
@@ -30,6 +30,7 @@ const METHOD_SENT: Readonly<Record<number, number>> = {
   [METHOD_NAT]: SYNC_METHOD.nat,
   [METHOD_TUN]: SYNC_METHOD.tunnel | SYNC_FLAG.noOutput,
   [METHOD_DR]: SYNC_METHOD.direct | SYNC_FLAG.noOutput,
+  [METHOD_LOCAL]: SYNC_METHOD.local | SYNC_FLAG.noOutput,
 }
 /** What counts if the server is not configured here. A server on the sending director itself is as far as any other from here. */
 const METHOD_TAKEN: Readonly<Record<number, number>> = {

@@ -72,6 +72,9 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       configuration,
       syncDaemons: (await notedDaemons()).daemons,
       status: () => status as DirectorStatus,
+      explain: async () => {
+        throw new Error('there is no forwarder here')
+      },
       services: () => configuration.services().map((service) => listService(service, sources)),
       connections: () => pool.connections,
       health: () => ({ forwarder: true, cluster: true, vip: true }),

@@ -51,6 +51,12 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     configuration,
     syncDaemons: (await notedDaemons()).daemons,
     status: () => status,
+    explain: async (question) => ({
+      outcome: 'host',
+      reason: JSON.stringify(question),
+      address: 'unknown',
+      candidates: [],
+    }),
     services: () => configuration.services() as unknown as ServiceListing[],
     connections: () => [],
     zero: (service) => zeroed.push(service),

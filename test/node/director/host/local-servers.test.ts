@@ -56,19 +56,21 @@ test('loopback and the host’s own addresses are local, all others are not', as
   t.notOk(isLoopback('10.127.0.1'))
 })
 
-test('each local server has one rule, by protocol and port; port 0 is every port', async (t) => {
+test('each local server has one rule, by protocol and port unless it is of loopback; port 0 is every port', async (t) => {
   const services = [
     service('tcp', 80, ['127.0.0.1', 8080], ['10.0.0.12', 80]),
     service('tcp', 81, ['127.0.0.1', 8080], ['10.0.0.11', 0]),
+    service('tcp', 0, ['10.0.0.11', 0]),
     service('tcp', 0, ['127.0.0.2', 0]),
     service('fwm', 0, ['127.0.0.3', 0]),
   ]
   t.same(
     rulesFor(services, (address) => address.startsWith('127.') || address === '10.0.0.11'),
     [
+      'from 10.0.0.11 ipproto tcp',
       'from 10.0.0.11 ipproto tcp sport 81',
-      'from 127.0.0.1 ipproto tcp sport 8080',
-      'from 127.0.0.2 ipproto tcp',
+      'from 127.0.0.1',
+      'from 127.0.0.2',
       'from 127.0.0.3',
     ],
   )
@@ -87,7 +89,7 @@ test('the device is made for the first local server, rules follow by difference,
     'open',
     'link set dev director-host mtu 1400',
     '-4 route replace default dev director-host table 2160',
-    '-4 rule add pref 2160 from 127.0.0.1 ipproto tcp sport 80 table 2160',
+    '-4 rule add pref 2160 from 127.0.0.1 table 2160',
   ])
   t.same(settings, [
     'ipv6/conf/director-host/disable_ipv6=1',
@@ -99,7 +101,7 @@ test('the device is made for the first local server, rules follow by difference,
   await local.close()
   t.same(commands, [
     '-4 rule del pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160',
-    '-4 rule del pref 2160 from 127.0.0.1 ipproto tcp sport 80 table 2160',
+    '-4 rule del pref 2160 from 127.0.0.1 table 2160',
   ])
 })
 

@@ -1,6 +1,6 @@
 /** Connection records to entries of the kernel's sync protocol, and back. */
 import { test } from 'tap'
-import { METHOD_DR, METHOD_NAT, METHOD_TUN } from '../../../../forwarder/table/service-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../../forwarder/table/service-table.ts'
 import { entryOfRecord, recordOfEntry } from '../../../../node/director/sync-daemon/sync-entries.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE } from '../../../../protocol/wire/connection-record.ts'
 import type { SyncEntry } from '../../../../protocol/wire/ipvs-sync.ts'
@@ -72,8 +72,8 @@ test('the kernel is not told that a connection was given up', async (t) => {
 })
 
 test('methods have the kernel’s numbers, and those whose replies pass by are marked', async (t) => {
-  const flags = [METHOD_NAT, METHOD_TUN, METHOD_DR].map((method) => there({}, { method })?.flags)
-  t.same(flags, [0, 0x82, 0x83])
+  const flags = [METHOD_NAT, METHOD_TUN, METHOD_DR, METHOD_LOCAL].map((method) => there({}, { method })?.flags)
+  t.same(flags, [0, 0x82, 0x83, 0x81])
   const methods = [0, 1, 2, 3].map((method) => record({ flags: method })[3 + RECORD.method])
   t.same(methods, [METHOD_NAT, METHOD_NAT, METHOD_TUN, METHOD_DR])
 })

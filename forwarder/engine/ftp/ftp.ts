@@ -1,0 +1,114 @@
+/**
+ * What passes on FTP's control connections: commands and replies that announce a data connection are noted, and reply 227
+ * names the virtual address in the place of the server's.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_ftp.c. A client's PORT and EPRT name the client, whose address no method changes; so
+ * only a server's reply 227 is ever rewritten, and in a way that keeps its length: see docs/decisions/ftp.md.
+ */
+import { readInt32, readUint16, writeUint16 } from '../../../protocol/packet/bytes.ts'
+import { addBytes, fold, updateChecksum } from '../../../protocol/packet/checksum.ts'
+import {
+  FTP_LINE_LENGTH,
+  PORT_FTP_DATA,
+  parseFtpCommand,
+  parsePassiveReply,
+  rewritePassiveReply,
+} from '../../../protocol/packet/ftp.ts'
+import { TCP, tcpHeaderLength } from '../../../protocol/packet/tcp.ts'
+import type { Frame } from '../../link/link.ts'
+import { hasUnfinishedChecksum } from '../../method/offload.ts'
+import { type ConnectionIndex, FLAG_ONE_WAY, KEY, KEY_WORDS } from '../../table/connection-layout.ts'
+import type { ConnectionTable } from '../../table/connection-table.ts'
+import type { ServiceTable } from '../../table/service-table.ts'
+import type { ExpectedConnections } from './expected-connections.ts'
+import { PartialLines } from './partial-lines.ts'
+
+/** Of a segment no more is read: commands and replies that matter come alone. */
+const READ_LENGTH = 4096
+const REPLY_227 = '227 '
+
+export class Ftp {
+  readonly #table: ConnectionTable
+  readonly #services: ServiceTable
+  readonly #expected: ExpectedConnections
+  readonly #commands = new PartialLines()
+
+  constructor(table: ConnectionTable, services: ServiceTable, expected: ExpectedConnections) {
+    this.#table = table
+    this.#services = services
+    this.#expected = expected
+  }
+
+  /** Sees a client's segment. @param transport offset of the TCP header */
+  command(frame: Frame, transport: number, index: ConnectionIndex): void {
+    const bytes = frame.memory.bytes
+    const from = transport + tcpHeaderLength(bytes, transport)
+    const text = readText(frame, from)
+    if (text === '') return
+    const client = this.#table.memory.keys[index * KEY_WORDS + KEY.clientAddress]
+    const isOneWay = (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
+    for (const line of this.#commands.take(index, readInt32(bytes, transport + TCP.sequence), text)) {
+      const command = parseFtpCommand(line)
+      if (command?.kind === 'active' && command.endpoint.address === client) {
+        this.#expected.expect(index, command.endpoint.port, PORT_FTP_DATA, this.#table.serverPort(index) - 1)
+      } else if (command?.kind === 'passive' && isOneWay) {
+        this.#expected.expect(index, 0, 0, 0)
+      }
+    }
+  }
+
+  /**
+   * Sees a server's segment, and writes the virtual address into reply 227.
+   * @returns false when the segment must not go on: it ends within a reply that would have to be rewritten. The server sends it
+   * again, together with what follows.
+   */
+  reply(frame: Frame, transport: number, index: ConnectionIndex): boolean {
+    const from = transport + tcpHeaderLength(frame.memory.bytes, transport)
+    const text = readText(frame, from)
+    let at = 0
+    while (at < text.length) {
+      const end = text.indexOf('\n', at)
+      if (end < 0) {
+        const rest = text.slice(at)
+        return !rest.startsWith(REPLY_227) || rest.length > FTP_LINE_LENGTH
+      }
+      const line = text.slice(at, end).replace(/\r$/, '')
+      this.#passiveReply(frame, transport, from + at, line, index)
+      at = end + 1
+    }
+    return true
+  }
+
+  #passiveReply(frame: Frame, transport: number, at: number, line: string, index: ConnectionIndex): void {
+    const endpoint = parsePassiveReply(line)
+    if (endpoint === undefined) return
+    const virtual = this.#table.memory.keys[index * KEY_WORDS + KEY.virtualAddress]
+    const server = this.#services.serverBySlot[this.#table.server(index)]
+    const { address, port } = endpoint
+    if (address !== undefined && address !== virtual && address !== server?.address) return
+    this.#expected.expect(index, 0, port, port)
+    if (address !== undefined && address !== virtual)
+      overwrite(frame, transport, at, rewritePassiveReply(line, virtual))
+  }
+}
+
+/** What the segment carries, one character a byte; empty when its header makes no sense. */
+function readText(frame: Frame, from: number): string {
+  const end = Math.min(frame.start + frame.length, from + READ_LENGTH)
+  return from >= end ? '' : String.fromCharCode(...frame.memory.bytes.subarray(from, end))
+}
+
+/** Writes text over what stands at `at`, which is as long, and brings the TCP checksum up to date. */
+function overwrite(frame: Frame, transport: number, at: number, text: string): void {
+  const bytes = frame.memory.bytes
+  // Words of the checksum begin at even distances from the header.
+  const from = at - ((at - transport) & 1)
+  const length = at + text.length - from
+  const before = fold(addBytes(0, bytes, from, length))
+  for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i)
+  // An unfinished checksum is only the pseudo-header's.
+  if (hasUnfinishedChecksum(frame)) return
+  const after = fold(addBytes(0, bytes, from, length))
+  const field = transport + TCP.checksum
+  writeUint16(bytes, field, updateChecksum(readUint16(bytes, field), (~before & 0xffff) + after))
+}

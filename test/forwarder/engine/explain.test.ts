@@ -1,0 +1,211 @@
+/** The simulated question: it answers what then really happens, and asking changes nothing. */
+import { test } from 'tap'
+import { explain, memoryCopy, type Question } from '../../../forwarder/engine/explain.ts'
+import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
+import { formatIPv4, formatMac } from '../../../protocol/packet/bytes.ts'
+import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { schedulers } from '../../../scheduler/registry.ts'
+import type { DirectorBench } from '../../support/director-bench.ts'
+import {
+  CLIENT_ADDRESS,
+  clientTcp,
+  INSIDE,
+  INSIDE_SOURCE,
+  MAC,
+  OUTSIDE,
+  scene,
+  serverTcp,
+  service,
+  VIP,
+} from '../../support/scene.ts'
+
+const question = (fields: Partial<Question> = {}): Question => ({
+  protocol: 'tcp',
+  client: CLIENT_ADDRESS,
+  clientPort: 3456,
+  virtual: VIP,
+  virtualPort: 80,
+  ...fields,
+})
+const ask = (bench: DirectorBench, fields: Partial<Question> = {}) =>
+  explain(bench.engine, question(fields), bench.nowMs)
+const syn = (port = 3456) => clientTcp({ from: `${CLIENT_ADDRESS}:${port}`, flags: TCP_SYN })
+
+/** Everything that a question could have changed. */
+function everything(bench: DirectorBench): unknown {
+  const { engine, table, outgoing, drops } = bench
+  const { used, fresh } = table.memory
+  const memories = [...engine.services.values()].map(({ memory }) => memoryCopy(schedulers[0], memory))
+  const counters = engine.services.directory.counters.slice()
+  return {
+    used,
+    fresh,
+    memories,
+    counters,
+    outgoing: outgoing.length,
+    drops: drops.toObject(),
+    pool: engine.egress.poolUse,
+  }
+}
+
+for (const method of ['nat', 'tun', 'dr'] as const) {
+  test(`by ${method} the frame leaves as it was said to`, async (t) => {
+    const bench = scene({ method, weights: [1, 2], scheduler: 'wlc' })
+    const { outcome, server, after, decision } = ask(bench)
+    t.match({ outcome, decision }, { outcome: 'forwarded', decision: 'scheduler' })
+    const [sent] = bench.send(OUTSIDE, syn())
+    const view = new DataView(sent.frame.buffer, sent.frame.byteOffset)
+    const inner = method === 'tun' ? 34 : 14
+    const endpoint = (address: number, port: number) =>
+      `${formatIPv4(view.getInt32(inner + address))}:${view.getUint16(inner + port)}`
+    t.same(after, {
+      link: sent.link,
+      sourceMac: formatMac(sent.frame, 6),
+      destinationMac: formatMac(sent.frame, 0),
+      ...(method === 'tun' && {
+        outer: { source: INSIDE_SOURCE, destination: server?.address, protocol: 4, ttl: view.getUint8(14 + 8) },
+      }),
+      source: endpoint(12, 20),
+      destination: endpoint(16, 22),
+      ttl: view.getUint8(inner + 8),
+    })
+    const [{ serverAddress, serverPort }] = bench.reader.connections()
+    t.same(server, { address: serverAddress, port: serverPort, method })
+  })
+}
+
+// twos draws lots: what it says is what might happen.
+for (const { name } of schedulers.filter((each) => each.name !== 'twos')) {
+  test(`${name} is asked without moving on: each answer is what the next connection gets`, async (t) => {
+    const bench = scene({ weights: [3, 2, 1], scheduler: name })
+    for (let port = 1000; port < 1012; port++) {
+      const before = everything(bench)
+      const answers = Array.from({ length: 3 }, () => ask(bench, { clientPort: port }).server?.address)
+      t.same(everything(bench), before, 'nothing has changed')
+      bench.send(OUTSIDE, syn(port))
+      const real = [...bench.reader.connections()].find(({ clientPort }) => clientPort === port)
+      t.same(answers, Array(3).fill(real?.serverAddress))
+    }
+  })
+}
+
+test('twos is asked without a trace', async (t) => {
+  const bench = scene({ weights: [3, 2, 1], scheduler: 'twos' })
+  const before = everything(bench)
+  t.match(ask(bench), { outcome: 'forwarded', candidates: { length: 3 } })
+  t.same(everything(bench), before)
+})
+
+for (const name of ['lblc', 'lblcr']) {
+  test(`${name} does not remember a destination that it was only asked about`, async (t) => {
+    // Its first answer would stay if it were remembered; weighted least connection has moved on meanwhile.
+    const bench = scene({ weights: [1, 1], scheduler: name })
+    const first = ask(bench).server?.address
+    const [{ slot }] = bench.engine.services.serverBySlot.filter(
+      (server) => server && formatIPv4(server.address) === first,
+    ) as { slot: number }[]
+    bench.engine.services.directory.counters[slot * COUNTERS + COUNTER.active] += 1
+    t.not(ask(bench).server?.address, first)
+  })
+}
+
+test('the candidates come with their numbers, in the scheduler’s order', async (t) => {
+  const bench = scene({ weights: [2, 0, 1], scheduler: 'wlc' })
+  bench.send(OUTSIDE, syn(1))
+  const rows = ask(bench).candidates.map((each) => [
+    ...[each.address, each.port, each.weight, each.activeConnections, each.inactiveConnections, each.isChosen],
+  ])
+  t.same(rows, [
+    ['10.1.0.3', 8000, 1, 1, 0, false],
+    ['10.1.0.2', 8000, 0, 0, 0, false],
+    ['10.1.0.1', 8000, 2, 0, 0, true],
+  ])
+})
+
+test('a known connection goes on, by the way that its client came', async (t) => {
+  const bench = scene({ weights: [1, 1] })
+  bench.send(OUTSIDE, syn())
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_ACK }))
+  const [{ serverAddress }] = bench.reader.connections()
+  const before = everything(bench)
+  t.match(ask(bench), {
+    outcome: 'forwarded',
+    decision: 'table',
+    connection: { state: 'ESTABLISHED' },
+    service: { address: VIP, port: 80, scheduler: 'rr', flags: [] },
+    candidates: [],
+    server: { address: serverAddress, port: 8000, method: 'nat' },
+    before: { link: OUTSIDE, sourceMac: MAC.router, destinationMac: MAC.outside, ttl: 64 },
+    after: { link: INSIDE, sourceMac: MAC.inside, ttl: 63, source: `${CLIENT_ADDRESS}:3456` },
+  })
+  t.equal(Math.round((ask(bench).connection?.expiresMs ?? 0) / 1000), 900)
+  t.same(everything(bench), before)
+})
+
+test('a connection that is over is scheduled anew, as a SYN would do', async (t) => {
+  const bench = scene({ weights: [1, 1] })
+  bench.send(OUTSIDE, syn())
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_FIN | TCP_ACK }))
+  bench.send(INSIDE, serverTcp({ flags: TCP_RST | TCP_ACK }))
+  const { decision, reason, connection } = ask(bench)
+  t.match({ decision, reason }, { decision: 'scheduler', reason: /over/ })
+  t.ok(connection)
+})
+
+const cases: [what: string, bench: () => DirectorBench, fields: Partial<Question>, expected: object][] = [
+  ['an address that is not ours', scene, { virtual: '198.51.100.99' }, { outcome: 'host', address: 'unknown' }],
+  [
+    'a new connection to an address that another director holds',
+    () => scene({ state: 'standby' }),
+    {},
+    { outcome: 'dropped', reason: /\(standby\)/, address: 'standby', service: { port: 80 } },
+  ],
+  ['a port without a service', scene, { virtualPort: 81 }, { outcome: 'refused', reason: /\(no-service\)/ }],
+  ['a protocol without a service', scene, { protocol: 'udp' }, { outcome: 'refused', reason: /\(no-service\)/ }],
+  ['a service without a server', () => scene({ weights: [0] }), {}, { outcome: 'refused', reason: /\(no-server\)/ }],
+  [
+    'a client that no host can be',
+    scene,
+    { client: '127.0.0.1' },
+    { outcome: 'dropped', reason: /\(martian-source\)/ },
+  ],
+  [
+    'a server without a route',
+    () => scene({ routes: [] }),
+    {},
+    { outcome: 'dropped', reason: /\(no-route\)/, server: { address: '10.1.0.1' } },
+  ],
+  [
+    'a server whose MAC is not known yet',
+    () => scene({ neighbours: {} }),
+    {},
+    { outcome: 'forwarded', reason: /ARP/, after: { destinationMac: undefined } },
+  ],
+]
+for (const [what, make, fields, expected] of cases) {
+  test(`${what} is explained, and the packet would have the same fate`, async (t) => {
+    const bench = make()
+    const explanation = ask(bench, fields)
+    t.match(explanation, expected)
+    const before = Object.values(bench.drops.toObject()).reduce((sum, count) => sum + count, 0)
+    const [, reason] = /\(([a-z-]+)\)/.exec(explanation.reason) ?? []
+    if (fields.protocol !== undefined || reason === undefined) return
+    const from = `${fields.client ?? CLIENT_ADDRESS}:3456`
+    const to = `${fields.virtual ?? VIP}:${fields.virtualPort ?? 80}`
+    bench.send(OUTSIDE, clientTcp({ from, to, flags: TCP_SYN }))
+    const drops = bench.drops.toObject()
+    t.equal(drops[reason], 1, `counted as ${reason}`)
+    t.equal(
+      Object.values(drops).reduce((sum, count) => sum + count, 0),
+      before + 1,
+    )
+  })
+}
+
+test('a connection whose server was removed is said to be lost', async (t) => {
+  const bench = scene({ weights: [1] })
+  bench.send(OUTSIDE, syn())
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_ACK }))
+  bench.engine.services.set(service({ weights: [] }))
+  t.match(ask(bench), { outcome: 'dropped', reason: /\(server-gone\)/, decision: 'table' })
+})

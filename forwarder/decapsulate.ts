@@ -1,5 +1,5 @@
 /**
- * Takes the inner packet out of an IPIP packet (RFC 2003), in place, as a real server behind a tunnelling director needs it.
+ * Takes the inner packet out of a tunnel packet, in place, as a real server behind a tunnelling director needs it.
  *
  * - The inner TTL stays as it is: decapsulation is not forwarding (RFC 2003 section 3.1).
  * - Congestion marked on the outer header is carried inside (RFC 6040 section 4.2).
@@ -20,9 +20,10 @@ import {
 import { TCP, TCP_HEADER_LENGTH } from '../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../protocol/packet/udp.ts'
 import type { Frame } from './link/link.ts'
+import { finishRemoteChecksum, type GuePorts, innerPacket } from './tunnel-end.ts'
 
 /**
- * malformed: outer or inner header or a length is not sound. not-virtual: for an address that is not a VIP.
+ * malformed: a header, a length or the tunnel's own checksum is not sound. not-virtual: for an address that is not a VIP.
  * congestion: marked outside, but the inner packet cannot carry the mark, so it must be dropped as the router meant it.
  */
 export type DecapsulationRefusal = 'malformed' | 'not-virtual' | 'congestion'
@@ -32,11 +33,13 @@ const ECN_CONGESTION_EXPERIENCED = 3
 
 /**
  * Narrows `packet`, which begins at the outer IPv4 header, to the inner packet.
+ * @param guePorts UDP ports of GUE tunnels that end here
  * @param virtualAddresses the inner destinations that are let in, as readInt32 gives them; undefined: any
  * @returns undefined, or why the packet is refused; then `packet` is as it was
  */
 export function decapsulate(
   packet: Frame,
+  guePorts: GuePorts,
   virtualAddresses: ReadonlySet<number> | undefined,
 ): DecapsulationRefusal | undefined {
   const { bytes, view } = packet.memory
@@ -44,14 +47,16 @@ export function decapsulate(
   if (packet.length < outerHeaderLength + IPV4_HEADER_LENGTH || outerHeaderLength < IPV4_HEADER_LENGTH) {
     return 'malformed'
   }
-  const inner = packet.start + outerHeaderLength
-  const headerLength = soundIPv4HeaderLength(view, inner, packet.length - outerHeaderLength)
+  const inner = innerPacket(packet, outerHeaderLength, guePorts)
+  if (inner === 0) return 'malformed'
+  const headerLength = soundIPv4HeaderLength(view, inner, packet.start + packet.length - inner)
   if (headerLength === 0) return 'malformed'
+  const length = readUint16(bytes, inner + IPV4.totalLength)
   if (virtualAddresses && !virtualAddresses.has(readInt32(bytes, inner + IPV4.destination))) return 'not-virtual'
   if ((bytes[packet.start + IPV4.tos] & ECN_MASK) === ECN_CONGESTION_EXPERIENCED && !markCongestion(bytes, inner)) {
     return 'congestion'
   }
-  const length = readUint16(bytes, inner + IPV4.totalLength)
+  if (!finishRemoteChecksum(packet, outerHeaderLength, inner, length)) return 'malformed'
   finishTransportChecksum(bytes, inner, headerLength, length - headerLength)
   packet.start = inner
   packet.length = length

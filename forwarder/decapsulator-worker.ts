@@ -1,47 +1,70 @@
 /**
- * The decapsulator's loop, on its own thread: IPIP packets from a raw socket, their insides to a TUN device.
+ * The decapsulator's loop, on its own thread: tunnel packets from raw sockets, their insides to a TUN device.
  *
  * One recvmmsg(2) takes up to 32 packets; a TUN device takes one packet a write(2). Idle, the thread sleeps in poll(2). It
  * never returns to the event loop, so it is stopped through shared memory and an eventfd.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
-import { PROTOCOL_IPIP } from '../protocol/packet/ipv4.ts'
+import { PROTOCOL_GRE } from '../protocol/packet/gre.ts'
+import { PROTOCOL_IPIP, PROTOCOL_UDP } from '../protocol/packet/ipv4.ts'
 import { decapsulate } from './decapsulate.ts'
 import { COUNTERS, type DecapsulatorData, type DecapsulatorMessage, STOP } from './decapsulator.ts'
 import { createFrames, type Frame } from './link/link.ts'
 import { LONGEST_WAIT_MS, PollSet } from './sys/poll.ts'
-import { openRawIp } from './sys/raw-ip.ts'
-import { openTun } from './sys/tun.ts'
+import { openRawIp, type RawIpSocket } from './sys/raw-ip.ts'
+import { openSilentUdp } from './sys/silent-udp.ts'
+import { openTun, type TunDevice } from './sys/tun.ts'
 
-const { device, virtualAddresses, counters, control, wakeDescriptor } = workerData as DecapsulatorData
+const { device, tunnels, virtualAddresses, counters, control, wakeDescriptor } = workerData as DecapsulatorData
+
+const PROTOCOLS = { ipip: PROTOCOL_IPIP, gre: PROTOCOL_GRE, gue: PROTOCOL_UDP } as const
 
 function say(message: DecapsulatorMessage): void {
   parentPort?.postMessage(message)
 }
 
 function run(): void {
+  const opened: { close(): void }[] = []
+  const open = <T extends { close(): void }>(one: T): T => {
+    opened.push(one)
+    return one
+  }
+  try {
+    const tun = open(openTun(device))
+    const guePorts = new Set(tunnels.filter(({ type }) => type === 'gue').map(({ port }) => port))
+    // Nobody listens there: without a socket the kernel would answer that the port is not served.
+    for (const port of guePorts) open(openSilentUdp(port))
+    const sockets = tunnels.map(({ type, port }) => open(openRawIp(PROTOCOLS[type], type === 'gue' ? port : undefined)))
+    unpack(sockets, tun, guePorts)
+  } finally {
+    // A descriptor does not end with its thread.
+    for (const one of opened) one.close()
+  }
+}
+
+function unpack(sockets: readonly RawIpSocket[], tun: TunDevice, guePorts: ReadonlySet<number>): void {
   const addresses = virtualAddresses && new Set(virtualAddresses)
-  const tun = openTun(device)
-  const socket = openRawIp(PROTOCOL_IPIP)
-  const packets: Frame[] = createFrames(socket.batch)
-  const poll = new PollSet([socket.descriptor, wakeDescriptor])
+  const packets: Frame[] = createFrames(Math.max(...sockets.map(({ batch }) => batch)))
+  const poll = new PollSet([...sockets.map(({ descriptor }) => descriptor), wakeDescriptor])
   say({ kind: 'ready' })
   while (Atomics.load(control, STOP) === 0) {
-    const count = socket.receive(packets)
-    if (count === 0) poll.wait(LONGEST_WAIT_MS)
-    for (let index = 0; index < count; index++) {
-      const packet = packets[index]
-      const refusal = decapsulate(packet, addresses)
-      if (refusal) counters[COUNTERS[refusal]]++
-      else if (tun.write(packet)) {
-        counters[COUNTERS.delivered]++
-        counters[COUNTERS.deliveredBytes] += packet.length
-      } else counters[COUNTERS['device-refused']]++
+    let received = 0
+    for (const socket of sockets) {
+      const count = socket.receive(packets)
+      received += count
+      for (let index = 0; index < count; index++) {
+        const packet = packets[index]
+        const refusal = decapsulate(packet, guePorts, addresses)
+        if (refusal) counters[COUNTERS[refusal]]++
+        else if (tun.write(packet)) {
+          counters[COUNTERS.delivered]++
+          counters[COUNTERS.deliveredBytes] += packet.length
+        } else counters[COUNTERS['device-refused']]++
+      }
     }
+    if (received === 0) poll.wait(LONGEST_WAIT_MS)
   }
-  socket.close()
-  tun.close()
 }
 
 try {

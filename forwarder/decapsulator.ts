@@ -1,8 +1,8 @@
 /**
- * A tunnel's far end, for a real server whose kernel has no ipip device or should not use it: `director agent --decapsulate`.
+ * A tunnel's far end, for a real server whose kernel has no such device or should not use it: `director agent --decapsulate`.
  *
- * It creates a TUN device, puts the VIPs on it (VIP/32) and hands the kernel, through it, what is inside the IPIP packets
- * addressed to this host. The device is not persistent: when this process ends, however it ends, the kernel takes the device
+ * It creates a TUN device, puts the VIPs on it (VIP/32) and hands the kernel, through it, what is inside the tunnel packets
+ * addressed to this host: IPIP, GRE and GUE, those that are asked for. The device is not persistent: when this process ends, however it ends, the kernel takes the device
  * and the VIPs with it away.
  *
  * What it sees to itself: packets of clients come in by the device although the way back to them is another interface, which
@@ -18,12 +18,18 @@ import { DirectorError, type ErrorCode } from '../protocol/errors.ts'
 import { parseIPv4 } from '../protocol/packet/bytes.ts'
 import type { DecapsulationRefusal } from './decapsulate.ts'
 import { modulePath } from './module-path.ts'
+import type { TunnelSpec } from './service.ts'
 import { createEventFd, wake } from './sys/event-fd.ts'
 import { closeDescriptor } from './sys/socket.ts'
+
+/** A kind of tunnel that ends here; `port` is the UDP port of gue, 0 for the others. */
+export type TunnelEnd = Pick<TunnelSpec, 'type' | 'port'>
 
 export interface DecapsulatorOptions {
   /** Name of the TUN device to create; default "director0". */
   device?: string
+  /** Each once; ipip alone unless given. */
+  tunnels?: readonly TunnelEnd[]
   /** The VIPs, put on the device; only packets for them are let in. None: any packet is, and the operator sets the device up. */
   virtualAddresses: readonly string[]
 }
@@ -61,6 +67,7 @@ export const STOP = 0
 /** What the loop's thread starts with. */
 export interface DecapsulatorData {
   device: string
+  tunnels: readonly TunnelEnd[]
   virtualAddresses: number[] | undefined
   counters: Float64Array<SharedArrayBuffer>
   control: Int32Array<SharedArrayBuffer>
@@ -75,12 +82,13 @@ const run = promisify(execFile)
 
 /** @throws DirectorError PRIVILEGE_MISSING, MODULE_MISSING, SOCKET_BUSY, HOST_INTERFERES, FORWARDER_FAILED */
 export async function startDecapsulator(options: DecapsulatorOptions): Promise<Decapsulator> {
-  const { device = 'director0', virtualAddresses } = options
+  const { device = 'director0', tunnels = [{ type: 'ipip', port: 0 }], virtualAddresses } = options
   const counters = new Float64Array(new SharedArrayBuffer(8 * Object.keys(COUNTERS).length))
   const control = new Int32Array(new SharedArrayBuffer(4))
   const wakeDescriptor = createEventFd()
   const workerData: DecapsulatorData = {
     device,
+    tunnels,
     virtualAddresses: virtualAddresses.length > 0 ? virtualAddresses.map(parseIPv4) : undefined,
     counters,
     control,

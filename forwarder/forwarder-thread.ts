@@ -216,6 +216,7 @@ class ForwarderThread implements Forwarder {
     return {
       activeConnections: total(COUNTER.active),
       inactiveConnections: total(COUNTER.inactive),
+      persistentConnections: total(COUNTER.persistent),
       connections: total(COUNTER.connections),
       inPackets: total(COUNTER.inPackets),
       outPackets: total(COUNTER.outPackets),

@@ -22,6 +22,8 @@ export interface ForwarderOptions {
 export interface ServerCounters {
   activeConnections: number
   inactiveConnections: number
+  /** Templates of persistent clients. */
+  persistentConnections: number
   connections: number
   inPackets: number
   outPackets: number
@@ -52,6 +54,8 @@ export interface ConnectionSnapshot {
   serverPort: number
   /** Remembers a client's server and is no connection itself; of a firewall mark, its virtual address is the mark. */
   isTemplate?: boolean
+  /** What it tells clients apart by, as IPVS shows it. */
+  persistenceEngine?: { name: string; data: string }
 }
 
 export interface Forwarder {

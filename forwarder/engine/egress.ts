@@ -33,6 +33,8 @@ export class Egress {
   readonly #routes = new Routes()
   /** Where a local server's packets go next. */
   readonly #host: Neighbour | undefined
+  /** Number of the link to this host's own stack; -1 when there is none. */
+  readonly hostLink: number
   readonly linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly mtus: readonly number[]
@@ -65,6 +67,7 @@ export class Egress {
     hostLink: number,
   ) {
     this.#host = hostLink < 0 ? undefined : hostNeighbour(hostLink)
+    this.hostLink = hostLink
     this.linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
     this.mtus = links.map((link) => link.mtu)

@@ -27,7 +27,7 @@ import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/conn
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
-import { isOneWay, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
+import { isOneWay, METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
@@ -43,6 +43,7 @@ const DROP_TINY = dropCode('fragment-tiny')
 const DROP_OVERLAP = dropCode('fragment-overlap')
 const DROP_LIMIT = dropCode('fragment-limit')
 const DROP_ORPHAN = dropCode('fragment-orphan')
+const DROP_MARTIAN = dropCode('martian-source')
 const DROP_SERVER_GONE = dropCode('server-gone')
 
 const LONGEST_PACKET = 65_535
@@ -166,11 +167,15 @@ export class FragmentPath {
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, index: number): Verdict {
-    const { table, services, egress, answers } = this.#parts
+    const { table, services, egress, answers, drops } = this.#parts
     const { keys, states } = table.memory
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, egress.sourceOn(link))
+    // What this host sends comes from this host: see engine.ts.
+    const flags = states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
+      return drops.drop(DROP_MARTIAN)
     const counter = states[index * STATE_WORDS + STATE.server] * COUNTERS
     services.directory.counters[counter + COUNTER.outPackets]++
     services.directory.counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH

@@ -40,7 +40,7 @@ export class PacketSize {
     this.#parts = parts
   }
 
-  /** A client's packet, by NAT or DR, that is longer than `mtu`. */
+  /** A client's packet, by any method but TUN, that is longer than `mtu`. */
   tooLongToServer(
     frame: Frame,
     link: number,
@@ -90,7 +90,7 @@ export class PacketSize {
     const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)
     if (method === METHOD_TUN) mtu -= IPV4_HEADER_LENGTH + longestShim(server.tunnel)
-    // Replies pass here by NAT alone.
+    // Replies pass here by NAT and from this host alone.
     if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient(word & 0xffff, keys[index * KEY_WORDS + KEY.clientAddress]))
     }

@@ -10,6 +10,7 @@ import type { Frame } from '../link/link.ts'
 import { allocateFrameMemory } from './memory.ts'
 import { MessageBatch } from './message-batch.ts'
 import { AF_INET, closeDescriptor, openSocket, SO_RCVBUFFORCE, SOCK_RAW, SOL_SOCKET, setOption } from './socket.ts'
+import { attachFilter, udpPortFilter } from './socket-filter.ts'
 
 export const IPPROTO_IPIP = 4 // linux/in.h
 const PACKET_BYTES_MAX = 65_536
@@ -28,11 +29,15 @@ export interface RawIpSocket {
   close(): void
 }
 
-/** @throws DirectorError PRIVILEGE_MISSING */
-export function openRawIp(protocol: number, batch = 32): RawIpSocket {
+/**
+ * @param udpPort of IP protocol 17: only datagrams to this port are taken
+ * @throws DirectorError PRIVILEGE_MISSING
+ */
+export function openRawIp(protocol: number, udpPort?: number, batch = 32): RawIpSocket {
   const what = `raw socket for IP protocol ${protocol}`
   const descriptor = openSocket(AF_INET, SOCK_RAW, protocol, what)
   try {
+    if (udpPort !== undefined) attachFilter(descriptor, udpPortFilter(udpPort), what)
     setOption(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES, what)
   } catch (error) {
     closeDescriptor(descriptor)

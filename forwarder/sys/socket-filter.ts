@@ -1,5 +1,5 @@
 /**
- * Classic BPF programs that decide in the kernel which frames a packet socket takes, before anything is copied.
+ * Classic BPF programs that decide in the kernel which frames or packets a socket takes, before anything is copied.
  *
  * struct sock_filter (linux/filter.h): code u16 | jump if true u8 | jump if false u8 | constant u32.
  * struct sock_fprog: count u16 | 8: address of the instructions u64.
@@ -10,6 +10,8 @@ import { SO_ATTACH_FILTER, SOL_SOCKET, setOption } from './socket.ts'
 // linux/bpf_common.h
 const LOAD_BYTE = 0x30 // BPF_LD | BPF_B | BPF_ABS
 const LOAD_HALF_WORD = 0x28 // BPF_LD | BPF_H | BPF_ABS
+const LOAD_HALF_WORD_INDEXED = 0x48 // BPF_LD | BPF_H | BPF_IND
+const INDEX_BY_HEADER_LENGTH = 0xb1 // BPF_LDX | BPF_B | BPF_MSH: four times the lower half of a byte
 const JUMP_EQUAL = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
 const JUMP_GREATER = 0x25 // BPF_JMP | BPF_JGT | BPF_K
 const RETURN = 0x06 // BPF_RET | BPF_K
@@ -38,6 +40,20 @@ export function etherTypeFilter(etherTypes: readonly number[]): Instruction[] {
     [RETURN, 0, 0, 0xffff_ffff],
   ]
 }
+
+/** Takes UDP datagrams to this port; what the program sees begins at the IPv4 header. */
+export function udpPortFilter(port: number): Instruction[] {
+  return [
+    [INDEX_BY_HEADER_LENGTH, 0, 0, 0],
+    [LOAD_HALF_WORD_INDEXED, 0, 0, 2],
+    [JUMP_EQUAL, 0, 1, port],
+    [RETURN, 0, 0, 0xffff_ffff],
+    [RETURN, 0, 0, 0],
+  ]
+}
+
+/** Takes nothing. */
+export const nothingFilter: readonly Instruction[] = [[RETURN, 0, 0, 0]]
 
 export function attachFilter(descriptor: number, program: readonly Instruction[], what: string): void {
   const instructions = new DataView(new ArrayBuffer(program.length * 8))

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { request } from '../director/control/client.ts'
+import { request, requestChanges } from '../director/control/client.ts'
 import { controlSocketPath } from './control-socket.ts'
 import { endWithReader } from './standard-output.ts'
 import { systemNames } from './vsadm/names.ts'
@@ -14,8 +14,11 @@ const socketPath = controlSocketPath()
 
 endWithReader()
 process.exitCode = await runVsadm(process.argv.slice(2), {
-  program: basename(process.argv[1]) === 'ipvsadm' ? 'ipvsadm' : 'vsadm',
-  control: (method, path, body) => request(socketPath, method, path, body),
+  program: basename(process.env.LINUX_DIRECTOR_CALLED_AS ?? process.argv[1]) === 'ipvsadm' ? 'ipvsadm' : 'vsadm',
+  director: {
+    control: (method, path, body) => request(socketPath, method, path, body),
+    change: (edits) => requestChanges(socketPath, edits),
+  },
   names: systemNames(),
   readStandardInput: () => readFileSync(0, 'utf8'),
   writeOutput: (text) => process.stdout.write(text),

@@ -15,6 +15,8 @@ import { TrafficStatisticsBook } from './control/statistics.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import type { PoolService } from './pool/pool-entry.ts'
+import { demandService } from './pool/service-changes.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
@@ -72,18 +74,25 @@ export class DirectorView implements ControlledDirector {
       syncReason: reason,
       vips: vip.status,
       peers: [...peers],
-      services: this.services(),
+      services: [...this.services()],
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
       drops: forwarder.drops,
     }
   }
 
-  services(): ServiceListing[] {
-    const { forwarder, pool, conditions, reports } = this.#sources
+  *services(): Generator<ServiceListing> {
+    for (const service of this.#sources.pool.services()) yield this.#list(service)
+  }
+
+  service(address: ServiceAddress): ServiceListing {
+    return this.#list(demandService(this.#sources.pool.service(address), address))
+  }
+
+  #list(service: PoolService): ServiceListing {
+    const { forwarder, conditions, reports } = this.#sources
     const load = (address: string) => reports?.get(address).load ?? null
-    const sources = { conditions, load, counters: forwarder, statistics: this.#statistics }
-    return pool.services().map((service) => listService(service, sources))
+    return listService(service, { conditions, load, counters: forwarder, statistics: this.#statistics })
   }
 
   connections(): Iterable<ConnectionSnapshot> {

@@ -14,6 +14,7 @@ import type { DirectorConfig } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
+import { readHostAddresses } from './host/host-addresses.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
@@ -121,7 +122,7 @@ export class Director {
       transport: cluster,
       onChange: (server, verdict) => {
         log.info({ server, verdict }, 'health of a real server')
-        refreshServersAt(server.split(':')[0])
+        refreshServersAt(server.slice(0, server.lastIndexOf(':')))
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
     })
@@ -134,6 +135,7 @@ export class Director {
       store,
       transport: cluster,
       wallClockMs: Date.now,
+      isUnicast: () => readHostAddresses().isUnicast,
       onChange: (changes) => applyChanges(changes),
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),

@@ -6,7 +6,7 @@
  *     outside 10.1.0.0/24   VIP .100, directors .11 .., servers (dr, tun) .21 .., clients .201 ..
  *     inside  10.2.0.0/24   nat only: gateway .1 (moves with the VIP), servers .11 .., directors .251 downwards
  */
-import type { ForwardingMethod } from '../../forwarder/service.ts'
+import type { ForwardingMethod, TunnelSpec } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 
 /** The lab's real servers are hosts of their own. */
@@ -18,6 +18,8 @@ export interface LabOptions {
   servers?: number
   clients?: number
   method?: LabMethod
+  /** With method tun; ipip unless given. */
+  tunnel?: TunnelSpec['type']
   /** A name in the scheduler registry, for both services; wlc unless given. */
   scheduler?: string
   /** VRRP advertisement interval; a multiple of 10, 50 unless given. */
@@ -41,6 +43,7 @@ export type BridgeName = 'outside' | 'inside'
 export interface LabPlan {
   readonly name: string
   readonly method: LabMethod
+  readonly tunnel: TunnelSpec['type']
   readonly scheduler: string
   readonly advertisementIntervalMs: number
   readonly switchNamespace: string
@@ -55,6 +58,8 @@ export const WEB_PORT = 80
 export const WEB_PORT_INSIDE = 8080
 export const SESSION_PORT = 7000
 export const CLUSTER_PORT = 7946
+/** Where GUE tunnels end. */
+export const GUE_PORT = 6080
 export const AGENT_PORT = 7947
 
 const NAMESPACE_PREFIX = 'ld-'
@@ -62,13 +67,19 @@ const HOST_NAME = /^(?:switch|[dsc]\d+)$/
 
 /** @throws DirectorError INPUT_INVALID */
 export function planLab(options: LabOptions): LabPlan {
-  const { name, directors = 3, servers = 3, clients = 1, method = 'nat' } = options
+  const { name, directors = 3, servers = 3, clients = 1, method = 'nat', tunnel = 'ipip' } = options
   checkLabName(name)
   checkCount('directors', directors, 1, 8)
   checkCount('servers', servers, 1, 64)
   checkCount('clients', clients, 1, 32)
   if (!['nat', 'tun', 'dr'].includes(method)) {
     throw new DirectorError('INPUT_INVALID', `method ${method}: expected nat, tun or dr`)
+  }
+  if (!['ipip', 'gre', 'gue'].includes(tunnel)) {
+    throw new DirectorError('INPUT_INVALID', `tunnel ${tunnel}: expected ipip, gre or gue`)
+  }
+  if (options.tunnel && method !== 'tun') {
+    throw new DirectorError('INPUT_INVALID', `tunnel ${tunnel}: only method tun has one, not ${method}`)
   }
   const translated = method === 'nat'
   const hosts: LabHost[] = []
@@ -87,6 +98,7 @@ export function planLab(options: LabOptions): LabPlan {
   return {
     name,
     method,
+    tunnel,
     scheduler: options.scheduler ?? 'wlc',
     advertisementIntervalMs: options.advertisementIntervalMs ?? 50,
     switchNamespace: namespaceOf(name, 'switch'),

@@ -15,6 +15,7 @@ import {
   AGENT_PORT,
   CLUSTER_PORT,
   GATEWAY_ADDRESS,
+  GUE_PORT,
   hostsOf,
   type LabHost,
   type LabPlan,
@@ -142,8 +143,12 @@ function agentCommand(plan: LabPlan, folder: string): string[] {
     '--director',
     `${host.interfaces.at(-1)!.address}:${AGENT_PORT}`,
   ])
-  const decapsulate = plan.method === 'tun' ? ['--decapsulate', VIRTUAL_ADDRESS] : []
+  const decapsulate = plan.method === 'tun' ? ['--decapsulate', VIRTUAL_ADDRESS, '--tunnel', tunnelWord(plan)] : []
   return directorCommand('agent', ...directors, '--key-file', join(folder, 'agents.key'), ...decapsulate)
+}
+
+function tunnelWord({ tunnel }: LabPlan): string {
+  return tunnel === 'gue' ? `gue:${GUE_PORT}` : tunnel
 }
 
 /** Starts a program in a host's namespace. */

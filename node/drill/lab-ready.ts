@@ -3,10 +3,19 @@
  * know them, see every server up, hear its agent, and be in sync with its peers, and exactly one has to hold the VIP.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { TunnelSpec } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import type { DirectorStatus, ServerInput, ServiceInput } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
-import { hostsOf, type LabPlan, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT, WEB_PORT_INSIDE } from './lab-plan.ts'
+import {
+  GUE_PORT,
+  hostsOf,
+  type LabPlan,
+  SESSION_PORT,
+  VIRTUAL_ADDRESS,
+  WEB_PORT,
+  WEB_PORT_INSIDE,
+} from './lab-plan.ts'
 import { controlSocketOf, type LabProcess, tailOf } from './lab-programs.ts'
 
 const DEADLINE_MS = 45_000
@@ -112,11 +121,18 @@ function wantedServices(plan: LabPlan): { service: ServiceInput; servers: Server
         address: host.interfaces[0].address,
         port: serverPort,
         method: plan.method,
+        ...tunnelOf(plan),
         weight: 1,
       }),
     )
     return { service: { ...address, scheduler: plan.scheduler }, servers }
   })
+}
+
+/** What a server's description says of its tunnel; with a checksum where there is one, so that a lab sees the whole of it. */
+export function tunnelOf({ tunnel }: LabPlan): { tunnel?: TunnelSpec } {
+  if (tunnel === 'ipip') return {}
+  return { tunnel: { type: tunnel, port: tunnel === 'gue' ? GUE_PORT : 0, checksum: 'plain' } }
 }
 
 function labFailed(plan: LabPlan, what: string, suspect: LabProcess | undefined): DirectorError {

@@ -19,6 +19,7 @@ import { UDP } from '../../protocol/packet/udp.ts'
 
 const vip = '198.51.100.1'
 const virtualAddresses = new Set([parseIPv4(vip)])
+const noPorts = new Set<number>()
 const BEFORE = 64
 const [INNER, TRANSPORT] = [BEFORE + 20, BEFORE + 40]
 
@@ -73,14 +74,14 @@ function transportIsSound({ memory: { bytes }, start, length }: Frame): boolean 
 test('the inner packet is what is left, untouched, its time to live included', async (t) => {
   const packet = tunnelled()
   const inner = packet.memory.bytes.slice(INNER)
-  t.equal(decapsulate(packet, virtualAddresses), undefined)
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
   t.same([packet.start, packet.length], [INNER, 51])
   t.same(packet.memory.bytes.slice(INNER), inner)
 })
 
 test('what hangs on after the inner packet is cut off', async (t) => {
   const packet = tunnelled({ trailing: 6 })
-  t.equal(decapsulate(packet, virtualAddresses), undefined)
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
   t.equal(packet.length, 51)
 })
 
@@ -91,15 +92,15 @@ test('an outer header with options is stepped over', async (t) => {
   bytes.set(plain.memory.bytes.subarray(INNER), INNER + 4)
   bytes[BEFORE] = 0x46
   const packet = frame(bytes, plain.length + 4)
-  t.equal(decapsulate(packet, virtualAddresses), undefined)
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
   t.same([packet.start, packet.length], [INNER + 4, 51])
 })
 
 test('a packet for another address than a VIP is not let in', async (t) => {
   const packet = tunnelled({ destination: '10.0.0.2' })
-  t.equal(decapsulate(packet, virtualAddresses), 'not-virtual')
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), 'not-virtual')
   t.equal(packet.start, BEFORE)
-  t.equal(decapsulate(packet, undefined), undefined, 'unless every address is')
+  t.equal(decapsulate(packet, noPorts, undefined), undefined, 'unless every address is')
 })
 
 const broken: [string, (bytes: Uint8Array, packet: Frame) => void][] = [
@@ -123,7 +124,7 @@ for (const [what, damage] of broken) {
   test(`${what} is malformed`, async (t) => {
     const packet = tunnelled()
     damage(packet.memory.bytes, packet)
-    t.equal(decapsulate(packet, virtualAddresses), 'malformed')
+    t.equal(decapsulate(packet, noPorts, virtualAddresses), 'malformed')
   })
 }
 
@@ -141,7 +142,7 @@ test('no packet of random bytes is handed on as anything but a sound IPv4 packet
       packet.memory.bytes[BEFORE + (random() % packet.length)] = random()
     }
     packet.length -= random() % 4 === 0 ? random() % (packet.length + 1) : 0
-    if (decapsulate(packet, virtualAddresses) !== undefined) continue
+    if (decapsulate(packet, noPorts, virtualAddresses) !== undefined) continue
     delivered++
     const { bytes } = packet.memory
     const destination = formatIPv4(readUint16(bytes, packet.start + 16) * 65536 + readUint16(bytes, packet.start + 18))
@@ -158,7 +159,7 @@ for (const protocol of [PROTOCOL_TCP, PROTOCOL_UDP]) {
     const { bytes } = packet.memory
     const field = TRANSPORT + (protocol === PROTOCOL_TCP ? TCP.checksum : UDP.checksum)
     writeUint16(bytes, field, fold(pseudoHeaderSum(bytes, INNER, protocol, 31)))
-    t.equal(decapsulate(packet, virtualAddresses), undefined)
+    t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
     t.ok(transportIsSound(packet))
     t.same(bytes, finished.memory.bytes)
   })
@@ -167,7 +168,7 @@ for (const protocol of [PROTOCOL_TCP, PROTOCOL_UDP]) {
 test('a checksum that is wrong is not mended', async (t) => {
   const packet = tunnelled()
   packet.memory.bytes[TRANSPORT + 25] ^= 0x10
-  t.equal(decapsulate(packet, virtualAddresses), undefined)
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
   t.notOk(transportIsSound(packet))
 })
 
@@ -176,14 +177,14 @@ test('a fragment is left as it is, for its first bytes may be data', async (t) =
   const { bytes } = packet.memory
   writeUint16(bytes, TRANSPORT + TCP.checksum, fold(pseudoHeaderSum(bytes, INNER, PROTOCOL_TCP, 32)))
   const before = bytes.slice()
-  t.equal(decapsulate(packet, virtualAddresses), undefined)
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
   t.same(bytes, before)
 })
 
 test('a UDP datagram without a checksum stays without one', async (t) => {
   const packet = tunnelled({ protocol: PROTOCOL_UDP })
   writeUint16(packet.memory.bytes, TRANSPORT + UDP.checksum, 0)
-  t.equal(decapsulate(packet, virtualAddresses), undefined)
+  t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
   t.equal(readUint16(packet.memory.bytes, TRANSPORT + UDP.checksum), 0)
 })
 
@@ -195,12 +196,12 @@ for (const [inner, expected] of [
 ]) {
   test(`congestion marked outside turns ${inner} inside into ${expected}`, async (t) => {
     const packet = tunnelled({ outerTos: 0xb8 | 3, innerTos: 0x28 | inner })
-    t.equal(decapsulate(packet, virtualAddresses), undefined)
+    t.equal(decapsulate(packet, noPorts, virtualAddresses), undefined)
     t.equal(packet.memory.bytes[INNER + IPV4.tos], 0x28 | expected)
     t.equal(soundIPv4HeaderLength(packet.memory.view, INNER, 51), 20)
   })
 }
 
 test('congestion marked outside drops a packet that cannot carry the mark', async (t) => {
-  t.equal(decapsulate(tunnelled({ outerTos: 3, innerTos: 0 }), virtualAddresses), 'congestion')
+  t.equal(decapsulate(tunnelled({ outerTos: 3, innerTos: 0 }), noPorts, virtualAddresses), 'congestion')
 })

@@ -14,7 +14,15 @@ import { allocateFrameMemory } from '../../forwarder/sys/memory.ts'
 import { openTun } from '../../forwarder/sys/tun.ts'
 import { parseIPv4, readInt32, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
-import { IPV4, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, writeIPv4 } from '../../protocol/packet/ipv4.ts'
+import { PROTOCOL_GRE } from '../../protocol/packet/gre.ts'
+import {
+  IPV4,
+  PROTOCOL_ICMP,
+  PROTOCOL_IPIP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  writeIPv4,
+} from '../../protocol/packet/ipv4.ts'
 import { TCP, TCP_ACK, TCP_PSH, TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { UDP } from '../../protocol/packet/udp.ts'
 import { until } from '../until.ts'
@@ -22,7 +30,10 @@ import { ip } from './namespace.ts'
 
 const [vip, client, director, server] = ['198.51.100.1', '192.0.2.9', '10.0.0.1', '10.0.0.2']
 const CLIENT_PORT = 40_000
-const TRANSPORT = 40
+/** Of the inner packet; in front of it there is room for any tunnel's headers. */
+const INNER = 60
+const TRANSPORT = INNER + 20
+const GUE_PORT = 6080
 const STRICT = '1'
 
 ip('link set lo up')
@@ -32,27 +43,46 @@ ip(`address add ${server}/24 dev network0\nroute add default dev network0`)
 const memory = allocateFrameMemory(65_536)
 const { bytes } = memory
 
-/** Sends an IPIP packet whose transport header and data, without the checksum, are in place from TRANSPORT on. */
+/** The outer protocol, and what stands between the two IP headers, in front of a packet of this length. */
+const wrappings = {
+  ipip: { protocol: PROTOCOL_IPIP, shim: (_: number): number[] => [] },
+  gre: { protocol: PROTOCOL_GRE, shim: (_: number): number[] => [0, 0, 8, 0] },
+  gue: {
+    protocol: PROTOCOL_UDP,
+    shim: (length: number): number[] => [
+      ...[0xc0, 1, GUE_PORT >> 8, GUE_PORT & 255, (length + 12) >> 8, (length + 12) & 255, 0, 0],
+      ...[0, 4, 0, 0],
+    ],
+  },
+}
+/** What the next packets are sent in. */
+let wrapping = wrappings.ipip
+
+/** Sends a tunnel packet whose transport header and data, without the checksum, are in place from TRANSPORT on. */
 function sendTunnelled(protocol: number, checksumField: number, transportLength: number, destination = vip): void {
   const header = { tos: 0, identification: 1, fragment: 0, ttl: 64 }
-  writeIPv4(bytes, 20, {
+  writeIPv4(bytes, INNER, {
     ...header,
     totalLength: 20 + transportLength,
     protocol,
     source: parseIPv4(client),
     destination: parseIPv4(destination),
   })
-  writeIPv4(bytes, 0, {
+  writeUint16(bytes, TRANSPORT + checksumField, 0)
+  const sum = checksum(bytes, TRANSPORT, transportLength, pseudoHeaderSum(bytes, INNER, protocol, transportLength))
+  writeUint16(bytes, TRANSPORT + checksumField, sum)
+  const shim = wrapping.shim(20 + transportLength)
+  const start = INNER - shim.length - 20
+  bytes.set(shim, INNER - shim.length)
+  writeIPv4(bytes, start, {
     ...header,
-    totalLength: 40 + transportLength,
-    protocol: PROTOCOL_IPIP,
+    totalLength: 40 + shim.length + transportLength,
+    protocol: wrapping.protocol,
     source: parseIPv4(director),
     destination: parseIPv4(server),
   })
-  writeUint16(bytes, TRANSPORT + checksumField, 0)
-  const sum = checksum(bytes, TRANSPORT, transportLength, pseudoHeaderSum(bytes, 20, protocol, transportLength))
-  writeUint16(bytes, TRANSPORT + checksumField, sum)
-  if (!network.write({ memory, start: 0, length: 40 + transportLength })) throw new Error('the kernel took no packet')
+  const length = 40 + shim.length + transportLength
+  if (!network.write({ memory, start, length })) throw new Error('the kernel took no packet')
 }
 
 function sendDatagram(port: number, text: string, destination = vip): void {
@@ -103,6 +133,56 @@ test('datagrams for the VIP arrive at a socket bound to it, from their client', 
   t.equal(String(data), 'who is there?')
   t.match(from, { address: client, port: CLIENT_PORT })
   t.match(decapsulator.counters(), { delivered: 1, deliveredBytes: 41 })
+})
+
+test('each kind of tunnel ends here that was asked for, and no other', async (t) => {
+  const ends = {
+    ipip: { type: 'ipip', port: 0 },
+    gre: { type: 'gre', port: 0 },
+    gue: { type: 'gue', port: GUE_PORT },
+  } as const
+  const socket = createSocket('udp4')
+  t.teardown(() => socket.close())
+  let isBound = false
+  for (const kind of ['gre', 'gue'] as const) {
+    const decapsulator = await startDecapsulator({ virtualAddresses: [vip], tunnels: [ends[kind], ends.ipip] })
+    t.teardown(() => decapsulator.stop())
+    // The VIP is the device's: the first decapsulator brings it, and a bound socket stays bound.
+    if (!isBound) await once(socket.bind(0, vip), 'listening')
+    isBound = true
+    for (const wrapped of [kind, 'ipip'] as const) {
+      wrapping = wrappings[wrapped]
+      const arrived = once(socket, 'message')
+      sendDatagram(socket.address().port, `by ${wrapped}`)
+      t.equal(String((await arrived)[0]), `by ${wrapped}`)
+    }
+    wrapping = wrappings[kind === 'gre' ? 'gue' : 'gre']
+    sendDatagram(socket.address().port, 'by the other')
+    wrapping = wrappings.ipip
+    const arrived = once(socket, 'message')
+    sendDatagram(socket.address().port, 'by ipip again')
+    t.equal(String((await arrived)[0]), 'by ipip again')
+    t.match(decapsulator.counters(), { delivered: 3 })
+    await decapsulator.stop()
+  }
+})
+
+test('a datagram in a GUE tunnel is not answered with port unreachable; a port that is taken is named', async (t) => {
+  const decapsulator = await startDecapsulator({ virtualAddresses: [vip], tunnels: [{ type: 'gue', port: GUE_PORT }] })
+  t.teardown(() => decapsulator.stop())
+  // What the kernel said to packets of other tests is not what is looked for.
+  while (network.read(memory, 0) > 0);
+  wrapping = wrappings.gue
+  sendDatagram(9, 'for the server itself', server)
+  wrapping = wrappings.ipip
+  await until(() => decapsulator.counters().refused['not-virtual'] === 1)
+  for (let length = network.read(memory, 0); length > 0; length = network.read(memory, 0)) {
+    t.not(bytes[IPV4.protocol], PROTOCOL_ICMP)
+  }
+  await t.rejects(
+    startDecapsulator({ virtualAddresses: [vip], device: 'tunnel8', tunnels: [{ type: 'gue', port: GUE_PORT }] }),
+    { code: 'SOCKET_BUSY', message: /UDP port 6080/ },
+  )
 })
 
 test('a TCP connection to the VIP is opened and carries data, and is answered past the tunnel', async (t) => {

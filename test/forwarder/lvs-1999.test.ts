@@ -80,7 +80,7 @@ function decapsulated(frame: Uint8Array, virtual: string): Uint8Array {
   before.set(frame.subarray(14), 100)
   const memory = { bytes: before, view: new DataView(before.buffer), addressHigh: 0, addressLow: 0 }
   const packet = { memory, start: 100, length: frame.length - 14 }
-  const refusal = decapsulate(packet, new Set([parseIPv4(virtual)]))
+  const refusal = decapsulate(packet, new Set(), new Set([parseIPv4(virtual)]))
   if (refusal !== undefined) throw new Error(`the tunnel packet is refused: ${refusal}`)
   return before.slice(packet.start - 14, packet.start + packet.length)
 }

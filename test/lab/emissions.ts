@@ -19,7 +19,7 @@ import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import type { Lab } from '../../node/drill/lab.ts'
 import { inNamespace, portName } from '../../node/drill/lab-network.ts'
-import { hostsOf } from '../../node/drill/lab-plan.ts'
+import { GUE_PORT, hostsOf } from '../../node/drill/lab-plan.ts'
 import { BAD_PACKET, PREFERENCES } from '../interop/capture.ts'
 import { eventually } from './lab-directors.ts'
 import { runOn, SINK_PORT } from './lab-traffic.ts'
@@ -35,6 +35,7 @@ const BUFFER_KIB = 128 * 1024
 const PAYLOADS_ARE_DATA = [
   ...['-o', 'tcp.desegment_tcp_streams:FALSE', '-o', 'tcp.analyze_sequence_numbers:FALSE'],
   ...['-d', 'tcp.port==80,data', '-d', 'tcp.port==8080,data', '-d', 'tcp.port==7946,data'],
+  ...['-d', `udp.port==${GUE_PORT},data`],
   ...['-d', `tcp.port==${SINK_PORT},data`, '-d', `udp.port==${SINK_PORT},data`],
 ]
 

@@ -9,6 +9,7 @@ import { request } from '../../node/director/control/client.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf, logsOf } from '../../node/drill/lab-programs.ts'
+import { tunnelOf } from '../../node/drill/lab-ready.ts'
 import { onHost } from './lab-directors.ts'
 
 export const SINK_PORT = 9000
@@ -74,7 +75,8 @@ export async function addService(
   const service = { protocol, address: VIRTUAL_ADDRESS, port }
   await request(socketPath, 'POST', '/services', { ...service, scheduler: 'rr' })
   for (const address of servers) {
-    await request(socketPath, 'POST', '/servers', { service, address, port, method: lab.plan.method })
+    const { method } = lab.plan
+    await request(socketPath, 'POST', '/servers', { service, address, port, method, ...tunnelOf(lab.plan) })
   }
 }
 

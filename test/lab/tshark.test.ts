@@ -16,9 +16,17 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Test, test } from 'tap'
+import type { TunnelSpec } from '../../forwarder/service.ts'
 import { findActive } from '../../node/drill/drill-fault.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
-import { hostsOf, type LabMethod, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from '../../node/drill/lab-plan.ts'
+import {
+  GUE_PORT,
+  hostsOf,
+  type LabMethod,
+  SESSION_PORT,
+  VIRTUAL_ADDRESS,
+  WEB_PORT,
+} from '../../node/drill/lab-plan.ts'
 import { ICMP_CODE_PORT_UNREACHABLE, ICMP_ECHO_REQUEST, ICMP_UNREACHABLE } from '../../protocol/packet/icmp.ts'
 import { TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { icmpFrame, packetOf, tcpFrame, udpFrame } from '../support/frames.ts'
@@ -53,6 +61,9 @@ const KINDS = {
   'port unreachable for a service without a server': `icmp.type == 3 && icmp.code == 3 && tcp.dstport == ${SERVERLESS_PORT}`,
   'time exceeded': 'icmp.type == 11',
   "a client's ICMP error on its way to a server": `icmp.type == 3 && ip.src == 10.1.0.201 && udp.srcport == ${SINK_PORT}`,
+  'first fragments': 'ip.flags.mf == 1 && ip.frag_offset == 0',
+  'later fragments': 'ip.flags.mf == 1 && ip.frag_offset > 0',
+  'last fragments': 'ip.flags.mf == 0 && ip.frag_offset > 0',
   'ARP requests': 'arp.opcode == 1 && !arp.isgratuitous',
   'ARP replies': 'arp.opcode == 2 && !arp.isgratuitous',
   'gratuitous ARP of the new holder': `arp.isgratuitous && arp.src.proto_ipv4 == ${VIRTUAL_ADDRESS}`,
@@ -67,17 +78,39 @@ const KINDS_OF: Record<LabMethod, Record<string, string>> = {
     "a server's ICMP error on its way to a client": `icmp.type == 3 && icmp.code == 3 && udp.dstport == ${SESSION_PORT}`,
     'gratuitous ARP for the gateway': 'arp.isgratuitous && arp.src.proto_ipv4 == 10.2.0.1',
   },
-  tun: { 'tunnelled packets': 'ip.proto == 4', 'fragmentation needed': 'icmp.type == 3 && icmp.code == 4' },
+  tun: { 'fragmentation needed': 'icmp.type == 3 && icmp.code == 4' },
   dr: {},
 }
+/** tshark looks into IPIP and GRE; GUE is data to it, in a datagram whose checksum covers all. */
+const KINDS_OF_TUNNEL: Record<TunnelSpec['type'], Record<string, string>> = {
+  ipip: { 'IPIP packets': 'ip.proto == 4' },
+  gre: { 'GRE packets with a good checksum': 'gre.proto == 0x0800 && gre.checksum.status == 1' },
+  gue: { 'GUE packets with a good checksum': `udp.dstport == ${GUE_PORT} && udp.checksum.status == 1` },
+}
+const INSIDE_A_TUNNEL = [
+  'first fragments',
+  'later fragments',
+  'last fragments',
+  'TCP segments to servers',
+  'UDP datagrams to servers',
+  "a client's ICMP error on its way to a server",
+]
 
-for (const method of ['nat', 'tun', 'dr'] as const) {
-  test(`tshark finds nothing wrong with what directors emit by ${method}`, { skip, timeout: 170_000 }, async (t) => {
+const variants: { name: string; method: LabMethod; tunnel?: TunnelSpec['type'] }[] = [
+  { name: 'nat', method: 'nat' },
+  { name: 'ipip', method: 'tun', tunnel: 'ipip' },
+  { name: 'gre', method: 'tun', tunnel: 'gre' },
+  { name: 'gue', method: 'tun', tunnel: 'gue' },
+  { name: 'dr', method: 'dr' },
+]
+for (const { name, method, tunnel } of variants) {
+  test(`tshark finds nothing wrong with what directors emit by ${name}`, { skip, timeout: 170_000 }, async (t) => {
     const options = {
-      name: `t${process.pid}-${method}`,
+      name: `t${process.pid}-${name}`,
       directors: 2,
       servers: 2,
       method,
+      tunnel,
       advertisementIntervalMs: 500,
     }
     await withLab(options, new AbortController().signal, async (lab) => {
@@ -89,7 +122,8 @@ for (const method of ['nat', 'tun', 'dr'] as const) {
       await handOver(lab)
       for (const { name, role } of lab.plan.hosts) if (role !== 'director') await switchOffloadsOff(lab, name)
       await makeTraffic(t, lab)
-      const kinds = { ...KINDS, ...KINDS_OF[method] }
+      const kinds = { ...KINDS, ...KINDS_OF[method], ...(tunnel && KINDS_OF_TUNNEL[tunnel]) }
+      if (tunnel === 'gue') for (const kind of INSIDE_A_TUNNEL) delete kinds[kind as keyof typeof kinds]
       const counts: Record<string, number> = await emissions.count({ ...FAULTS, all: 'frame', ...kinds })
       await nothingIsWrong(t, emissions, counts)
       for (const kind of Object.keys(kinds)) t.ok(counts[kind] > 0, `${counts[kind]} of ${counts.all}: ${kind}`)
@@ -159,6 +193,10 @@ async function makeTraffic(t: Test, lab: Lab): Promise<void> {
     port: 20_000 + index,
     payload: randomBytes(1 + index * 4),
   }))
+  // In fragments.
+  for (const length of [1473, 4000, 20_000]) {
+    questions.push({ port: 20_000 + questions.length, payload: randomBytes(length) })
+  }
   const answers = await askByDatagram(lab, SINK_PORT, questions)
   t.ok(
     answers.every((answer, index) => answer.equals(questions[index].payload)),

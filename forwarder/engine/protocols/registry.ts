@@ -1,4 +1,5 @@
 /** The transport protocols whose packets are balanced, and their properties by IP's number and by state, flat for the packet path. */
+import type { ServiceProtocol } from '../../service.ts'
 import { HALF_OPEN_QUEUES } from '../../table/timer-wheel.ts'
 import { isTemplate, TEMPLATE_ANY, TEMPLATE_STATE_NAMES, TEMPLATE_TCP } from '../templates.ts'
 import { NOT_HALF_OPEN, type Protocol, STATES } from './protocol.ts'
@@ -39,11 +40,9 @@ export function protocolByNumber(number: number): Protocol | undefined {
   return byNumber.get(number)
 }
 
-/** The IP protocol number of a name such as 'tcp'. The name has been checked before. */
-export function protocolNumber(name: string): number {
-  const protocol = byName.get(name)
-  if (protocol === undefined) throw new RangeError(`no protocol ${name}`)
-  return protocol.number
+/** The IP protocol number of a service's protocol; 0 (IP itself) for a firewall mark's, which may be of any. */
+export function protocolNumber(name: ServiceProtocol): number {
+  return byName.get(name)?.number ?? 0
 }
 
 /** Whether the protocol has connections, or is that of templates, and this is one of their states. */

@@ -1,6 +1,8 @@
 /** `director agent`: runs on a real server and reports its load; on request it also ends the tunnel there. */
 import type { Command } from 'commander'
-import { address, collect, endpoint, wholeNumber } from './values.ts'
+import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
+import { address, collect, endpoint, tunnelEnd, wholeNumber } from './values.ts'
 
 interface Options {
   director: string[]
@@ -8,6 +10,7 @@ interface Options {
   address?: string[]
   interval: number
   decapsulate?: string[] | true
+  tunnel?: TunnelEnd[]
 }
 
 export function declare(command: Command): void {
@@ -24,14 +27,22 @@ export function declare(command: Command): void {
       collect(address),
     )
     .option('--interval <milliseconds>', 'between two reports', wholeNumber(100, 60_000), 1000)
-    .option('--decapsulate [vip...]', 'take packets out of their IPIP tunnel here, for these VIPs', collect(address))
+    .option('--decapsulate [vip...]', 'take packets out of their tunnel here, for these VIPs', collect(address))
+    .option(
+      '--tunnel <type>',
+      'that ends here: ipip, gre, gue or gue:PORT, which is 6080 unless given; once for each, ipip unless given',
+      collect(tunnelEnd),
+    )
     .action(runUntilSignal)
 }
 
 async function runUntilSignal(options: Options): Promise<void> {
   const { runAgent } = await import('../../agent/agent.ts')
   const virtualAddresses = Array.isArray(options.decapsulate) ? options.decapsulate : []
-  const decapsulator = options.decapsulate ? await startDecapsulation(virtualAddresses) : undefined
+  if (options.tunnel && !options.decapsulate) {
+    throw new DirectorError('INPUT_INVALID', '--tunnel says what --decapsulate takes packets out of: give both')
+  }
+  const decapsulator = options.decapsulate ? await startDecapsulation(virtualAddresses, options.tunnel) : undefined
   const agent = await runAgent({
     directors: options.director,
     keyFile: options.keyFile,
@@ -56,11 +67,15 @@ async function runUntilSignal(options: Options): Promise<void> {
   }
 }
 
-async function startDecapsulation(virtualAddresses: string[]) {
+async function startDecapsulation(virtualAddresses: string[], tunnels: TunnelEnd[] | undefined) {
   const { startDecapsulator } = await import('../../../forwarder/decapsulator.ts')
-  const decapsulator = await startDecapsulator({ virtualAddresses })
+  const decapsulator = await startDecapsulator({ virtualAddresses, tunnels: tunnels && oneOfEach(tunnels) })
   for (const warning of decapsulator.warnings) log(warning)
   return decapsulator
+}
+
+function oneOfEach(tunnels: TunnelEnd[]): TunnelEnd[] {
+  return [...new Map(tunnels.map((tunnel) => [`${tunnel.type} ${tunnel.port}`, tunnel])).values()]
 }
 
 function log(line: string): void {

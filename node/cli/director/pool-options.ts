@@ -8,6 +8,7 @@ export function poolOptions(): Option[] {
     new Option('--directors <number>', 'directors, 1 to 8').argParser(wholeNumber(1, 8)).default(3),
     new Option('--servers <number>', 'real servers, 1 to 64').argParser(wholeNumber(1, 64)).default(3),
     new Option('--method <method>', 'how packets reach them').choices(['nat', 'tun', 'dr']).default('nat'),
+    new Option('--tunnel <type>', 'with method tun; ipip unless given').choices(['ipip', 'gre', 'gue']),
     new Option('--scheduler <name>', 'how one is picked').choices(schedulers.map(({ name }) => name)).default('wlc'),
     new Option('--advertisement-interval-ms <number>', 'of VRRP, 10 to 40000, a multiple of 10')
       .argParser(multipleOfTen)

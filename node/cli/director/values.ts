@@ -1,6 +1,10 @@
 /** Checks for the values of options. What they throw becomes one line on stderr and exit status 2. */
 import { isIPv4 } from 'node:net'
 import { InvalidArgumentError } from 'commander'
+import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
+
+/** IANA's for Generic UDP Encapsulation. */
+const GUE_PORT = 6080
 
 /** A reader of whole numbers within the bounds, both included. */
 export function wholeNumber(minimum: number, maximum: number): (text: string) => number {
@@ -12,7 +16,7 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
 }
 
 /** A reader for an option that may be given several times. */
-export function collect(check: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
+export function collect<T>(check: (text: string) => T): (text: string, before: T[] | undefined) => T[] {
   return (text, before = []) => [...before, check(text)]
 }
 
@@ -25,4 +29,13 @@ export function endpoint(text: string): string {
   const [host, port, ...rest] = text.split(':')
   if (rest.length === 0 && isIPv4(host) && /^[1-9]\d{0,4}$/.test(port ?? '') && Number(port) <= 65535) return text
   throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:7947.')
+}
+
+/** As the tunnel's end wants it: ipip, gre, gue, or gue with its UDP port. */
+export function tunnelEnd(text: string): TunnelEnd {
+  const [type, port = String(GUE_PORT), ...rest] = text.split(':')
+  if (text === 'ipip' || text === 'gre') return { type: text, port: 0 }
+  const isPort = rest.length === 0 && /^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65535
+  if (type === 'gue' && isPort) return { type, port: Number(port) }
+  throw new InvalidArgumentError('Expected ipip, gre, gue, or gue:PORT such as gue:6080.')
 }

@@ -57,6 +57,7 @@ export const OPTION_NAMES = [
   'tun-nocsum',
   'tun-csum',
   'tun-remcsum',
+  'mss',
 ] as const
 
 export type OptionName = (typeof OPTION_NAMES)[number]
@@ -72,6 +73,7 @@ const serviceOptions: Partial<Record<OptionName, Legality>> = {
   ops: 'optional',
   pe: 'optional',
   'sched-flags': 'optional',
+  mss: 'optional',
 }
 
 const serverOptions: Partial<Record<OptionName, Legality>> = {
@@ -125,6 +127,9 @@ export const LEGAL_OPTIONS: Record<CommandName, Partial<Record<OptionName, Legal
   save: { numeric: 'optional' },
   zero: { 'service-address': 'optional' },
 }
+
+/** In the order in which they are checked. */
+export const TUNNEL_OPTIONS = ['tun-port', 'tun-nocsum', 'tun-csum', 'tun-remcsum'] as const
 
 export type TunnelType = 'ipip' | 'gue' | 'gre'
 
@@ -225,5 +230,14 @@ export const SPELLINGS: readonly Spelling[] = [
   flag('tun-remcsum', 'tun-remcsum'),
 ]
 
-/** Until 1999 -R named the real server; now it restores, but a command stands first, so inside another there is no doubt. */
-export const SPELLINGS_OF_1999: readonly Spelling[] = [value('real-server', 'real-server', 'R'), ...SPELLINGS]
+/**
+ * What vsadm understands beyond ipvsadm, within a command. Until 1999 -R named the real server; now it restores, but a command
+ * stands first, so inside another there is no doubt.
+ */
+export function spellingsBeyond(command: CommandName): readonly Spelling[] {
+  if (command === 'add-server' || command === 'edit-server' || command === 'delete-server') return WITH_SERVER_OF_1999
+  return command === 'add-service' || command === 'edit-service' ? WITH_MSS : SPELLINGS
+}
+
+const WITH_SERVER_OF_1999 = [value('real-server', 'real-server', 'R'), ...SPELLINGS]
+const WITH_MSS = [value('mss', 'mss'), ...SPELLINGS]

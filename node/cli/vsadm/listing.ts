@@ -1,20 +1,26 @@
 /**
- * ipvsadm's listings, byte for byte: trailing blanks are real, and so are the widths that long names overflow.
+ * ipvsadm's listings of services, byte for byte: trailing blanks are real, and so are the widths that long names overflow.
  * Pure: the labels (addresses and ports, with names or without) come in as a function. Source: recordings of ipvsadm 1.31.
  */
 import type { ForwardingMethod } from '../../../forwarder/service.ts'
-import type { ConnectionListing, ServerListing, ServiceListing, TrafficStatistics } from '../../director/control/api.ts'
+import type { ServerListing, ServiceListing } from '../../director/control/api.ts'
+import { type Counters, counterTitles, largeNumber, rates, totals } from './counters.ts'
 import type { Label } from './names.ts'
+import { compareNumbers, compareWrapping, sortServers, sortServices } from './order.ts'
+import { showSchedulerFlags } from './scheduler-flags.ts'
 
 /** IPVS's version and the size of its hash table, which scripts look for in the first line. */
 export const LISTING_VERSION = 'IP Virtual Server version 1.2.1 (size=4096)\n'
 
 const NAME_WIDTH = 28
+const SERVICE_WIDTH = 33
 
 export type ListingKind = 'plain' | 'rule' | 'stats' | 'rate' | 'thresholds' | 'persistent-conn' | 'tun-info'
 
 export interface ListingFormat {
   readonly kind: ListingKind
+  /** To the letter: marks as signed numbers, rules without thresholds, servers that are the director itself not told apart. */
+  readonly strict: boolean
   readonly sort: boolean
   /** All digits instead of 125936K. */
   readonly exact: boolean
@@ -24,7 +30,7 @@ export interface ListingFormat {
 interface Layout {
   readonly title: string
   service(service: ServiceListing, name: string, format: ListingFormat): string
-  server(server: ServerListing, name: string, format: ListingFormat, service: ServiceListing): string
+  server(server: ServerListing, name: string, format: ListingFormat, service: string): string
 }
 
 const forwardName: Record<ForwardingMethod, string> = {
@@ -34,11 +40,12 @@ const forwardName: Record<ForwardingMethod, string> = {
   local: 'Local',
 }
 const forwardOption: Record<ForwardingMethod, string> = { nat: '-m', tun: '-i', dr: '-g', local: '-g' }
-const protocolOrder = ['tcp', 'udp']
+const serviceOption: Readonly<Record<string, string>> = { tcp: '-t', udp: '-u', sctp: '--sctp-service', fwm: '-f' }
+const checksumName = { none: '-c', plain: '+c', remote: 'r+c' } as const
+const checksumOption = { none: '--tun-nocsum', plain: '--tun-csum', remote: '--tun-remcsum' } as const
 
-const titleStart = 'Prot LocalAddress:Port'.padEnd(33)
+const titleStart = 'Prot LocalAddress:Port'.padEnd(SERVICE_WIDTH)
 const serverTitle = '  -> RemoteAddress:Port'
-const serviceLine = (service: ServiceListing, name: string) => `${protocolName(service)}  ${name} ${service.scheduler}`
 const serverStart = (name: string) => `  -> ${name.padEnd(NAME_WIDTH)} `
 const columns = (...fields: [value: unknown, width: number][]) =>
   fields.map(([value, width]) => String(value).padEnd(width)).join(' ')
@@ -46,11 +53,11 @@ const columns = (...fields: [value: unknown, width: number][]) =>
 const layouts: Record<ListingKind, Layout> = {
   plain: {
     title: `Prot LocalAddress:Port Scheduler Flags\n${serverTitle}           Forward Weight ActiveConn InActConn\n`,
-    service: serviceLine,
-    server: (server, name) =>
+    service: describe,
+    server: (server, name, format) =>
       serverStart(name) +
       columns(
-        [forwardName[server.method], 7],
+        [forwardOf(server, format), 7],
         [server.weight, 6],
         [server.activeConnections, 10],
         [server.inactiveConnections, 10],
@@ -58,12 +65,12 @@ const layouts: Record<ListingKind, Layout> = {
   },
   'tun-info': {
     title: `Prot LocalAddress:Port Scheduler Flags\n${serverTitle}           Forward TunnelInfo    Weight ActiveConn InActConn\n`,
-    service: serviceLine,
-    server: (server, name) =>
+    service: describe,
+    server: (server, name, format) =>
       serverStart(name) +
       columns(
-        [forwardName[server.method], 7],
-        [server.method === 'tun' ? 'ipip' : 'n/a', 13],
+        [forwardOf(server, format), 7],
+        [server.method === 'tun' ? tunnelInfo(server) : 'n/a', 13],
         [server.weight, 6],
         [server.activeConnections, 10],
         [server.inactiveConnections, 10],
@@ -71,141 +78,140 @@ const layouts: Record<ListingKind, Layout> = {
   },
   thresholds: {
     title: `${titleStart} Uthreshold Lthreshold ActiveConn InActConn \n${serverTitle}\n`,
-    service: serviceLine,
-    // The pool has no thresholds; 0 is how IPVS shows that.
+    service: describe,
     server: (server, name) =>
-      serverStart(name) + columns([0, 10], [0, 10], [server.activeConnections, 10], [server.inactiveConnections, 10]),
+      serverStart(name) +
+      columns(
+        [server.upperThreshold, 10],
+        [server.lowerThreshold, 10],
+        [server.activeConnections, 10],
+        [server.inactiveConnections, 10],
+      ),
   },
   'persistent-conn': {
     title: `${titleStart} Weight    PersistConn ActiveConn InActConn \n${serverTitle}\n`,
-    service: serviceLine,
+    service: describe,
     server: (server, name) =>
       serverStart(name) +
-      columns([server.weight, 9], [0, 11], [server.activeConnections, 10], [server.inactiveConnections, 10]),
+      columns(
+        [server.weight, 9],
+        [server.persistentConnections, 11],
+        [server.activeConnections, 10],
+        [server.inactiveConnections, 10],
+      ),
   },
-  stats: countersLayout(['Conns', 'InPkts', 'OutPkts', 'InBytes', 'OutBytes'], (counted) => [
-    counted.connections,
-    counted.inPackets,
-    counted.outPackets,
-    counted.inBytes,
-    counted.outBytes,
-  ]),
-  rate: countersLayout(['CPS', 'InPPS', 'OutPPS', 'InBPS', 'OutBPS'], (counted) => [
-    counted.connectionsPerSecond,
-    counted.inPacketsPerSecond,
-    counted.outPacketsPerSecond,
-    counted.inBytesPerSecond,
-    counted.outBytesPerSecond,
-  ]),
+  stats: {
+    title: `${titleStart} ${counterTitles(['Conns', 'InPkts', 'OutPkts', 'InBytes', 'OutBytes'])}\n${serverTitle}\n`,
+    service: ({ statistics }, name, { exact }) => name.padEnd(SERVICE_WIDTH) + numbers(totals(statistics), exact),
+    server: ({ statistics }, name, { exact }) => `  -> ${name.padEnd(NAME_WIDTH)}${numbers(totals(statistics), exact)}`,
+  },
+  rate: {
+    title: `${titleStart} ${counterTitles(['CPS', 'InPPS', 'OutPPS', 'InBPS', 'OutBPS'])}\n${serverTitle}\n`,
+    service: ({ statistics }, name, { exact }) => name.padEnd(SERVICE_WIDTH) + numbers(rates(statistics), exact),
+    // Of a server, ipvsadm shortens the bytes alone.
+    server: ({ statistics }, name, { exact }) => {
+      const [connections, inPackets, outPackets, ...bytes] = rates(statistics)
+      const whole = [connections, inPackets, outPackets].map((rate) => String(Math.floor(rate)).padStart(8)).join(' ')
+      return serverStart(name) + whole + numbers(bytes, exact)
+    },
+  },
   rule: {
     title: '',
-    service: (service, name) => `-A ${serviceOption(service)} ${name} -s ${service.scheduler}`,
-    server: (server, name, { label }, service) =>
-      `-a ${serviceOption(service)} ${label(service.address, service.port, service.protocol)} -r ${name} ` +
-      `${forwardOption[server.method]} -w ${server.weight}${server.method === 'tun' ? ' --tun-type ipip' : ''}`,
+    service: (service, name) => `-A ${name} -s ${service.scheduler}${ruleOptions(service)}`,
+    server: (server, name, format, service) =>
+      `-a ${service} -r ${name} ${forwardOption[server.method]} -w ${server.weight}${serverOptions(server, format)}`,
   },
 }
 
-/** The services, sorted by protocol, address and port; in every kind but `rule` under their titles. */
+/** The services, sorted by mark, IP version, protocol, address and port; in every kind but `rule` under their titles. */
 export function formatServices(services: readonly ServiceListing[], format: ListingFormat): string {
   const layout = layouts[format.kind]
-  const ordered = format.sort
-    ? services.toSorted(
-        (a, b) => protocolOrder.indexOf(a.protocol) - protocolOrder.indexOf(b.protocol) || compareEndpoints(a, b),
-      )
-    : services
-  let text = layout.title
-  for (const service of ordered) {
-    text += `${layout.service(service, fitted(service, service.protocol), format)}\n`
-    const servers = format.sort ? service.servers.toSorted(compareEndpoints) : service.servers.toReversed()
-    for (const server of servers)
-      text += `${layout.server(server, fitted(server, service.protocol), format, service)}\n`
+  const compare = format.strict ? compareWrapping : compareNumbers
+  const parts = [layout.title]
+  for (const service of format.sort ? sortServices(services, compare) : services) {
+    const name = serviceName(service, format)
+    parts.push(layout.service(service, name, format), '\n')
+    // IPVS has them newest first.
+    const newestFirst = service.servers.toReversed()
+    for (const server of format.sort ? sortServers(newestFirst, compare) : newestFirst)
+      parts.push(layout.server(server, serverName(server, service, format), format, name), '\n')
   }
-  return text
-
-  /** Names longer than their column are cut, except in rules, which are read back. */
-  function fitted({ address, port }: { address: string; port: number }, protocol: string): string {
-    const name = format.label(address, port, protocol)
-    return format.kind === 'rule' ? name : name.slice(0, NAME_WIDTH)
-  }
+  return parts.join('')
 }
 
-export function formatConnections(
-  connections: readonly ConnectionListing[],
-  label: Label,
-  withPersistenceData: boolean,
+/** "TCP  10.0.0.1:80", or in rules "-t 10.0.0.1:80". Names longer than their column are cut, except in rules, which are read back. */
+function serviceName(service: ServiceListing, { kind, strict, label }: ListingFormat): string {
+  const { protocol, address, port, mark } = service
+  const isIPv6 = address.includes(':')
+  if (mark !== undefined) {
+    const shown = strict ? mark | 0 : mark
+    return kind === 'rule' ? `-f ${shown}${isIPv6 ? ' -6' : ''}` : `FWM  ${shown}${isIPv6 ? ' IPv6' : ''}`
+  }
+  const name = label(address, port, protocol)
+  if (kind === 'rule') return `${serviceOption[protocol]} ${name}`
+  const whole = `${protocol.toUpperCase().padEnd(4)} ${name}`
+  return isIPv6 ? whole : whole.slice(0, SERVICE_WIDTH)
+}
+
+function serverName({ address, port }: ServerListing, { protocol }: ServiceListing, format: ListingFormat): string {
+  const name = format.label(address, port, protocol)
+  return format.kind === 'rule' || address.includes(':') ? name : name.slice(0, NAME_WIDTH)
+}
+
+function describe(service: ServiceListing, name: string): string {
+  const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket } = service
+  const parts = [name, scheduler]
+  if (schedulerFlags.length > 0) parts.push(`(${showSchedulerFlags(schedulerFlags, scheduler)})`)
+  if (persistence) {
+    parts.push(`persistent ${persistence.timeoutS}`)
+    if (!coversOneClient(persistence.netmask)) parts.push(`mask ${persistence.netmask}`)
+    if (persistenceEngine) parts.push(`pe ${persistenceEngine}`)
+  }
+  if (onePacket) parts.push('ops')
+  return parts.join(' ')
+}
+
+function ruleOptions(service: ServiceListing): string {
+  const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket, mss } = service
+  let text = ''
+  if (persistence) {
+    text += ` -p ${persistence.timeoutS}`
+    if (!coversOneClient(persistence.netmask)) text += ` -M ${persistence.netmask}`
+  }
+  if (persistenceEngine) text += ` --pe ${persistenceEngine}`
+  if (onePacket) text += ' -o'
+  if (schedulerFlags.length > 0) text += ` -b ${showSchedulerFlags(schedulerFlags, scheduler)}`
+  return mss ? `${text} --mss ${mss}` : text
+}
+
+function serverOptions(
+  { method, tunnel, upperThreshold, lowerThreshold }: ServerListing,
+  format: ListingFormat,
 ): string {
-  let text = 'IPVS connection entries\npro expire state       source             virtual            '
-  text += withPersistenceData ? 'destination        pe name          pe_data\n' : 'destination\n'
-  for (const { protocol, expiresMs, state, client, virtual, server } of connections) {
-    const seconds = Math.max(0, Math.floor(expiresMs / 1000))
-    const expires = `${twoDigits(Math.floor(seconds / 60))}:${twoDigits(seconds % 60)}`
-    const named = (endpoint: string) => label(...splitEndpoint(endpoint), protocol)
-    text += columns(
-      [protocol.toUpperCase(), 3],
-      [expires, 6],
-      [state, 11],
-      [named(client), 18],
-      [named(virtual), 18],
-      [named(server), 0],
-    )
-    text += '\n'
-  }
-  return text
+  let text = ''
+  if (!format.strict && upperThreshold > 0) text += ` -x ${upperThreshold}`
+  if (!format.strict && lowerThreshold > 0) text += ` -y ${lowerThreshold}`
+  if (method !== 'tun') return text
+  text += ` --tun-type ${tunnel?.type ?? 'ipip'}`
+  if (!tunnel || tunnel.type === 'ipip') return text
+  if (tunnel.type === 'gue') text += ` --tun-port ${tunnel.port}`
+  return `${text} ${checksumOption[tunnel.checksum]}`
 }
 
-/** "10.0.0.1:80" as address and port. */
-export function splitEndpoint(endpoint: string): [address: string, port: number] {
-  const colon = endpoint.lastIndexOf(':')
-  return [endpoint.slice(0, colon), Number(endpoint.slice(colon + 1))]
+function tunnelInfo({ tunnel }: ServerListing): string {
+  if (!tunnel || tunnel.type === 'ipip') return 'ipip'
+  const port = tunnel.type === 'gue' ? `:${tunnel.port}` : ''
+  return `${tunnel.type}${port}:${checksumName[tunnel.checksum]}`
 }
 
-function countersLayout(titles: string[], values: (counted: TrafficStatistics) => number[]): Layout {
-  const numbers = (counted: TrafficStatistics, exact: boolean) =>
-    values(counted)
-      .map((value) => largeNumber(value, exact))
-      .join('')
-  return {
-    title: `${titleStart} ${titles.map((title) => title.padStart(8)).join(' ')}\n${serverTitle}\n`,
-    service: (service, name, { exact }) =>
-      `${protocolName(service)}  ${name}`.padEnd(33) + numbers(service.statistics, exact),
-    server: (server, name, { exact }) => `  -> ${name.padEnd(NAME_WIDTH)}${numbers(server.statistics, exact)}`,
-  }
+function forwardOf({ method, isLocal }: ServerListing, { strict }: ListingFormat): string {
+  return forwardName[isLocal && !strict ? 'local' : method]
 }
 
-/** Nine columns; from 100 million on in thousands, millions and so on. */
-export function largeNumber(value: number, exact: boolean): string {
-  const digits = String(Math.floor(value))
-  if (exact) return digits.padStart(digits.length <= 8 ? 9 : digits.length + 1)
-  const [unit, suffix] =
-    value < 1e8
-      ? [1, '']
-      : value < 1e9
-        ? [1e3, 'K']
-        : value < 1e11
-          ? [1e6, 'M']
-          : value < 1e14
-            ? [1e9, 'G']
-            : [1e12, 'T']
-  return `${Math.floor(value / unit)}${suffix}`.padStart(9)
+function coversOneClient(netmask: string): boolean {
+  return netmask === '255.255.255.255' || netmask === '128'
 }
 
-function compareEndpoints(a: { address: string; port: number }, b: { address: string; port: number }): number {
-  return addressNumber(a.address) - addressNumber(b.address) || a.port - b.port
-}
-
-function addressNumber(address: string): number {
-  return address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)
-}
-
-function protocolName(service: ServiceListing): string {
-  return service.protocol.toUpperCase()
-}
-
-function serviceOption(service: ServiceListing): string {
-  return service.protocol === 'tcp' ? '-t' : '-u'
-}
-
-function twoDigits(number: number): string {
-  return String(number).padStart(2, '0')
+function numbers(counters: Counters, exact: boolean): string {
+  return counters.map((value) => largeNumber(value, exact)).join('')
 }

@@ -68,7 +68,7 @@ function readIfThere(file: string): string {
 
 export type Label = (address: string, port: number, protocol: string) => string
 
-export const numericLabel: Label = (address, port) => `${address}:${port}`
+export const numericLabel: Label = (address, port) => endpoint(address, address, port)
 
 /** A label that prints names where there are any; the addresses are looked up beforehand, side by side. */
 export async function namedLabel(names: NameDatabase, addresses: Iterable<string>): Promise<Label> {
@@ -79,5 +79,11 @@ export async function namedLabel(names: NameDatabase, addresses: Iterable<string
       if (host !== undefined) hosts.set(address, host)
     }),
   )
-  return (address, port, protocol) => `${hosts.get(address) ?? address}:${names.serviceOf(port, protocol) ?? port}`
+  return (address, port, protocol) =>
+    endpoint(address, hosts.get(address) ?? address, names.serviceOf(port, protocol) ?? port)
+}
+
+/** What stands for an IPv6 address is in brackets, a name too. */
+function endpoint(address: string, host: string, port: number | string): string {
+  return `${address.includes(':') ? `[${host}]` : host}:${port}`
 }

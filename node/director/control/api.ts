@@ -4,7 +4,7 @@
  * | method | path         | body / query       | answer                     |
  * |--------|--------------|--------------------|----------------------------|
  * | GET    | /status      |                    | DirectorStatus             |
- * | GET    | /services    |                    | ServiceListing[]           |
+ * | GET    | /services    | ?protocol=&address=&port=&mark= for one | ServiceListing[]; 404 |
  * | POST   | /services    | ServiceInput       | 201; 409 SERVICE_EXISTS    |
  * | PUT    | /services    | ServiceInput       | 200; 404 SERVICE_MISSING   |
  * | DELETE | /services    | ServiceAddress     | 200; 404 SERVICE_MISSING   |
@@ -12,6 +12,7 @@
  * | POST   | /servers     | ServerInput        | 201; 404, 409              |
  * | PUT    | /servers     | ServerInput        | 200; 404                   |
  * | DELETE | /servers     | ServerAddress      | 200; 404                   |
+ * | POST   | /changes     | lines of JSON, a PoolEdit each | 200: all are made; or none is, and the error has `line` |
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
  * | GET    | /settings    |                    | { name: value }, every one |
  * | PUT    | /settings    | { name: value }, some | 200                    |
@@ -28,25 +29,91 @@
  * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
  * 500 with the code INTERNAL is a bug, and the director's log has more of it.
  */
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { z } from 'zod'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
 import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
-const address = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address')
-const port = z.int().min(1).max(65535)
+const MAX_INT = 2147483647
 
-export const serviceAddressSchema = z.strictObject({ protocol: z.enum(['tcp', 'udp']), address, port })
-export const serviceInputSchema = serviceAddressSchema.extend({ scheduler: z.string().min(1).max(16).default('wlc') })
+/** An address has one spelling in the pool, so that a service written in two ways is one service. */
+const address = z
+  .string()
+  .refine(
+    (text) => isIPv4(text) || (isIPv6(text) && !text.includes('%')),
+    'expected an IPv4 or IPv6 address, without a zone',
+  )
+  .overwrite((text) => (isIPv6(text) ? new SocketAddress({ address: text, family: 'ipv6' }).address : text))
+const port = z.int().min(0).max(65535)
+
+export const serviceAddressSchema = z.strictObject({
+  protocol: z.enum(['tcp', 'udp', 'sctp', 'fwm']),
+  /** Of a firewall mark, the family alone counts: 0.0.0.0 or ::. */
+  address,
+  /** 0: every port; of a firewall mark always. */
+  port,
+  /** Of protocol fwm, and of no other. */
+  mark: z.int().min(1).max(4294967295).optional(),
+})
+
+/** The same as the words of a query. */
+export const serviceQuerySchema = serviceAddressSchema.extend({
+  port: z.coerce.number().pipe(port),
+  mark: z.coerce.number().int().min(1).max(4294967295).optional(),
+})
+
+export const persistenceSchema = z.strictObject({
+  timeoutS: z
+    .int()
+    .min(1)
+    .max(31 * 86400),
+  /** Clients that are one: a dotted mask for IPv4, a prefix length for IPv6. */
+  netmask: z.string().max(15),
+})
+
+export const serviceInputSchema = serviceAddressSchema.extend({
+  scheduler: z.string().min(1).max(16).default('wlc'),
+  schedulerFlags: z
+    .array(z.enum(['sh-fallback', 'sh-port', 'mh-fallback', 'mh-port', 'flag-1', 'flag-2', 'flag-3']))
+    .max(7)
+    .optional(),
+  persistence: persistenceSchema.optional(),
+  /** Counts once the service is persistent; ipvsadm takes it before, too. */
+  persistenceEngine: z.string().min(1).max(16).optional(),
+  onePacket: z.boolean().optional(),
+  mss: z.literal('clamp').optional(),
+})
+
 export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address, port })
+
+export const tunnelSchema = z.strictObject({
+  type: z.enum(['ipip', 'gue', 'gre']),
+  /** Of gue; 0 for the others. */
+  port: z.int().min(0).max(65535),
+  checksum: z.enum(['none', 'plain', 'remote']),
+})
+
 export const serverInputSchema = serverAddressSchema.extend({
   method: z.enum(['nat', 'tun', 'dr']).default('dr'),
   /** Configured weight; ipvsadm takes 0 to 2^31 - 1. */
-  weight: z.int().min(0).max(2147483647).default(1),
+  weight: z.int().min(0).max(MAX_INT).default(1),
+  upperThreshold: z.int().min(0).max(MAX_INT).optional(),
+  lowerThreshold: z.int().min(0).max(MAX_INT).optional(),
+  tunnel: tunnelSchema.optional(),
 })
 
+/** One change of a document that is applied whole. */
+export const poolEditSchema = z.discriminatedUnion('do', [
+  z.strictObject({ do: z.literal('clear') }),
+  z.strictObject({ do: z.literal('add-service'), service: serviceInputSchema }),
+  z.strictObject({ do: z.literal('edit-service'), service: serviceInputSchema }),
+  z.strictObject({ do: z.literal('delete-service'), service: serviceAddressSchema }),
+  z.strictObject({ do: z.literal('add-server'), server: serverInputSchema }),
+  z.strictObject({ do: z.literal('edit-server'), server: serverInputSchema }),
+  z.strictObject({ do: z.literal('delete-server'), server: serverAddressSchema }),
+])
 export const SETTING_NAME_MAX = 64
 export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
 
@@ -121,6 +188,8 @@ export interface SyncDaemonListing extends SyncDaemon {
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>
 export type ServerAddress = z.infer<typeof serverAddressSchema>
+export type TunnelInput = z.infer<typeof tunnelSchema>
+export type PoolEdit = z.infer<typeof poolEditSchema>
 
 /** Packets and bytes since the last zero; rates per second as IPVS estimates them (IPVS.md 3.5). */
 export interface TrafficStatistics {
@@ -144,8 +213,16 @@ export interface ServerListing {
   weight: number
   /** After health and load; what the scheduler works with. */
   effectiveWeight: number
+  upperThreshold: number
+  lowerThreshold: number
+  /** Of method tun. */
+  tunnel?: TunnelInput
+  /** It is this director itself, whatever the method says. */
+  isLocal: boolean
   activeConnections: number
   inactiveConnections: number
+  /** Templates of clients that persistence has given to it. */
+  persistentConnections: number
   health: 'up' | 'down' | 'unknown'
   /** From the agent, 0 to 1; null: no agent speaks for this server. */
   load: number | null
@@ -157,7 +234,13 @@ export interface ServiceListing {
   protocol: ServiceProtocol
   address: string
   port: number
+  mark?: number
   scheduler: string
+  schedulerFlags: string[]
+  persistence?: { timeoutS: number; netmask: string }
+  persistenceEngine?: string
+  onePacket: boolean
+  mss?: 'clamp'
   statistics: TrafficStatistics
   /** Oldest first. */
   servers: ServerListing[]
@@ -169,12 +252,13 @@ export interface ConnectionListing {
   state: string
   /** Milliseconds until it expires. */
   expiresMs: number
-  /** "10.0.0.1:80". A template for a firewall mark has the mark as its virtual address. */
+  /** "10.0.0.1:80" or "[2001:db8::1]:80". A template for a firewall mark has the mark as its virtual address. */
   client: string
   virtual: string
   server: string
   /** Remembers a client's server and is no connection itself. */
   isTemplate?: boolean
+  persistenceEngine?: { name: string; data: string }
 }
 
 /** Whether each part of the director runs; it is alive when all do. */

@@ -8,11 +8,12 @@ import { lstatSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
-import { setImmediate } from 'node:timers/promises'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
+import { startPace } from '../pace.ts'
+import { EditRefused } from '../pool/pool-configuration.ts'
 import { demandService } from '../pool/service-changes.ts'
 import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
@@ -20,11 +21,14 @@ import {
   type ConnectionListing,
   markInputSchema,
   markRuleSchema,
+  type PoolEdit,
+  poolEditSchema,
   questionSchema,
   serverAddressSchema,
   serverInputSchema,
   serviceAddressSchema,
   serviceInputSchema,
+  serviceQuerySchema,
   settingsInputSchema,
   syncDaemonAddressSchema,
   syncDaemonInputSchema,
@@ -32,13 +36,18 @@ import {
 import type { ControlledDirector } from './controlled-director.ts'
 
 const BODY_BYTES_MAX = 64 * 1024
-/** Rows put together before other work gets its turn; VRRP's timers run in this thread too. */
-const ROWS_PER_CHUNK = 100
+/** Of a document of changes: 5,000 services with 20 servers each have a quarter of it. */
+const DOCUMENT_LENGTH_MAX = 64 * 1024 * 1024
+const JSON_LINES = 'application/x-ndjson'
+/** Long answers go out in pieces of about this length. */
+const CHUNK_LENGTH = 64 * 1024
 /** What is still being answered when the director stops is cut off after this. */
 const GRACE_MS = 1000
 
 const STATUS: Partial<Record<ErrorCode, number>> = {
   INPUT_INVALID: 400,
+  ADDRESS_INVALID: 400,
+  THRESHOLDS_INVALID: 400,
   SCHEDULER_UNKNOWN: 400,
   SERVICE_MISSING: 404,
   SERVER_MISSING: 404,
@@ -90,7 +99,10 @@ export async function startControlServer({ path, director, onBug }: ControlServe
 function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   const { configuration } = director
   app.get('/status', async () => director.status())
-  app.get('/services', async () => director.services())
+  app.get('/services', async ({ query }, reply) => {
+    if (Object.keys(query as object).length > 0) return [director.service(parse(serviceQuerySchema, query))]
+    return reply.type('application/json').send(Readable.from(arrayChunks(director.services())))
+  })
   app.post('/services', async ({ body }, reply) => {
     await configuration.addService(parse(serviceInputSchema, body))
     return created(reply)
@@ -119,6 +131,12 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
     await configuration.removeServer(parse(serverAddressSchema, body))
     return {}
   })
+  app.addContentTypeParser(JSON_LINES, (_, payload, done) => done(null, payload))
+  app.post('/changes', async ({ body }) => {
+    if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
+    await configuration.edit(await readEdits(body))
+    return {}
+  })
   app.post('/zero', async ({ body }) => {
     if (body === undefined || nothing.safeParse(body).success) director.zero()
     else {
@@ -142,7 +160,7 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
     return {}
   })
   app.get('/connections', async (_, reply) =>
-    reply.type('application/json').send(Readable.from(connectionChunks(director.connections()))),
+    reply.type('application/json').send(Readable.from(arrayChunks(listings(director.connections())))),
   )
   app.post('/explain', async ({ body }) => director.explain(parse(questionSchema, body)))
   app.get('/sync-daemons', async () => director.syncDaemons.list())
@@ -165,32 +183,71 @@ function created(reply: FastifyReply): object {
   return {}
 }
 
-/** A JSON array in pieces, one connection a line. */
-async function* connectionChunks(connections: Iterable<ConnectionSnapshot>): AsyncGenerator<string> {
-  let rows: string[] = []
+/** A JSON array in pieces, one element a line. */
+async function* arrayChunks(elements: Iterable<unknown>): AsyncGenerator<string> {
+  const pace = startPace()
   let separator = '[\n'
-  for (const connection of connections) {
-    if (rows.push(JSON.stringify(toListing(connection))) < ROWS_PER_CHUNK) continue
-    yield separator + rows.join(',\n')
+  let chunk = ''
+  for (const element of elements) {
+    chunk += separator + JSON.stringify(element)
     separator = ',\n'
-    rows = []
-    await setImmediate()
+    await pace()
+    if (chunk.length < CHUNK_LENGTH) continue
+    yield chunk
+    chunk = ''
   }
-  const last = rows.length > 0 ? separator + rows.join(',\n') : ''
-  yield last || separator === ',\n' ? `${last}\n]\n` : '[]\n'
+  yield separator === ',\n' ? `${chunk}\n]\n` : '[]\n'
 }
 
-function toListing(connection: ConnectionSnapshot): ConnectionListing {
-  const { protocol, state, expiresMs } = connection
-  return {
-    protocol,
-    state,
-    expiresMs,
-    client: `${connection.clientAddress}:${connection.clientPort}`,
-    virtual: `${connection.virtualAddress}:${connection.virtualPort}`,
-    server: `${connection.serverAddress}:${connection.serverPort}`,
-    ...(connection.isTemplate && { isTemplate: true }),
+function* listings(connections: Iterable<ConnectionSnapshot>): Generator<ConnectionListing> {
+  for (const connection of connections) {
+    const { protocol, state, expiresMs } = connection
+    yield {
+      protocol,
+      state,
+      expiresMs,
+      client: endpoint(connection.clientAddress, connection.clientPort),
+      virtual: endpoint(connection.virtualAddress, connection.virtualPort),
+      server: endpoint(connection.serverAddress, connection.serverPort),
+      ...(connection.isTemplate && { isTemplate: true }),
+      ...(connection.persistenceEngine && { persistenceEngine: connection.persistenceEngine }),
+    }
   }
+}
+
+function endpoint(address: string, port: number): string {
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`
+}
+
+/** The changes of a document. @throws EditRefused for a line that is none */
+async function readEdits(body: Readable): Promise<PoolEdit[]> {
+  const pace = startPace()
+  const edits: PoolEdit[] = []
+  let bytes = 0
+  let rest = ''
+  const take = (line: string) => {
+    try {
+      edits.push(parse(poolEditSchema, JSON.parse(line)))
+    } catch (error) {
+      const cause = error instanceof DirectorError ? error : new DirectorError('INPUT_INVALID', 'expected JSON')
+      throw new EditRefused(edits.length, cause)
+    }
+  }
+  for await (const chunk of body.setEncoding('utf8')) {
+    bytes += chunk.length
+    if (bytes > DOCUMENT_LENGTH_MAX) {
+      const message = `expected at most ${DOCUMENT_LENGTH_MAX} characters: make the changes in several documents`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() as string
+    for (const line of lines) {
+      take(line)
+      await pace()
+    }
+  }
+  if (rest !== '') take(rest)
+  return edits
 }
 
 /** @throws DirectorError INPUT_INVALID with the field */
@@ -207,7 +264,9 @@ function answerErrors(app: FastifyInstance, onBug: (error: Error) => void): void
   })
   app.setErrorHandler((error: Error & { statusCode?: number }, _, reply) => {
     if (error instanceof DirectorError) {
-      return reply.status(STATUS[error.code] ?? 500).send({ code: error.code, message: error.message })
+      const { code, message } = error
+      const line = error instanceof EditRefused ? { line: error.at } : {}
+      return reply.status(STATUS[code] ?? 500).send({ code, message, ...line })
     }
     const { statusCode, message } = error
     if (statusCode && statusCode < 500) return reply.status(statusCode).send({ code: 'INPUT_INVALID', message })

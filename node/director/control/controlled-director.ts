@@ -12,6 +12,7 @@ export interface ControlledDirector {
   readonly configuration: Pick<
     PoolConfiguration,
     | 'service'
+    | 'edit'
     | 'settings'
     | 'setSettings'
     | 'marks'
@@ -28,7 +29,10 @@ export interface ControlledDirector {
   /** Of the kernel's sync protocol, at this director alone. */
   readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>
   status(): DirectorStatus
-  services(): ServiceListing[]
+  /** May be long, and each is made when it is asked for. */
+  services(): Iterable<ServiceListing>
+  /** @throws DirectorError SERVICE_MISSING */
+  service(address: ServiceAddress): ServiceListing
   /** May be long, and is read in pieces while the table changes. */
   connections(): Iterable<ConnectionSnapshot>
   /** Counters from 0 again: of one service, or of all. */

@@ -17,25 +17,38 @@ export interface ListingSources {
 }
 
 export function listService(service: PoolService, sources: ListingSources): ServiceListing {
-  const { protocol, address, port, scheduler, servers } = service
+  const { protocol, address, port, mark, scheduler, schedulerFlags = [] } = service
+  const { persistence, persistenceEngine, onePacket = false, mss, servers } = service
   const { conditions, counters, statistics } = sources
   const effective = effectiveService(service, conditions).servers
   return {
     protocol,
     address,
     port,
+    ...(mark !== undefined && { mark }),
     scheduler,
+    schedulerFlags,
+    ...(persistence && { persistence }),
+    ...(persistenceEngine && { persistenceEngine }),
+    onePacket,
+    ...(mss && { mss }),
     statistics: statistics.service(service),
     servers: servers.map((server, index): ServerListing => {
-      const { activeConnections, inactiveConnections } = counters.serverCounters(service, server)
+      const { method, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = server
+      const counted = counters.serverCounters(service, server)
       return {
         address: server.address,
         port: server.port,
-        method: server.method,
-        weight: server.weight,
+        method,
+        weight,
         effectiveWeight: effective[index].weight,
-        activeConnections,
-        inactiveConnections,
+        upperThreshold,
+        lowerThreshold,
+        ...(tunnel && { tunnel }),
+        isLocal: effective[index].method === 'local',
+        activeConnections: counted.activeConnections,
+        inactiveConnections: counted.inactiveConnections,
+        persistentConnections: counted.persistentConnections,
         health: conditions.health(serverKey(server)),
         load: sources.load(server.address),
         loadFactor: conditions.loadFactor(server.address),

@@ -55,26 +55,25 @@ export function unpackEntry(bytes: Uint8Array): PoolEntry | undefined {
 /** Whether the entry can be told to peers. */
 export function fitsMessage(entry: PoolEntry): boolean {
   const packed = packEntry(entry)
+  if (packed.length <= BATCH_BYTES) return true
   return packed.length <= INFLATED_BYTES_MAX && toMessage([packed]).length <= MAX_MESSAGE_BYTES
 }
 
-/** Messages of at most MAX_MESSAGE_BYTES; each entry must pass fitsMessage(). */
-export function encodeEntries(entries: Iterable<PoolEntry>): Uint8Array[] {
-  const messages: Uint8Array[] = []
+/** Messages of at most MAX_MESSAGE_BYTES, each made when it is asked for; each entry must pass fitsMessage(). */
+export function* encodeEntries(entries: Iterable<PoolEntry>): Generator<Uint8Array> {
   let batch: Uint8Array[] = []
   let bytes = 0
   for (const entry of entries) {
     const packed = packEntry(entry)
     if (batch.length > 0 && bytes + packed.length > BATCH_BYTES) {
-      messages.push(toMessage(batch))
+      yield toMessage(batch)
       batch = []
       bytes = 0
     }
     batch.push(packed)
     bytes += packed.length
   }
-  if (batch.length > 0) messages.push(toMessage(batch))
-  return messages
+  if (batch.length > 0) yield toMessage(batch)
 }
 
 export function encodeDigest(digest: Uint8Array): Uint8Array {

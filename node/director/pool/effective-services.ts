@@ -1,5 +1,6 @@
 /**
- * What the forwarder is told of a virtual service: the configured weights, seen through the servers' health and load.
+ * What the forwarder is told of a virtual service: the configuration, seen through the servers' health and load, and through
+ * what this director is: a server that has one of its own addresses is served locally here, whatever way leads there elsewhere.
  *
  * Where no server's load counts, the weights are the configured ones, and the schedulers pick exactly as IPVS does.
  */
@@ -8,6 +9,7 @@ import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.
 import type { HealthState } from '../health/rise-fall.ts'
 import { loadedWeights } from '../load/load-factor.ts'
 import type { PoolService } from './pool-entry.ts'
+import { NO_SCHEDULER } from './service-changes.ts'
 
 export interface ServerConditions {
   /** By serverKey(). A server of which nothing is known is used. */
@@ -19,22 +21,36 @@ export interface ServerConditions {
 }
 
 export function effectiveService(service: PoolService, conditions: ServerConditions): ServiceSpec {
-  const { protocol, address, port, servers } = service
+  const { protocol, address, port, mark, schedulerFlags, persistence, persistenceEngine, onePacket, mss } = service
   const weights = loadedWeights(
-    servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
+    service.servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
     schedulerByName(service.scheduler)?.weightsAre,
   )
+  const servers = service.servers.map((server, index): RealServerSpec => {
+    const { address, port, upperThreshold, lowerThreshold, tunnel, edits } = server
+    const isOff = service.scheduler === NO_SCHEDULER || conditions.health(serverKey(server)) === 'down'
+    return {
+      address,
+      port,
+      method: conditions.isLocal(address) ? 'local' : server.method,
+      weight: isOff ? 0 : weights[index],
+      ...(upperThreshold !== undefined && { upperThreshold }),
+      ...(lowerThreshold !== undefined && { lowerThreshold }),
+      ...(tunnel && { tunnel }),
+      ...(edits !== undefined && { edits }),
+    }
+  })
   return {
     protocol,
     address,
     port,
-    // A peer of a later version may know schedulers that this one does not.
+    ...(mark !== undefined && { mark }),
+    // A peer of a later version may know schedulers and engines that this one does not.
     scheduler: schedulerByName(service.scheduler) ? service.scheduler : DEFAULT_SCHEDULER,
-    servers: servers.map(({ address, port, method, edits }, index): RealServerSpec => {
-      const isDown = conditions.health(serverKey({ address, port })) === 'down'
-      const weight = isDown ? 0 : weights[index]
-      const reached = conditions.isLocal(address) ? 'local' : method
-      return { address, port, method: reached, weight, ...(edits === undefined ? {} : { edits }) }
-    }),
+    ...(schedulerFlags && { schedulerFlags }),
+    ...(persistence && { persistence: { ...persistence, ...(persistenceEngine === 'sip' && { engine: 'sip' }) } }),
+    ...(onePacket && { onePacket }),
+    ...(mss && { mss }),
+    servers,
   }
 }

@@ -11,7 +11,8 @@ import { createHash } from 'node:crypto'
 import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
-import type { MarkInput, ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
+import type { MarkInput, PoolEdit, ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
+import { startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import {
   decodeConfigMessage,
@@ -23,6 +24,7 @@ import {
 } from './config-message.ts'
 import { compareStamps, HybridLogicalClock } from './hybrid-logical-clock.ts'
 import { withMark, withoutMark } from './mark-changes.ts'
+import { type DraftedService, PoolDraft } from './pool-draft.ts'
 import {
   entryKey,
   MARKS_KEY,
@@ -32,14 +34,7 @@ import {
   serviceEntryKey,
   tombstoneOf,
 } from './pool-entry.ts'
-import {
-  demandService,
-  withEditedServer,
-  withEditedService,
-  withoutServer,
-  withServer,
-  withService,
-} from './service-changes.ts'
+import type { IsUnicast } from './service-changes.ts'
 import { type SettingValues, withSettings } from './setting-changes.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
@@ -47,6 +42,18 @@ export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
 /** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
 const ENTRIES_MAX = 65_536
 const KEY_PREFIX = 'pool/'
+/** Services that the forwarder is told of before others get their turn. */
+const APPLIED_AT_ONCE = 20
+
+/** One change of a document cannot be made, and so none is. */
+export class EditRefused extends DirectorError {
+  /** Which change, from 0. */
+  readonly at: number
+  constructor(at: number, cause: DirectorError) {
+    super(cause.code, cause.message, { cause })
+    this.at = at
+  }
+}
 
 export type PoolChange =
   | { readonly kind: 'set'; readonly service: PoolService }
@@ -57,6 +64,8 @@ export interface PoolConfigurationOptions {
   readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
+  /** Whether an address can be a real server's here, as of now. */
+  readonly isUnicast: () => IsUnicast
   /** What is other than before; everything there is when it is loaded. */
   readonly onChange: (changes: readonly PoolChange[]) => void
   /** The settings are other than before; called when they are loaded too, before onChange. */
@@ -143,38 +152,62 @@ export class PoolConfiguration {
   }
 
   /** Each of these resolves when the change is kept and in force here. @throws DirectorError; then nothing is changed */
-  addService(input: ServiceInput): Promise<void> {
-    return this.#changeService(input, (current) => withService(current, input))
+  addService(service: ServiceInput): Promise<void> {
+    return this.edit([{ do: 'add-service', service }])
   }
 
-  editService(input: ServiceInput): Promise<void> {
-    return this.#changeService(input, (current) => withEditedService(current, input))
+  editService(service: ServiceInput): Promise<void> {
+    return this.edit([{ do: 'edit-service', service }])
   }
 
-  removeService(address: ServiceAddress): Promise<void> {
-    return this.#change(() =>
-      [demandService(this.service(address), address)].map((service) => this.#tombstone(service)),
-    )
+  removeService(service: ServiceAddress): Promise<void> {
+    return this.edit([{ do: 'delete-service', service }])
   }
 
   clear(): Promise<void> {
-    return this.#change(() => this.services().map((service) => this.#tombstone(service)))
+    return this.edit([{ do: 'clear' }])
   }
 
-  addServer(input: ServerInput): Promise<void> {
-    return this.#changeService(input.service, (current) => withServer(current, input))
+  addServer(server: ServerInput): Promise<void> {
+    return this.edit([{ do: 'add-server', server }])
   }
 
-  editServer(input: ServerInput): Promise<void> {
-    return this.#changeService(input.service, (current) => withEditedServer(current, input))
+  editServer(server: ServerInput): Promise<void> {
+    return this.edit([{ do: 'edit-server', server }])
   }
 
-  removeServer(input: ServerAddress): Promise<void> {
-    return this.#changeService(input.service, (current) => withoutServer(current, input))
+  removeServer(server: ServerAddress): Promise<void> {
+    return this.edit([{ do: 'delete-server', server }])
+  }
+
+  /**
+   * Makes the changes of a document, all of them or, when one cannot be made, none. Resolves when they are kept and in force
+   * here.
+   * @throws DirectorError with the first change that is refused (`at`, from 0)
+   */
+  edit(edits: readonly PoolEdit[]): Promise<void> {
+    return this.#change(async () => {
+      const pace = startPace()
+      const draft = new PoolDraft(this, this.#options.isUnicast())
+      for (const [at, edit] of edits.entries()) {
+        try {
+          draft.apply(edit)
+        } catch (error) {
+          throw error instanceof DirectorError ? new EditRefused(at, error) : error
+        }
+        await pace()
+      }
+      const entries: PoolEntry[] = []
+      for (const drafted of draft.changes()) {
+        entries.push(this.#entryOf(drafted))
+        await pace()
+      }
+      return entries
+    })
   }
 
   setSettings(changes: SettingValues): Promise<void> {
-    return this.#change(() => {
+    return this.#change(async () => {
       const settings = withSettings(this.settings(), changes)
       return [{ ...this.#entries.get(SETTINGS_KEY), kind: 'settings', stamp: this.#stamp(), settings }]
     })
@@ -194,25 +227,8 @@ export class PoolConfiguration {
     this.#options.transport.broadcast('config', encodeDigest(this.#currentDigest()))
   }
 
-  #changeService(address: ServiceAddress, edit: (current: PoolService | undefined) => PoolService): Promise<void> {
-    return this.#change(() => {
-      const service = edit(this.service(address))
-      const entry: PoolEntry = {
-        ...this.#entries.get(serviceEntryKey(address)),
-        kind: 'service',
-        stamp: this.#stamp(),
-        service,
-      }
-      if (!fitsMessage(entry)) {
-        const message = `service ${serviceKey(address)} has ${service.servers.length} servers, more than a pool can share: use another service for some`
-        throw new DirectorError('INPUT_INVALID', message)
-      }
-      return [entry]
-    })
-  }
-
   #changeMarks(edit: (rules: readonly MarkRule[]) => MarkRule[]): Promise<void> {
-    return this.#change(() => {
+    return this.#change(async () => {
       const rules = edit(this.marks())
       return [
         {
@@ -225,21 +241,30 @@ export class PoolConfiguration {
     })
   }
 
-  #tombstone(service: PoolService): PoolEntry {
-    return tombstoneOf(service, this.#stamp())
+  #entryOf({ address, after }: DraftedService): PoolEntry {
+    if (after === undefined) return tombstoneOf(address, this.#stamp())
+    const before = this.#entries.get(serviceEntryKey(address))
+    const entry: PoolEntry = { ...before, kind: 'service', stamp: this.#stamp(), service: after }
+    if (fitsMessage(entry)) return entry
+    const message = `service ${serviceKey(address)} has ${after.servers.length} servers, more than a pool can share: use another service for some`
+    throw new DirectorError('INPUT_INVALID', message)
   }
 
   #stamp() {
     return { ...this.#clock.next() }
   }
 
-  #change(decide: () => PoolEntry[]): Promise<void> {
+  #change(decide: () => Promise<PoolEntry[]>): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
-      const entries = decide()
+      const entries = await decide()
       await this.#keep(entries)
-      this.#apply(entries)
-      for (const message of encodeEntries(entries)) this.#options.transport.broadcast('config', message)
+      await this.#apply(entries)
+      const pace = startPace()
+      for (const message of encodeEntries(entries)) {
+        this.#options.transport.broadcast('config', message)
+        await pace()
+      }
     })
   }
 
@@ -250,25 +275,32 @@ export class PoolConfiguration {
   }
 
   async #keep(entries: readonly PoolEntry[]): Promise<void> {
-    await this.#options.store.batch(
-      entries.map(
-        (entry): StoreOperation => ({ type: 'put', key: KEY_PREFIX + entryKey(entry), value: packEntry(entry) }),
-      ),
-    )
+    const pace = startPace()
+    const operations: StoreOperation[] = []
+    for (const entry of entries) {
+      operations.push({ type: 'put', key: KEY_PREFIX + entryKey(entry), value: packEntry(entry) })
+      await pace()
+    }
+    await this.#options.store.batch(operations)
   }
 
-  #apply(entries: readonly PoolEntry[]): void {
-    const changes: PoolChange[] = []
-    for (const entry of entries) {
-      const before = this.#entries.get(entryKey(entry))
-      this.#entries.set(entryKey(entry), entry)
-      if (entry.kind === 'settings') this.#options.onSettings(entry.settings)
-      else if (entry.kind === 'marks') this.#options.onMarks(entry.rules)
-      else if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
-      else if (before?.kind === 'service') changes.push({ kind: 'removed', service: entry.service })
+  /** Many entries take effect a few at a time. */
+  async #apply(entries: readonly PoolEntry[]): Promise<void> {
+    const pace = startPace()
+    for (let from = 0; from < entries.length; from += APPLIED_AT_ONCE) {
+      const changes: PoolChange[] = []
+      for (const entry of entries.slice(from, from + APPLIED_AT_ONCE)) {
+        const before = this.#entries.get(entryKey(entry))
+        this.#entries.set(entryKey(entry), entry)
+        if (entry.kind === 'settings') this.#options.onSettings(entry.settings)
+        else if (entry.kind === 'marks') this.#options.onMarks(entry.rules)
+        else if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
+        else if (before?.kind === 'service') changes.push({ kind: 'removed', service: entry.service })
+      }
+      this.#digest = undefined
+      if (changes.length > 0) this.#options.onChange(changes)
+      await pace()
     }
-    this.#digest = undefined
-    if (changes.length > 0) this.#options.onChange(changes)
   }
 
   #hear(from: PeerName, bytes: Uint8Array): void {
@@ -311,7 +343,7 @@ export class PoolConfiguration {
     } catch (error) {
       this.#options.onStoreFailure(error as Error)
     }
-    this.#apply(entries)
+    await this.#apply(entries)
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {

@@ -20,9 +20,9 @@ export const MARKS_KEY = 'marks'
 
 const address = z.looseObject(serviceAddressSchema.shape)
 
+const { service: _, ...serverShape } = serverInputSchema.shape
 const server = z.looseObject({
-  address: serverInputSchema.shape.address,
-  port: serverInputSchema.shape.port,
+  ...serverShape,
   method: serverInputSchema.shape.method.unwrap(),
   /** As configured. */
   weight: serverInputSchema.shape.weight.unwrap(),
@@ -30,7 +30,8 @@ const server = z.looseObject({
   edits: z.int().min(1).optional(),
 })
 
-const service = address.extend({
+const service = z.looseObject({
+  ...serviceInputSchema.shape,
   scheduler: serviceInputSchema.shape.scheduler.unwrap(),
   /** In the order in which they were added, oldest first. */
   servers: z
@@ -72,6 +73,6 @@ export function serviceEntryKey(service: ServiceAddress): string {
   return `service/${serviceKey(service)}`
 }
 
-export function tombstoneOf({ protocol, address, port }: PoolAddress, stamp: Stamp): PoolEntry {
-  return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port } }
+export function tombstoneOf({ protocol, address, port, mark }: ServiceAddress, stamp: Stamp): PoolEntry {
+  return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port, ...(mark && { mark }) } }
 }

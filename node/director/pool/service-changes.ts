@@ -1,34 +1,83 @@
 /**
- * What an operator's change makes of a virtual service, by IPVS's rules. Pure: the service as it is -> as it will be.
+ * What an operator's change makes of a virtual service, by IPVS's rules and in its order: which of two errors is reported
+ * follows from that. Pure: the service as it is -> as it will be.
  *
- * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (what exists, what is missing), ipvsadm.c (ports of -g and -i).
+ * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (ip_vs_genl_set_cmd and what it calls), ipvsadm.c (ports of -g and -i).
  */
+import { isIPv6 } from 'node:net'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { schedulerByName, schedulers } from '../../../scheduler/registry.ts'
 import type { ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
 import type { PoolServer, PoolService } from './pool-entry.ts'
 
+/** A service with this one gives new connections to nobody; IPVS takes it too. */
+export const NO_SCHEDULER = 'none'
+const PERSISTENCE_ENGINES = ['sip']
+
+/** Whether an address can be a real server's here: one host's, and no broadcast address of this host's networks. */
+export type IsUnicast = (address: string) => boolean
+
 export function withService(current: PoolService | undefined, input: ServiceInput): PoolService {
+  demandWhole(input)
   if (current) {
     const message = `service ${serviceKey(input)} already exists: edit it, or delete it first`
     throw new DirectorError('SERVICE_EXISTS', message)
   }
-  demandScheduler(input)
+  demandNames(input)
   return { ...input, servers: [] }
 }
 
-/** Editing a service keeps its servers. */
+/** Editing a service keeps its servers, and sets everything else anew. */
 export function withEditedService(current: PoolService | undefined, input: ServiceInput): PoolService {
+  demandWhole(input)
   const service = demandService(current, input)
-  demandScheduler(input)
-  return { ...service, ...input }
+  demandNames(input)
+  const { schedulerFlags, persistence, persistenceEngine, onePacket, mss, ...kept } = service
+  return { ...kept, ...input }
 }
 
-function demandScheduler({ scheduler }: ServiceInput): void {
-  if (schedulerByName(scheduler)) return
-  const known = schedulers.map(({ name }) => name).join(', ')
-  throw new DirectorError('SCHEDULER_UNKNOWN', `there is no scheduler ${scheduler}: use one of ${known}`)
+/** @throws DirectorError INPUT_INVALID for fields that do not go together */
+export function demandAddress({ protocol, address, port, mark }: ServiceAddress): void {
+  if (protocol !== 'fwm') {
+    if (mark !== undefined) throw invalid(`mark ${mark}: only a service of protocol fwm has one`)
+    return
+  }
+  if (mark === undefined) throw invalid('mark: expected 1 to 4294967295 with protocol fwm')
+  if (port !== 0 || (address !== '0.0.0.0' && address !== '::')) {
+    throw invalid(`${address}:${port}: a firewall mark's service has port 0 and the address 0.0.0.0, or :: for IPv6`)
+  }
+}
+
+function demandWhole(input: ServiceInput): void {
+  demandAddress(input)
+  const { protocol, address, port, persistence, onePacket } = input
+  if (port === 0 && protocol !== 'fwm' && !persistence) {
+    throw invalid('port 0 is every port, which only a service with persistence can have')
+  }
+  if (onePacket && protocol !== 'udp' && protocol !== 'fwm') {
+    throw invalid('onePacket: only UDP and firewall marks are scheduled by the packet')
+  }
+  if (persistence && !isNetmask(persistence.netmask, isIPv6(address))) {
+    const expected = isIPv6(address) ? 'a prefix length from 1 to 128' : 'four numbers from 0 to 255 with dots'
+    throw invalid(`netmask ${persistence.netmask}: expected ${expected}`)
+  }
+}
+
+function isNetmask(text: string, isVersion6: boolean): boolean {
+  if (isVersion6) return /^[1-9]\d{0,2}$/.test(text) && Number(text) <= 128
+  return /^(\d{1,3}\.){3}\d{1,3}$/.test(text) && text.split('.').every((part) => Number(part) <= 255)
+}
+
+function demandNames({ scheduler, persistenceEngine }: ServiceInput): void {
+  if (scheduler !== NO_SCHEDULER && !schedulerByName(scheduler)) {
+    const known = schedulers.map(({ name }) => name).join(', ')
+    throw new DirectorError('SCHEDULER_UNKNOWN', `there is no scheduler ${scheduler}: use one of ${known}`)
+  }
+  if (persistenceEngine !== undefined && !PERSISTENCE_ENGINES.includes(persistenceEngine)) {
+    const message = `there is no persistence engine ${persistenceEngine}: use ${PERSISTENCE_ENGINES.join(', ')}`
+    throw new DirectorError('SCHEDULER_UNKNOWN', message)
+  }
 }
 
 export function demandService(current: PoolService | undefined, address: ServiceAddress): PoolService {
@@ -39,12 +88,16 @@ export function demandService(current: PoolService | undefined, address: Service
   )
 }
 
-export function withServer(current: PoolService | undefined, input: ServerInput): PoolService {
+export function withServer(current: PoolService | undefined, input: ServerInput, isUnicast: IsUnicast): PoolService {
   const service = demandService(current, input.service)
   const server = toServer(input)
   if (indexOf(service, server) >= 0) {
     const message = `real server ${serverKey(server)} already is in service ${serviceKey(service)}: edit it, or delete it first`
     throw new DirectorError('SERVER_EXISTS', message)
+  }
+  if (!isUnicast(server.address)) {
+    const message = `real server ${server.address}: expected the address of one host, not of many or of none`
+    throw new DirectorError('ADDRESS_INVALID', message)
   }
   return { ...service, servers: [...service.servers, server] }
 }
@@ -55,8 +108,9 @@ export function withEditedServer(current: PoolService | undefined, input: Server
   const server = toServer(input)
   const index = demandServer(service, server)
   const before = service.servers[index]
+  const { upperThreshold, lowerThreshold, tunnel, ...kept } = before
   const edits = (before.edits ?? 0) + 1
-  return { ...service, servers: service.servers.with(index, { ...before, ...server, edits }) }
+  return { ...service, servers: service.servers.with(index, { ...kept, ...server, edits }) }
 }
 
 export function withoutServer(current: PoolService | undefined, input: ServerAddress): PoolService {
@@ -65,13 +119,31 @@ export function withoutServer(current: PoolService | undefined, input: ServerAdd
 }
 
 /** Tunnels and direct routing leave the packet's port as it is, so the server's port is the service's. */
-function toServer({ service, address, port, method, weight }: ServerInput): PoolServer {
-  return { address, port: method === 'nat' ? port : service.port, method, weight }
+function toServer(input: ServerInput): PoolServer {
+  const { service, address, port, method, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = input
+  if (isIPv6(address) !== isIPv6(service.address) && method !== 'tun') {
+    throw invalid(`real server ${address}: only a tunnel leads from one IP version to the other`)
+  }
+  if (lowerThreshold > upperThreshold) {
+    const message = `lower threshold ${lowerThreshold}: expected at most the upper threshold, which is ${upperThreshold}`
+    throw new DirectorError('THRESHOLDS_INVALID', message)
+  }
+  if (tunnel && method !== 'tun') throw invalid(`tunnel: only servers of method tun have one, not ${method}`)
+  if (tunnel?.type === 'gue' && tunnel.port === 0) throw invalid('tunnel.port: expected 1 to 65535 with type gue')
+  const keepsPort = method === 'nat' || service.protocol === 'fwm'
+  return {
+    address,
+    port: keepsPort ? port : service.port,
+    method,
+    weight,
+    ...(upperThreshold > 0 && { upperThreshold }),
+    ...(lowerThreshold > 0 && { lowerThreshold }),
+    ...(tunnel && { tunnel }),
+  }
 }
 
-function indexOf(service: PoolService, server: { address: string; port: number }): number {
-  const key = serverKey(server)
-  return service.servers.findIndex((other) => serverKey(other) === key)
+function indexOf({ servers }: PoolService, server: { address: string; port: number }): number {
+  return servers.findIndex((other) => other.address === server.address && other.port === server.port)
 }
 
 function demandServer(service: PoolService, server: { address: string; port: number }): number {
@@ -79,4 +151,8 @@ function demandServer(service: PoolService, server: { address: string; port: num
   if (index >= 0) return index
   const message = `no real server ${serverKey(server)} is in service ${serviceKey(service)}: add it first, or list what there is`
   throw new DirectorError('SERVER_MISSING', message)
+}
+
+function invalid(message: string): DirectorError {
+  return new DirectorError('INPUT_INVALID', message)
 }

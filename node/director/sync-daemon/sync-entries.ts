@@ -79,7 +79,9 @@ export function recordOfEntry(entry: SyncEntry, target: Uint8Array, at: number):
   const { protocol, state, flags } = entry
   const method = METHOD_TAKEN[flags & SYNC_FLAG.methodMask]
   const isConnection = (flags & (SYNC_FLAG.template | SYNC_FLAG.noClientPort)) === 0
-  if (!isConnection || method === undefined || !isProtocolState(protocol, state)) return false
+  // The pool's templates stand under protocol numbers that no packet has, and nobody outside may make them.
+  const isKnown = STATES_SENT[protocol] !== undefined && isProtocolState(protocol, state)
+  if (!isConnection || method === undefined || !isKnown) return false
   const view = new DataView(target.buffer, target.byteOffset + at, RECORD_LENGTH)
   target.fill(0, at, at + RECORD_LENGTH)
   view.setUint8(RECORD.kind, RECORD_UPSERT)

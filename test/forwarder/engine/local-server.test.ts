@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { TCP_ACK, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { DirectorBench } from '../../support/director-bench.ts'
-import { tcpFrame } from '../../support/frames.ts'
+import { fragmentsOf, tcpFrame, wholeOf } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
 import {
   CLIENT,
@@ -65,6 +65,22 @@ test('a client packet goes to the host as one to the local server, and the reply
     ['ESTABLISHED'],
     'both directions move the state',
   )
+})
+
+test('fragments go to the local server and come from it; from elsewhere nobody can send them in its name', async (t) => {
+  const director = bench()
+  director.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  const payload = Uint8Array.from({ length: 4000 }, (_, index) => index * 3)
+  const large = { payload, fragment: 0, identification: 5 }
+  const toHost = fragmentsOf(clientTcp(large), 1500).flatMap((frame) => director.send(OUTSIDE, frame))
+  t.ok(toHost.every(({ link }) => link === HOST))
+  const expected = tcpFrame({ ...anyMac, from: CLIENT, to: `${LOOPBACK}:8000`, ttl: 63, ...large })
+  t.equal(hex(wholeOf(toHost.map(({ frame }) => frame))), hex(expected))
+  const [first, second, third] = fragmentsOf(reply(large), 1500)
+  const toClient = [...director.send(HOST, first), ...director.send(HOST, second)]
+  t.same(director.send(INSIDE, third), [])
+  t.equal(director.drops.toObject()['martian-source'], 1)
+  t.ok(toClient.length === 2 && toClient.every(({ link }) => link === OUTSIDE))
 })
 
 test('nobody asks by ARP for a local server', async (t) => {

@@ -77,7 +77,7 @@ test('a raw socket receives tunnelled packets whole and in order, and leaves oth
   const tun = openTun('tun-three')
   t.teardown(() => tun.close())
   ip('address add 10.8.0.1/24 dev tun-three')
-  const raw = openRawIp(IPPROTO_IPIP, 4)
+  const raw = openRawIp(IPPROTO_IPIP, undefined, 4)
   t.teardown(() => raw.close())
   const sent = Array.from({ length: 6 }, (_, sequence) => ipv4(IPPROTO_IPIP, echoRequest(sequence)))
   for (const packet of inMemory([...sent.slice(0, 3), echoRequest(9), ...sent.slice(3)])) t.ok(tun.write(packet))

@@ -1,16 +1,21 @@
 /** Runs vsadm inside the test's process, against a pool that the test serves, and names that do not depend on the machine. */
+
+import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import { type NameDatabase, parseServices } from '../../../node/cli/vsadm/names.ts'
 import { runVsadm } from '../../../node/cli/vsadm/program.ts'
-import type { ServedPool } from './served-pool.ts'
 
 const services = parseServices(`
+ftp 21/tcp
 domain 53/tcp
 domain 53/udp
 http 80/tcp www # WorldWideWeb HTTP
 https 443/tcp
+https 443/udp
 http-alt 8080/tcp webcache
+http-alt 8080/udp
 `)
 
+/** Of a host without DNS, like that of the recordings. */
 export const testNames: NameDatabase = {
   addressOf: async (host) => (host === 'localhost' ? '127.0.0.1' : undefined),
   hostOf: async (address) => (address === '127.0.0.1' ? 'localhost' : undefined),
@@ -20,14 +25,14 @@ export const testNames: NameDatabase = {
 
 export async function vsadm(
   words: readonly string[],
-  pool: Pick<ServedPool, 'control'>,
+  director: Director,
   { program = 'vsadm', standardInput = '', names = testNames } = {},
 ): Promise<{ stdout: string; stderr: string; rc: number }> {
   let stdout = ''
   let stderr = ''
   const rc = await runVsadm(words, {
     program,
-    control: pool.control,
+    director,
     names,
     readStandardInput: () => standardInput,
     writeOutput: (text) => {

@@ -8,13 +8,14 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
-import type { Control } from '../../../node/cli/vsadm/execute.ts'
+import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import type { DirectorStatus, TrafficStatistics } from '../../../node/director/control/api.ts'
-import { request } from '../../../node/director/control/client.ts'
+import { request, requestChanges } from '../../../node/director/control/client.ts'
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
+import { demandService } from '../../../node/director/pool/service-changes.ts'
 import { notedDaemons } from '../../support/sync-daemons.ts'
-import { PoolOfDirectors } from '../director/pool/pool-of-directors.ts'
+import { PoolOfDirectors, recordingHost } from '../director/pool/pool-of-directors.ts'
 
 export const noTraffic: TrafficStatistics = {
   connections: 0,
@@ -31,7 +32,8 @@ export const noTraffic: TrafficStatistics = {
 
 export interface ServedPool {
   readonly socketPath: string
-  readonly control: Control
+  readonly control: Director['control']
+  readonly change: Director['change']
   /** By the key of a service or of a server; others have had no traffic. */
   readonly traffic: Map<string, TrafficStatistics>
   connections: ConnectionSnapshot[]
@@ -54,12 +56,18 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       pool.requests.push(`${method} ${path}`)
       return request(socketPath, method, path, body)
     },
+    change: (edits) => {
+      pool.requests.push('POST /changes')
+      return requestChanges(socketPath, edits)
+    },
   }
   const statistics = (key: string) => pool.traffic.get(key) ?? noTraffic
   const sources: ListingSources = {
-    conditions: { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
+    conditions: { health: () => 'up', loadFactor: () => 1, isLocal: recordingHost.isLocal },
     load: () => null,
-    counters: { serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0 }) },
+    counters: {
+      serverCounters: () => ({ ...noTraffic, activeConnections: 0, inactiveConnections: 0, persistentConnections: 0 }),
+    },
     statistics: {
       service: (service: ServiceAddress) => statistics(serviceKey(service)),
       server: (_: ServiceAddress, server: { address: string; port: number }) => statistics(serverKey(server)),
@@ -76,6 +84,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
         throw new Error('there is no forwarder here')
       },
       services: () => configuration.services().map((service) => listService(service, sources)),
+      service: (address) => listService(demandService(configuration.service(address), address), sources),
       connections: () => pool.connections,
       health: () => ({ forwarder: true, cluster: true, vip: true }),
       zero: (service) => {

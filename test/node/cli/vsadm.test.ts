@@ -1,8 +1,7 @@
-/** vsadm beyond the recordings: the spelling of 1999, numbers, names, connections, and what the pool does not do. */
+/** vsadm beyond the recordings: the spelling of 1999, numbers, names, connections, and where it is right and ipvsadm is not. */
 import { type Test, test } from 'tap'
-import type { Control } from '../../../node/cli/vsadm/execute.ts'
-import type { TrafficStatistics } from '../../../node/director/control/api.ts'
-import { request } from '../../../node/director/control/client.ts'
+import type { PoolEdit, TrafficStatistics } from '../../../node/director/control/api.ts'
+import { request, requestChanges } from '../../../node/director/control/client.ts'
 import { testNames, vsadm } from './run-vsadm.ts'
 import { noTraffic, type ServedPool, servePool } from './served-pool.ts'
 
@@ -11,9 +10,14 @@ Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
 `
 
+const INVALID = 'Invalid operation.  Possibly wrong module version, address not unicast, ...'
+
 /** For what must be refused before a director is asked. */
 const nobody = {
   control: async () => {
+    throw new Error('a director was asked')
+  },
+  change: async () => {
     throw new Error('a director was asked')
   },
 }
@@ -101,19 +105,24 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ],
   ['timeouts without their values', '--set 900 120', '--set option requires 3 timeout values', 2],
   ['a timeout that is not a number', '--set 900 120 soon', "invalid timeout value `soon' specified", 2],
-  ['persistence', '-A -t 10.0.0.1:80 -p 60', "the 'persistent' option is not supported by this pool", 2],
-  ['a firewall mark', '-A -f 7 -s rr', 'a service for a firewall mark is not supported by this pool', 2],
-  ['an IPv6 service', '-A -t [2001:db8::1]:80', 'a service for an IPv6 address is not supported by this pool', 2],
-  ['an SCTP service', '-A --sctp-service 10.0.0.1:80', 'a service for SCTP is not supported by this pool', 2],
-  ['timeouts', '--set 900 120 300', "the 'set' command is not supported by this pool", 2],
-  ['a sync daemon', '--start-daemon master', "the 'start-daemon' command is not supported by this pool", 2],
+  ['a flag of another scheduler', '-A -t 10.0.0.1:80 -s rr -b sh-port', "incompatible scheduler flag `sh-port'", 2],
+  ['a flag before the command that has none', '-L -b nosuch', "invalid scheduler flag `nosuch'", 2],
+  ['a tunnel port out of range', '-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-port 0', 'illegal tunnel port specified', 2],
   [
-    'a server by IPv6',
-    '-a -t 10.0.0.1:80 -r [2001:db8::2]:80 -i',
-    'a real server with an IPv6 address is not supported by this pool',
+    'two checksums',
+    '-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gre --tun-csum --tun-nocsum',
+    "The option 'tun-csum' conflicts with the 'tun-nocsum' option in the 'gre' tunnel type",
     2,
   ],
-  ['a server with port 0', '-a -t 10.0.0.1:80 -r 10.0.0.2:0 -m', 'illegal real server address[:port] specified', 2],
+  ['a prefix longer than an IPv6 address', '-A -t [2001:db8::1]:80 -p -M 129', 'illegal ipv6 netmask specified', 2],
+  ['a group that is none', '--start-daemon master --mcast-group 24.0.0.1', "invalid IPv4 mcast-group `24.0.0.1'", 2],
+  ['a daemon of no kind', '--start-daemon both', 'illegal start-daemon parameter specified', 2],
+  [
+    'a size that is no way of clamping',
+    '-A -t 10.0.0.1:80 --mss 1400',
+    "illegal mss `1400' specified: expected clamp",
+    2,
+  ],
 ]
 
 for (const [name, line, stderr, rc] of wrongLines) {
@@ -122,32 +131,51 @@ for (const [name, line, stderr, rc] of wrongLines) {
   })
 }
 
-const missing: [line: string, stderr: string, rc: number][] = [
-  ['-D -f 9', 'No such service', 255],
-  ['-E -t [2001:db8::1]:80 -s rr', 'No such service', 255],
-  ['-a --sctp-service 10.0.0.1:80 -r 10.0.0.2', 'Service not defined', 255],
-  ['-L -f 9', 'No such service', 1],
+const refused: [name: string, line: string, stderr: string][] = [
+  ['a lower threshold above the upper one', '-a -t 10.0.0.1:80 -r 10.0.0.2 -x 5 -y 6', 'Numerical result out of range'],
+  ['a lower threshold alone', '-a -t 10.0.0.1:80 -r 10.0.0.2 -y 1', 'Numerical result out of range'],
+  ['a group as a server', '-a -t 10.0.0.1:80 -r 224.0.0.1', INVALID],
+  ['a broadcast address as a server', '-a -t 10.0.0.1:80 -r 192.0.2.255', INVALID],
+  ['an unspecified address as a server', '-a -t 10.0.0.1:80 -r 0.0.0.0', INVALID],
+  ['a link-local address as a server', '-a -t 10.0.0.1:80 -r [fe80::1]:80 -i', INVALID],
+  ['IPv4 in disguise as a server', '-a -t 10.0.0.1:80 -r [::ffff:10.0.0.1]:80 -i', INVALID],
+  [
+    'a persistence engine that nobody knows',
+    '-A -t 10.0.0.2:80 -p --pe h323',
+    'Scheduler or persistence engine not found',
+  ],
+  ['a mark that no service has', '-D -f 9', 'No such service'],
 ]
 
-for (const [line, stderr, rc] of missing) {
-  test(`a kind of service that the pool has not got cannot be there: ${line}`, async (t) => {
-    t.same(await vsadm(line.split(' '), await servePool(t)), { stdout: '', stderr: `${stderr}\n`, rc })
+for (const [name, line, stderr] of refused) {
+  test(`${name} is refused by the director, in ipvsadm's words`, async (t) => {
+    const pool = await poolAfter(t, '-A -t 10.0.0.1:80')
+    t.same(await vsadm(line.split(' '), pool), { stdout: '', stderr: `${stderr}\n`, rc: 255 })
   })
 }
 
 test('a director that cannot be reached is one line', async (t) => {
   const socketPath = '/nonexistent/control.sock'
-  const control: Control = (method, path) => request(socketPath, method, path)
-  const { stderr, rc } = await vsadm(['-L'], { control })
-  t.match(stderr, new RegExp(`^${socketPath}: no director answers here[^\\n]*\\n$`))
-  t.equal(rc, 2)
+  const director = {
+    control: (method: string, path: string) => request(socketPath, method, path),
+    change: (edits: readonly PoolEdit[]) => requestChanges(socketPath, edits),
+  }
+  for (const [words, standardInput] of [
+    [['-L'], ''],
+    [['-R'], '-A -t 10.0.0.1:80'],
+    [['-C'], ''],
+  ] as const) {
+    const { stderr, rc } = await vsadm(words, director, { standardInput })
+    t.match(stderr, new RegExp(`^${socketPath}: no director answers here[^\\n]*\\n$`))
+    t.equal(rc, 2)
+  }
 })
 
 test('a bug is not taken for an answer', async (t) => {
   const control = async () => {
     throw new TypeError('a bug')
   }
-  await t.rejects(vsadm(['-L'], { control }), TypeError)
+  await t.rejects(vsadm(['-L'], { ...nobody, control }), TypeError)
 })
 
 test('counters are printed in nine columns, large ones in thousands, millions, billions', async (t) => {
@@ -284,4 +312,147 @@ test('services are sorted by protocol, address as a number, and port', async (t)
     'TCP  200.0.0.1:80 wlc',
     'UDP  9.0.0.1:80 wlc',
   ])
+})
+
+/** The same to the letter, and as vsadm does it. */
+const mended: [name: string, lines: string[], listed: string, strict: string, right: string][] = [
+  ['marks from 2^31 on', ['-A -f 4294967295'], '-Sn', '-A -f -1 -s wlc\n', '-A -f 4294967295 -s wlc\n'],
+  [
+    'thresholds in rules',
+    ['-A -t 10.0.0.1:80', '-a -t 10.0.0.1:80 -r 10.0.0.2 -m -x 9 -y 3'],
+    '-Sn',
+    '-A -t 10.0.0.1:80 -s wlc\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -m -w 1\n',
+    '-A -t 10.0.0.1:80 -s wlc\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -m -w 1 -x 9 -y 3\n',
+  ],
+  [
+    'addresses more than 2^31 apart',
+    ['-A -t 192.0.2.1:80', '-A -t 10.0.0.1:80'],
+    '-Sn',
+    '-A -t 192.0.2.1:80 -s wlc\n-A -t 10.0.0.1:80 -s wlc\n',
+    '-A -t 10.0.0.1:80 -s wlc\n-A -t 192.0.2.1:80 -s wlc\n',
+  ],
+]
+
+for (const [name, lines, listed, strict, right] of mended) {
+  test(`${name} are as ipvsadm has them with --strict, and right without`, async (t) => {
+    const pool = await poolAfter(t, ...lines)
+    t.equal(await listing(pool, listed), right)
+    t.equal(await listing(pool, `--strict ${listed}`), strict)
+    t.equal((await vsadm(listed.split(' '), pool, { program: 'ipvsadm' })).stdout, strict)
+  })
+}
+
+test('-M takes the length of a prefix, and with --strict what the C library makes of a number', async (t) => {
+  const pool = await poolAfter(t, '-A -t 10.0.0.1:80 -p 60 -M 24', '--strict -A -t 10.0.0.2:80 -p 60 -M 24')
+  t.match(await listing(pool, '-Ln'), 'TCP  10.0.0.1:80 wlc persistent 60 mask 255.255.255.0\n')
+  t.match(await listing(pool, '-Ln'), 'TCP  10.0.0.2:80 wlc persistent 60 mask 0.0.0.24\n')
+})
+
+test('a server that is the director itself is shown as that, and saved as it was given', async (t) => {
+  const pool = await poolAfter(t, '-A -t 10.0.0.1:80', '-a -t 10.0.0.1:80 -r 127.0.0.1:8080 -m')
+  t.match(await listing(pool, '-Ln'), '  -> 127.0.0.1:8080               Local   1 ')
+  t.match(await listing(pool, '--strict -Ln'), '  -> 127.0.0.1:8080               Masq    1 ')
+  t.match(await listing(pool, '-Sn'), '-r 127.0.0.1:8080 -m -w 1\n')
+})
+
+test('everything that a service and its servers can have is saved and restored', async (t) => {
+  const lines = [
+    '-A -t 10.0.0.1:0 -s sh -p 600 -M 255.255.255.0 -b sh-fallback,sh-port --mss clamp',
+    '-A -u 10.0.0.1:53 -s rr -o',
+    '-A -u 10.0.0.1:5060 -s rr -p 60 --pe sip',
+    '-A --sctp-service 10.0.0.1:2905 -s rr',
+    '-A -t [2001:db8::1]:80 -s wlc -p 360 -M 64',
+    '-a -t [2001:db8::1]:80 -r 10.0.0.2:80 -i -w 1 --tun-type ipip',
+    '-a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-remcsum',
+    '-a -t [2001:db8::1]:80 -r [2001:db8::3]:80 -i -w 1 --tun-type gre --tun-csum',
+    '-a -t [2001:db8::1]:80 -r [2001:db8::4]:8080 -m -w 0 -x 9 -y 3',
+    '-A -f 7 -s mh -b mh-port',
+    '-a -f 7 -r 10.0.0.3:0 -g -w 2',
+    '-A -f 7 -6 -s none',
+  ]
+  const pool = await poolAfter(t, ...lines)
+  const saved = await listing(pool, '-Sn')
+  t.same(saved.trimEnd().split('\n').sort(), lines.toSorted())
+  await vsadm(['-C'], pool)
+  await vsadm(['-R'], pool, { standardInput: saved })
+  t.equal(await listing(pool, '-Sn'), saved)
+})
+
+test('a document is restored whole in one request, or not at all and the line is named', async (t) => {
+  const pool = await poolAfter(t, '-A -t 10.0.0.9:80 -s rr')
+  const before = await listing(pool, '-Sn')
+  pool.requests.length = 0
+  const restore = (standardInput: string, ...strict: string[]) => vsadm([...strict, '-R'], pool, { standardInput })
+  const wrong = '# the web\n-A -t 10.0.0.1:80 -s rr\n\n-a -t 10.0.0.2:80 -r 10.0.0.3\n'
+  t.same(await restore(wrong), { stdout: '', stderr: 'line 4: Service not defined: nothing is changed\n', rc: 255 })
+  t.same(pool.requests, ['POST /changes'])
+  for (const [line, stderr] of [
+    ['-A -t 10.0.0.2:0', 'Zero port specified for non-persistent service'],
+    ['-A -6 -t 10.0.0.2:80', '-6 used before -f'],
+    ['-L', "the 'list' command changes no table: only -A -E -D -C -a -e -d are restored together"],
+  ])
+    t.same(await restore(`-A -t 10.0.0.1:80\n${line}`), {
+      stdout: '',
+      stderr: `line 2: ${stderr}: nothing is changed\n`,
+      rc: 2,
+    })
+  t.equal(await listing(pool, '-Sn'), before)
+  t.same(await restore('-C\n-A -t 10.0.0.1:80 -s rr\n-D -t 10.0.0.1:80\n-A -t 10.0.0.2:80 -s rr'), {
+    stdout: '',
+    stderr: '',
+    rc: 0,
+  })
+  t.equal(await listing(pool, '-Sn'), '-A -t 10.0.0.2:80 -s rr\n')
+})
+
+test('with --strict a document is restored line by line', async (t) => {
+  const pool = await servePool(t)
+  const standardInput =
+    '-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n-A -Q\n-Sn\n-A -t 10.0.0.2:0\n-A -t 10.0.0.3:80\n'
+  t.same(await vsadm(['--strict', '-R'], pool, { standardInput }), {
+    stdout: '-A -t 10.0.0.1:80 -s rr\n',
+    stderr: 'Service already exists\n-Q: unknown option\nZero port specified for non-persistent service\n',
+    rc: 2,
+  })
+  t.equal(await listing(pool, '-Sn'), '-A -t 10.0.0.1:80 -s rr\n')
+})
+
+test('timeouts are set for the whole pool, 0 leaves one as it is', async (t) => {
+  const pool = await poolAfter(t, '--set 600 0 100')
+  t.equal(await listing(pool, '-L --timeout'), 'Timeout (tcp tcpfin udp): 600 120 100\n')
+})
+
+test('templates and the columns of a persistence engine are listed as recorded', async (t) => {
+  const pool = await servePool(t)
+  const template = {
+    protocol: 'ip',
+    state: 'ASSURED',
+    expiresMs: 55_000,
+    clientAddress: '10.1.0.105',
+    clientPort: 0,
+    virtualAddress: '0.0.0.9',
+    virtualPort: 0,
+    serverAddress: '10.2.0.13',
+    serverPort: 0,
+    isTemplate: true,
+  }
+  const call = {
+    ...template,
+    protocol: 'udp',
+    clientAddress: '2001:db8::5',
+    virtualAddress: '2001:db8::1',
+    virtualPort: 5060,
+    serverAddress: '2001:db8::2',
+    serverPort: 5060,
+    persistenceEngine: { name: 'sip', data: 'a84b4c76e66710' },
+  }
+  pool.connections = [template, call]
+  t.equal(
+    await listing(pool, '-Lcn --persistent-conn'),
+    `IPVS connection entries
+pro expire state       source             virtual            destination        pe name          pe_data
+IP  00:55  ASSURED     10.1.0.105:0       0.0.0.9:0          10.2.0.13:0
+UDP 00:55  ASSURED     [2001:db8::5]:0    [2001:db8::1]:5060 [2001:db8::2]:5060 sip                a84b4c76e66710
+`,
+  )
 })

@@ -12,6 +12,7 @@ import type { ConnectionListing, DirectorStatus, ServiceListing } from '../../..
 import { request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { demandService } from '../../../../node/director/pool/service-changes.ts'
 import { notedDaemons } from '../../../support/sync-daemons.ts'
 import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
 
@@ -58,6 +59,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
       candidates: [],
     }),
     services: () => configuration.services() as unknown as ServiceListing[],
+    service: (address) => demandService(configuration.service(address), address) as unknown as ServiceListing,
     connections: () => [],
     zero: (service) => zeroed.push(service),
     health: () => ({ forwarder: true, cluster: true, vip: true }),
@@ -104,7 +106,7 @@ test('services and servers are changed over the socket', async (t) => {
     201,
   )
   await ask('PUT', '/servers', { service: web, address: '10.0.0.1', port: 80, weight: 3 })
-  const server = { address: '10.0.0.1', port: 80, method: 'dr', weight: 3 }
+  const server = { address: '10.0.0.1', port: 80, method: 'dr', weight: 3, edits: 1 }
   t.same(await ask('GET', '/services'), [{ ...web, scheduler: 'rr', servers: [server] }])
   await ask('DELETE', '/servers', { service: web, address: '10.0.0.1', port: 80 })
   t.same(configuration.service(web)?.servers, [])
@@ -144,7 +146,7 @@ test('what is asked wrongly is refused with a status, a code and the field', asy
     [
       'POST',
       '/servers',
-      { ...server, service: { ...web, protocol: 'sctp' } },
+      { ...server, service: { ...web, protocol: 'ah' } },
       400,
       'INPUT_INVALID',
       /^service.protocol: /,

@@ -16,6 +16,7 @@ function makeCounters() {
     const none = {
       activeConnections: 0,
       inactiveConnections: 0,
+      persistentConnections: 0,
       connections: 0,
       inPackets: 0,
       outPackets: 0,
@@ -112,8 +113,8 @@ test('a listing shows the configured weight beside the effective one, health, lo
     {
       conditions: {
         health: (key) => (key === '10.0.0.2:80' ? 'down' : 'up'),
-        isLocal: () => false,
         loadFactor: (address) => (address === '10.0.0.1' ? 0.5 : 1),
+        isLocal: (address) => address === '10.0.0.2',
       },
       load: (address) => (address === '10.0.0.1' ? 0.7 : null),
       counters,
@@ -124,11 +125,17 @@ test('a listing shows the configured weight beside the effective one, health, lo
   t.same(listing, {
     ...web,
     scheduler: 'wlc',
+    schedulerFlags: [],
+    onePacket: false,
     statistics: none,
     servers: [
       {
         ...servers[0],
         effectiveWeight: 20,
+        upperThreshold: 0,
+        lowerThreshold: 0,
+        isLocal: false,
+        persistentConnections: 0,
         activeConnections: 3,
         inactiveConnections: 4,
         health: 'up',
@@ -139,6 +146,10 @@ test('a listing shows the configured weight beside the effective one, health, lo
       {
         ...servers[1],
         effectiveWeight: 0,
+        upperThreshold: 0,
+        lowerThreshold: 0,
+        isLocal: true,
+        persistentConnections: 0,
         activeConnections: 0,
         inactiveConnections: 0,
         health: 'down',

@@ -93,3 +93,37 @@ test('the forwarder gets what it knows: no fields of later versions, and a sched
   })
   t.end()
 })
+
+test('everything that is configured of a service reaches the forwarder, and an own address is served locally', (t) => {
+  const service = {
+    protocol: 'fwm' as const,
+    address: '::',
+    port: 0,
+    mark: 7,
+    scheduler: 'wrr',
+    schedulerFlags: ['flag-1' as const],
+    persistence: { timeoutS: 60, netmask: '64' },
+    persistenceEngine: 'sip',
+    onePacket: true,
+    mss: 'clamp' as const,
+  }
+  const tunnel = { type: 'gue' as const, port: 6080, checksum: 'plain' as const }
+  const far = { address: '2001:db8::1', port: 0, method: 'tun' as const, weight: 2, tunnel }
+  const own = { address: '::1', port: 80, method: 'nat' as const, weight: 1, upperThreshold: 9, lowerThreshold: 3 }
+  const conditions = { health: () => 'up' as const, loadFactor: () => 1, isLocal: (text: string) => text === '::1' }
+  const { persistenceEngine, ...same } = service
+  t.strictSame(effectiveService({ ...service, servers: [far, own] }, conditions), {
+    ...same,
+    persistence: { timeoutS: 60, netmask: '64', engine: 'sip' },
+    servers: [far, { ...own, method: 'local' }],
+  })
+  t.end()
+})
+
+test('without a scheduler nobody gets a new connection', (t) => {
+  const servers = [{ address: '10.0.0.1', port: 80, method: 'nat' as const, weight: 5 }]
+  const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler: 'none', servers }
+  const spec = effectiveService(service, { health: () => 'up', loadFactor: () => 1, isLocal: () => false })
+  t.match(spec, { scheduler: 'wlc', servers: [{ weight: 0 }] })
+  t.end()
+})

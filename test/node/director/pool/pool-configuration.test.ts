@@ -290,8 +290,8 @@ test('fields that this version does not know are kept, through edits, and passed
     service: {
       ...web,
       scheduler: 'maglev',
-      persistence: { timeout: 300 },
-      servers: [{ address: '10.0.0.1', port: 8000, method: 'nat', weight: 1, upperThreshold: 9 }],
+      quota: { packets: 300 },
+      servers: [{ address: '10.0.0.1', port: 8000, method: 'nat', weight: 1, colour: 'blue' }],
     },
   } as const
   const stranger = pool.network.join('c', pool.names)
@@ -325,7 +325,7 @@ test('garbage from a peer is counted and changes nothing', async (t) => {
     { ...entry, kind: 'other' },
     { ...entry, stamp: { ...stamp, wallMs: -1 } },
     { ...entry, stamp: { ...stamp, counter: 2 ** 40 } },
-    { ...entry, service: { ...entry.service, port: 0 } },
+    { ...entry, service: { ...entry.service, port: 70_000 } },
     { ...entry, service: { ...entry.service, address: '10.0.0' } },
     { ...entry, service: { ...entry.service, servers: [twice, twice] } },
     { ...entry, service: { ...entry.service, servers: [{ ...twice, weight: -1 }] } },

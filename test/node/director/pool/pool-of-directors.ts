@@ -5,6 +5,7 @@ import type { MarkRule } from '../../../../forwarder/service.ts'
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { VirtualClock } from '../../../../node/director/cluster/virtual-clock.ts'
+import { hostAddresses } from '../../../../node/director/host/host-addresses.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
@@ -12,6 +13,13 @@ import type { Store } from '../../../../node/director/store/store.ts'
 
 /** 2026-01-01, where the directors' wall clocks stand at the virtual clock's 0. */
 export const START_MS = Date.UTC(2026, 0, 1)
+
+/** The host on which the recordings of ipvsadm were made. */
+export const recordingHost = hostAddresses([
+  { address: '192.0.2.254', netmask: '255.255.255.0', family: 'IPv4' },
+  { address: '2001:db8::fe', netmask: 'ffff:ffff:ffff:ffff::', family: 'IPv6' },
+  { address: '::1', netmask: 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', family: 'IPv6' },
+])
 
 export interface TestDirector {
   readonly name: string
@@ -50,6 +58,7 @@ export class PoolOfDirectors {
       store,
       transport,
       wallClockMs: () => START_MS + this.clock.now() + director.skewMs,
+      isUnicast: () => recordingHost.isUnicast,
       onChange: (some) => changes.push(...some),
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),

@@ -1,0 +1,96 @@
+/**
+ * Command lines from stdin (-R). vsadm applies them as a whole or not at all; ipvsadm, to the letter, line by line: a line
+ * that cannot be understood ends it, one that is refused does not, and the last line's status is the whole's.
+ */
+import type { PoolEdit } from '../../director/control/api.ts'
+import { ChangeRefused } from '../../director/control/client.ts'
+import { asUsageError, type Director, editOf, execute } from './execute.ts'
+import type { CommandName } from './grammar.ts'
+import { parseCommandLine } from './parse.ts'
+import { type Dialect, OptionError, type Request, tryHelp, UsageError } from './request.ts'
+
+export interface Output {
+  write(text: string): void
+  writeError(text: string): void
+}
+
+interface Line {
+  /** From 1. */
+  readonly number: number
+  readonly words: readonly string[]
+}
+
+/** Resolves to the exit status. @throws UsageError for the line that ends it */
+export async function restoreLineByLine(
+  text: string,
+  director: Director,
+  dialect: Dialect,
+  output: Output,
+): Promise<number> {
+  let status = 0
+  for (const { words } of linesOf(text, dialect)) {
+    let request: Request | undefined
+    try {
+      request = await parseLine(words, dialect)
+      output.write(await execute(request, director, dialect))
+      status = 0
+    } catch (error) {
+      const goesOn = error instanceof OptionError || (request !== undefined && request.command !== 'list')
+      if (!(error instanceof UsageError) || !goesOn) throw error
+      output.writeError(`${error.message}\n`)
+      status = error.exitCode
+    }
+  }
+  return status
+}
+
+/** Makes all of the changes, or none. @throws UsageError with the line that is to blame */
+export async function restoreWhole(text: string, director: Director, dialect: Dialect): Promise<void> {
+  const edits: PoolEdit[] = []
+  const origins: { line: Line; command: CommandName }[] = []
+  for (const line of linesOf(text, dialect)) {
+    const { command, edit } = await readEdit(line, dialect)
+    edits.push(edit)
+    origins.push({ line, command })
+  }
+  if (edits.length === 0) return
+  try {
+    await director.change(edits)
+  } catch (error) {
+    if (!(error instanceof ChangeRefused)) throw error
+    const { line, command } = origins[error.at]
+    throw atLine(line, asUsageError(error, { command }, dialect))
+  }
+}
+
+async function readEdit(line: Line, dialect: Dialect): Promise<{ command: CommandName; edit: PoolEdit }> {
+  let request: Request
+  try {
+    request = await parseLine(line.words, dialect)
+  } catch (error) {
+    throw error instanceof UsageError ? atLine(line, error) : error
+  }
+  const edit = editOf(request)
+  if (edit) return { command: request.command as CommandName, edit }
+  const message = `the '${request.command}' command changes no table: only -A -E -D -C -a -e -d are restored together`
+  throw atLine(line, new UsageError(message))
+}
+
+function atLine({ number }: Line, { message, exitCode }: UsageError): UsageError {
+  return new UsageError(`line ${number}: ${message.trimEnd()}: nothing is changed`, exitCode)
+}
+
+async function parseLine(words: readonly string[], dialect: Dialect): Promise<Request> {
+  const request = await parseCommandLine(words, dialect)
+  if (request.command === 'restore') throw tryHelp(dialect.program)
+  return request
+}
+
+/** The lines that have words; the program's name is none, wherever it stands. A comment is a line in vsadm only. */
+function* linesOf(text: string, { program, strict }: Dialect): Generator<Line> {
+  for (const [index, line] of text.split('\n').entries()) {
+    const words = line.split(/[ \t\r]+/).filter((word) => word !== '' && word !== 'ipvsadm' && word !== program)
+    if (words.length === 0 || (!strict && words[0].startsWith('#'))) continue
+    yield { number: index + 1, words }
+  }
+}

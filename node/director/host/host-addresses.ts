@@ -1,0 +1,62 @@
+/**
+ * Which addresses are this host's own, and which can be a real server's, as the kernel decides both for IPVS.
+ *
+ * Source: Linux net/ipv4/fib_frontend.c inet_addr_type(), net/ipv6/addrconf_core.c __ipv6_addr_type().
+ */
+import { BlockList, isIPv6 } from 'node:net'
+import { networkInterfaces } from 'node:os'
+
+/** One address of an interface, as os.networkInterfaces() names its parts. */
+export interface InterfaceAddress {
+  readonly address: string
+  readonly netmask: string
+  readonly family: 'IPv4' | 'IPv6'
+}
+
+export interface HostAddresses {
+  isLocal(address: string): boolean
+  /** Local, or another host's: not unspecified, a group's, a broadcast address, link-local, or IPv4 in disguise. */
+  isUnicast(address: string): boolean
+}
+
+const noHost = new BlockList()
+noHost.addAddress('0.0.0.0')
+noHost.addAddress('255.255.255.255')
+noHost.addAddress('127.255.255.255')
+noHost.addSubnet('224.0.0.0', 4)
+noHost.addAddress('::', 'ipv6')
+noHost.addSubnet('ff00::', 8, 'ipv6')
+noHost.addSubnet('fe80::', 10, 'ipv6')
+
+const IPV4_IN_IPV6 = /^::ffff:/i
+
+export function hostAddresses(addresses: readonly InterfaceAddress[]): HostAddresses {
+  const local = new Set(addresses.map(({ address }) => address))
+  const broadcast = new Set(addresses.flatMap(broadcastOf))
+  const isLocal = (address: string) => local.has(address) || (address.startsWith('127.') && !noHost.check(address))
+  return {
+    isLocal,
+    isUnicast(address) {
+      if (isLocal(address)) return true
+      if (isIPv6(address)) return !IPV4_IN_IPV6.test(address) && !noHost.check(address, 'ipv6')
+      return !broadcast.has(address) && !noHost.check(address)
+    },
+  }
+}
+
+/** Of every interface that is up. */
+export function readHostAddresses(): HostAddresses {
+  return hostAddresses(Object.values(networkInterfaces()).flatMap((addresses = []) => addresses))
+}
+
+/** The last address of an IPv4 network; networks of one or two addresses have none. */
+function broadcastOf({ address, netmask, family }: InterfaceAddress): string[] {
+  const mask = netmask.split('.').map(Number)
+  if (family !== 'IPv4' || mask[3] >= 254) return []
+  return [
+    address
+      .split('.')
+      .map((part, index) => Number(part) | (~mask[index] & 255))
+      .join('.'),
+  ]
+}

@@ -1,0 +1,67 @@
+/**
+ * A director, as people run it, in this process's network namespace, on a host like that of the recordings: 192.0.2.254/24 and
+ * 2001:db8::fe/64, and no DNS.
+ */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Director } from '../../../node/cli/vsadm/execute.ts'
+import { request, requestChanges } from '../../../node/director/control/client.ts'
+import { createVethPair, ip } from '../../forwarder/namespace.ts'
+
+const COMMAND = join(import.meta.dirname, '../../../node/cli/director.ts')
+const START_MAX_MS = 20_000
+
+export interface RunningDirector extends Director {
+  readonly socketPath: string
+  stop(): Promise<void>
+}
+
+/** The interface d0, which the recordings of sync daemons name, and what it is connected to. */
+export function prepareHost(): void {
+  ip('link set lo up')
+  createVethPair('d0', 'd1')
+  ip('address add 192.0.2.254/24 dev d0\naddress add 2001:db8::fe/64 dev d0 nodad')
+}
+
+export async function startRunningDirector(): Promise<RunningDirector> {
+  // A socket's path has room for 107 bytes.
+  const folder = mkdtempSync(join(tmpdir(), 'vsadm-'))
+  const socketPath = join(folder, 'control.sock')
+  const configuration = {
+    name: 'd1',
+    interfaces: { outside: 'd0' },
+    store: join(folder, 'store'),
+    control: socketPath,
+    cluster: { listen: '127.0.0.1:7946' },
+    health: { intervalMs: 3_600_000 },
+    connections: 1024,
+    logLevel: 'warn',
+  }
+  const file = join(folder, 'director.yaml')
+  writeFileSync(file, JSON.stringify(configuration))
+  const log = join(folder, 'log')
+  const child = spawn('sh', ['-c', 'exec "$@" > "$0" 2>&1', log, process.execPath, COMMAND, 'node', '--config', file])
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const giveUpAt = Date.now() + START_MAX_MS
+  for (;;) {
+    try {
+      await request(socketPath, 'GET', '/health')
+      break
+    } catch {
+      if (child.exitCode !== null || Date.now() > giveUpAt) throw new Error(`no director: ${readFileSync(log, 'utf8')}`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  return {
+    socketPath,
+    control: (method, path, body) => request(socketPath, method, path, body),
+    change: (edits) => requestChanges(socketPath, edits),
+    async stop() {
+      child.kill('SIGTERM')
+      await ended
+      rmSync(folder, { recursive: true })
+    },
+  }
+}

@@ -3,7 +3,7 @@
  * between two batches, so a command never meets a half-handled packet.
  */
 import type { Question } from './engine/explain.ts'
-import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 
 /** An address that the forwarder, not the kernel, owns. */
@@ -42,6 +42,8 @@ export type Command =
   | { readonly kind: 'settings'; readonly settings: EngineSettings }
   /** Pages of 4 KiB that the host has to give. */
   | { readonly kind: 'available-memory'; readonly pages: number }
+  /** All of them, in the order in which they are asked. */
+  | { readonly kind: 'marks'; readonly rules: readonly MarkRule[] }
   /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
   | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
   /** Makes the way to the host's own stack; the loop answers 'host-device'. */

@@ -5,24 +5,17 @@ import type { Command, Route, VirtualAddress } from './commands.ts'
 import { type DefenceFacts, readDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import type { Explanation, Question } from './engine/explain.ts'
-import { protocolNumber } from './engine/protocols/registry.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
 import { modulePath } from './module-path.ts'
-import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import { allocateSharedState, LINK_STATISTICS, type SharedState } from './shared-state.ts'
 import { createEventFd, wake } from './sys/event-fd.ts'
 import { closeDescriptor } from './sys/socket.ts'
 import { ConnectionReader } from './table/connection-reader.ts'
 import { RecordRing } from './table/record-ring.ts'
-import {
-  COUNTER,
-  COUNTERS,
-  NO_SLOT,
-  ServerDirectory,
-  type ServiceIdentity,
-  type Slot,
-} from './table/server-directory.ts'
+import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory, type Slot } from './table/server-directory.ts'
+import { serviceIdentity } from './table/service-table.ts'
 import type { WorkerInput, WorkerMessage } from './worker.ts'
 
 type ReadyLink = Extract<WorkerMessage, { kind: 'ready' }>['links'][number]
@@ -141,6 +134,10 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'available-memory', pages })
   }
 
+  setMarks(rules: readonly MarkRule[]): void {
+    this.#post({ kind: 'marks', rules })
+  }
+
   transmit(link: string, frame: Uint8Array): void {
     this.#post({ kind: 'transmit', link, frame })
   }
@@ -172,16 +169,14 @@ class ForwarderThread implements Forwarder {
   }
 
   serviceCounters(service: ServiceAddress): ServerCounters {
-    const slot = this.#directory.findService(this.#identityOf(service))
+    const slot = this.#directory.findService(serviceIdentity(service, this.#directory.book))
     return this.#sum(slot === NO_SLOT ? [] : this.#directory.slotsOf(slot))
   }
 
   serverCounters(service: ServiceAddress, { address, port }: { address: string; port: number }): ServerCounters {
-    const slot = this.#directory.findServer({
-      ...this.#identityOf(service),
-      address: this.#directory.book.numberOf(address),
-      port,
-    })
+    const { book } = this.#directory
+    const identity = serviceIdentity(service, book)
+    const slot = this.#directory.findServer({ ...identity, address: book.numberOf(address), port })
     return this.#sum(slot === NO_SLOT ? [] : [slot])
   }
 
@@ -239,14 +234,6 @@ class ForwarderThread implements Forwarder {
       outPackets: total(COUNTER.outPackets),
       inBytes: total(COUNTER.inBytes),
       outBytes: total(COUNTER.outBytes),
-    }
-  }
-
-  #identityOf(service: ServiceAddress): ServiceIdentity {
-    return {
-      protocol: protocolNumber(service.protocol),
-      virtualAddress: this.#directory.book.numberOf(service.address),
-      virtualPort: service.port,
     }
   }
 }

@@ -6,7 +6,7 @@
 import type { Route, VirtualAddress } from './commands.ts'
 import type { DefenceFacts } from './defence-facts.ts'
 import type { Explanation, Question } from './engine/explain.ts'
-import type { ServiceAddress, ServiceSpec } from './service.ts'
+import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import type { RecordRing } from './table/record-ring.ts'
 
@@ -79,6 +79,8 @@ export interface Forwarder {
   setSettings(settings: EngineSettings): void
   /** For the defences that are at work while memory is short. @param pages of 4 KiB that the host has to give */
   setAvailableMemory(pages: number): void
+  /** The rules of firewall marks, in the order in which they are asked. */
+  setMarks(rules: readonly MarkRule[]): void
   transmit(link: string, frame: Uint8Array): void
   /** Makes HOST_DEVICE, by which the host's own stack serves as a local real server. Rejects when it cannot be made. */
   openHostDevice(): Promise<void>

@@ -44,6 +44,8 @@ export interface RealServerSpec {
   readonly method: ForwardingMethod
   /** Effective weight, an integer >= 0. */
   readonly weight: number
+  /** Its health checks fail: not even a persistence template leads there. */
+  readonly down?: boolean
   /** Connections from which on no new one is given, and below which again; 0 or absent: no limit. */
   readonly upperThreshold?: number
   readonly lowerThreshold?: number
@@ -64,6 +66,21 @@ export interface ServiceSpec extends ServiceAddress {
   readonly mss?: 'clamp'
   /** In the order in which they were added, oldest first. */
   readonly servers: readonly RealServerSpec[]
+}
+
+/** Packets that get a firewall mark: those that have all of what is given. */
+export interface MarkRule {
+  /** 1 to 2^32 - 1. */
+  readonly mark: number
+  readonly protocol?: 'tcp' | 'udp' | 'sctp'
+  /** "10.3.0.0/24" */
+  readonly source?: string
+  readonly destination?: string
+  /** Of the destination, the last one included; one port when there is no last one. */
+  readonly firstPort?: number
+  readonly lastPort?: number
+  /** The link it comes in on, by its name. */
+  readonly link?: string
 }
 
 /** "tcp 10.0.0.100:80", "fwm 7 of 0.0.0.0:0": identifies a service in maps, messages and logs. */

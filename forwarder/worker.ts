@@ -148,6 +148,9 @@ class ForwardingThread {
       case 'available-memory':
         this.#engine.defences.availablePages = command.pages
         break
+      case 'marks':
+        this.#engine.marks.replace(command.rules, names)
+        break
       case 'transmit':
         this.#transmit(names.indexOf(command.link), command.frame)
         break

@@ -7,19 +7,23 @@ import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
+  FLAG_CONTROLLED,
   FLAG_FTP,
   FLAG_HALF_OPEN,
   FLAG_INACTIVE,
+  FLAG_ONE_PACKET,
   FLAG_REPLICATED,
+  KEY,
+  KEY_WORDS,
   NO_CONNECTION,
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
-import { methodFlags } from '../table/record-codec.ts'
-import { COUNTER, COUNTERS } from '../table/server-directory.ts'
-import { isOneWay, type RealServer, type ServiceTable } from '../table/service-table.ts'
+import { COUNTER, COUNTERS, PROTOCOL_MARK, type Slot } from '../table/server-directory.ts'
+import type { Persistence, RealServer, Service, ServiceTable } from '../table/service-table.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
+import { isTemplate, REARM_S, TEMPLATE_ANY, templateProtocol } from './templates.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
@@ -43,7 +47,10 @@ export class Connections {
     for (const { number, states } of protocols) {
       for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
     }
-    this.#expire = (index) => this.discard(index)
+    this.#expire = (index) => {
+      if (isTemplate(table.protocol(index)) && table.controlled(index) > 0) this.keepTemplate(index, REARM_S)
+      else this.discard(index)
+    }
   }
 
   /** Ticks until a connection in this state expires. */
@@ -58,14 +65,14 @@ export class Connections {
   /** For connections that come to this state, or are met in it, from now on. */
   setTimeout(protocol: number, state: number, seconds: number): void {
     this.#timeoutsS[protocol * STATES + state] = seconds
-    this.#timeoutTicks[protocol * STATES + state] = Math.ceil((seconds * 1000) / TICK_MS)
+    this.#timeoutTicks[protocol * STATES + state] = toTicks(seconds)
   }
 
   /**
-   * Adds a connection in state 0, counted as inactive. When the table is full the oldest half-open one makes room.
-   * The caller sets state and expiry and files it.
+   * Adds a connection in state 0, or a persistence template, and counts it on its server. When the table is full the oldest
+   * half-open one makes room. The caller sets state and expiry and files it.
    * @param client the IPv4 address, or the four words of IPv6's
-   * @param serverPort the real server's own unless given
+   * @param more FLAG_INACTIVE, and whatever else is known of it
    * @returns NO_CONNECTION when there is no room
    */
   insert(
@@ -74,15 +81,13 @@ export class Connections {
     virtual: number,
     ports: number,
     server: RealServer,
-    method: number,
-    serverPort: number = server.port,
+    serverPort: number,
+    more: number,
   ): ConnectionIndex {
     const isFtp = protocol === PROTOCOL_TCP && (ports & 0xffff) === PORT_FTP
-    const flags = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | (isFtp ? FLAG_FTP : 0)
-    const { counters } = this.services.directory
-    const counter = server.slot * COUNTERS + COUNTER.inactive
+    const flags = isFtp ? more | FLAG_FTP : more
     // Counted first: a removed server would lose its slot if the connection that makes room were its last.
-    counters[counter]++
+    this.#count(server.slot, protocol, flags, 1)
     let index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
     const oldest = this.table.timers.oldestHalfOpen
     if (index === NO_CONNECTION && oldest !== NO_CONNECTION) {
@@ -91,8 +96,10 @@ export class Connections {
       index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
     }
     if (index === NO_CONNECTION) {
-      counters[counter]--
+      this.#count(server.slot, protocol, flags, -1)
       this.services.release(server)
+    } else if ((flags & FLAG_CONTROLLED) !== 0) {
+      this.#countControlled(index, 1)
     }
     return index
   }
@@ -101,6 +108,7 @@ export class Connections {
   setState(index: ConnectionIndex, state: number): void {
     const { table } = this
     table.setState(index, state)
+    if (isTemplate(table.protocol(index))) return
     const flags = table.flags(index)
     const isActive = isActiveState(table.protocol(index), state)
     if (isActive !== ((flags & FLAG_INACTIVE) !== 0)) return
@@ -110,6 +118,12 @@ export class Connections {
     counters[at + COUNTER.active] += step
     counters[at + COUNTER.inactive] -= step
     table.setFlags(index, flags ^ FLAG_INACTIVE)
+  }
+
+  /** Gives a template that is filed so much time from now on. */
+  keepTemplate(template: ConnectionIndex, seconds: number): void {
+    this.table.setExpires(template, this.table.memory.tick + toTicks(seconds))
+    this.table.refile(template)
   }
 
   /** Files a connection that has just been made or has changed its state, by what its state asks for. */
@@ -126,19 +140,83 @@ export class Connections {
     table.file(index)
   }
 
-  /** Takes a connection out of the table and out of its server's counts. */
+  /** Takes a connection out of the table and out of its server's and its template's counts. */
   discard(index: ConnectionIndex): void {
     const { table, services } = this
     const slot = table.server(index)
-    const counter = table.flags(index) & FLAG_INACTIVE ? COUNTER.inactive : COUNTER.active
+    const flags = table.flags(index)
+    const protocol = table.protocol(index)
+    if ((flags & FLAG_CONTROLLED) !== 0) this.#countControlled(index, -1)
     table.remove(index)
-    services.directory.counters[slot * COUNTERS + counter]--
+    this.#count(slot, protocol, flags, -1)
     const server = services.serverBySlot[slot]
     if (server?.removed) services.release(server)
+  }
+
+  /**
+   * The persistence template that a connection belongs to, by the service as it now is; NO_CONNECTION when there is none.
+   * Source: ip_vs_core.c ip_vs_sched_persist().
+   */
+  templateOf(index: ConnectionIndex): ConnectionIndex {
+    const { table } = this
+    const service = this.services.serverBySlot[table.server(index)]?.service
+    if (service?.persistence === undefined) return NO_CONNECTION
+    const key = index * KEY_WORDS
+    const { keys } = table.memory
+    const client = keys[key + KEY.clientAddress]
+    return this.findTemplate(
+      service,
+      service.persistence,
+      table.protocol(index),
+      client,
+      keys[key + KEY.virtualAddress],
+    )
+  }
+
+  /** The template of a service for a client; NO_CONNECTION when there is none. */
+  findTemplate(
+    service: Service,
+    { mask }: Persistence,
+    protocol: number,
+    client: number,
+    virtual: number,
+  ): ConnectionIndex {
+    const isMark = service.protocol === PROTOCOL_MARK
+    const template = isMark ? TEMPLATE_ANY : templateProtocol(protocol)
+    return this.table.findByClient(template, client & mask, isMark ? service.address : virtual, templatePort(service))
+  }
+
+  #countControlled(index: ConnectionIndex, change: number): void {
+    const template = this.templateOf(index)
+    // The service may have been given another mask, and with it other templates, since the connection was made.
+    if (template === NO_CONNECTION) return
+    this.table.setControlled(template, Math.max(0, this.table.controlled(template) + change))
+  }
+
+  #count(slot: Slot, protocol: number, flags: number, change: number): void {
+    const server = this.services.serverBySlot[slot]
+    if ((flags & FLAG_ONE_PACKET) !== 0) {
+      if (server) server.datagrams += change
+      return
+    }
+    const inactive = flags & FLAG_INACTIVE ? COUNTER.inactive : COUNTER.active
+    const counter = isTemplate(protocol) ? COUNTER.persistent : inactive
+    this.services.directory.counters[slot * COUNTERS + counter] += change
+    if (change > 0) server?.hasMore()
+    else server?.hasFewer()
   }
 
   /** Ends what has run out by now, a bounded number at a time. */
   expire(): void {
     this.table.timers.advance(this.table.memory.tick, EXPIRY_BUDGET, this.#expire)
   }
+}
+
+/** A template is for one port, unless its service has several: of FTP, of every port, of a firewall mark. */
+export function templatePort(service: Service): number {
+  return service.port === PORT_FTP ? 0 : service.port
+}
+
+export function toTicks(seconds: number): number {
+  return Math.ceil((seconds * 1000) / TICK_MS)
 }

@@ -10,7 +10,6 @@ import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
-import type { Flow } from '../../scheduler/scheduler.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
@@ -36,17 +35,19 @@ import { ExpectedConnections } from './ftp/expected-connections.ts'
 import { Ftp } from './ftp/ftp.ts'
 import { Icmp } from './icmp.ts'
 import { IPv6Path } from './ipv6-path.ts'
+import { Marks } from './marks.ts'
 import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import { Replication } from './replication.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
+import { NO_SERVER, NO_SERVICE, Scheduling, TABLE_FULL } from './scheduling.ts'
 import { StateMoves } from './state-moves.ts'
 import { Sweep } from './sweep.ts'
 import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
-import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
+import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
@@ -56,10 +57,10 @@ const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, P
 const { soundIPv4HeaderLength } = ipv4
 const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_FTP, FLAG_ONE_WAY, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
-const { COUNTER, COUNTERS } = directory
+const { COUNTER, COUNTERS, PROTOCOL_MARK } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 
@@ -100,6 +101,8 @@ export class Engine {
   readonly warmUp: WarmUp
   readonly connections: Connections
   readonly replication: Replication
+  readonly scheduling: Scheduling
+  readonly marks = new Marks()
   readonly moves: StateMoves
   readonly services: serviceTable.ServiceTable
   readonly defences = new Defences()
@@ -124,13 +127,6 @@ export class Engine {
   readonly #fragments: FragmentPath
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
-  readonly #flow: Flow = {
-    nowMs: 0,
-    source: new Int32Array(4),
-    destination: new Int32Array(4),
-    sourcePort: 0,
-    destinationPort: 0,
-  }
   #nowMs = 0
   #tick = 0
   #maintainedTick = 0
@@ -144,7 +140,8 @@ export class Engine {
     this.egress = new Egress(links, options.poolMemory, this.settings, book, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
-    this.moves = new StateMoves(this.connections, this.replication)
+    this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
+    this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     this.#expected = new ExpectedConnections(this.connections, this.replication)
     this.#ftp = new Ftp(table, services, this.#expected)
     this.admission = new Admission(table, services, this.settings)
@@ -182,6 +179,7 @@ export class Engine {
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
     this.#ipv6.setTime(nowMs)
+    this.scheduling.setTime(nowMs)
     this.#fragments.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
@@ -241,7 +239,7 @@ export class Engine {
     const protocol = view.getUint8(ip + IPV4.protocol)
     const source = view.getInt32(ip + IPV4.source)
     const destination = view.getInt32(ip + IPV4.destination)
-    const addressState = this.addresses.stateOf(destination)
+    let addressState = this.addresses.stateOf(destination)
     if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP) {
       if (protocol === PROTOCOL_ICMP) return this.#icmp.handle(frame, link, headerLength, addressState)
       if (protocol === PROTOCOL_ESP || protocol === PROTOCOL_AH) {
@@ -258,21 +256,30 @@ export class Engine {
       return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#drops.drop(DROP_TRUNCATED)
     }
     const ports = view.getInt32(transport)
-    if (addressState !== ADDRESS_UNKNOWN) {
-      let index = this.#table.findByClient(protocol, source, destination, ports)
-      let version = 0
-      if (index !== NO_CONNECTION && this.admission.isReopened(index, view, transport, protocol)) {
-        version = this.replication.publishEnd(index)
-        this.connections.discard(index)
-        index = NO_CONNECTION
-      }
-      if (index === NO_CONNECTION) {
-        return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState, version)
-      }
-      return this.#toServer(frame, link, headerLength, protocol, index)
+    if (addressState === ADDRESS_UNKNOWN) {
+      const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
+      if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
+      if (!this.marks.namesDestinations || !this.#isMadeOurs(link, protocol, source, destination, ports)) return TO_HOST
+      addressState = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     }
-    const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
-    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+    let index = this.#table.findByClient(protocol, source, destination, ports)
+    let version = 0
+    if (index !== NO_CONNECTION && this.admission.isReopened(index, view, transport, protocol)) {
+      version = this.replication.publishEnd(index)
+      this.connections.discard(index)
+      index = NO_CONNECTION
+    }
+    if (index === NO_CONNECTION) {
+      return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState, version)
+    }
+    return this.#toServer(frame, link, headerLength, protocol, index)
+  }
+
+  /** Whether a packet to an address that is none of ours is for a service all the same: by a rule that names the address. */
+  #isMadeOurs(link: number, protocol: number, source: number, destination: number, ports: number): boolean {
+    if (this.#table.findByClient(protocol, source, destination, ports) !== NO_CONNECTION) return true
+    const mark = this.marks.findNaming(link, protocol, source, destination, ports & 0xffff)
+    return mark !== 0 && this.services.find(PROTOCOL_MARK, mark, 0) !== undefined
   }
 
   /**
@@ -326,29 +333,21 @@ export class Engine {
     if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
     let expected = protocol === PROTOCOL_TCP ? this.#expected.claim(source, destination, ports, false) : NO_CONNECTION
     if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
-    const service = this.services.find(protocol, destination, ports & 0xffff)
-    if (service === undefined) {
+    const mark = this.marks.isEmpty ? 0 : this.marks.find(link, protocol, source, destination, ports & 0xffff)
+    if (this.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
+    const index = this.scheduling.schedule(protocol, source, destination, ports, mark)
+    if (index === NO_SERVICE) {
       if (protocol === PROTOCOL_TCP) expected = this.#expected.claim(source, destination, ports, true)
       if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
       return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
     }
-    if (this.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
-    const flow = this.#flow
-    flow.nowMs = this.#nowMs
-    flow.source[3] = source
-    flow.destination[3] = destination
-    flow.sourcePort = ports >>> 16
-    flow.destinationPort = ports & 0xffff
-    const server = service.scheduler.select(service.servers, service.memory, flow)
-    if (server === undefined) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
-    const index = this.connections.insert(protocol, source, destination, ports, server, server.method)
-    if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
-    if (versionBefore !== 0) this.replication.continueFrom(index, versionBefore)
-    this.#counters[server.slot * COUNTERS + COUNTER.connections]++
-    // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
-    this.connections.schedule(index, true)
-    if (protocol === PROTOCOL_UDP) this.replication.publish(index)
-    return this.#toServer(frame, link, headerLength, protocol, index)
+    if (index === NO_SERVER) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
+    if (index === TABLE_FULL) return this.#drops.drop(DROP_TABLE_FULL)
+    const connection = index as ConnectionIndex
+    if (versionBefore !== 0) this.replication.continueFrom(connection, versionBefore)
+    const verdict = this.#toServer(frame, link, headerLength, protocol, connection)
+    this.scheduling.sent(connection)
+    return verdict
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
@@ -438,6 +437,7 @@ export class Engine {
       this.moves.sctp(index, DIRECTION_OUTPUT, frame, transport, flags)
     } else {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
+      if ((flags & FLAG_UNANSWERED) !== 0) this.scheduling.answered(index)
     }
     if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)

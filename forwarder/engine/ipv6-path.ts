@@ -43,10 +43,10 @@ const { ADDRESS_WORDS } = addressWords
 const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
-const { FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
-const { METHOD_MASK, METHOD_SHIFT } = recordCodec
+const { FLAG_INACTIVE, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
+const { METHOD_MASK, METHOD_SHIFT, methodFlags } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
+const { isOneWay, METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 const { ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
 
@@ -208,7 +208,8 @@ export class IPv6Path {
     flow.destinationPort = ports & 0xffff
     const server = service.scheduler.select(service.servers, service.memory, flow)
     if (server === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVER)
-    const index = connections.insert(protocol, client, virtual, ports, server, server.method)
+    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_INACTIVE
+    const index = connections.insert(protocol, client, virtual, ports, server, server.port, flags)
     if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
     if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
     this.#counters[server.slot * COUNTERS + COUNTER.connections]++

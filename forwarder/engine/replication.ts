@@ -7,12 +7,22 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
-import { RECORD, RECORD_FTP_DATA, RECORD_REMOVE, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { PORT_FTP } from '../../protocol/packet/ftp.ts'
+import {
+  RECORD,
+  RECORD_FLAG,
+  RECORD_FTP_DATA,
+  RECORD_REMOVE,
+  RECORD_UPSERT,
+} from '../../protocol/wire/connection-record.ts'
 import { isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
 import {
   type ConnectionIndex,
+  FLAG_CONTROLLED,
   FLAG_FTP_DATA,
   FLAG_HALF_OPEN,
+  FLAG_INACTIVE,
+  FLAG_ONE_WAY,
   FLAG_REPLICATED,
   NO_CONNECTION,
   STATE,
@@ -26,15 +36,17 @@ import {
   isNewer,
   METHOD_MASK,
   METHOD_SHIFT,
+  methodFlags,
   readAddress,
   readMapped,
   recordVersion,
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
-import type { ServerIdentity } from '../table/server-directory.ts'
-import { METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
+import { PROTOCOL_MARK, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
+import { isOneWay, METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
+import { isTemplate, protocolOfTemplate, TEMPLATE_ANY } from './templates.ts'
 
 const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
@@ -131,12 +143,17 @@ export class Replication {
     }
     const isIPv4 = isMapped(bytes, at + RECORD.clientAddress)
     const { book } = this.#services.directory
-    const virtual = readAddress(bytes, at + RECORD.virtualAddress, book)
+    // The template of a firewall mark has the mark as its address.
+    const isOfMark = protocol === TEMPLATE_ANY
+    const virtual = isOfMark
+      ? readMapped(bytes, at + RECORD.virtualAddress)
+      : readAddress(bytes, at + RECORD.virtualAddress, book)
     // The number must not be given to the server that is read next.
     book.retain(virtual)
     const server = readAddress(bytes, at + RECORD.serverAddress, book)
     book.release(virtual)
-    if (virtual === NO_ADDRESS || server === NO_ADDRESS || isIPv6Number(virtual) === isIPv4) return false
+    if (server === NO_ADDRESS) return false
+    if (!isOfMark && (virtual === NO_ADDRESS || isIPv6Number(virtual) === isIPv4)) return false
     const client = isIPv4
       ? readMapped(bytes, at + RECORD.clientAddress)
       : this.#readWords(bytes, at + RECORD.clientAddress)
@@ -145,13 +162,7 @@ export class Replication {
     const version = recordVersion(bytes, at)
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
-    const identity: ServerIdentity = {
-      protocol,
-      virtualAddress: virtual,
-      virtualPort,
-      address: server,
-      port: readUint16(bytes, at + RECORD.serverPort),
-    }
+    const identity = this.#serverIdentity(bytes, at, protocol, virtual, virtualPort, server)
     const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
     const known = isFtpData
       ? this.#services.ftpServer(virtual, identity.address)
@@ -187,7 +198,12 @@ export class Replication {
       const server = isFtpData ? known : this.#services.serverFor(identity)
       if (server === undefined) return false
       const ownMethod = hasVersion || server.removed ? method : server.method
-      index = this.#connections.insert(protocol, client, virtual, ports, server, ownMethod, identity.port)
+      const isControlled = (readUint16(bytes, at + RECORD.flags) & RECORD_FLAG.controlled) !== 0
+      const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
+      const flags =
+        methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
+      const serverPort = readUint16(bytes, at + RECORD.serverPort)
+      index = this.#connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
@@ -210,6 +226,35 @@ export class Replication {
   #readWords(bytes: Uint8Array, at: number): Int32Array {
     for (let word = 0; word < 4; word++) this.#words[word] = readInt32(bytes, at + word * 4)
     return this.#words
+  }
+
+  /** Whose server the record is of: its service's address and port may be others than its connection's. */
+  #serverIdentity(
+    bytes: Uint8Array,
+    at: number,
+    protocol: number,
+    virtual: number,
+    virtualPort: number,
+    address: number,
+  ): ServerIdentity {
+    const flags = readUint16(bytes, at + RECORD.flags)
+    const mark = readInt32(bytes, at + RECORD.firewallMark)
+    const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
+    const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? PORT_FTP : virtualPort
+    const service: ServiceIdentity =
+      mark !== 0
+        ? { protocol: PROTOCOL_MARK, virtualAddress: mark, virtualPort: 0 }
+        : {
+            protocol: isTemplate(protocol) ? protocolOfTemplate(protocol) : protocol,
+            virtualAddress: virtual,
+            virtualPort: servicePort,
+          }
+    if ((flags & RECORD_FLAG.serverEveryPort) !== 0) return { ...service, address, port: 0 }
+    const isDataConnection = isFtpData && !isTemplate(protocol)
+    const port = isDataConnection
+      ? this.#services.serverPortAt(service, address)
+      : readUint16(bytes, at + RECORD.serverPort)
+    return { ...service, address, port }
   }
 
   /** The version of a change made now to a connection whose last one was `before`; 0: there was none. */

@@ -13,19 +13,21 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import type { Connections } from './connections.ts'
 import * as sctpStates from './protocols/sctp.ts'
 import type { Replication } from './replication.ts'
+import type { Scheduling } from './scheduling.ts'
 import * as tcpStates from './tcp-states.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = ipv4
 const { sctpChunkType } = sctp
 const { finishSctpChecksum, hasUnfinishedChecksum } = offload
-const { FLAG_HALF_OPEN, FLAG_REPLICATED, STATE, STATE_WORDS } = layout
+const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_REPLICATED, STATE, STATE_WORDS } = layout
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { nextTcpState, SECURE_DIRECTIONS, TCP_STATE } = tcpStates
 
 export class StateMoves {
   readonly #connections: Connections
   readonly #replication: Replication
+  readonly #scheduling: Scheduling
   readonly #table: ConnectionTable
   readonly #states: Int32Array
   /** 0, or SECURE_DIRECTIONS: which of TCP's tables apply. */
@@ -33,7 +35,8 @@ export class StateMoves {
   /** The time, in the table's ticks. */
   tick = 0
 
-  constructor(connections: Connections, replication: Replication) {
+  constructor(connections: Connections, replication: Replication, scheduling: Scheduling) {
+    this.#scheduling = scheduling
     this.#connections = connections
     this.#replication = replication
     this.#table = connections.table
@@ -55,6 +58,7 @@ export class StateMoves {
     this.#connections.setState(index, after)
     this.#connections.schedule(index, false)
     if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.#replication.publish(index)
+    if (after === TCP_STATE.ESTABLISHED && (flags & FLAG_CONTROLLED) !== 0) this.#scheduling.assure(index)
   }
 
   /** As tcp(), by a packet's chunk. From here on its checksum is finished: no card does that in the manner of SCTP. */
@@ -71,12 +75,13 @@ export class StateMoves {
     this.#connections.setState(index, after)
     this.#connections.schedule(index, false)
     if (after === SCTP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.#replication.publish(index)
+    if (after === SCTP_STATE.ESTABLISHED && (flags & FLAG_CONTROLLED) !== 0) this.#scheduling.assure(index)
   }
 
   /** A packet that changes nothing else puts the expiry off. */
   touch(index: ConnectionIndex, protocol: number, state: number, flags: number): void {
-    if ((flags & FLAG_HALF_OPEN) !== 0) {
-      this.#connections.schedule(index, false)
+    if ((flags & (FLAG_HALF_OPEN | FLAG_ONE_PACKET)) !== 0) {
+      if ((flags & FLAG_ONE_PACKET) === 0) this.#connections.schedule(index, false)
       return
     }
     const expires = this.tick + this.#connections.timeoutTicks(protocol, state)

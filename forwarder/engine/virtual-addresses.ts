@@ -15,6 +15,8 @@ export class VirtualAddresses {
   #states = new Uint8Array(8)
   #links = new Uint8Array(8)
   #mask = 7
+  /** Whether any of them is served here, or there is none: then nobody else can be meant. */
+  holdsAny = true
   readonly #book: AddressBook
   /** Numbers that the book keeps for us. */
   #retained: number[] = []
@@ -30,6 +32,7 @@ export class VirtualAddresses {
     this.#states = new Uint8Array(size)
     this.#links = new Uint8Array(size)
     this.#mask = size - 1
+    this.holdsAny = addresses.length === 0 || addresses.some(({ state }) => state !== 'standby')
     const before = this.#retained
     this.#retained = []
     for (const { address, link, state } of addresses) {

@@ -13,6 +13,8 @@
  *  2 expiry tick                3 timer next   4 timer previous
  *  5 packets << 28 | flags << 16 | return path  6 version << 16 | second of the last replication
  * ```
+ * A persistence template is in no server chain: word 1 of its key counts the connections that it has made.
+ *
  * Chain heads, 1 word: half as many buckets as connections, for each direction.
  *
  * Index 0 is nobody, so that fresh zeroed memory is an empty table and pages cost nothing until used.
@@ -50,6 +52,12 @@ export const FLAG_ONE_WAY = 0x0008
 export const FLAG_FTP = 0x0040
 /** A data connection of FTP, expected or there: its server is that of the control connection, whatever its ports. */
 export const FLAG_FTP_DATA = 0x0080
+/** Of one datagram: found by the server's reply alone, counted nowhere, told to nobody. */
+export const FLAG_ONE_PACKET = 0x0100
+/** Made by a persistence template, which counts it. */
+export const FLAG_CONTROLLED = 0x0200
+/** The server's first reply will show that the template has proved right (UDP). */
+export const FLAG_UNANSWERED = 0x0400
 /** The client's and the virtual address are IPv6. */
 export const FLAG_IPV6 = 0x8000
 

@@ -9,6 +9,7 @@ import { formatIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { monotonicMs } from '../clock.ts'
 import { protocolByNumber, stateName } from '../engine/protocols/registry.ts'
+import { isTemplate, TEMPLATE_ANY, templateProtocolName } from '../engine/templates.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
   type ConnectionIndex,
@@ -74,17 +75,20 @@ export class ConnectionReader {
     const isIPv6 = ((states[state + STATE.flagsReturnPath] >>> 16) & FLAG_IPV6) !== 0
     const { addresses, book } = this.#directory
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
+    const virtual = keys[key + KEY.virtualAddress]
     const snapshot: ConnectionSnapshot = {
-      protocol: protocolByNumber(protocol)?.name ?? 'udp',
+      protocol: isTemplate(protocol) ? templateProtocolName(protocol) : (protocolByNumber(protocol)?.name ?? 'udp'),
       state: stateName(protocol, word & 255),
       expiresMs: Math.max(0, Math.round(left)),
       clientAddress: isIPv6 ? formatIPv6(keys, key + KEY.clientAddress) : formatIPv4(keys[key + KEY.clientAddress]),
       clientPort: keys[key + KEY.ports] >>> 16,
-      virtualAddress: book.format(keys[key + KEY.virtualAddress]),
+      // The template of a firewall mark has the mark as its address.
+      virtualAddress: protocol === TEMPLATE_ANY ? formatIPv4(virtual) : book.format(virtual),
       virtualPort: keys[key + KEY.ports] & 0xffff,
       serverAddress: book.format(addresses[states[state + STATE.server]]),
       serverPort: word >>> 16,
     }
+    if (isTemplate(protocol)) snapshot.isTemplate = true
     return this.#identity(place) === identity ? snapshot : undefined
   }
 

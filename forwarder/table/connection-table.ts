@@ -13,7 +13,8 @@ import type { ServerDirectory } from './server-directory.ts'
 import { TimerWheel } from './timer-wheel.ts'
 
 // Names of this module's own, for speed: see engine.ts.
-const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
+const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_PACKET, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } =
+  layout
 const { hashAddress, hashWords } = keyedHash
 
 export class ConnectionTable {
@@ -167,8 +168,8 @@ export class ConnectionTable {
   }
 
   /**
-   * Adds a connection and links it into the index of its client's packets and, unless FLAG_ONE_WAY, of its server's.
-   * The caller files it with a timer. There must be no connection with the same key.
+   * Adds a connection and links it into the index of its client's packets, unless FLAG_ONE_PACKET, and of its server's, unless
+   * FLAG_ONE_WAY. The caller files it with a timer. There must be no connection with the same key.
    * @param client the IPv4 address, or the four words of IPv6's
    * @returns its index, or NO_CONNECTION when the table is full
    */
@@ -199,9 +200,12 @@ export class ConnectionTable {
     // Readers on other threads take a connection for real once it has a protocol: written last.
     Atomics.store(states, state + STATE.portProtocolState, (serverPort << 16) | (protocol << 8))
     const chainedBy = this.#chainedBy(index)
-    const clientBucket = this.clientBucket(protocol, chainedBy, virtual, ports)
-    keys[at + KEY.nextClient] = this.#clientHeads[clientBucket]
-    this.#clientHeads[clientBucket] = index
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const bucket = this.clientBucket(protocol, chainedBy, virtual, ports)
+      keys[at + KEY.nextClient] = this.#clientHeads[bucket]
+      this.#clientHeads[bucket] = index
+    }
+    keys[at + KEY.nextServer] = 0
     if ((flags & FLAG_ONE_WAY) === 0) {
       const bucket = this.serverBucket(protocol, this.#serverAddresses[server], serverPort, chainedBy, ports >>> 16)
       keys[at + KEY.nextServer] = this.#serverHeads[bucket]
@@ -230,9 +234,12 @@ export class ConnectionTable {
     const client = this.#chainedBy(index)
     const ports = keys[at + KEY.ports]
     this.timers.unfile(index)
-    const clientBucket = this.clientBucket(protocol, client, keys[at + KEY.virtualAddress], ports)
-    this.#unchain(this.#clientHeads, clientBucket, index, KEY.nextClient)
-    if ((this.flags(index) & FLAG_ONE_WAY) === 0) {
+    const flags = this.flags(index)
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const bucket = this.clientBucket(protocol, client, keys[at + KEY.virtualAddress], ports)
+      this.#unchain(this.#clientHeads, bucket, index, KEY.nextClient)
+    }
+    if ((flags & FLAG_ONE_WAY) === 0) {
       const server = this.#serverAddresses[states[state + STATE.server]]
       const bucket = this.serverBucket(protocol, server, word >>> 16, client, ports >>> 16)
       this.#unchain(this.#serverHeads, bucket, index, KEY.nextServer)
@@ -286,6 +293,15 @@ export class ConnectionTable {
 
   serverPort(index: ConnectionIndex): number {
     return this.#states[index * STATE_WORDS + STATE.portProtocolState] >>> 16
+  }
+
+  /** How many connections a persistence template has made that have not ended. */
+  controlled(template: ConnectionIndex): number {
+    return this.#keys[template * KEY_WORDS + KEY.nextServer]
+  }
+
+  setControlled(template: ConnectionIndex, count: number): void {
+    this.#keys[template * KEY_WORDS + KEY.nextServer] = count
   }
 
   setExpires(index: ConnectionIndex, tick: number): void {

@@ -1,11 +1,19 @@
 /** A connection in the table to the record that peers exchange (protocol/wire/connection-record.ts), and the parts of a record. */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { ADDRESS_WORDS, writeIPv6Words } from '../../protocol/packet/ipv6-address.ts'
-import { RECORD, RECORD_FTP_DATA, RECORD_LENGTH, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import {
+  RECORD,
+  RECORD_FLAG,
+  RECORD_FTP_DATA,
+  RECORD_LENGTH,
+  RECORD_UPSERT,
+} from '../../protocol/wire/connection-record.ts'
+import { TEMPLATE_ANY } from '../engine/templates.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import {
   type ConnectionIndex,
   type ConnectionMemory,
+  FLAG_CONTROLLED,
   FLAG_FTP_DATA,
   FLAG_IPV6,
   FLAG_ONE_WAY,
@@ -23,12 +31,12 @@ export const METHOD_MASK = 0x3 << METHOD_SHIFT
 
 /**
  * Writes the record of a connection.
- * @param directory whose slots and address numbers the table names
+ * @param directory has the connection's server, what its service is for, and the addresses that go by numbers
  * @param tick the time now, for what is left of the timeout
  */
 export function encodeRecord(
   memory: ConnectionMemory,
-  { addresses, book }: ServerDirectory,
+  directory: ServerDirectory,
   index: ConnectionIndex,
   tick: number,
   target: Uint8Array,
@@ -40,21 +48,34 @@ export function encodeRecord(
   const word = states[state + STATE.portProtocolState]
   const flags = states[state + STATE.flagsReturnPath] >>> 16
   const ports = keys[key + KEY.ports]
+  const server = states[state + STATE.server]
+  const servicePort = directory.servicePortOf(server)
+  const mark = directory.markOf(server)
+  let recordFlags = flags & FLAG_CONTROLLED ? RECORD_FLAG.controlled : 0
+  if (flags & FLAG_FTP_DATA) recordFlags |= RECORD_FTP_DATA
+  if (mark === 0 && servicePort === 0) recordFlags |= RECORD_FLAG.everyPort
+  if (mark === 0 && servicePort !== 0 && servicePort !== (ports & 0xffff)) recordFlags |= RECORD_FLAG.ftpData
+  if (directory.portOf(server) === 0) recordFlags |= RECORD_FLAG.serverEveryPort
   target.fill(0, at, at + RECORD_LENGTH)
   target[at + RECORD.kind] = RECORD_UPSERT
   target[at + RECORD.protocol] = (word >>> 8) & 255
   target[at + RECORD.state] = word & 255
   target[at + RECORD.method] = (flags & METHOD_MASK) >> METHOD_SHIFT
-  writeUint16(target, at + RECORD.flags, flags & FLAG_FTP_DATA ? RECORD_FTP_DATA : 0)
+  writeUint16(target, at + RECORD.flags, recordFlags)
   writeUint16(target, at + RECORD.version, states[state + STATE.versionSynced] >>> 16)
   writeInt32(target, at + RECORD.timeoutMs, Math.max(0, states[state + STATE.expires] - tick) * TICK_MS)
   writeUint16(target, at + RECORD.clientPort, ports >>> 16)
   writeUint16(target, at + RECORD.virtualPort, ports & 0xffff)
   writeUint16(target, at + RECORD.serverPort, word >>> 16)
+  const { addresses, book } = directory
   if (flags & FLAG_IPV6) writeIPv6Words(target, at + RECORD.clientAddress, keys, key + KEY.clientAddress)
   else writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])
-  writeAddress(target, at + RECORD.virtualAddress, keys[key + KEY.virtualAddress], book)
-  writeAddress(target, at + RECORD.serverAddress, addresses[states[state + STATE.server]], book)
+  const virtual = keys[key + KEY.virtualAddress]
+  // The template of a firewall mark has the mark as its address.
+  if (((word >>> 8) & 255) === TEMPLATE_ANY) writeMapped(target, at + RECORD.virtualAddress, virtual)
+  else writeAddress(target, at + RECORD.virtualAddress, virtual, book)
+  writeAddress(target, at + RECORD.serverAddress, addresses[server], book)
+  writeInt32(target, at + RECORD.firewallMark, mark)
 }
 
 /** Whether the 16 bytes are an IPv4 address in mapped form. */

@@ -29,6 +29,7 @@ export const COUNTER = {
   outPackets: 4,
   inBytes: 5,
   outBytes: 6,
+  /** Persistence templates. */
   persistent: 7,
 } as const
 
@@ -38,8 +39,11 @@ const HEADER = { highest: 0, changes: 1, capacity: 2, bookCapacity: 3, bookSecre
 const ADDRESSES_TO_SPARE = 4096
 const BYTES_PER_SLOT = IDENTITY_WORDS * 4 + 4 + COUNTERS * 8
 
+/** Stands for a service of a firewall mark, whose packets may be of any protocol. Reserved in IP. */
+export const PROTOCOL_MARK = 255
+
 export interface ServiceIdentity {
-  /** IP protocol number. */
+  /** IP protocol number; PROTOCOL_MARK with the mark as the address. */
   readonly protocol: number
   /** Address number (address-book.ts). */
   readonly virtualAddress: number
@@ -142,6 +146,24 @@ export class ServerDirectory {
   /** Whose slot this is; undefined when it is free or a service's. */
   serverAt(slot: Slot): ServerIdentity | undefined {
     return this.#identities[slot * IDENTITY_WORDS] === KIND_SERVER ? this.#identity(slot) : undefined
+  }
+
+  /** The firewall mark of the service that a server's slot belongs to; 0 when it has an address instead. */
+  markOf(slot: Slot): number {
+    const at = slot * IDENTITY_WORDS
+    return this.#identities[at + IDENTITY.protocol] === PROTOCOL_MARK
+      ? this.#identities[at + IDENTITY.virtualAddress]
+      : 0
+  }
+
+  /** The port of the service that a server's slot belongs to; 0: every port. */
+  servicePortOf(slot: Slot): number {
+    return this.#identities[slot * IDENTITY_WORDS + IDENTITY.virtualPort]
+  }
+
+  /** The server's own port; 0: the one that the client asks for. */
+  portOf(slot: Slot): number {
+    return this.#identities[slot * IDENTITY_WORDS + IDENTITY.port]
   }
 
   /** "10.0.0.1:80", for messages. */

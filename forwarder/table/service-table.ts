@@ -4,6 +4,8 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
+
+import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
@@ -11,9 +13,22 @@ import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/sc
 import type { Neighbour } from '../engine/neighbours.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
 import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
-import type { ForwardingMethod, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
-import { isIPv6Number, NO_ADDRESS } from './address-book.ts'
-import { COUNTER, COUNTERS, NO_SLOT, type ServerDirectory, type ServerIdentity, type Slot } from './server-directory.ts'
+import type { ForwardingMethod, PersistenceSpec, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
+import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
+import {
+  COUNTER,
+  COUNTERS,
+  NO_SLOT,
+  PROTOCOL_MARK,
+  type ServerDirectory,
+  type ServerIdentity,
+  type ServiceIdentity,
+  type Slot,
+} from './server-directory.ts'
+
+/** What an FTP data connection may come to: the port of active mode, and those that no server needs the right to listen on. */
+const FTP_DATA_PORT = 20
+const FIRST_FREE_PORT = 1024
 
 /** Methods as numbers, for connections and the wire. */
 export const METHOD_NAT = 0
@@ -43,6 +58,13 @@ export class RealServer implements Candidate {
   /** A SYN of its connections announces no more than the way can carry. */
   clampsSegmentSize = false
   overloaded = false
+  down = false
+  upperThreshold = 0
+  lowerThreshold = 0
+  /** Whose server it is; undefined while it is a removed one's. */
+  service: Service | undefined = undefined
+  /** Single datagrams whose replies are awaited: they count nowhere else, and hold the slot. */
+  datagrams = 0
   /** As its description says. */
   edits = 0
   /** Not, or no longer, in the configuration: its connections end here, and it gets no new ones. */
@@ -68,16 +90,46 @@ export class RealServer implements Candidate {
   get inactiveConnections(): number {
     return this.#counters[this.slot * COUNTERS + COUNTER.inactive]
   }
+
+  get persistentConnections(): number {
+    return this.#counters[this.slot * COUNTERS + COUNTER.persistent]
+  }
+
+  /** To be called after its connections have become more. Source: ip_vs_conn.c ip_vs_bind_dest(). */
+  hasMore(): void {
+    if (this.upperThreshold !== 0 && this.activeConnections + this.inactiveConnections >= this.upperThreshold) {
+      this.overloaded = true
+    }
+  }
+
+  /** After they have become fewer. Without a lower threshold it is three quarters of the upper one. */
+  hasFewer(): void {
+    if (!this.overloaded) return
+    const count = this.activeConnections + this.inactiveConnections
+    const isBelow = this.lowerThreshold !== 0 ? count < this.lowerThreshold : count * 4 < this.upperThreshold * 3
+    if (isBelow || this.upperThreshold === 0) this.overloaded = false
+  }
+}
+
+export interface Persistence {
+  readonly timeoutS: number
+  /** Bits of a client's address that tell clients apart. */
+  readonly mask: number
 }
 
 export interface Service {
   readonly slot: Slot
+  /** PROTOCOL_MARK with the mark as the address. */
   readonly protocol: number
   /** Address number (address-book.ts). */
   readonly address: number
+  /** 0: every port. */
   readonly port: number
   scheduler: Scheduler
   schedulerFlags: readonly string[]
+  persistence: Persistence | undefined
+  /** Each datagram is scheduled for itself. */
+  onePacket: boolean
   /** What the scheduler remembers. */
   memory: unknown
   /** IPVS's order: the most recently added first. */
@@ -94,6 +146,9 @@ export class ServiceTable {
     lblcrExpiration: 86_400,
   }
   readonly #services = new Map<number, Service>()
+  /** What the lookup need not try when there is none. */
+  #ftpServices = 0
+  #everyPortServices = 0
   /** How many there are at each address, removed ones with connections included. */
   readonly #serversAt = new Map<number, number>()
   readonly #random: () => number
@@ -109,6 +164,24 @@ export class ServiceTable {
     return this.#services.get(lookupKey(protocol, address, port))
   }
 
+  /**
+   * The service that a new connection is for: by its firewall mark, by exact address and port, FTP's for what may be a data
+   * connection of its, the one for every port. Source: ip_vs_ctl.c ip_vs_service_find().
+   */
+  serviceFor(mark: number, protocol: number, address: number, port: number): Service | undefined {
+    if (mark !== 0) {
+      const service = this.find(PROTOCOL_MARK, mark, 0)
+      if (service !== undefined) return service
+    }
+    const service = this.find(protocol, address, port)
+    if (service !== undefined) return service
+    if (this.#ftpServices > 0 && protocol === PROTOCOL_TCP && (port === FTP_DATA_PORT || port >= FIRST_FREE_PORT)) {
+      const control = this.find(protocol, address, PORT_FTP)
+      if (control !== undefined) return control
+    }
+    return this.#everyPortServices > 0 ? this.find(protocol, address, 0) : undefined
+  }
+
   values(): Iterable<Service> {
     return this.#services.values()
   }
@@ -120,9 +193,9 @@ export class ServiceTable {
 
   /** Adds the service, or changes it to what `spec` says. The names in it have been checked before. */
   set(spec: ServiceSpec): void {
-    const protocol = protocolNumber(spec.protocol)
-    const address = this.directory.book.internText(spec.address)
-    if (address === NO_ADDRESS) return
+    const { book } = this.directory
+    if (spec.protocol !== 'fwm' && book.internText(spec.address) === NO_ADDRESS) return
+    const { protocol, virtualAddress: address } = serviceIdentity(spec, book)
     const key = lookupKey(protocol, address, spec.port)
     const scheduler = schedulerByName(spec.scheduler)
     if (scheduler === undefined) throw new RangeError(`no scheduler ${spec.scheduler}`)
@@ -137,24 +210,32 @@ export class ServiceTable {
         port: spec.port,
         scheduler,
         schedulerFlags,
+        persistence: undefined,
+        onePacket: false,
         memory: undefined,
         servers: [],
       }
       this.#begin(service)
       this.#services.set(key, service)
+      this.#count(service, 1)
     } else if (service.scheduler !== scheduler || !haveSameNames(service.schedulerFlags, spec.schedulerFlags ?? [])) {
       service.scheduler = scheduler
       service.schedulerFlags = spec.schedulerFlags ?? []
       this.#begin(service)
     }
+    const isIPv6 = isIPv6Number(address) && protocol !== PROTOCOL_MARK
+    service.persistence = spec.persistence && !isIPv6 ? persistenceOf(spec.persistence) : undefined
+    service.onePacket = spec.onePacket === true
     this.#setServers(service, spec.servers)
     for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
   }
 
   remove(address: ServiceAddress): void {
-    const key = lookupKey(protocolNumber(address.protocol), this.directory.book.numberOf(address.address), address.port)
+    const { protocol, virtualAddress, virtualPort } = serviceIdentity(address, this.directory.book)
+    const key = lookupKey(protocol, virtualAddress, virtualPort)
     const service = this.#services.get(key)
     if (service === undefined) return
+    this.#count(service, -1)
     for (const server of service.servers) this.#retire(server)
     this.#services.delete(key)
     // Removed servers that still have connections must not count for whoever gets the slot next.
@@ -180,12 +261,13 @@ export class ServiceTable {
 
   /** To be called when a connection of a removed server has ended: frees the server's slot after the last one. */
   release(server: RealServer): void {
-    if (!server.removed || server.activeConnections + server.inactiveConnections > 0) return
+    const { activeConnections, inactiveConnections, persistentConnections, datagrams } = server
+    if (!server.removed || activeConnections + inactiveConnections + persistentConnections + datagrams > 0) return
     const identity = this.directory.serverAt(server.slot)
     const service = identity && this.find(identity.protocol, identity.virtualAddress, identity.virtualPort)
     if (service) {
       const { counters } = this.directory
-      for (let counter = COUNTER.connections; counter < COUNTERS; counter++) {
+      for (let counter = COUNTER.connections; counter <= COUNTER.outBytes; counter++) {
         counters[service.slot * COUNTERS + counter] += counters[server.slot * COUNTERS + counter]
       }
     }
@@ -194,6 +276,21 @@ export class ServiceTable {
     const others = (this.#serversAt.get(server.address) ?? 1) - 1
     if (others > 0) this.#serversAt.set(server.address, others)
     else this.#serversAt.delete(server.address)
+  }
+
+  /**
+   * The port by which the server at an address is known to its service; FTP's own when it is not known. A data connection's port
+   * does not tell.
+   */
+  serverPortAt(service: ServiceIdentity, address: number): number {
+    const known = this.find(service.protocol, service.virtualAddress, service.virtualPort)
+    return known?.servers.find((server) => server.address === address)?.port ?? PORT_FTP
+  }
+
+  #count(service: Service, change: number): void {
+    if (service.protocol === PROTOCOL_MARK) return
+    if (service.port === 0) this.#everyPortServices += change
+    if (service.port === PORT_FTP) this.#ftpServices += change
   }
 
   #begin(service: Service): void {
@@ -218,13 +315,15 @@ export class ServiceTable {
     const address = this.directory.book.internText(spec.address)
     const method = METHODS.indexOf(spec.method)
     // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
-    const isMixed = isIPv6Number(address) !== isIPv6Number(service.address)
+    const isOfIPv6 = service.protocol !== PROTOCOL_MARK && isIPv6Number(service.address)
+    const isMixed = isIPv6Number(address) !== isOfIPv6
     if (address === NO_ADDRESS || (isMixed && method !== METHOD_TUN)) return
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
     if (listed) {
       if (listed.method !== method) listed.nextHop = undefined
       listed.method = method
+      setLimits(listed, spec)
       listed.tunnel = tunnelOf(spec.tunnel)
       if (listed.weight === spec.weight && listed.edits === edits) return
       listed.weight = spec.weight
@@ -237,6 +336,8 @@ export class ServiceTable {
       this.directory.setService(server.slot, service.slot)
       server.removed = false
       server.isRetired = false
+      server.service = service
+      setLimits(server, spec)
       server.weight = spec.weight
       server.lastWeight = spec.weight
       server.edits = edits
@@ -250,6 +351,7 @@ export class ServiceTable {
   #retire(server: RealServer): void {
     server.removed = true
     server.isRetired = true
+    server.service = undefined
     server.weight = 0
     if (server.nextHop) server.nextHop.pinned = false
     // Other servers, of any service, may be reached through the same next hop; they pin it again when they are next looked at.
@@ -269,7 +371,28 @@ export class ServiceTable {
   }
 }
 
-/** One number for a service: exact, 32 + 16 + 2 bits. The lowest two tell TCP, UDP and SCTP apart. */
+/** @param book gives the numbers of addresses; NO_ADDRESS of one that nobody has needed yet */
+export function serviceIdentity(service: ServiceAddress, book: AddressBook): ServiceIdentity {
+  if (service.protocol === 'fwm') {
+    return { protocol: PROTOCOL_MARK, virtualAddress: (service.mark ?? 0) | 0, virtualPort: 0 }
+  }
+  const virtualAddress = book.numberOf(service.address)
+  return { protocol: protocolNumber(service.protocol), virtualAddress, virtualPort: service.port }
+}
+
+function persistenceOf({ timeoutS, netmask }: PersistenceSpec): Persistence {
+  return { timeoutS, mask: parseIPv4(netmask) }
+}
+
+function setLimits(server: RealServer, spec: RealServerSpec): void {
+  const { upperThreshold = 0, lowerThreshold = 0, down = false } = spec
+  if (upperThreshold === 0 || upperThreshold > server.upperThreshold) server.overloaded = false
+  server.upperThreshold = upperThreshold
+  server.lowerThreshold = lowerThreshold
+  server.down = down
+}
+
+/** One number for a service: exact, 32 + 16 + 2 bits. The lowest two tell TCP, UDP, SCTP and firewall marks apart. */
 function lookupKey(protocol: number, address: number, port: number): number {
   return (address >>> 0) * 2 ** 18 + port * 4 + (protocol & 3)
 }

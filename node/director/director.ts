@@ -141,6 +141,7 @@ export class Director {
       isUnicast: () => readHostAddresses().isUnicast,
       onChange: (changes) => applyChanges(changes),
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
+      onMarks: (rules) => forwarder.setMarks(rules),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
     let view: DirectorView | undefined

@@ -13,6 +13,16 @@
  * connection and is compared as a serial number (RFC 1982); 0: the sender counts none, and what it says is newer than what is
  * known (the kernel's sync protocol). `timeout` is what was left when the record was written; of version 0, 0 is what the state
  * asks for.
+ *
+ * flags, from the lowest bit:
+ * ```
+ *  0 controlled: the connection was made by a persistence template
+ *  1 the virtual service is for every port (its own port is 0)
+ *  2 the virtual service is FTP's (port 21), this one of its data connections or its template
+ *  3 the real server takes the port that the client asked for (its own port is 0)
+ * ```
+ * A persistence template stands under a protocol number of its own (forwarder/engine/templates.ts), with client port 0.
+ * With a firewall mark the virtual service is the mark's.
  * Version rule: the batch header names the record's length; a reader takes the 72 bytes it knows and skips the rest.
  */
 export const RECORD_LENGTH = 72
@@ -22,6 +32,7 @@ export const RECORD_UPSERT = 1
 /** kind: the connection has ended; only the identifying fields count. */
 export const RECORD_REMOVE = 2
 
+export const RECORD_FLAG = { controlled: 1, everyPort: 2, ftpData: 4, serverEveryPort: 8 } as const
 /** flags: a data connection of FTP, or one that is expected (state LISTEN); its server is one of the FTP service. */
 export const RECORD_FTP_DATA = 0x0080
 

@@ -162,8 +162,10 @@ function checkCounts(bench: DirectorBench): void {
     }
     const active = services.directory.counters[slot * COUNTERS + COUNTER.active]
     const inactive = services.directory.counters[slot * COUNTERS + COUNTER.inactive]
-    if (active < 0 || inactive < 0 || active + inactive !== there) {
-      throw new Error(`server ${services.directory.describe(slot)}: ${active} + ${inactive} counted, ${there} there`)
+    const { persistentConnections: templates, datagrams } = server
+    if (Math.min(active, inactive, templates, datagrams) < 0 || active + inactive + templates + datagrams !== there) {
+      const counted = `${active} + ${inactive} + ${templates} + ${datagrams}`
+      throw new Error(`server ${services.directory.describe(slot)}: ${counted} counted, ${there} there`)
     }
   }
   if (bySlot.size > 0) throw new Error(`connections of slots that there are not: ${[...bySlot.keys()]}`)

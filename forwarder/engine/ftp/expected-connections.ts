@@ -11,13 +11,15 @@ import { PROTOCOL_TCP } from '../../../protocol/packet/ipv4.ts'
 import {
   type ConnectionIndex,
   FLAG_FTP_DATA,
+  FLAG_INACTIVE,
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
   STATE,
   STATE_WORDS,
 } from '../../table/connection-layout.ts'
-import { METHOD_MASK, METHOD_SHIFT } from '../../table/record-codec.ts'
+import { METHOD_MASK, METHOD_SHIFT, methodFlags } from '../../table/record-codec.ts'
+import { isOneWay } from '../../table/service-table.ts'
 import type { Connections } from '../connections.ts'
 import type { Replication } from '../replication.ts'
 import { TCP_STATE } from '../tcp-states.ts'
@@ -58,9 +60,16 @@ export class ExpectedConnections {
       this.#connections.discard(known)
     }
     const method = (table.flags(control) & METHOD_MASK) >> METHOD_SHIFT
-    const index = this.#connections.insert(PROTOCOL_TCP, client, virtual, ports, server, method, serverPort)
+    const index = this.#connections.insert(
+      PROTOCOL_TCP,
+      client,
+      virtual,
+      ports,
+      server,
+      serverPort,
+      methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA,
+    )
     if (index === NO_CONNECTION) return
-    table.setFlags(index, table.flags(index) | FLAG_FTP_DATA)
     // In active mode the server speaks first, and its packet goes where the client's control connection comes from.
     const { states } = table.memory
     const path = states[control * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
@@ -87,9 +96,16 @@ export class ExpectedConnections {
     const method = (table.flags(expected) & METHOD_MASK) >> METHOD_SHIFT
     const serverPort = table.serverPort(expected) || virtualPort
     this.#connections.discard(expected)
-    const index = this.#connections.insert(PROTOCOL_TCP, client, virtual, ports, server, method, serverPort)
+    const index = this.#connections.insert(
+      PROTOCOL_TCP,
+      client,
+      virtual,
+      ports,
+      server,
+      serverPort,
+      methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA,
+    )
     if (index === NO_CONNECTION) return NO_CONNECTION
-    table.setFlags(index, table.flags(index) | FLAG_FTP_DATA)
     this.#connections.schedule(index, true)
     return index
   }

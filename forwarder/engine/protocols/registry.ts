@@ -1,6 +1,7 @@
 /** The transport protocols whose packets are balanced, and their properties by IP's number and by state, flat for the packet path. */
 import type { ServiceProtocol } from '../../service.ts'
 import { HALF_OPEN_QUEUES } from '../../table/timer-wheel.ts'
+import { isTemplate, TEMPLATE_ANY, TEMPLATE_STATE_NAMES, TEMPLATE_TCP } from '../templates.ts'
 import { NOT_HALF_OPEN, type Protocol, STATES } from './protocol.ts'
 import { sctpProtocol } from './sctp.ts'
 import { tcpProtocol } from './tcp.ts'
@@ -32,6 +33,8 @@ for (const protocol of protocols) {
   }
 }
 
+stateCounts.fill(TEMPLATE_STATE_NAMES.length, TEMPLATE_TCP, TEMPLATE_ANY + 1)
+
 /** Undefined for a protocol that has no connections. */
 export function protocolByNumber(number: number): Protocol | undefined {
   return byNumber.get(number)
@@ -42,7 +45,7 @@ export function protocolNumber(name: ServiceProtocol): number {
   return byName.get(name)?.number ?? 0
 }
 
-/** Whether the protocol has connections, and this is one of their states. */
+/** Whether the protocol has connections, or is that of templates, and this is one of their states. */
 export function isProtocolState(protocol: number, state: number): boolean {
   return state < stateCounts[protocol]
 }
@@ -59,5 +62,6 @@ export function halfOpenQueueOf(protocol: number, state: number): number {
 
 /** As IPVS prints it; NONE for what is no state. */
 export function stateName(protocol: number, state: number): string {
+  if (isTemplate(protocol)) return TEMPLATE_STATE_NAMES[state] ?? 'NONE'
   return byNumber.get(protocol)?.states[state]?.name ?? 'NONE'
 }

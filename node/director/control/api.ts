@@ -16,6 +16,9 @@
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
  * | GET    | /settings    |                    | { name: value }, every one |
  * | PUT    | /settings    | { name: value }, some | 200                    |
+ * | GET    | /marks       |                    | MarkRule[], the first that matches counts |
+ * | POST   | /marks       | MarkInput          | 201; 409 MARK_EXISTS       |
+ * | DELETE | /marks       | MarkRule           | 200; 404 MARK_MISSING      |
  * | GET    | /connections |                    | ConnectionListing[]        |
  * | POST   | /explain      | Question          | Explanation (forwarder/engine/explain.ts) |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
@@ -30,6 +33,7 @@ import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
+import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
@@ -114,6 +118,39 @@ export const poolEditSchema = z.discriminatedUnion('do', [
 export const SETTING_NAME_MAX = 64
 export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
 
+/** As it is compared and shown: without bits behind the prefix, and with its length. */
+const prefix = z
+  .string()
+  .regex(/^[^/]+(\/(\d|[12]\d|3[0-2]))?$/, 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .refine((text) => isIPv4(text.split('/')[0]), 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .overwrite(canonicalPrefix)
+
+/** Packets of which all holds that is given get the mark. */
+export const markRuleSchema = z
+  .strictObject({
+    mark: z.int().min(1).max(4294967295),
+    protocol: z.enum(['tcp', 'udp', 'sctp']).optional(),
+    source: prefix.optional(),
+    destination: prefix.optional(),
+    /** Of the destination. */
+    firstPort: z.int().min(1).max(65535).optional(),
+    /** Included; the first one unless given. */
+    lastPort: z.int().min(1).max(65535).optional(),
+    /** By its name. */
+    link: z.string().min(1).max(15).optional(),
+  })
+  .refine(({ firstPort = 0, lastPort = firstPort }) => firstPort <= lastPort && (firstPort > 0 || lastPort === 0), {
+    path: ['lastPort'],
+    message: 'expected firstPort too, and no smaller port than that',
+  })
+
+export const markInputSchema = z.strictObject({
+  rule: markRuleSchema,
+  /** Its place in the list, from 1; the last unless given. */
+  at: z.int().min(1).optional(),
+})
+
+export type MarkInput = z.infer<typeof markInputSchema>
 /** A packet that opens a connection. */
 export const questionSchema = z.strictObject({
   protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
@@ -139,7 +176,7 @@ export const syncDaemonInputSchema = z.strictObject({
       'expected a multicast address such as 224.0.0.81 or ff02::81',
     )
     .default(SYNC_GROUP),
-  port: port.default(SYNC_PORT),
+  port: z.int().min(1).max(65535).default(SYNC_PORT),
   ttl: z.int().min(1).max(255).default(1),
 })
 export type SyncDaemonInput = z.infer<typeof syncDaemonInputSchema>

@@ -19,6 +19,8 @@ import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
+  markInputSchema,
+  markRuleSchema,
   type PoolEdit,
   poolEditSchema,
   questionSchema,
@@ -49,9 +51,11 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   SCHEDULER_UNKNOWN: 400,
   SERVICE_MISSING: 404,
   SERVER_MISSING: 404,
+  MARK_MISSING: 404,
   DAEMON_MISSING: 404,
   SERVICE_EXISTS: 409,
   SERVER_EXISTS: 409,
+  MARK_EXISTS: 409,
   DAEMON_RUNNING: 409,
   STORE_FAILED: 503,
 }
@@ -144,6 +148,15 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/settings', async () => allSettings(configuration.settings()))
   app.put('/settings', async ({ body }) => {
     await configuration.setSettings(parse(settingsInputSchema, body))
+    return {}
+  })
+  app.get('/marks', async () => configuration.marks())
+  app.post('/marks', async ({ body }, reply) => {
+    await configuration.addMark(parse(markInputSchema, body))
+    return created(reply)
+  })
+  app.delete('/marks', async ({ body }) => {
+    await configuration.removeMark(parse(markRuleSchema, body))
     return {}
   })
   app.get('/connections', async (_, reply) =>

@@ -1,17 +1,17 @@
 /**
  * The pool's configuration at this director: loaded from the store, changed by operators here, merged with what peers tell.
  *
- * For each virtual service, and for the settings as a whole, the newest change wins (last writer wins by hybrid logical clock); a removed service leaves a
- * tombstone. A change is kept in the store before it is answered and told. Changes travel twice: by gossip at once, and as the
+ * For each virtual service, for the settings as a whole and for the mark rules as a whole, the newest change wins (last writer
+ * wins by hybrid logical clock); a removed service leaves a tombstone. A change is kept in the store before it is answered and told. Changes travel twice: by gossip at once, and as the
  * whole configuration to a peer that connects, or whose digest is another than ours.
  *
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
 import { createHash } from 'node:crypto'
-import { type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
+import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
-import type { PoolEdit, ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
+import type { MarkInput, PoolEdit, ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
 import { startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import {
@@ -23,8 +23,17 @@ import {
   unpackEntry,
 } from './config-message.ts'
 import { compareStamps, HybridLogicalClock } from './hybrid-logical-clock.ts'
+import { withMark, withoutMark } from './mark-changes.ts'
 import { type DraftedService, PoolDraft } from './pool-draft.ts'
-import { entryKey, type PoolEntry, type PoolService, SETTINGS_KEY, serviceEntryKey, tombstoneOf } from './pool-entry.ts'
+import {
+  entryKey,
+  MARKS_KEY,
+  type PoolEntry,
+  type PoolService,
+  SETTINGS_KEY,
+  serviceEntryKey,
+  tombstoneOf,
+} from './pool-entry.ts'
 import type { IsUnicast } from './service-changes.ts'
 import { type SettingValues, withSettings } from './setting-changes.ts'
 
@@ -61,6 +70,8 @@ export interface PoolConfigurationOptions {
   readonly onChange: (changes: readonly PoolChange[]) => void
   /** The settings are other than before; called when they are loaded too, before onChange. */
   readonly onSettings: (settings: SettingValues) => void
+  /** The mark rules, likewise. */
+  readonly onMarks: (rules: readonly MarkRule[]) => void
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
   readonly onStoreFailure: (error: Error) => void
 }
@@ -99,12 +110,13 @@ export class PoolConfiguration {
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
     }
-    const { transport, onChange, onSettings } = this.#options
+    const { transport, onChange, onSettings, onMarks } = this.#options
     transport.onMessage('config', (from, message) => this.#hear(from, message))
     transport.onPeer((peer, connected) => {
       if (connected) void this.#sendEverything(peer)
     })
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
+    if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
     const changes = this.services().map((service): PoolChange => ({ kind: 'set', service }))
     if (changes.length > 0) onChange(changes)
   }
@@ -131,6 +143,12 @@ export class PoolConfiguration {
   settings(): SettingValues {
     const entry = this.#entries.get(SETTINGS_KEY)
     return entry?.kind === 'settings' ? entry.settings : {}
+  }
+
+  /** The mark rules, in the order in which they are asked. */
+  marks(): readonly MarkRule[] {
+    const entry = this.#entries.get(MARKS_KEY)
+    return entry?.kind === 'marks' ? entry.rules : []
   }
 
   /** Each of these resolves when the change is kept and in force here. @throws DirectorError; then nothing is changed */
@@ -195,10 +213,32 @@ export class PoolConfiguration {
     })
   }
 
+  addMark({ rule, at }: MarkInput): Promise<void> {
+    return this.#changeMarks((rules) => withMark(rules, rule, at))
+  }
+
+  removeMark(rule: MarkRule): Promise<void> {
+    return this.#changeMarks((rules) => withoutMark(rules, rule))
+  }
+
   /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
   announce(): void {
     this.#forgetTombstones()
     this.#options.transport.broadcast('config', encodeDigest(this.#currentDigest()))
+  }
+
+  #changeMarks(edit: (rules: readonly MarkRule[]) => MarkRule[]): Promise<void> {
+    return this.#change(async () => {
+      const rules = edit(this.marks())
+      return [
+        {
+          ...this.#entries.get(MARKS_KEY),
+          kind: 'marks',
+          stamp: this.#stamp(),
+          rules: rules.map((rule) => ({ ...rule })),
+        },
+      ]
+    })
   }
 
   #entryOf({ address, after }: DraftedService): PoolEntry {
@@ -253,6 +293,7 @@ export class PoolConfiguration {
         const before = this.#entries.get(entryKey(entry))
         this.#entries.set(entryKey(entry), entry)
         if (entry.kind === 'settings') this.#options.onSettings(entry.settings)
+        else if (entry.kind === 'marks') this.#options.onMarks(entry.rules)
         else if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
         else if (before?.kind === 'service') changes.push({ kind: 'removed', service: entry.service })
       }

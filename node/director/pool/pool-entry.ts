@@ -1,15 +1,22 @@
 /**
  * What the pool's configuration is made of: one entry for each virtual service, with its servers, or for one that was removed,
- * and one for the settings.
+ * one for the settings, and one for the mark rules.
  *
  * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
  */
 import { z } from 'zod'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
-import { SETTING_NAME_MAX, serverInputSchema, serviceAddressSchema, serviceInputSchema } from '../control/api.ts'
+import {
+  markRuleSchema,
+  SETTING_NAME_MAX,
+  serverInputSchema,
+  serviceAddressSchema,
+  serviceInputSchema,
+} from '../control/api.ts'
 import { MAX_COUNTER, type Stamp } from './hybrid-logical-clock.ts'
 
 export const SETTINGS_KEY = 'settings'
+export const MARKS_KEY = 'marks'
 
 const address = z.looseObject(serviceAddressSchema.shape)
 
@@ -46,6 +53,8 @@ export const poolEntrySchema = z.discriminatedUnion('kind', [
   z.looseObject({ kind: z.literal('tombstone'), stamp, service: address }),
   /** Those that somebody has set, by name. */
   z.looseObject({ kind: z.literal('settings'), stamp, settings }),
+  /** In the order in which they are asked. */
+  z.looseObject({ kind: z.literal('marks'), stamp, rules: z.array(z.looseObject(markRuleSchema.shape)) }),
 ])
 
 /** Of a service. */
@@ -56,6 +65,7 @@ export type PoolEntry = z.infer<typeof poolEntrySchema>
 
 /** Entries of the same key are about the same thing: the newest counts. */
 export function entryKey(entry: PoolEntry): string {
+  if (entry.kind === 'marks') return MARKS_KEY
   return entry.kind === 'settings' ? SETTINGS_KEY : serviceEntryKey(entry.service)
 }
 

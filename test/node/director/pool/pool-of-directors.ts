@@ -1,6 +1,7 @@
 /**
  * Directors that share a configuration over the memory network and a virtual clock, for the tests of this folder.
  */
+import type { MarkRule } from '../../../../forwarder/service.ts'
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { hostAddresses } from '../../../../node/director/host/host-addresses.ts'
@@ -28,6 +29,8 @@ export interface TestDirector {
   readonly changes: PoolChange[]
   /** The settings as they were told, one after the other. */
   readonly settings: SettingValues[]
+  /** The mark rules, likewise. */
+  readonly marks: (readonly MarkRule[])[]
   readonly storeFailures: Error[]
   /** Added to the wall clock. */
   skewMs: number
@@ -49,6 +52,7 @@ export class PoolOfDirectors {
     const transport = this.network.join(name, this.names)
     const changes: PoolChange[] = []
     const settings: SettingValues[] = []
+    const marks: (readonly MarkRule[])[] = []
     const storeFailures: Error[] = []
     const configuration = new PoolConfiguration({
       store,
@@ -57,9 +61,20 @@ export class PoolOfDirectors {
       isUnicast: () => recordingHost.isUnicast,
       onChange: (some) => changes.push(...some),
       onSettings: (values) => settings.push(values),
+      onMarks: (rules) => marks.push(rules),
       onStoreFailure: (error) => storeFailures.push(error),
     })
-    const director: TestDirector = { name, store, transport, configuration, changes, settings, storeFailures, skewMs }
+    const director: TestDirector = {
+      name,
+      store,
+      transport,
+      configuration,
+      changes,
+      settings,
+      marks,
+      storeFailures,
+      skewMs,
+    }
     await store.open()
     await configuration.load()
     await transport.start()

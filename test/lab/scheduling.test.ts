@@ -2,8 +2,8 @@
  * The kernel's picks (test/reference/sched.jsonl) against a running director: every recorded case configured by vsadm, made by real
  * clients through NAT, and answered by real servers at the recorded addresses.
  *
- * All cases share a director, so each has a virtual port of its own, and source ports of its own unless they are hashed. A case
- * that needs what vsadm answers not to be supported is skipped with that answer.
+ * All cases share a director, so each has a virtual port of its own, and source ports of its own unless they are hashed. A service
+ * of a firewall mark, whose servers have no port of their own, is given its packets by a rule for as long as the case lasts.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,6 +13,7 @@ import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { test } from 'tap'
 import type { ServiceListing } from '../../node/director/control/api.ts'
+import { request } from '../../node/director/control/client.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
@@ -26,6 +27,8 @@ const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need ro
 const UDP_PORT = 5353
 const TCP_PORT = 8000
 const FIRST_VIRTUAL_PORT = 10_000
+/** Of the services of firewall marks. */
+const DESTINATIONS = '10.3.0.0/24'
 /** Far from the recordings' own 50000, and below the ports that kernels choose. */
 const FIRST_SOURCE_PORT = 20_000
 const PORTS_PER_CASE = 64
@@ -45,20 +48,17 @@ test('a running director picks as the kernel was recorded to', { skip: needsRoot
     await Promise.all([1, 2, 3].map((number) => startServer(lab, `s${number}`, `rs${number}`)))
     const sources = new Set([USUAL_SOURCE, ...recordings.flatMap(({ srcs }) => srcs ?? [])])
     const commands = [...sources].map((source) => `address add ${source}/24 dev outside`).join('\n')
-    await runOn(lab, 'c1', ['ip', '-batch', '-'], commands)
+    const route = `route add ${DESTINATIONS} via ${VIRTUAL_ADDRESS}`
+    await runOn(lab, 'c1', ['ip', '-batch', '-'], `${commands}\n${route}\n`)
 
     for (const [number, recording] of recordings.entries()) {
       await t.test(recording.name, async (t) => {
         const run = new RecordedCase(lab, recording, number)
-        const refusal = await run.configure()
-        if (/is not supported by this pool/.test(refusal)) {
-          t.pass('configured', { skip: refusal.trim() })
-          return
-        }
-        t.equal(refusal, '')
+        t.equal(await run.configure(), '')
         const picks = await run.picks()
         if (recording.sched === 'twos') t.strictSame(new Set(picks), new Set(recording.seq), 'it draws lots')
         else t.strictSame(picks, recording.seq)
+        await run.end()
       })
     }
   })
@@ -69,18 +69,34 @@ class RecordedCase {
   readonly #recording: Recording
   readonly #port: number
   readonly #firstSource: number
+  readonly #mark: number
 
   constructor(lab: Lab, recording: Recording, number: number) {
     this.#lab = lab
     this.#recording = recording
-    this.#port = FIRST_VIRTUAL_PORT + number
+    this.#port = recording.dsts ? UDP_PORT : FIRST_VIRTUAL_PORT + number
+    this.#mark = 1 + number
     const hashesPort = /-b \w+-port/.test(recording.cmds[0])
     this.#firstSource = hashesPort ? recording.sport0 : FIRST_SOURCE_PORT + number * PORTS_PER_CASE
   }
 
   /** @returns what vsadm complains of */
   async configure(): Promise<string> {
-    return await this.#vsadm(this.#recording.cmds)
+    const { cmds, dsts } = this.#recording
+    if (dsts) await request(this.#socket, 'POST', '/marks', { rule: this.#rule })
+    return await this.#vsadm(cmds)
+  }
+
+  async end(): Promise<void> {
+    if (this.#recording.dsts) await request(this.#socket, 'DELETE', '/marks', this.#rule)
+  }
+
+  get #socket(): string {
+    return controlSocketOf(this.#lab.folder, 'd1')
+  }
+
+  get #rule(): object {
+    return { mark: this.#mark, destination: DESTINATIONS, protocol: 'udp', firstPort: this.#port }
   }
 
   /** What each connection got. */
@@ -121,11 +137,13 @@ class RecordedCase {
   }
 
   async #vsadm(commands: readonly string[]): Promise<string> {
-    const rules = commands.map((command) => command.replace(/10\.1\.0\.100:\d+/, `${VIRTUAL_ADDRESS}:${this.#port}`))
+    const rules = commands.map((command) =>
+      command.replace(/10\.1\.0\.100:\d+/, `${VIRTUAL_ADDRESS}:${this.#port}`).replace(/ -f \d+/, ` -f ${this.#mark}`),
+    )
     const one = rules.length === 1
     const child = spawn(process.execPath, [VSADM, ...(one ? rules[0].split(' ').slice(1) : ['-R'])], {
       stdio: ['pipe', 'ignore', 'pipe'],
-      env: { ...process.env, DIRECTOR_SOCKET: controlSocketOf(this.#lab.folder, 'd1') },
+      env: { ...process.env, DIRECTOR_SOCKET: this.#socket },
     })
     child.stdin.end(one ? '' : `${rules.join('\n')}\n`)
     return await text(child.stderr)

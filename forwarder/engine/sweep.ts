@@ -86,6 +86,7 @@ export class Sweep {
     if (protocol === 0) return
     if (this.#defences.isDroppingEntries && this.#isToDrop(index, protocol, word & 255)) {
       this.dropped++
+      this.#replication.publishEnd(index)
       this.#connections.discard(index)
     } else if (this.#settings.expireNodestConn !== 0 && this.#isServerless(index)) {
       this.#replication.publishEnd(index)

@@ -28,12 +28,14 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
   )
   const servers = service.servers.map((server, index): RealServerSpec => {
     const { address, port, upperThreshold, lowerThreshold, tunnel, edits } = server
-    const isOff = service.scheduler === NO_SCHEDULER || conditions.health(serverKey(server)) === 'down'
+    const isDown = conditions.health(serverKey(server)) === 'down'
+    const isOff = service.scheduler === NO_SCHEDULER || isDown
     return {
       address,
       port,
       method: conditions.isLocal(address) ? 'local' : server.method,
       weight: isOff ? 0 : weights[index],
+      ...(isDown && { down: true }),
       ...(upperThreshold !== undefined && { upperThreshold }),
       ...(lowerThreshold !== undefined && { lowerThreshold }),
       ...(tunnel && { tunnel }),

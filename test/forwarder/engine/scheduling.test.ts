@@ -120,6 +120,15 @@ test('weight 0 keeps a persistent client where it is, unless expire_quiescent_te
   t.equal(serverOf(pool, syn('203.0.113.7:4')), 2, 'and there it stays')
 })
 
+test('a persistent client does not stay with a server whose health checks fail', async (t) => {
+  const pool = bench({}, { persistence })
+  t.equal(serverOf(pool, syn('203.0.113.7:1')), 3)
+  const spec = service({ weights: [1, 1, 0] })
+  const servers = spec.servers.map((server, index) => ({ ...server, down: index === 2 }))
+  pool.engine.services.set({ ...spec, servers, persistence })
+  t.equal(serverOf(pool, syn('203.0.113.7:2')), 2)
+})
+
 test('a persistent service of port 0 takes every port, an exact one comes first', async (t) => {
   const everyPort = service({ weights: [1, 1, 1], method: 'dr' })
   const servers = everyPort.servers.map((server) => ({ ...server, port: 0 }))

@@ -72,6 +72,19 @@ test('a server that is this director itself is served locally, by whatever metho
   t.end()
 })
 
+test('a server that is down is told apart from one of weight 0', (t) => {
+  const servers = [1, 2].map((host) => ({ address: `10.0.0.${host}`, port: 80, method: 'nat' as const, weight: 0 }))
+  const spec = effectiveService(
+    { protocol: 'tcp', address: '10.0.0.100', port: 80, scheduler: 'rr', servers },
+    { health: (server) => (server === '10.0.0.1:80' ? 'down' : 'up'), loadFactor: () => 1, isLocal: () => false },
+  )
+  t.same(
+    spec.servers.map(({ down }) => down),
+    [true, undefined],
+  )
+  t.end()
+})
+
 test('the forwarder gets what it knows: no fields of later versions, and a scheduler that exists', (t) => {
   const spec = effectiveService(
     {

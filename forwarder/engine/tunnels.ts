@@ -5,7 +5,7 @@
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
-import type { Frame } from '../link/link.ts'
+import { type Frame, VNET_GSO_TCPV4 } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { overhead6 } from '../method/ipv6-tunnel.ts'
 import {
@@ -54,7 +54,9 @@ export class Tunnels {
     const isIn6 = isIPv6Number(server.address)
     const added = isIn6 ? overhead6(tunnel, frame) : overhead(tunnel, frame)
     const mtu = egress.mtus[hop.link] - added
-    const transportLength = segmentSize(frame) === 0 ? 0 : cuttableHeaderLength(frame, headerLength)
+    const protocol = frame.memory.bytes[frame.start + ETHERNET_HEADER_LENGTH + IPV4.protocol]
+    const isLarge = segmentSize(frame) !== 0
+    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV4) : 0
     if (segmentSize(frame) !== 0 && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength) > mtu
     // An outer IPv6 header is never cut: who may be told, is told.

@@ -4,19 +4,17 @@ import { checksum } from '../../protocol/packet/checksum.ts'
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import { IPV6, IPV6_HEADER_LENGTH, pseudoHeaderSumIPv6 } from '../../protocol/packet/ipv6.ts'
-import { TCP, TCP_CWR, TCP_FIN, TCP_HEADER_LENGTH, TCP_PSH, tcpHeaderLength } from '../../protocol/packet/tcp.ts'
+import { TCP, TCP_CWR, TCP_FIN, TCP_PSH, tcpHeaderLength } from '../../protocol/packet/tcp.ts'
 import * as udp from '../../protocol/packet/udp.ts'
 import type { FramePool, PooledFrame } from '../engine/frame-pool.ts'
 import type { Frame } from '../link/link.ts'
-import * as link from '../link/link.ts'
 import * as offload from './offload.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { UDP, UDP_HEADER_LENGTH } = udp
-const { VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH } = link
-const { GSO_ECN, segmentSize } = offload
+const { segmentSize } = offload
 
 /**
  * IP length of what will be on the wire: the packet, or one segment when it is to be cut.
@@ -30,21 +28,9 @@ export function wireLength6(frame: Frame, headerLength: number, protocol: number
   return headerLength + (isTcp ? tcpHeaderLength(frame.memory.bytes, transport) : UDP_HEADER_LENGTH) + size
 }
 
-/** Bytes of the transport header of a frame that segment6() can cut: TCP or UDP with data behind it. 0 when it cannot. */
-export function cuttableHeaderLength6(frame: Frame, headerLength: number, protocol: number): number {
-  const { bytes } = frame.memory
-  const type = bytes[frame.start - VNET_HEADER_LENGTH + 1] & ~GSO_ECN
-  const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
-  let length = 0
-  if (type === VNET_GSO_TCPV6 && protocol === PROTOCOL_TCP) length = tcpHeaderLength(bytes, transport)
-  else if (type === VNET_GSO_UDP_L4 && protocol === PROTOCOL_UDP) length = UDP_HEADER_LENGTH
-  if (protocol === PROTOCOL_TCP && length < TCP_HEADER_LENGTH) return 0
-  return frame.length > ETHERNET_HEADER_LENGTH + headerLength + length ? length : 0
-}
-
 /**
- * Cuts such a frame into packets with finished checksums, each a frame from the pool handed to `emit`.
- * @param transportLength what cuttableHeaderLength6() said
+ * Cuts a frame that is longer than the wire allows into packets with finished checksums, each a frame from the pool handed to `emit`.
+ * @param transportLength what cuttableHeaderLength() said
  * @returns false when the pool cannot hold them; nothing was emitted then
  */
 export function segment6(

@@ -18,10 +18,10 @@ import * as link from '../link/link.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
-const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
+const { VNET_GSO_NONE, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
 
 /** A bit beside the type of segmentation: congestion was marked (VIRTIO_NET_HDR_GSO_ECN). */
-export const GSO_ECN = 0x80
+const GSO_ECN = 0x80
 
 /** Whether the frame's transport checksum is still to be finished. */
 export function hasUnfinishedChecksum(frame: Frame): boolean {
@@ -85,14 +85,16 @@ export function finishSctpChecksum(frame: Frame, sctp: number): void {
   clearOffload(frame)
 }
 
-/** Bytes of the transport header of a frame that segment() can cut: TCP or UDP with data behind it. 0 when it cannot. */
-export function cuttableHeaderLength(frame: Frame, ipHeaderLength: number): number {
+/**
+ * Bytes of the transport header of a frame that segment() or segment6() can cut: TCP or UDP with data behind it. 0 when it cannot.
+ * @param tcpType what the virtio header calls TCP of the frame's family: VNET_GSO_TCPV4 or VNET_GSO_TCPV6
+ */
+export function cuttableHeaderLength(frame: Frame, ipHeaderLength: number, protocol: number, tcpType: number): number {
   const bytes = frame.memory.bytes
-  const protocol = bytes[frame.start + ETHERNET_HEADER_LENGTH + IPV4.protocol]
   const type = bytes[frame.start - VNET_HEADER_LENGTH + 1] & ~GSO_ECN
   const transport = frame.start + ETHERNET_HEADER_LENGTH + ipHeaderLength
   let length = 0
-  if (type === VNET_GSO_TCPV4 && protocol === PROTOCOL_TCP) length = tcpHeaderLength(bytes, transport)
+  if (type === tcpType && protocol === PROTOCOL_TCP) length = tcpHeaderLength(bytes, transport)
   else if (type === VNET_GSO_UDP_L4 && protocol === PROTOCOL_UDP) length = UDP_HEADER_LENGTH
   if (protocol === PROTOCOL_TCP && length < TCP_HEADER_LENGTH) return 0
   return frame.length > ETHERNET_HEADER_LENGTH + ipHeaderLength + length ? length : 0

@@ -11,7 +11,7 @@
  * ```
  *  0 server slot                1 server port << 16 | protocol << 8 | state
  *  2 expiry tick                3 timer next   4 timer previous
- *  5 packets << 28 | flags << 16 | return path  6 version << 16 | second of the last replication
+ *  5 flags << 16 | return path (packets from bit 27, IPv6 in bit 31)  6 version << 16 | second of the last replication
  * ```
  * A persistence template is in no server chain: word 1 of its key counts the connections that it has made.
  *

@@ -80,7 +80,7 @@ export class Replicator {
   readonly #views = new Map<PeerName, SenderView>()
   readonly #wanted = new WantedTables()
   readonly #absent = new AbsentSenders()
-  readonly #ended = new EndedConnections()
+  readonly #ended: EndedConnections
   readonly #failedAt = new Map<PeerName, number>()
   readonly #counters = createCounters()
   #joined = false
@@ -99,6 +99,7 @@ export class Replicator {
     this.#options = options
     const { transport, clock, outgoing, incoming, wake, source } = options
     this.#epoch = [options.random(), options.random()].map((part) => part.toString(16).padStart(8, '0')).join('')
+    this.#ended = new EndedConnections(() => clock.now())
     for (const name of options.peers) this.#views.set(name, new SenderView(name))
     this.#sender = new RecordSender({
       epoch: this.#epoch,
@@ -121,7 +122,7 @@ export class Replicator {
       send: (peer, topic, message) => transport.send(peer, topic, message),
     })
     this.#server = new SnapshotServer({
-      source,
+      source: this.#ended.behind(source),
       clock,
       send: sendSync,
       positions: () => (this.#joined ? this.#positions() : undefined),
@@ -200,7 +201,7 @@ export class Replicator {
     this.#counters.batchesApplied++
     this.#counters.recordsApplied += block.count
     this.#ended.noteAll(block)
-    this.#incoming.push(block)
+    this.#incoming.push(this.#ended.current(block))
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
   }
 
@@ -347,12 +348,10 @@ export class Replicator {
   #takeSnapshot(peer: PeerName): void {
     const view = this.#views.get(peer)
     if (view?.presence) view.lostCovered = view.presence.lost
-    this.#ended.watch()
     this.#client.begin(peer)
   }
 
   #snapshotFinished(peer: PeerName, positions: readonly Position[]): void {
-    this.#ended.forget()
     this.#snapshotEnd = this.#incoming.accepted
     this.#counters.snapshotsTaken++
     const isFirst = !this.#joined
@@ -377,7 +376,6 @@ export class Replicator {
   }
 
   #snapshotFailed(peer: PeerName): void {
-    this.#ended.forget()
     this.#failedAt.set(peer, this.#options.clock.now())
     this.#act()
   }
@@ -410,6 +408,7 @@ export class Replicator {
 
   #applySnapshot(block: RecordBlock): void {
     this.#counters.snapshotRecords += block.count
+    this.#ended.noteAll(block)
     this.#incoming.push(this.#ended.current(block))
   }
 

@@ -27,7 +27,7 @@ export interface ConversationOptions {
 const RETRANSMISSION_MS = 250
 const MOST_TRIES = 10
 const THINKING_MS = [100, 500] as const
-const MOST_QUESTIONS = 60
+const MOST_QUESTIONS = 24
 
 export class Conversation {
   readonly service: SimulatedService

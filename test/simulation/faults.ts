@@ -50,7 +50,7 @@ export type Fault = Timed &
     | { readonly kind: 'clock-step'; readonly director: number; readonly stepMs: number }
   )
 
-const MOST_FAULTS = 6
+const MOST_FAULTS = 8
 
 /** @param withinMs all of them are over by then */
 export function drawFaults(random: Random, directors: number, withinMs: number): Fault[] {

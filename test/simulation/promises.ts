@@ -119,6 +119,7 @@ export class Promises {
   }
 
   #judgeReset(conversation: Conversation, what: string): void {
+    if (this.#excused.has(conversation)) return
     // Where two directors have placed a SYN each, one of the two servers knows nothing of the rest: no record can be in time.
     if (conversation.synServers.size > 1 || (conversation.isReuse && !conversation.isCovered)) return
     this.fail('nobody is reset or sent to another server', `${nameOf(conversation)}: ${what}`)

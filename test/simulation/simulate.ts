@@ -34,7 +34,7 @@ export const FAULTS_MS = 6_000
 /** Differences are gone 5 s after the last fault; and a second in which nothing is said, so that tables can be compared. */
 const RECOVERY_MS = 5_300
 const SILENCE_MS = 1_000
-const CONVERSATIONS = 16
+const CONVERSATIONS = 20
 
 export async function simulate(plan: Plan): Promise<Outcome> {
   // Long work is cut into slices by the real clock (node/director/pace.ts), which therefore stands still meanwhile.

@@ -229,12 +229,12 @@ export class World {
     }
   }
 
-  /** Never all at once: somebody who is up and in sync must be left. */
+  /** Never all at once: somebody who is up, at work and in sync must be left. */
   #maySpare(host: DirectorHost): boolean {
-    return this.#hosts.some(
-      ({ director, isDown }) =>
-        director !== host.director && !isDown && director?.isAlive && director.replicator.status().inSync,
-    )
+    return this.#hosts.some(({ director, isDown }) => {
+      if (!director?.isAlive || isDown || director === host.director) return false
+      return THREADS.every((thread) => director.threads[thread].stalls === 0) && director.replicator.status().inSync
+    })
   }
 
   #comeBack(host: DirectorHost, afterMs: number): void {

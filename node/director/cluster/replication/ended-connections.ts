@@ -1,7 +1,9 @@
 /**
- * The connections that ended of late, and as of which version. Who was cut off, or gives a table that was read before the end, still
- * speaks of them; what is said of an older version must not bring them back. And since a table does not tell of them, whoever gives
- * his gives them behind it.
+ * The connections that ended of late, and as of which version. A table that is given may have been read before an end, or be that of a
+ * director that has not heard of it: an older version in it must not bring the connection back. And since a table does not tell of
+ * ends, whoever gives his gives these behind it.
+ *
+ * What a director says in a batch counts whatever its version: it says so because packets have come, and its clock may be behind.
  */
 import { isNewer, recordVersion } from '../../../../forwarder/table/record-codec.ts'
 import { writeUint16 } from '../../../../protocol/packet/bytes.ts'
@@ -18,7 +20,7 @@ const MAX_ENDED = 2 ** 16
 interface Generation {
   readonly beganMs: number
   readonly versions: Map<string, number>
-  /** The keys of `versions`, by place. */
+  /** The keys of `versions`, by place; and of some that have begun anew. */
   readonly keys: string[]
   /** Of the names, so that most records are known at once not to be among them. */
   readonly hashes: Set<number>
@@ -61,27 +63,27 @@ export class EndedConnections {
       const generation = place < keys.length ? this.#older : this.#newer
       const key = generation.keys[place < keys.length ? place : place - keys.length]
       if (key === undefined) break
+      const version = generation.versions.get(key)
+      if (version === undefined) continue
       const at = offset + written * RECORD_LENGTH
       target.fill(0, at, at + RECORD_LENGTH)
       target[at + RECORD.kind] = RECORD_REMOVE
-      writeUint16(target, at + RECORD.version, generation.versions.get(key) as number)
+      writeUint16(target, at + RECORD.version, version)
       writeConnectionKey(key, target, at)
       written++
     }
     return written
   }
 
-  /** Sees a record of RECORD_LENGTH bytes at `offset`. */
+  /** Sees a record of a batch, of RECORD_LENGTH bytes at `offset`. */
   note(bytes: Uint8Array, offset: number): void {
-    if (bytes[offset + RECORD.kind] !== RECORD_REMOVE) return
-    this.#age()
-    const key = connectionKey(bytes, offset)
-    const version = recordVersion(bytes, offset)
-    const { versions, keys } = this.#newer
-    const known = versions.get(key)
-    if (known === undefined) keys.push(key)
-    if (known === undefined || isNewer(version, known)) versions.set(key, version)
-    this.#newer.hashes.add(hashOf(bytes, offset))
+    if (bytes[offset + RECORD.kind] === RECORD_REMOVE) {
+      this.#remember(bytes, offset)
+    } else if (this.#mayKnow(bytes, offset)) {
+      const key = connectionKey(bytes, offset)
+      this.#newer.versions.delete(key)
+      this.#older.versions.delete(key)
+    }
   }
 
   noteAll(block: RecordBlock): void {
@@ -91,20 +93,35 @@ export class EndedConnections {
     }
   }
 
-  /** What of a block still holds. */
-  current(block: RecordBlock): RecordBlock {
-    if (this.#newer.versions.size === 0 && this.#older.versions.size === 0) return block
+  /** Sees a piece of a table that is given. @returns what of it still holds */
+  takePiece(block: RecordBlock): RecordBlock {
     for (let i = 0; i < block.count; i++) {
       block.read(i, this.#record, 0)
-      if (this.#isOver(this.#record)) return filterBlock(block, (record) => !this.#isOver(record))
+      if (this.#record[RECORD.kind] === RECORD_REMOVE) this.#remember(this.#record, 0)
     }
-    return block
+    return filterBlock(block, (record) => !this.#isOver(record))
+  }
+
+  #remember(bytes: Uint8Array, offset: number): void {
+    this.#age()
+    const key = connectionKey(bytes, offset)
+    const version = recordVersion(bytes, offset)
+    const { versions, keys, hashes } = this.#newer
+    const known = versions.get(key)
+    if (known !== undefined && !isNewer(version, known)) return
+    if (known === undefined) keys.push(key)
+    versions.set(key, version)
+    hashes.add(hashOf(bytes, offset))
+  }
+
+  #mayKnow(bytes: Uint8Array, offset: number): boolean {
+    if (this.#newer.hashes.size === 0 && this.#older.hashes.size === 0) return false
+    const hash = hashOf(bytes, offset)
+    return this.#newer.hashes.has(hash) || this.#older.hashes.has(hash)
   }
 
   #isOver(record: Uint8Array): boolean {
-    const hash = hashOf(record, 0)
-    if (!this.#newer.hashes.has(hash) && !this.#older.hashes.has(hash)) return false
-    if (record[RECORD.kind] === RECORD_REMOVE) return false
+    if (record[RECORD.kind] === RECORD_REMOVE || !this.#mayKnow(record, 0)) return false
     const key = connectionKey(record, 0)
     const ended = this.#newer.versions.get(key) ?? this.#older.versions.get(key)
     const version = recordVersion(record, 0)
@@ -113,7 +130,7 @@ export class EndedConnections {
 
   #age(): void {
     const now = this.#now()
-    if (now - this.#newer.beganMs < GENERATION_MS && this.#newer.versions.size < MAX_ENDED) return
+    if (now - this.#newer.beganMs < GENERATION_MS && this.#newer.keys.length < MAX_ENDED) return
     this.#older = this.#newer
     this.#newer = createGeneration(now)
   }

@@ -201,7 +201,7 @@ export class Replicator {
     this.#counters.batchesApplied++
     this.#counters.recordsApplied += block.count
     this.#ended.noteAll(block)
-    this.#incoming.push(this.#ended.current(block))
+    this.#incoming.push(block)
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
   }
 
@@ -408,8 +408,7 @@ export class Replicator {
 
   #applySnapshot(block: RecordBlock): void {
     this.#counters.snapshotRecords += block.count
-    this.#ended.noteAll(block)
-    this.#incoming.push(this.#ended.current(block))
+    this.#incoming.push(this.#ended.takePiece(block))
   }
 
   #positions(): Position[] {

@@ -23,22 +23,30 @@ const end = (n: number, version: number) => makeRecord(n, version, RECORD_REMOVE
 test('what is said of a connection as it was before its end does not bring it back', async (t) => {
   const { ended } = createEnded()
   ended.note(end(1, 5), 0)
-  t.equal(ended.current(block(makeRecord(1, 4))).count, 0)
-  t.equal(ended.current(block(makeRecord(1, 5))).count, 0)
-  t.equal(ended.current(block(makeRecord(1, 4), makeRecord(2, 4), makeRecord(1, 3))).count, 1, 'others are not touched')
+  t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 0)
+  t.equal(ended.takePiece(block(makeRecord(1, 5))).count, 0)
+  t.equal(ended.takePiece(block(makeRecord(1, 4), makeRecord(2, 4), makeRecord(1, 3))).count, 1, 'others are not touched')
 })
 
 test('a new connection with the same addresses and ports begins', async (t) => {
   const { ended } = createEnded()
   ended.note(end(1, 5), 0)
-  t.equal(ended.current(block(makeRecord(1, 6))).count, 1)
+  t.equal(ended.takePiece(block(makeRecord(1, 6))).count, 1)
 })
 
-test('ends of peers count as well, also in the block that brings them', async (t) => {
+test('ends of peers count as well', async (t) => {
   const { ended } = createEnded()
-  const batch = block(makeRecord(1, 4), end(1, 5), makeRecord(1, 6))
-  ended.noteAll(batch)
-  t.equal(ended.current(batch).count, 2, 'the end, and the new one')
+  ended.noteAll(block(makeRecord(1, 4), end(1, 5)))
+  t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 0)
+})
+
+test('a connection that begins anew at a director whose clock is behind has not ended', async (t) => {
+  const { ended } = createEnded()
+  ended.noteAll(block(end(1, 5), makeRecord(1, 3)))
+  t.equal(ended.takePiece(block(makeRecord(1, 3))).count, 1)
+  const bytes = new Uint8Array(RECORD_LENGTH)
+  const nothing = { capacity: 0, encodeRange: () => 0 }
+  t.equal(ended.behind(nothing).encodeRange(0, 1, bytes, 0), 0, 'and is not given as ended')
 })
 
 test('an end is forgotten when no old copy can be left', async (t) => {
@@ -46,10 +54,10 @@ test('an end is forgotten when no old copy can be left', async (t) => {
   ended.note(end(1, 5), 0)
   time.ms = 16 * 60_000
   ended.note(end(2, 5), 0)
-  t.equal(ended.current(block(makeRecord(1, 4))).count, 0)
+  t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 0)
   time.ms = 32 * 60_000
   ended.note(end(3, 5), 0)
-  t.equal(ended.current(block(makeRecord(1, 4))).count, 1)
+  t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 1)
 })
 
 test('who gives a table gives the ends behind it, and they are read as ends', async (t) => {
@@ -74,7 +82,7 @@ test('who gives a table gives the ends behind it, and they are read as ends', as
   const records = [0, 1, 2].map((index) => bytes.slice(index * RECORD_LENGTH, (index + 1) * RECORD_LENGTH))
   t.same(records[0], makeRecord(9, 1))
   const { ended: receiver } = createEnded()
-  receiver.noteAll(block(...records))
-  t.equal(receiver.current(block(makeRecord(1, 5), makeRecord(2, 8), makeRecord(9, 1))).count, 1)
-  t.equal(receiver.current(block(makeRecord(1, 6), makeRecord(2, 9))).count, 2)
+  t.equal(receiver.takePiece(block(...records)).count, 3)
+  t.equal(receiver.takePiece(block(makeRecord(1, 5), makeRecord(2, 8), makeRecord(9, 1))).count, 1)
+  t.equal(receiver.takePiece(block(makeRecord(1, 6), makeRecord(2, 9))).count, 2)
 })

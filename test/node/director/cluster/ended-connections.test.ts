@@ -25,7 +25,11 @@ test('what is said of a connection as it was before its end does not bring it ba
   ended.note(end(1, 5), 0)
   t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 0)
   t.equal(ended.takePiece(block(makeRecord(1, 5))).count, 0)
-  t.equal(ended.takePiece(block(makeRecord(1, 4), makeRecord(2, 4), makeRecord(1, 3))).count, 1, 'others are not touched')
+  t.equal(
+    ended.takePiece(block(makeRecord(1, 4), makeRecord(2, 4), makeRecord(1, 3))).count,
+    1,
+    'others are not touched',
+  )
 })
 
 test('a new connection with the same addresses and ports begins', async (t) => {

@@ -259,6 +259,26 @@ test('a sender that a snapshot covered is not asked for its past when it is met'
   pool.stop()
 })
 
+test('a newcomer whose questions cannot be sent asks again after a pause, and the thread goes on meanwhile', async (t) => {
+  const pool = new Pool(['d1', 'd2'])
+  const d1 = await pool.start('d1')
+  await pool.clock.until(() => d1.inSync, 3000, 10)
+  const d2 = await pool.start('d2')
+  const send = d2.transport.send.bind(d2.transport)
+  let refused = 0
+  let refuses = true
+  d2.transport.send = async (peer, topic, message) => {
+    if (topic !== 'sync' || !refuses) return send(peer, topic, message)
+    refused++
+    throw new Error('d1 does not keep up')
+  }
+  await pool.clock.advance(2500)
+  t.ok(refused >= 2 && refused <= 4, `${refused} questions`)
+  refuses = false
+  await pool.untilInSync()
+  pool.stop()
+})
+
 test('a newcomer copies from two members that have not met', async (t) => {
   const pool = new Pool(['d1', 'd2', 'd3'])
   pool.network.cut('d1', 'd2')

@@ -113,7 +113,7 @@ export class Engine {
   readonly #answers: Answers
   readonly #tunnels: Tunnels
   readonly newConnections: NewConnections
-  readonly #ftp: Ftp
+  readonly ftp: Ftp
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
@@ -139,7 +139,7 @@ export class Engine {
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     const expected = new ExpectedConnections(this.connections, this.replication)
-    this.#ftp = new Ftp(table, services, expected)
+    this.ftp = new Ftp(table, services, expected)
     this.admission = new Admission(table, services, this.settings)
     this.newConnections = new NewConnections({
       addresses: this.addresses,
@@ -372,7 +372,7 @@ export class Engine {
     } else {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
-    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
+    if ((flags & FLAG_FTP) !== 0) this.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -429,7 +429,7 @@ export class Engine {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
       if ((flags & FLAG_UNANSWERED) !== 0) this.scheduling.answered(index)
     }
-    if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
+    if ((flags & FLAG_FTP) !== 0 && !this.ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++

@@ -348,6 +348,17 @@ for (const [name, lines, listed, strict, right] of mended) {
   })
 }
 
+test('counters are as they were last estimated with --strict, and up to now without', async (t) => {
+  const pool = await poolAfter(t, '-A -t 10.0.0.1:80')
+  for (const words of ['-Ln --stats', '--strict -Ln --stats', '--strict -Ln -t 10.0.0.1:80 --rate'])
+    await listing(pool, words)
+  t.same(pool.requests.slice(-3), [
+    'GET /services',
+    'GET /services?counters=snapshot',
+    'GET /services?protocol=tcp&address=10.0.0.1&port=80&counters=snapshot',
+  ])
+})
+
 test('-M takes the length of a prefix, and with --strict what the C library makes of a number', async (t) => {
   const pool = await poolAfter(t, '-A -t 10.0.0.1:80 -p 60 -M 24', '--strict -A -t 10.0.0.2:80 -p 60 -M 24')
   t.match(await listing(pool, '-Ln'), 'TCP  10.0.0.1:80 wlc persistent 60 mask 255.255.255.0\n')

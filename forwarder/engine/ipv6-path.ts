@@ -27,12 +27,13 @@ import * as serviceTable from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import { IPv6Answers } from './ipv6-answers.ts'
+import { IPv6FragmentPath } from './ipv6-fragment-path.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
 import { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as tcpStates from './tcp-states.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
 // Names of this module's own, for speed: see engine.ts.
@@ -53,7 +54,6 @@ const { ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_EXTENSION_HEADERS = dropCode('extension-headers')
-const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_PACKET = dropCode('drop-packet')
 const DROP_NO_SERVER = dropCode('no-server')
@@ -80,6 +80,7 @@ export class IPv6Path {
   readonly #answers: IPv6Answers
   readonly #tunnels: IPv6Tunnels
   readonly #icmp: IPv6Icmp
+  readonly fragments: IPv6FragmentPath
   readonly #fitsAnywhere: number
   #nowMs = 0
   /** The client's address, of a packet that makes a connection. */
@@ -103,7 +104,9 @@ export class IPv6Path {
     this.#drops = drops
     this.#answers = new IPv6Answers(drops)
     this.#tunnels = new IPv6Tunnels(egress, this.#answers, drops)
-    this.#icmp = new IPv6Icmp({ table, services, addresses, egress, tunnels: this.#tunnels, drops })
+    const parts = { table, services, addresses, egress, tunnels: this.#tunnels, drops }
+    this.#icmp = new IPv6Icmp(parts)
+    this.fragments = new IPv6FragmentPath({ ...parts, order: engine.fragmentOrder })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
@@ -131,8 +134,15 @@ export class IPv6Path {
     const to3 = view.getInt32(to + 12)
     const virtual = this.#book.find(to0, to1, to2, to3)
     const addressState = this.#engine.addresses.stateOf(virtual)
-    const walked = walkToTransport(view, ip, start + frame.length)
-    if (walked < 0) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+    let walked = walkToTransport(view, ip, start + frame.length)
+    if (walked < 0) {
+      if (walked !== WALK_FRAGMENT) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+      // Sent to a group: every director has it.
+      if ((view.getUint8(start) & 1) !== 0) return TO_HOST
+      const verdict = this.fragments.handle(frame, link, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
+      walked = this.fragments.walked
+    }
     const protocol = walked & 255
     const headerLength = walked >> 8
     if (protocol === PROTOCOL_ICMPV6) return this.#icmp.handle(frame, link, headerLength, addressState)
@@ -173,7 +183,6 @@ export class IPv6Path {
   }
 
   #dropUnwalked(code: number): Verdict {
-    if (code === WALK_FRAGMENT) return this.#drops.drop(DROP_FRAGMENT)
     return this.#drops.drop(code === WALK_TOO_LONG ? DROP_EXTENSION_HEADERS : DROP_TRUNCATED)
   }
 

@@ -30,6 +30,7 @@ import { Connections } from './connections.ts'
 import { Defences } from './defences.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { Egress, type LinkFacts } from './egress.ts'
+import { FragmentOrder } from './fragment-order.ts'
 import { FragmentPath } from './fragment-path.ts'
 import { ExpectedConnections } from './ftp/expected-connections.ts'
 import { Ftp } from './ftp/ftp.ts'
@@ -121,6 +122,8 @@ export class Engine {
   readonly #icmp: Icmp
   readonly #ipv6: IPv6Path
   readonly #fragments: FragmentPath
+  /** Of both families. */
+  readonly fragmentOrder: FragmentOrder
   /** Frames up to this length fit any link's MTU. */
   readonly #fitsAnywhere: number
   #nowMs = 0
@@ -171,7 +174,12 @@ export class Engine {
     }
     this.#icmp = new Icmp(parts)
     this.#packetSize = new PacketSize(parts)
-    this.#fragments = new FragmentPath({ ...parts, secret: table.secret })
+    this.fragmentOrder = new FragmentOrder(table.secret, this.egress, drops, (frame, link, protocol, ports) => {
+      const isIPv6 = frame.memory.view.getUint16(frame.start + 12) === ETHERTYPE_IPV6
+      const path = isIPv6 ? this.#ipv6.fragments : this.#fragments
+      return path.follow(frame, link, protocol, ports)
+    })
+    this.#fragments = new FragmentPath({ ...parts, order: this.fragmentOrder })
     this.#ipv6 = new IPv6Path(this, table, drops)
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.egress.mtus)
   }
@@ -186,7 +194,7 @@ export class Engine {
     this.#answers.setTime(nowMs)
     this.#ipv6.setTime(nowMs)
     this.newConnections.setTime(nowMs)
-    this.#fragments.setTime(nowMs)
+    this.fragmentOrder.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
@@ -198,7 +206,7 @@ export class Engine {
 
   /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
   release(): void {
-    this.#fragments.release()
+    this.fragmentOrder.release()
   }
 
   applySettings(settings: EngineSettings): void {

@@ -26,13 +26,14 @@ import * as serviceTable from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import { IPv6Answers } from './ipv6-answers.ts'
+import { IPv6FragmentPath } from './ipv6-fragment-path.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
 import { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { isAnswered } from './new-connections.ts'
 import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import * as tcpStates from './tcp-states.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
 // Names of this module's own, for speed: see engine.ts.
@@ -54,7 +55,6 @@ const { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_EXTENSION_HEADERS = dropCode('extension-headers')
-const DROP_FRAGMENT = dropCode('fragment')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_TABLE_FULL = dropCode('table-full')
@@ -77,6 +77,7 @@ export class IPv6Path {
   readonly #answers: IPv6Answers
   readonly #tunnels: IPv6Tunnels
   readonly #icmp: IPv6Icmp
+  readonly fragments: IPv6FragmentPath
   readonly #fitsAnywhere: number
 
   constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
@@ -90,7 +91,9 @@ export class IPv6Path {
     this.#drops = drops
     this.#answers = new IPv6Answers(drops)
     this.#tunnels = new IPv6Tunnels(egress, this.#answers, drops)
-    this.#icmp = new IPv6Icmp({ table, services, addresses, egress, tunnels: this.#tunnels, drops })
+    const parts = { table, services, addresses, egress, tunnels: this.#tunnels, drops }
+    this.#icmp = new IPv6Icmp(parts)
+    this.fragments = new IPv6FragmentPath({ ...parts, order: engine.fragmentOrder })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
@@ -117,8 +120,15 @@ export class IPv6Path {
     const to3 = view.getInt32(to + 12)
     let virtual = this.#book.find(to0, to1, to2, to3)
     let addressState = this.#engine.addresses.stateOf(virtual)
-    const walked = walkToTransport(view, ip, start + frame.length)
-    if (walked < 0) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+    let walked = walkToTransport(view, ip, start + frame.length)
+    if (walked < 0) {
+      if (walked !== WALK_FRAGMENT) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+      // Sent to a group: every director has it.
+      if ((view.getUint8(start) & 1) !== 0) return TO_HOST
+      const verdict = this.fragments.handle(frame, link, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
+      walked = this.fragments.walked
+    }
     const protocol = walked & 255
     const headerLength = walked >> 8
     if (protocol === PROTOCOL_ICMPV6) return this.#icmp.handle(frame, link, headerLength, addressState)
@@ -175,7 +185,6 @@ export class IPv6Path {
   }
 
   #dropUnwalked(code: number): Verdict {
-    if (code === WALK_FRAGMENT) return this.#drops.drop(DROP_FRAGMENT)
     return this.#drops.drop(code === WALK_TOO_LONG ? DROP_EXTENSION_HEADERS : DROP_TRUNCATED)
   }
 

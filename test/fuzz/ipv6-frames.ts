@@ -7,7 +7,7 @@ import { parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { unsolicitedAdvertisement, writeSolicitation } from '../../protocol/packet/neighbour-discovery.ts'
 import type { Random } from '../random.ts'
 import { packetOf } from '../support/frames.ts'
-import { type Extension, icmpFrame6, tcpFrame6, udpFrame6 } from '../support/ipv6-frames.ts'
+import { type Extension, fragmentsOf6, icmpFrame6, tcpFrame6, udpFrame6 } from '../support/ipv6-frames.ts'
 import { segmentationHeader6, unfinish6, unfinishedHeader6 } from '../support/ipv6-scene.ts'
 import type { FuzzFrame } from './frames.ts'
 import {
@@ -129,6 +129,16 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       vnetHeader: noOffload,
     }
   }
+  /** Few names, so that fragments of different datagrams meet. */
+  const fragment = (): FuzzFrame => {
+    const isReply = random.oneIn(3)
+    const whole = isReply ? reply() : request()
+    const isChained = [0, 43, 60].includes(whole[20])
+    const unfragmentable = isChained && random.oneIn(2) ? (whole[55] + 1) * 8 : 0
+    const pieces = fragmentsOf6(whole, pick([72, 300, 1000, 1450]) + unfragmentable, random.below(4), unfragmentable)
+    const piece = pick(pieces.length > 1 && random.oneIn(2) ? pieces.slice(0, 2) : pieces)
+    return { link: isReply ? INSIDE : OUTSIDE, frame: piece, vnetHeader: noOffload }
+  }
   const neighbour = (): FuzzFrame => {
     const hosts = [
       { link: OUTSIDE, ...ROUTER6 },
@@ -143,7 +153,7 @@ export function validIPv6Frame(random: Random): FuzzFrame {
     writeSolicitation(frame, 0, parseMac(mac), parseIPv6(source), parseIPv6(pick([...VIPS6, INSIDE_SOURCE6])))
     return { link, frame, vnetHeader: noOffload }
   }
-  switch (random.below(12)) {
+  switch (random.below(14)) {
     case 0:
     case 1:
       return neighbour()
@@ -155,6 +165,9 @@ export function validIPv6Frame(random: Random): FuzzFrame {
     }
     case 3:
       return icmpError()
+    case 12:
+    case 13:
+      return fragment()
     case 4:
     case 5:
     case 6:

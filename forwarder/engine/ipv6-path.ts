@@ -50,7 +50,7 @@ const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
-const { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
+const { ADDRESS_UNKNOWN } = virtualAddresses
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -156,12 +156,13 @@ export class IPv6Path {
         const index = this.#table.findByServer6(protocol, server, ports >>> 16, to0, to1, to2, to3, ports & 0xffff)
         if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       }
-      const { marks, addresses } = this.#engine
-      if (!marks.of(true).namesDestinations || !this.#isMadeOurs(view, ip, link, protocol, virtual, ports))
-        return TO_HOST
+      const { marks, newConnections } = this.#engine
+      if (!marks.of(true).namesDestinations) return TO_HOST
+      newConnections.readIPv6(protocol, view, ip, virtual, ports)
+      addressState = newConnections.stateByMark(link)
+      if (addressState === ADDRESS_UNKNOWN) return TO_HOST
       virtual = this.#book.internNamed(to0, to1, to2, to3)
       if (virtual === NO_ADDRESS) return this.#drops.drop(DROP_TABLE_FULL)
-      addressState = addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     }
     let index = this.#table.findByClient6(protocol, from0, from1, from2, from3, virtual, ports)
     let version = 0
@@ -175,13 +176,6 @@ export class IPv6Path {
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
     return this.#toServer(frame, link, headerLength, protocol, index)
-  }
-
-  /** As for IPv4: whether a packet to none of our addresses is of a connection all the same, or may begin one. */
-  #isMadeOurs(view: DataView, ip: number, link: number, protocol: number, destination: number, ports: number): boolean {
-    const opening = this.#engine.newConnections
-    opening.readIPv6(protocol, view, ip, destination, ports)
-    return this.#table.find(opening.key) !== NO_CONNECTION || opening.isMadeOurs(link)
   }
 
   #dropUnwalked(code: number): Verdict {

@@ -40,11 +40,12 @@ import { IPv6Answers } from './ipv6-answers.ts'
 import { IPv6Path } from './ipv6-path.ts'
 import { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { Marks } from './marks.ts'
+import { isAnswered, NewConnections } from './new-connections.ts'
 import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import { Replication } from './replication.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
-import { NO_SERVER, NO_SERVICE, Scheduling, TABLE_FULL } from './scheduling.ts'
+import { Scheduling } from './scheduling.ts'
 import { StateMoves } from './state-moves.ts'
 import { Sweep } from './sweep.ts'
 import * as tcpStates from './tcp-states.ts'
@@ -64,19 +65,14 @@ const { headerLengths } = protocols
 const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS, TICK_MS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
-const { COUNTER, COUNTERS, PROTOCOL_MARK } = directory
+const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
-const DROP_NO_SERVICE = dropCode('no-service')
-const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
-const DROP_STANDBY = dropCode('standby')
-const DROP_PACKET = dropCode('drop-packet')
-const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
@@ -122,7 +118,7 @@ export class Engine {
   readonly answers6: IPv6Answers
   readonly #tunnels: Tunnels
   readonly tunnels6: IPv6Tunnels
-  readonly #expected: ExpectedConnections
+  readonly newConnections: NewConnections
   readonly #ftp: Ftp
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
@@ -152,9 +148,19 @@ export class Engine {
     this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
-    this.#expected = new ExpectedConnections(this.connections, this.replication)
-    this.#ftp = new Ftp(table, services, this.#expected)
+    const expected = new ExpectedConnections(this.connections, this.replication)
+    this.#ftp = new Ftp(table, services, expected)
     this.admission = new Admission(table, services, this.settings)
+    this.newConnections = new NewConnections({
+      addresses: this.addresses,
+      services,
+      admission: this.admission,
+      marks: this.marks,
+      defences: this.defences,
+      expected,
+      scheduling: this.scheduling,
+      replication: this.replication,
+    })
     this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
     this.warmUp = new WarmUp(table, this.addresses)
     this.#table = table
@@ -198,7 +204,7 @@ export class Engine {
     this.#answers.setTime(nowMs)
     this.answers6.setTime(nowMs)
     this.#ipv6.setTime(nowMs)
-    this.scheduling.setTime(nowMs)
+    this.newConnections.setTime(nowMs)
     this.fragmentOrder.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
@@ -278,8 +284,12 @@ export class Engine {
     if (addressState === ADDRESS_UNKNOWN) {
       const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
       if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
-      if (!this.marks.namesDestinations || !this.#isMadeOurs(link, protocol, source, destination, ports)) return TO_HOST
+      if (!this.marks.of(false).namesDestinations) return TO_HOST
       addressState = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
+      if (this.#table.findByClient(protocol, source, destination, ports) === NO_CONNECTION) {
+        this.newConnections.readIPv4(protocol, source, destination, ports)
+        if (!this.newConnections.isMadeOurs(link)) return TO_HOST
+      }
     }
     let index = this.#table.findByClient(protocol, source, destination, ports)
     let version = 0
@@ -289,16 +299,10 @@ export class Engine {
       index = NO_CONNECTION
     }
     if (index === NO_CONNECTION) {
-      return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, addressState, version)
+      this.newConnections.readIPv4(protocol, source, destination, ports)
+      return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
     return this.#toServer(frame, link, headerLength, protocol, index)
-  }
-
-  /** Whether a packet to an address that is none of ours is for a service all the same: by a rule that names the address. */
-  #isMadeOurs(link: number, protocol: number, source: number, destination: number, ports: number): boolean {
-    if (this.#table.findByClient(protocol, source, destination, ports) !== NO_CONNECTION) return true
-    const mark = this.marks.findNaming(link, protocol, source, destination, ports & 0xffff)
-    return mark !== 0 && this.services.find(PROTOCOL_MARK, mark, 0) !== undefined
   }
 
   /**
@@ -334,38 +338,25 @@ export class Engine {
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
   }
 
+  /** A packet without a connection, which newConnections has read. */
   #handleNew(
     frame: Frame,
     link: number,
     headerLength: number,
     protocol: number,
-    source: number,
-    destination: number,
-    ports: number,
     addressState: number,
     versionBefore: number,
   ): Verdict {
-    const view = frame.memory.view
-    const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
-    if (!this.admission.mayBegin(view, transport, protocol)) return this.#drops.drop(DROP_NO_CONNECTION)
-    if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
-    if (this.addresses.isMartian(source)) return this.#drops.drop(DROP_MARTIAN)
-    let expected = protocol === PROTOCOL_TCP ? this.#expected.claim(source, destination, ports, false) : NO_CONNECTION
-    if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
-    const mark = this.marks.isEmpty ? 0 : this.marks.find(link, protocol, source, destination, ports & 0xffff)
-    if (this.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
-    const index = this.scheduling.schedule(protocol, source, destination, ports, mark)
-    if (index === NO_SERVICE) {
-      if (protocol === PROTOCOL_TCP) expected = this.#expected.claim(source, destination, ports, true)
-      if (expected !== NO_CONNECTION) return this.#toServer(frame, link, headerLength, protocol, expected)
-      return this.#answers.portUnreachable(frame, link, DROP_NO_SERVICE, destination)
+    const opening = this.newConnections
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    const index = opening.open(frame, ip + headerLength, link, addressState, versionBefore)
+    if (index === NO_CONNECTION) {
+      const { refusal } = opening
+      if (!isAnswered(refusal)) return this.#drops.drop(refusal)
+      return this.#answers.portUnreachable(frame, link, refusal, frame.memory.view.getInt32(ip + IPV4.destination))
     }
-    if (index === NO_SERVER) return this.#answers.portUnreachable(frame, link, DROP_NO_SERVER, destination)
-    if (index === TABLE_FULL) return this.#drops.drop(DROP_TABLE_FULL)
-    const connection = index as ConnectionIndex
-    if (versionBefore !== 0) this.replication.continueFrom(connection, versionBefore)
-    const verdict = this.#toServer(frame, link, headerLength, protocol, connection)
-    this.scheduling.sent(connection)
+    const verdict = this.#toServer(frame, link, headerLength, protocol, index)
+    this.scheduling.sent(index)
     return verdict
   }
 
@@ -429,11 +420,10 @@ export class Engine {
     this.connections.discard(index)
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    const source = view.getInt32(ip + IPV4.source)
     const destination = view.getInt32(ip + IPV4.destination)
     const ports = view.getInt32(ip + headerLength)
-    const state = this.addresses.stateOf(destination)
-    return this.#handleNew(frame, link, headerLength, protocol, source, destination, ports, state, version)
+    this.newConnections.readIPv4(protocol, view.getInt32(ip + IPV4.source), destination, ports)
+    return this.#handleNew(frame, link, headerLength, protocol, this.addresses.stateOf(destination), version)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

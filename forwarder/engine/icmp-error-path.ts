@@ -13,6 +13,8 @@ import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { decrementHopLimit } from '../method/ipv6-nat.ts'
 import { outerProtocol } from '../method/ipv6-tunnel.ts'
+import { NO_ADDRESS } from '../table/address-book.ts'
+import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -57,6 +59,7 @@ export class IcmpErrorPath {
   /** The packet inside a quoted tunnel packet. */
   readonly #inner = new QuotedPacket()
   readonly #tunnelError = new TunnelError()
+  readonly #key = new ConnectionKey()
 
   constructor(parts: IcmpErrorParts) {
     this.#parts = parts
@@ -182,39 +185,25 @@ export class IcmpErrorPath {
 
   /** The connection of the client and the virtual address at these offsets. */
   #findByClient(view: DataView, quoted: QuotedPacket, client: number, virtual: number, ports: number): ConnectionIndex {
-    const { table } = this.#parts
-    const { isIPv6, protocol } = quoted
-    const number = this.#numberAt(view, virtual, isIPv6)
-    return isIPv6
-      ? table.findByClient6(
-          protocol,
-          view.getInt32(client),
-          view.getInt32(client + 4),
-          view.getInt32(client + 8),
-          view.getInt32(client + 12),
-          number,
-          ports,
-        )
-      : table.findByClient(protocol, view.getInt32(client), number, ports)
+    this.#readKey(view, quoted, client, this.#numberAt(view, virtual, quoted.isIPv6), ports)
+    return this.#parts.table.find(this.#key)
   }
 
   /** The connection whose request to its server is quoted. */
   #findByServer(view: DataView, quoted: QuotedPacket): ConnectionIndex {
-    const { table } = this.#parts
-    const { isIPv6, protocol, source: client, sourcePort, destinationPort } = quoted
-    const server = this.#numberAt(view, quoted.destination, isIPv6)
-    return isIPv6
-      ? table.findByServer6(
-          protocol,
-          server,
-          destinationPort,
-          view.getInt32(client),
-          view.getInt32(client + 4),
-          view.getInt32(client + 8),
-          view.getInt32(client + 12),
-          sourcePort,
-        )
-      : table.findByServer(protocol, server, destinationPort, view.getInt32(client), sourcePort)
+    this.#readKey(view, quoted, quoted.source, NO_ADDRESS, quoted.sourcePort << 16)
+    const server = this.#numberAt(view, quoted.destination, quoted.isIPv6)
+    return this.#parts.table.findReply(this.#key, server, quoted.destinationPort)
+  }
+
+  #readKey(view: DataView, { isIPv6, protocol }: QuotedPacket, client: number, virtual: number, ports: number): void {
+    const first = view.getInt32(client)
+    if (!isIPv6) {
+      this.#key.setIPv4(protocol, first, virtual, ports)
+      return
+    }
+    const second = view.getInt32(client + 4)
+    this.#key.setIPv6(protocol, first, second, view.getInt32(client + 8), view.getInt32(client + 12), virtual, ports)
   }
 
   #numberAt(view: DataView, at: number, isIPv6: boolean): number {

@@ -35,7 +35,10 @@ import { FragmentPath } from './fragment-path.ts'
 import { ExpectedConnections } from './ftp/expected-connections.ts'
 import { Ftp } from './ftp/ftp.ts'
 import { Icmp } from './icmp.ts'
+import { IcmpErrorPath } from './icmp-error-path.ts'
+import { IPv6Answers } from './ipv6-answers.ts'
 import { IPv6Path } from './ipv6-path.ts'
+import { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { Marks } from './marks.ts'
 import { isAnswered, NewConnections } from './new-connections.ts'
 import { PacketSize } from './packet-size.ts'
@@ -112,7 +115,9 @@ export class Engine {
   readonly #counters: Float64Array
   readonly #drops: Drops
   readonly #answers: Answers
+  readonly answers6: IPv6Answers
   readonly #tunnels: Tunnels
+  readonly tunnels6: IPv6Tunnels
   readonly newConnections: NewConnections
   readonly ftp: Ftp
   readonly admission: Admission
@@ -120,6 +125,8 @@ export class Engine {
   readonly #hostLink: number
   readonly #packetSize: PacketSize
   readonly #icmp: Icmp
+  /** Of both families. */
+  readonly icmpErrors: IcmpErrorPath
   readonly #ipv6: IPv6Path
   readonly #fragments: FragmentPath
   /** Of both families. */
@@ -163,7 +170,9 @@ export class Engine {
     this.#counters = services.directory.counters
     this.#drops = drops
     this.#answers = new Answers(drops)
+    this.answers6 = new IPv6Answers(drops)
     this.#tunnels = new Tunnels(this.egress, this.#answers, this.settings, drops)
+    this.tunnels6 = new IPv6Tunnels(this.egress, this.answers6, drops)
     const parts = {
       table,
       services,
@@ -173,7 +182,8 @@ export class Engine {
       answers: this.#answers,
       drops,
     }
-    this.#icmp = new Icmp(parts)
+    this.icmpErrors = new IcmpErrorPath({ ...parts, tunnels6: this.tunnels6, answers6: this.answers6 })
+    this.#icmp = new Icmp({ ...parts, errors: this.icmpErrors })
     this.#packetSize = new PacketSize(parts)
     this.fragmentOrder = new FragmentOrder(table.secret, this.egress, drops, (frame, link, protocol, ports) => {
       const isIPv6 = frame.memory.view.getUint16(frame.start + 12) === ETHERTYPE_IPV6
@@ -193,6 +203,7 @@ export class Engine {
     this.moves.tick = this.#tick
     this.egress.setTime(nowMs)
     this.#answers.setTime(nowMs)
+    this.answers6.setTime(nowMs)
     this.#ipv6.setTime(nowMs)
     this.newConnections.setTime(nowMs)
     this.fragmentOrder.setTime(nowMs)

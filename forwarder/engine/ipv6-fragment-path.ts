@@ -74,7 +74,10 @@ export class IPv6FragmentPath {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const end = frame.start + frame.length
-    if (addressState === ADDRESS_UNKNOWN && !services.hasServerAt(this.#numberAt(view, ip + IPV6.source)))
+    if (
+      addressState === ADDRESS_UNKNOWN &&
+      !services.hasServerAt(services.directory.book.findAt(view, ip + IPV6.source))
+    )
       return TO_HOST
     const header = ip + fragmentHeaderAt(view, ip)
     const word = view.getUint16(header + FRAGMENT.offset)
@@ -119,12 +122,13 @@ export class IPv6FragmentPath {
 
   /** A fragment behind the first, which said `protocol` and `ports`. */
   follow(frame: Frame, link: number, protocol: number, ports: number): Verdict {
-    const { addresses, table, drops } = this.#parts
+    const { addresses, services, table, drops } = this.#parts
+    const { book } = services.directory
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const from = ip + IPV6.source
     const to = ip + IPV6.destination
-    const virtual = this.#numberAt(view, to)
+    const virtual = book.findAt(view, to)
     if (addresses.stateOf(virtual) !== ADDRESS_UNKNOWN) {
       const index = table.findByClient6(
         protocol,
@@ -139,7 +143,7 @@ export class IPv6FragmentPath {
     }
     const index = table.findByServer6(
       protocol,
-      this.#numberAt(view, from),
+      book.findAt(view, from),
       ports >>> 16,
       view.getInt32(to),
       view.getInt32(to + 4),
@@ -189,10 +193,5 @@ export class IPv6FragmentPath {
     replaceAddress6(view, ip + IPV6.source, services.directory.book.words, virtualAt)
     decrementHopLimit(view, ip)
     return egress.toClient6(frame, path, keys, client)
-  }
-
-  #numberAt(view: DataView, at: number): number {
-    const { book } = this.#parts.services.directory
-    return book.find(view.getInt32(at), view.getInt32(at + 4), view.getInt32(at + 8), view.getInt32(at + 12))
   }
 }

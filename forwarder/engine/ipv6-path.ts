@@ -25,10 +25,10 @@ import * as directory from '../table/server-directory.ts'
 import * as serviceTable from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
-import { IPv6Answers } from './ipv6-answers.ts'
+import type { IPv6Answers } from './ipv6-answers.ts'
 import { IPv6FragmentPath } from './ipv6-fragment-path.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
-import { IPv6Tunnels } from './ipv6-tunnels.ts'
+import type { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { isAnswered } from './new-connections.ts'
 import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
@@ -89,16 +89,15 @@ export class IPv6Path {
     this.#states = table.memory.states
     this.#counters = services.directory.counters
     this.#drops = drops
-    this.#answers = new IPv6Answers(drops)
-    this.#tunnels = new IPv6Tunnels(egress, this.#answers, drops)
+    this.#answers = engine.answers6
+    this.#tunnels = engine.tunnels6
+    this.#icmp = new IPv6Icmp({ book: this.#book, addresses, egress, errors: engine.icmpErrors, drops })
     const parts = { table, services, addresses, egress, tunnels: this.#tunnels, drops }
-    this.#icmp = new IPv6Icmp(parts)
     this.fragments = new IPv6FragmentPath({ ...parts, order: engine.fragmentOrder })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
   setTime(nowMs: number): void {
-    this.#answers.setTime(nowMs)
     this.#icmp.setTime(nowMs)
   }
 

@@ -70,6 +70,11 @@ export class AddressBook {
     return NO_ADDRESS
   }
 
+  /** As find(), of the sixteen bytes at `at`. */
+  findAt(view: DataView, at: number): number {
+    return this.find(view.getInt32(at), view.getInt32(at + 4), view.getInt32(at + 8), view.getInt32(at + 12))
+  }
+
   /** As find(), but gives the address a number if it has none. NO_ADDRESS when every number is retained. Writer only. */
   intern(first: number, second: number, third: number, fourth: number): number {
     const known = this.find(first, second, third, fourth)

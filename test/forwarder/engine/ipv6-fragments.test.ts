@@ -3,7 +3,7 @@ import { test } from 'tap'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { seededRandom, seeds } from '../../random.ts'
 import type { DirectorBench, Sent } from '../../support/director-bench.ts'
-import { fragmentsOf } from '../../support/frames.ts'
+import { fragmentsOf, packetOf } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
 import { type Extension, fragmentsOf6, icmpFrame6, ipv6Frame, wholeOf6 } from '../../support/ipv6-frames.ts'
 import {
@@ -188,6 +188,19 @@ for (const [sentence, frames, drop] of refused) {
     t.same(dropped(bench), [[drop, 1]])
   })
 }
+
+test('an error about a first fragment on its way to the server is the client’s, about its own', async (t) => {
+  const bench = udp()
+  const [first, second] = fragmentsOf6(datagram(), 1500)
+  const sent = sendAll(bench, OUTSIDE, [first, second]).map(({ frame }) => packetOf(frame).slice(0, 200))
+  const router = { sourceMac: MAC.server1, destinationMac: MAC.inside, from: SERVER1_ADDRESS6, to: CLIENT6_ADDRESS }
+  const error = { type: 2, rest: 1400 }
+  const [told] = bench.send(INSIDE, icmpFrame6({ ...router, ...error, payload: sent[0] }))
+  const own = packetOf(fragmentsOf6(datagram({ hopLimit: 63 }), 1500)[0]).slice(0, 200)
+  const client = { sourceMac: MAC.outside, destinationMac: MAC.router, from: VIP6, to: CLIENT6_ADDRESS, hopLimit: 63 }
+  t.equal(hex(told.frame), hex(icmpFrame6({ ...client, ...error, payload: own })))
+  t.same(bench.send(INSIDE, icmpFrame6({ ...router, ...error, payload: sent[1] })), [], 'a later one tells no ports')
+})
 
 test('a fragment whose first does not come is given up after 30 seconds', async (t) => {
   const bench = udp()

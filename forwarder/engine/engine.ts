@@ -310,7 +310,9 @@ export class Engine {
    */
   forHost(frame: Frame, link: number): Verdict {
     if (link !== this.#hostLink) return TO_HOST
-    const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
+    const view = frame.memory.view
+    if (view.getUint16(frame.start + 12) === ETHERTYPE_IPV6) return this.#ipv6.forHost(frame)
+    const destination = view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
     return this.egress.toClient(frame, NO_RETURN_PATH, destination)
   }
 

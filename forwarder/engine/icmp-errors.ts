@@ -6,9 +6,7 @@
  */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, difference16, difference32, updateChecksum } from '../../protocol/packet/checksum.ts'
-import { ETHERTYPE_IPV4 } from '../../protocol/packet/ethernet.ts'
-import { greHeaderLength, PROTOCOL_GRE } from '../../protocol/packet/gre.ts'
-import { gueHeaderLength } from '../../protocol/packet/gue.ts'
+import { PROTOCOL_GRE } from '../../protocol/packet/gre.ts'
 import { ICMP } from '../../protocol/packet/icmp.ts'
 import {
   FRAGMENT_OFFSET_MASK,
@@ -23,7 +21,7 @@ import {
   refreshIPv4Checksum,
 } from '../../protocol/packet/ipv4.ts'
 import { TCP } from '../../protocol/packet/tcp.ts'
-import { PORT_ISAKMP, UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
+import { PORT_ISAKMP, UDP } from '../../protocol/packet/udp.ts'
 
 /** What an ICMP error quotes. */
 export interface QuotedPacket {
@@ -69,19 +67,6 @@ export function readQuotedPacket(bytes: Uint8Array, ip: number, available: numbe
   into.sourcePort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport)
   into.destinationPort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport + 2)
   return true
-}
-
-/** Where the packet inside a quoted tunnel packet starts; 0 when it is none, or the quote (up to `end`) does not reach there. */
-export function quotedInnerPacket(view: DataView, quoted: QuotedPacket, end: number): number {
-  const { protocol, transport } = quoted
-  if (protocol === PROTOCOL_IPIP) return transport
-  if (protocol === PROTOCOL_GRE) {
-    const length = greHeaderLength(view, transport, end - transport, ETHERTYPE_IPV4)
-    return length === 0 ? 0 : transport + length
-  }
-  const gue = transport + UDP_HEADER_LENGTH
-  const length = protocol === PROTOCOL_UDP ? gueHeaderLength(view, gue, end - gue, PROTOCOL_IPIP) : 0
-  return length === 0 ? 0 : gue + length
 }
 
 /** For a server: the quoted reply came from the virtual service; it becomes the server's own. */

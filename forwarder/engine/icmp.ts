@@ -16,6 +16,7 @@ import {
   isIcmpError,
 } from '../../protocol/packet/icmp.ts'
 import { FRAGMENT_OFFSET_MASK, IPV4, MORE_FRAGMENTS, PROTOCOL_IPIP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
+import { tunnelledPacket } from '../../protocol/packet/tunnel.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
@@ -26,13 +27,7 @@ import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
 import { turnIntoEchoReply } from './icmp-answers.ts'
-import {
-  type QuotedPacket,
-  quotedInnerPacket,
-  readQuotedPacket,
-  translateForClient,
-  translateForServer,
-} from './icmp-errors.ts'
+import { type QuotedPacket, readQuotedPacket, translateForClient, translateForServer } from './icmp-errors.ts'
 import type { Tunnels } from './tunnels.ts'
 import { DROPPED, TO_HOST, type Verdict } from './verdict.ts'
 import { ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
@@ -154,7 +149,7 @@ export class Icmp {
     const quoted = this.#quoted
     Object.assign(this.#outer, quoted)
     const outer = this.#outer
-    const inner = quotedInnerPacket(view, quoted, frame.start + frame.length)
+    const inner = tunnelledPacket(view, quoted.protocol, quoted.transport, frame.start + frame.length)
     const available = frame.start + frame.length - inner
     if (inner === 0 || !readQuotedPacket(bytes, inner, available, quoted)) return TO_HOST
     const { protocol, source, destination, sourcePort, destinationPort } = quoted

@@ -64,6 +64,18 @@ function isExtensionHeader(protocol: number): boolean {
   )
 }
 
+/** Length of the packet at `at`, or 0 when it has no sound IPv6 header or does not fit into `available` bytes. */
+export function soundIPv6Length(view: DataView, at: number, available: number): number {
+  if (available < IPV6_HEADER_LENGTH || view.getUint8(at) >> 4 !== 6) return 0
+  const length = IPV6_HEADER_LENGTH + view.getUint16(at + IPV6.payloadLength)
+  return length > available ? 0 : length
+}
+
+/** The eight bits that are TOS in IPv4: differentiated services and congestion notification. */
+export function trafficClass(view: DataView, at: number): number {
+  return (view.getUint16(at) >> 4) & 0xff
+}
+
 export interface IPv6Fields {
   /** 8 bits; 0 unless given. */
   trafficClass?: number

@@ -6,7 +6,7 @@ import { request } from '../../director/control/client.ts'
 import { portsOf } from '../../director/pool/mark-changes.ts'
 import { controlSocketPath } from '../control-socket.ts'
 import { table } from './table.ts'
-import { address, wholeNumber } from './values.ts'
+import { ipv4Address, wholeNumber } from './values.ts'
 
 const MARK_MAX = 4294967295
 const RULES_MAX = 256
@@ -89,7 +89,7 @@ function prefix(text: string): string {
   if (rest.length > 0 || !/^(\d|[12]\d|3[0-2])$/.test(length)) {
     throw new InvalidArgumentError('Expected an IPv4 prefix such as 10.3.0.0/24.')
   }
-  return canonicalPrefix(`${address(host)}/${length}`)
+  return canonicalPrefix(`${ipv4Address(host)}/${length}`)
 }
 
 function ports(text: string): [first: number, last: number] {

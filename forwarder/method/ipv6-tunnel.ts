@@ -100,6 +100,7 @@ function writeShim(frame: Frame, tunnel: tunnels.Tunnel, sumOfAddresses: number)
   else if (tunnel.protocol === PROTOCOL_GRE) writeGre(frame, tunnel)
 }
 
-function outerProtocol(tunnel: tunnels.Tunnel, isIPv6: boolean): number {
+/** What the outer header of a tunnel names when a packet of this family is inside. */
+export function outerProtocol(tunnel: tunnels.Tunnel, isIPv6: boolean): number {
   return isIPv6 && tunnel.protocol === PROTOCOL_IPIP ? PROTOCOL_IPV6 : tunnel.protocol
 }

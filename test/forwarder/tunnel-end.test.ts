@@ -3,7 +3,6 @@ import { test } from 'tap'
 import { AddressSet } from '../../forwarder/address-set.ts'
 import { decapsulate } from '../../forwarder/decapsulate.ts'
 import type { Frame } from '../../forwarder/link/link.ts'
-import type { TunnelSpec } from '../../forwarder/service.ts'
 import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, fold, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
 import { IPV4, refreshIPv4Checksum, soundIPv4HeaderLength } from '../../protocol/packet/ipv4.ts'
@@ -11,42 +10,24 @@ import { IPV6, pseudoHeaderSumIPv6, soundIPv6Length } from '../../protocol/packe
 import { seededRandom, seeds } from '../random.ts'
 import { packetOf } from '../support/frames.ts'
 import { hex } from '../support/hex.ts'
+import { clientUdp6, unfinish6, unfinishedHeader6, VIP6 } from '../support/ipv6-scene.ts'
+import { clientUdp, OUTSIDE, unfinish, unfinishedHeader, VIP } from '../support/scene.ts'
 import {
-  clientUdp6,
-  SERVER1_ADDRESS6,
-  scene6,
-  service6,
-  unfinish6,
-  unfinishedHeader6,
-  VIP6,
-} from '../support/ipv6-scene.ts'
-import { clientUdp, OUTSIDE, SERVER1_ADDRESS, service, unfinish, unfinishedHeader, VIP } from '../support/scene.ts'
+  type Family,
+  GUE_PORT,
+  nameOf,
+  outerLength,
+  type TunnelKind,
+  tunnelBench,
+  tunnelKinds,
+  tunnelSpecs,
+} from '../support/tunnel-kinds.ts'
 
-const GUE_PORT = 6080
 const guePorts = new Set([GUE_PORT])
 const vips = new AddressSet([VIP, VIP6])
 const BEFORE = 64
-const specs: TunnelSpec[] = [
-  { type: 'ipip', port: 0, checksum: 'none' },
-  { type: 'gre', port: 0, checksum: 'none' },
-  { type: 'gre', port: 0, checksum: 'plain' },
-  { type: 'gue', port: GUE_PORT, checksum: 'none' },
-  { type: 'gue', port: GUE_PORT, checksum: 'plain' },
-  { type: 'gue', port: GUE_PORT, checksum: 'remote' },
-]
-type Family = 4 | 6
-/** A tunnel, the family of the packet in it, and that of the outer header. */
-interface Kind extends TunnelSpec {
-  inner: Family
-  outer: Family
-}
-const FAMILIES: Family[] = [4, 6]
-const kinds: Kind[] = specs.flatMap((spec) =>
-  FAMILIES.flatMap((inner) => FAMILIES.map((outer) => ({ ...spec, inner, outer }))),
-)
 const DATA = 'what is the time?'
 
-const outerLength = ({ outer }: Kind) => (outer === 6 ? 40 : 20)
 const clients = {
   4: { udp: clientUdp, unfinish, unfinishedHeader },
   6: { udp: clientUdp6, unfinish: unfinish6, unfinishedHeader: unfinishedHeader6 },
@@ -59,7 +40,7 @@ const forwarded = (inner: Family) =>
 const packets = new Map<string, Uint8Array>()
 
 /** A client's datagram in the tunnel, as it reaches the server. */
-function inTunnel(kind: Kind, isUnfinished = false): Frame {
+function inTunnel(kind: TunnelKind, isUnfinished = false): Frame {
   const name = `${Object.values(kind)} ${isUnfinished}`
   const packet = packets.get(name) ?? throughDirector(kind, isUnfinished)
   packets.set(name, packet)
@@ -69,15 +50,10 @@ function inTunnel(kind: Kind, isUnfinished = false): Frame {
   return { memory, start: BEFORE, length: packet.length }
 }
 
-function throughDirector({ inner, outer, ...tunnel }: Kind, isUnfinished: boolean): Uint8Array {
-  const client = clients[inner]
+function throughDirector(kind: TunnelKind, isUnfinished: boolean): Uint8Array {
+  const client = clients[kind.inner]
   const frame = client.udp({ payload: DATA })
-  const spec = inner === 6 ? service6({ method: 'tun', protocol: 'udp' }) : service({ method: 'tun', protocol: 'udp' })
-  const address = outer === 6 ? SERVER1_ADDRESS6 : SERVER1_ADDRESS
-  const bench = scene6({
-    services: [{ ...spec, servers: [{ address, port: 80, method: 'tun', weight: 1, tunnel }] }],
-    addresses: [{ address: inner === 6 ? VIP6 : VIP, link: OUTSIDE, state: 'active' }],
-  })
+  const bench = tunnelBench(kind, 'udp')
   const [sent] = isUnfinished
     ? bench.send(OUTSIDE, client.unfinish(frame), client.unfinishedHeader(frame))
     : bench.send(OUTSIDE, frame)
@@ -92,8 +68,8 @@ function isSoundForVip({ memory: { view }, start, length }: Frame): boolean {
     : soundIPv4HeaderLength(view, start, length) !== 0 && vips.hasIPv4(view, start + IPV4.destination)
 }
 
-for (const tunnel of kinds) {
-  const name = `IPv${tunnel.inner} in IPv${tunnel.outer} by ${tunnel.type} (${tunnel.checksum})`
+for (const tunnel of tunnelKinds) {
+  const name = nameOf(tunnel)
   test(`${name}: the packet comes out as it went in`, async (t) => {
     for (const isUnfinished of [false, true]) {
       const packet = inTunnel(tunnel, isUnfinished)
@@ -147,9 +123,9 @@ for (const tunnel of kinds) {
   }
 }
 
-const [gre, gue, remote] = [1, 3, 5].map((index): Kind => ({ ...specs[index], inner: 4, outer: 4 }))
-const ipip: Kind = { ...specs[0], inner: 4, outer: 4 }
-const refused: [sentence: string, tunnel: Kind, change: (bytes: Uint8Array, at: number) => void][] = [
+const [gre, gue, remote] = [1, 3, 5].map((index): TunnelKind => ({ ...tunnelSpecs[index], inner: 4, outer: 4 }))
+const ipip: TunnelKind = { ...tunnelSpecs[0], inner: 4, outer: 4 }
+const refused: [sentence: string, tunnel: TunnelKind, change: (bytes: Uint8Array, at: number) => void][] = [
   ['GRE with a key', gre, (bytes, at) => (bytes[at] = 0x20)],
   ['GRE of another version', gre, (bytes, at) => (bytes[at + 1] = 1)],
   ['GRE around something else than an IP packet', gre, (bytes, at) => writeUint16(bytes, at + 2, 0x0806)],
@@ -178,7 +154,7 @@ for (const [sentence, tunnel, change] of refused) {
 }
 
 test('a UDP checksum that the kernel left unfinished is right', async (t) => {
-  for (const kind of kinds.filter(({ type, checksum: option }) => type === 'gue' && option === 'plain')) {
+  for (const kind of tunnelKinds.filter(({ type, checksum: option }) => type === 'gue' && option === 'plain')) {
     const packet = inTunnel(kind)
     const { bytes } = packet.memory
     const length = packet.length - outerLength(kind)
@@ -189,7 +165,7 @@ test('a UDP checksum that the kernel left unfinished is right', async (t) => {
 })
 
 test('congestion marked outside is carried inside, in every kind of tunnel', async (t) => {
-  for (const kind of kinds) {
+  for (const kind of tunnelKinds) {
     const packet = inTunnel(kind)
     const { bytes } = packet.memory
     const at = BEFORE + packet.length - forwarded(kind.inner).length
@@ -205,7 +181,7 @@ test('congestion marked outside is carried inside, in every kind of tunnel', asy
 })
 
 test('congestion marked outside drops a packet that cannot carry the mark', async (t) => {
-  for (const kind of kinds) {
+  for (const kind of tunnelKinds) {
     const packet = inTunnel(kind)
     setCongestion(packet.memory.bytes, BEFORE, 3)
     t.equal(decapsulate(packet, guePorts, vips), 'congestion')
@@ -223,7 +199,7 @@ function setCongestion(bytes: Uint8Array, ip: number, mark: number): void {
   refreshIPv4Checksum(bytes, ip, 20)
 }
 
-function remakeTunnelChecksum(bytes: Uint8Array, length: number, kind: Kind): void {
+function remakeTunnelChecksum(bytes: Uint8Array, length: number, kind: TunnelKind): void {
   if (kind.checksum === 'none') return
   const tunnel = BEFORE + outerLength(kind)
   const field = tunnel + (kind.type === 'gre' ? 4 : 6)

@@ -4,7 +4,7 @@
  * | method | path         | body / query       | answer                     |
  * |--------|--------------|--------------------|----------------------------|
  * | GET    | /status      |                    | DirectorStatus             |
- * | GET    | /services    | ?protocol=&address=&port=&mark= for one | ServiceListing[]; 404 |
+ * | GET    | /services    | ?protocol=&address=&port=&mark= for one; ?counters= | ServiceListing[]; 404 |
  * | POST   | /services    | ServiceInput       | 201; 409 SERVICE_EXISTS    |
  * | PUT    | /services    | ServiceInput       | 200; 404 SERVICE_MISSING   |
  * | DELETE | /services    | ServiceAddress     | 200; 404 SERVICE_MISSING   |
@@ -64,6 +64,10 @@ export const serviceQuerySchema = serviceAddressSchema.extend({
   port: z.coerce.number().pipe(port),
   mark: z.coerce.number().int().min(1).max(4294967295).optional(),
 })
+
+/** Traffic up to now, or as it was when the rates were last estimated, which is what IPVS shows. */
+export const counterViewSchema = z.enum(['now', 'snapshot']).default('now')
+export type CounterView = z.infer<typeof counterViewSchema>
 
 export const persistenceSchema = z.strictObject({
   timeoutS: z

@@ -119,7 +119,7 @@ export class Engine {
   readonly #tunnels: Tunnels
   readonly tunnels6: IPv6Tunnels
   readonly newConnections: NewConnections
-  readonly #ftp: Ftp
+  readonly ftp: Ftp
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
@@ -149,7 +149,7 @@ export class Engine {
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     const expected = new ExpectedConnections(this.connections, this.replication)
-    this.#ftp = new Ftp(table, services, expected)
+    this.ftp = new Ftp(table, services, expected)
     this.admission = new Admission(table, services, this.settings)
     this.newConnections = new NewConnections({
       addresses: this.addresses,
@@ -391,7 +391,7 @@ export class Engine {
     } else {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
-    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
+    if ((flags & FLAG_FTP) !== 0) this.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -448,7 +448,7 @@ export class Engine {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
       if ((flags & FLAG_UNANSWERED) !== 0) this.scheduling.answered(index)
     }
-    if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
+    if ((flags & FLAG_FTP) !== 0 && !this.ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++

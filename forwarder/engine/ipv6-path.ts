@@ -43,7 +43,7 @@ const { ADDRESS_WORDS } = addressWords
 const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
-const { FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -59,6 +59,7 @@ const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_TOO_BIG = dropCode('too-big')
+const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
 /** Client port and virtual port, as in a connection's key. */
@@ -228,6 +229,7 @@ export class IPv6Path {
     }
     const transport = ip + headerLength
     this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
+    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -278,6 +280,8 @@ export class IPv6Path {
     const transport = ip + headerLength
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
     if ((flags & FLAG_UNANSWERED) !== 0) this.#engine.scheduling.answered(index)
+    if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
+      return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH

@@ -33,7 +33,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
-import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
+import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import { ipAddress } from '../address-schema.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
@@ -118,8 +118,7 @@ export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.
 /** As it is compared and shown: without bits behind the prefix, and with its length. */
 const prefix = z
   .string()
-  .regex(/^[^/]+(\/(\d|[12]\d|3[0-2]))?$/, 'expected an IPv4 prefix such as 10.3.0.0/24')
-  .refine((text) => isIPv4(text.split('/')[0]), 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .refine(isPrefix, 'expected a prefix such as 10.3.0.0/24 or 2001:db8::/32')
   .overwrite(canonicalPrefix)
 
 /** Packets of which all holds that is given get the mark. */
@@ -139,6 +138,10 @@ export const markRuleSchema = z
   .refine(({ firstPort = 0, lastPort = firstPort }) => firstPort <= lastPort && (firstPort > 0 || lastPort === 0), {
     path: ['lastPort'],
     message: 'expected firstPort too, and no smaller port than that',
+  })
+  .refine(({ source, destination }) => isOneFamily(source, destination), {
+    path: ['destination'],
+    message: 'expected a prefix of the same IP version as the source',
   })
 
 export const markInputSchema = z.strictObject({

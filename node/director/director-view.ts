@@ -7,7 +7,7 @@ import type { ServiceAddress } from '../../forwarder/service.ts'
 import packageFile from '../../package.json' with { type: 'json' }
 import type { Cluster } from './cluster/cluster.ts'
 import type { DirectorConfig } from './config.ts'
-import type { DirectorStatus, HealthStatus, ServiceListing } from './control/api.ts'
+import type { CounterView, DirectorStatus, HealthStatus, ServiceListing } from './control/api.ts'
 import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
@@ -47,7 +47,7 @@ export class DirectorView implements ControlledDirector {
     this.syncDaemons = sources.syncDaemons
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
     this.#estimating = setInterval(() => {
-      if (engineSettings(sources.pool.settings()).runEstimation) this.#statistics.tick()
+      if (engineSettings(sources.pool.settings()).runEstimation) void this.#statistics.tick()
     }, ESTIMATION_INTERVAL_MS)
     for (const service of sources.pool.services()) this.#statistics.setService(service)
   }
@@ -62,7 +62,7 @@ export class DirectorView implements ControlledDirector {
     else this.#statistics.removeService(change.service)
   }
 
-  status(): DirectorStatus {
+  status(): Omit<DirectorStatus, 'services'> {
     const { config, cluster, forwarder, pool, vip } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
@@ -74,7 +74,6 @@ export class DirectorView implements ControlledDirector {
       syncReason: reason,
       vips: vip.status,
       peers: [...peers],
-      services: [...this.services()],
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
@@ -83,26 +82,26 @@ export class DirectorView implements ControlledDirector {
     }
   }
 
-  *services(): Generator<ServiceListing> {
-    for (const service of this.#sources.pool.services()) yield this.#list(service)
+  *services(view: CounterView): Generator<ServiceListing> {
+    for (const service of this.#sources.pool.services()) yield this.#list(service, view)
   }
 
-  service(address: ServiceAddress): ServiceListing {
-    return this.#list(demandService(this.#sources.pool.service(address), address))
+  service(address: ServiceAddress, view: CounterView): ServiceListing {
+    return this.#list(demandService(this.#sources.pool.service(address), address), view)
   }
 
-  #list(service: PoolService): ServiceListing {
+  #list(service: PoolService, view: CounterView): ServiceListing {
     const { forwarder, conditions, reports } = this.#sources
     const load = (address: string) => reports?.get(address).load ?? null
-    return listService(service, { conditions, load, counters: forwarder, statistics: this.#statistics })
+    return listService(service, { conditions, load, counters: forwarder, statistics: this.#statistics }, view)
   }
 
   connections(): Iterable<ConnectionSnapshot> {
     return this.#sources.forwarder.connections()
   }
 
-  zero(service?: ServiceAddress): void {
-    this.#statistics.zero(service)
+  zero(service?: ServiceAddress): Promise<void> {
+    return this.#statistics.zero(service)
   }
 
   explain(question: Question): Promise<Explanation> {

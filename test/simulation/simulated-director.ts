@@ -118,7 +118,7 @@ export class SimulatedDirector {
       transport: proxied(this.transport, cluster, main),
       wallClockMs: options.wallClockMs,
       isUnicast: () => () => true,
-      onChange: (changes) => forwarder.post(() => this.#applyChanges(changes)),
+      onChange: (change) => forwarder.post(() => this.#applyChange(change)),
       onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
       onStoreFailure: (error) => {
@@ -214,12 +214,11 @@ export class SimulatedDirector {
           addresses: [address],
           gateway,
         })),
-        sourceAddress: this.address,
         outside: OUTSIDE,
         inside: INSIDE,
       },
       {
-        transport: this.#vrrp,
+        transports: [this.#vrrp],
         clock: main,
         isInSync: () => sabotage.inSync(this.status?.inSync ?? false),
         note,
@@ -233,12 +232,10 @@ export class SimulatedDirector {
     )
   }
 
-  #applyChanges(changes: readonly PoolChange[]): void {
+  #applyChange(change: PoolChange): void {
     const { services } = this.forwarder.engine
-    for (const change of changes) {
-      if (change.kind === 'set') services.set(effectiveService(change.service, everythingIsWell))
-      else services.remove(change.service)
-    }
+    if (change.kind === 'set') services.set(effectiveService(change.service, everythingIsWell))
+    else services.remove(change.service)
   }
 
   #watched(transport: VrrpTransport): VrrpTransport {

@@ -5,7 +5,7 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import type { ConnectionListing, PoolEdit, ServiceInput, ServiceListing } from '../../director/control/api.ts'
 import { formatConnections, splitEndpoint } from './connection-listing.ts'
 import { formatDaemons, formatTimeouts, type Timeouts } from './facility-listing.ts'
-import type { OptionName } from './grammar.ts'
+import type { CommandName, OptionName } from './grammar.ts'
 import { formatServices, LISTING_VERSION, type ListingFormat, type ListingKind } from './listing.ts'
 import { type Label, namedLabel, numericLabel } from './names.ts'
 import { type Dialect, type Request, type SyncDaemon, UsageError } from './request.ts'
@@ -45,6 +45,11 @@ export function editOf({ command, service, server }: Request): PoolEdit | undefi
     return { do: command, server: { service, address, port } }
   }
   return undefined
+}
+
+/** The command that makes a change. */
+export function commandOf(edit: PoolEdit): CommandName {
+  return edit.do === 'clear' ? 'flush' : edit.do
 }
 
 async function change(request: Request, { change, control }: Director): Promise<void> {
@@ -89,8 +94,11 @@ async function listServices(
   dialect: Dialect,
 ): Promise<string> {
   const { options, service } = request
-  const path = service ? `/services?${queryOf(service)}` : '/services'
-  const services = (await control('GET', path)) as ServiceListing[]
+  const query = new URLSearchParams({
+    ...(service && wordsOf(service)),
+    ...(dialect.strict && { counters: 'snapshot' }),
+  })
+  const services = (await control('GET', query.size > 0 ? `/services?${query}` : '/services')) as ServiceListing[]
   const addresses = services.flatMap(({ address, servers }) => [address, ...servers.map((server) => server.address)])
   const format: ListingFormat = {
     kind,
@@ -110,9 +118,8 @@ function addressOf({ protocol, address, port, mark }: ServiceInput) {
   return { protocol, address, port, ...(mark !== undefined && { mark }) }
 }
 
-function queryOf(service: ServiceInput): URLSearchParams {
-  const words = Object.entries(addressOf(service)).map(([name, value]): [string, string] => [name, String(value)])
-  return new URLSearchParams(words)
+function wordsOf(service: ServiceInput): Record<string, string> {
+  return Object.fromEntries(Object.entries(addressOf(service)).map(([name, value]) => [name, String(value)]))
 }
 
 /** A director's error in ipvsadm's words and with its status. */

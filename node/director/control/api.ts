@@ -4,7 +4,7 @@
  * | method | path         | body / query       | answer                     |
  * |--------|--------------|--------------------|----------------------------|
  * | GET    | /status      |                    | DirectorStatus             |
- * | GET    | /services    | ?protocol=&address=&port=&mark= for one | ServiceListing[]; 404 |
+ * | GET    | /services    | ?protocol=&address=&port=&mark= for one; ?counters= | ServiceListing[]; 404 |
  * | POST   | /services    | ServiceInput       | 201; 409 SERVICE_EXISTS    |
  * | PUT    | /services    | ServiceInput       | 200; 404 SERVICE_MISSING   |
  * | DELETE | /services    | ServiceAddress     | 200; 404 SERVICE_MISSING   |
@@ -29,30 +29,23 @@
  * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
  * 500 with the code INTERNAL is a bug, and the director's log has more of it.
  */
-import { isIPv4, isIPv6, SocketAddress } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
-import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
+import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
+import { ipAddress } from '../address-schema.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
 const MAX_INT = 2147483647
 
-/** An address has one spelling in the pool, so that a service written in two ways is one service. */
-const address = z
-  .string()
-  .refine(
-    (text) => isIPv4(text) || (isIPv6(text) && !text.includes('%')),
-    'expected an IPv4 or IPv6 address, without a zone',
-  )
-  .overwrite((text) => (isIPv6(text) ? new SocketAddress({ address: text, family: 'ipv6' }).address : text))
 const port = z.int().min(0).max(65535)
 
 export const serviceAddressSchema = z.strictObject({
   protocol: z.enum(['tcp', 'udp', 'sctp', 'fwm']),
   /** Of a firewall mark, the family alone counts: 0.0.0.0 or ::. */
-  address,
+  address: ipAddress,
   /** 0: every port; of a firewall mark always. */
   port,
   /** Of protocol fwm, and of no other. */
@@ -64,6 +57,10 @@ export const serviceQuerySchema = serviceAddressSchema.extend({
   port: z.coerce.number().pipe(port),
   mark: z.coerce.number().int().min(1).max(4294967295).optional(),
 })
+
+/** Traffic up to now, or as it was when the rates were last estimated, which is what IPVS shows. */
+export const counterViewSchema = z.enum(['now', 'snapshot']).default('now')
+export type CounterView = z.infer<typeof counterViewSchema>
 
 export const persistenceSchema = z.strictObject({
   timeoutS: z
@@ -87,7 +84,7 @@ export const serviceInputSchema = serviceAddressSchema.extend({
   mss: z.literal('clamp').optional(),
 })
 
-export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address, port })
+export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address: ipAddress, port })
 
 export const tunnelSchema = z.strictObject({
   type: z.enum(['ipip', 'gue', 'gre']),
@@ -121,8 +118,7 @@ export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.
 /** As it is compared and shown: without bits behind the prefix, and with its length. */
 const prefix = z
   .string()
-  .regex(/^[^/]+(\/(\d|[12]\d|3[0-2]))?$/, 'expected an IPv4 prefix such as 10.3.0.0/24')
-  .refine((text) => isIPv4(text.split('/')[0]), 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .refine(isPrefix, 'expected a prefix such as 10.3.0.0/24 or 2001:db8::/32')
   .overwrite(canonicalPrefix)
 
 /** Packets of which all holds that is given get the mark. */
@@ -143,6 +139,10 @@ export const markRuleSchema = z
     path: ['lastPort'],
     message: 'expected firstPort too, and no smaller port than that',
   })
+  .refine(({ source, destination }) => isOneFamily(source, destination), {
+    path: ['destination'],
+    message: 'expected a prefix of the same IP version as the source',
+  })
 
 export const markInputSchema = z.strictObject({
   rule: markRuleSchema,
@@ -152,13 +152,18 @@ export const markInputSchema = z.strictObject({
 
 export type MarkInput = z.infer<typeof markInputSchema>
 /** A packet that opens a connection. */
-export const questionSchema = z.strictObject({
-  protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
-  client: address,
-  clientPort: port,
-  virtual: address,
-  virtualPort: port,
-})
+export const questionSchema = z
+  .strictObject({
+    protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+    client: ipAddress,
+    clientPort: port,
+    virtual: ipAddress,
+    virtualPort: port,
+  })
+  .refine(({ client, virtual }) => isIPv6(client) === isIPv6(virtual), {
+    path: ['client'],
+    message: 'expected an address of the same IP version as the virtual one',
+  })
 
 const syncState = z.enum(['master', 'backup'])
 export const syncDaemonAddressSchema = z.strictObject({ state: syncState })

@@ -8,9 +8,11 @@ import { lstatSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
+import type { ServiceAddress } from '../../../forwarder/service.ts'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import { startPace } from '../pace.ts'
 import { EditRefused } from '../pool/pool-configuration.ts'
@@ -19,6 +21,8 @@ import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
+  type CounterView,
+  counterViewSchema,
   markInputSchema,
   markRuleSchema,
   type PoolEdit,
@@ -37,7 +41,7 @@ import type { ControlledDirector } from './controlled-director.ts'
 
 const BODY_BYTES_MAX = 64 * 1024
 /** Of a document of changes: 5,000 services with 20 servers each have a quarter of it. */
-const DOCUMENT_LENGTH_MAX = 64 * 1024 * 1024
+const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
 const JSON_LINES = 'application/x-ndjson'
 /** Long answers go out in pieces of about this length. */
 const CHUNK_LENGTH = 64 * 1024
@@ -98,10 +102,11 @@ export async function startControlServer({ path, director, onBug }: ControlServe
 
 function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   const { configuration } = director
-  app.get('/status', async () => director.status())
+  app.get('/status', async (_, reply) => reply.type('application/json').send(Readable.from(statusChunks(director))))
   app.get('/services', async ({ query }, reply) => {
-    if (Object.keys(query as object).length > 0) return [director.service(parse(serviceQuerySchema, query))]
-    return reply.type('application/json').send(Readable.from(arrayChunks(director.services())))
+    const { counters, service } = parseServicesQuery(query)
+    if (service) return [director.service(service, counters)]
+    return reply.type('application/json').send(Readable.from(arrayChunks(director.services(counters))))
   })
   app.post('/services', async ({ body }, reply) => {
     await configuration.addService(parse(serviceInputSchema, body))
@@ -134,14 +139,14 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.addContentTypeParser(JSON_LINES, (_, payload, done) => done(null, payload))
   app.post('/changes', async ({ body }) => {
     if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
-    await configuration.edit(await readEdits(body))
+    await configuration.edit(editsOf(await readDocument(body)))
     return {}
   })
   app.post('/zero', async ({ body }) => {
-    if (body === undefined || nothing.safeParse(body).success) director.zero()
+    if (body === undefined || nothing.safeParse(body).success) await director.zero()
     else {
       const address = parse(serviceAddressSchema, body)
-      director.zero(demandService(configuration.service(address), address))
+      await director.zero(demandService(configuration.service(address), address))
     }
     return {}
   })
@@ -183,6 +188,16 @@ function created(reply: FastifyReply): object {
   return {}
 }
 
+/** A DirectorStatus in pieces, the services last. */
+function statusChunks(director: ControlledDirector): AsyncIterable<string> {
+  const beginning = JSON.stringify(director.status()).slice(0, -1)
+  return (async function* () {
+    yield `${beginning},"services":`
+    yield* arrayChunks(director.services('now'))
+    yield '}'
+  })()
+}
+
 /** A JSON array in pieces, one element a line. */
 async function* arrayChunks(elements: Iterable<unknown>): AsyncGenerator<string> {
   const pace = startPace()
@@ -219,35 +234,55 @@ function endpoint(address: string, port: number): string {
   return `${address.includes(':') ? `[${address}]` : address}:${port}`
 }
 
-/** The changes of a document. @throws EditRefused for a line that is none */
-async function readEdits(body: Readable): Promise<PoolEdit[]> {
-  const pace = startPace()
-  const edits: PoolEdit[] = []
-  let bytes = 0
-  let rest = ''
-  const take = (line: string) => {
-    try {
-      edits.push(parse(poolEditSchema, JSON.parse(line)))
-    } catch (error) {
-      const cause = error instanceof DirectorError ? error : new DirectorError('INPUT_INVALID', 'expected JSON')
-      throw new EditRefused(edits.length, cause)
-    }
+/** The service that is asked for, if it is one, and how its counters are. */
+function parseServicesQuery(query: unknown): { counters: CounterView; service: ServiceAddress | undefined } {
+  const { counters, ...words } = query as Record<string, unknown>
+  return {
+    counters: parse(counterViewSchema, counters),
+    service: Object.keys(words).length > 0 ? parse(serviceQuerySchema, words) : undefined,
   }
-  for await (const chunk of body.setEncoding('utf8')) {
+}
+
+/** The bytes of a document, which are not looked at before all of them are here. */
+async function readDocument(body: Readable): Promise<Buffer[]> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of body) {
     bytes += chunk.length
-    if (bytes > DOCUMENT_LENGTH_MAX) {
-      const message = `expected at most ${DOCUMENT_LENGTH_MAX} characters: make the changes in several documents`
+    if (bytes > DOCUMENT_BYTES_MAX) {
+      const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes: make the changes in several documents`
       throw new DirectorError('INPUT_INVALID', message)
     }
-    const lines = (rest + chunk).split('\n')
-    rest = lines.pop() as string
-    for (const line of lines) {
-      take(line)
-      await pace()
-    }
+    chunks.push(chunk)
   }
-  if (rest !== '') take(rest)
-  return edits
+  return chunks
+}
+
+/** The changes of a document, each made when it is asked for. @throws EditRefused for a line that is none */
+function* editsOf(chunks: readonly Buffer[]): Generator<PoolEdit> {
+  let number = 0
+  for (const line of linesOf(chunks)) yield readEdit(line, number++)
+}
+
+function readEdit(line: string, number: number): PoolEdit {
+  try {
+    return parse(poolEditSchema, JSON.parse(line))
+  } catch (error) {
+    const cause = error instanceof DirectorError ? error : new DirectorError('INPUT_INVALID', 'expected JSON')
+    throw new EditRefused(number, cause)
+  }
+}
+
+function* linesOf(chunks: readonly Buffer[]): Generator<string> {
+  const decoder = new StringDecoder()
+  let rest = ''
+  for (const chunk of chunks) {
+    const lines = (rest + decoder.write(chunk)).split('\n')
+    rest = lines.pop() as string
+    yield* lines
+  }
+  rest += decoder.end()
+  if (rest !== '') yield rest
 }
 
 /** @throws DirectorError INPUT_INVALID with the field */

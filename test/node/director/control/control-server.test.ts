@@ -40,7 +40,7 @@ function shortFolder(t: Test): string {
   return folder
 }
 
-const noDirector = { status: () => status, configuration: {} } as unknown as ControlledDirector
+const noDirector = { status: () => status, services: () => [], configuration: {} } as unknown as ControlledDirector
 const startAt = (path: string) => startControlServer({ path, director: noDirector, onBug: () => {} })
 
 /** A control server over a real configuration and an otherwise made-up director. */
@@ -61,7 +61,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     services: () => configuration.services() as unknown as ServiceListing[],
     service: (address) => demandService(configuration.service(address), address) as unknown as ServiceListing,
     connections: () => [],
-    zero: (service) => zeroed.push(service),
+    zero: async (service) => void zeroed.push(service),
     health: () => ({ forwarder: true, cluster: true, vip: true }),
     ...changed,
   }
@@ -115,7 +115,7 @@ test('services and servers are changed over the socket', async (t) => {
   await ask('POST', '/services', web)
   await ask('POST', '/clear')
   t.same(await ask('GET', '/services'), [])
-  t.same(await ask('GET', '/status'), status)
+  t.same(await ask('GET', '/status'), { ...status, services: [] })
 })
 
 test('counters are zeroed for one service or for all', async (t) => {
@@ -128,6 +128,18 @@ test('counters are zeroed for one service or for all', async (t) => {
   await t.rejects(ask('POST', '/zero', { ...web, port: 81 }), { code: 'SERVICE_MISSING' })
   await t.rejects(ask('POST', '/zero', { port: 80 }), { code: 'INPUT_INVALID' })
   t.equal(zeroed.length, 3)
+})
+
+test('services are listed with counters up to now, or as they were last estimated', async (t) => {
+  const listed = (view: string) => [{ ...web, scheduler: view }] as unknown as ServiceListing[]
+  const { ask } = await served(t, { services: listed, service: (_, view) => listed(view)[0] })
+  const schedulers = async (url: string) => ((await ask('GET', url)) as ServiceListing[]).map((each) => each.scheduler)
+  const one = 'protocol=tcp&address=10.0.0.100&port=80'
+  t.same(await schedulers('/services'), ['now'])
+  t.same(await schedulers(`/services?${one}`), ['now'])
+  t.same(await schedulers('/services?counters=snapshot'), ['snapshot'])
+  t.same(await schedulers(`/services?${one}&counters=snapshot`), ['snapshot'])
+  await t.rejects(ask('GET', '/services?counters=old'), { code: 'INPUT_INVALID' })
 })
 
 test('what is asked wrongly is refused with a status, a code and the field', async (t) => {
@@ -257,14 +269,14 @@ test('a socket that a dead process has left is replaced', async (t) => {
   await once(dead, 'exit')
   t.ok(existsSync(path))
   const server = await startAt(path)
-  t.same(await request(path, 'GET', '/status'), status)
+  t.same(await request(path, 'GET', '/status'), { ...status, services: [] })
   await server.stop()
 })
 
 test('a socket that is answered on, or a path where none can be, is refused', async (t) => {
   const { path, ask } = await served(t)
   await t.rejects(startAt(path), { code: 'SOCKET_BUSY', message: new RegExp(`^${path}: another director answers`) })
-  t.same(await ask('GET', '/status'), status, 'and the one that answers is left alone')
+  t.same(await ask('GET', '/status'), { ...status, services: [] }, 'and the one that answers is left alone')
 
   const folder = join(path, '..')
   writeFileSync(join(folder, 'file'), 'precious')
@@ -300,7 +312,7 @@ test('half a request does not keep others from being answered', async (t) => {
   const socket = connect(path)
   t.teardown(() => socket.destroy())
   socket.write('POST /services HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\ncontent-type: application/json\r\n\r\n{')
-  t.same(await ask('GET', '/status'), status)
+  t.same(await ask('GET', '/status'), { ...status, services: [] })
 })
 
 test('sync daemons are started, listed and stopped', async (t) => {

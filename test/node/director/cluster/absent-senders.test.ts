@@ -2,16 +2,21 @@
 import { test } from 'tap'
 import { Pool, sameTables, writeSteadily } from './replication-pool.ts'
 
-test('the last words of a director that died are fetched from a peer that heard them', async (t) => {
+/** d1 said ten things that d3 did not hear, not even that there was something, and died. */
+async function afterLastWords() {
   const pool = new Pool(['d1', 'd2', 'd3'])
   const [d1, d2, d3] = await pool.startAll()
   await writeSteadily(pool, d1, 0, 10)
   await pool.clock.advance(500)
-  // d3 hears nothing of what comes now, not even that there is something.
   pool.network.isolate('d3')
   await writeSteadily(pool, d1, 10, 20)
   await pool.clock.advance(50)
   await d1.kill()
+  return { pool, d2, d3 }
+}
+
+test('the last words of a director that died are fetched from a peer that heard them', async (t) => {
+  const { pool, d2, d3 } = await afterLastWords()
   pool.network.heal('d2', 'd3')
   await pool.clock.until(() => sameTables(d2, d3), 5000, 10)
   t.equal(d3.connections.size, 20)
@@ -21,14 +26,7 @@ test('the last words of a director that died are fetched from a peer that heard 
 })
 
 test('so are those of a director that has restarted since', async (t) => {
-  const pool = new Pool(['d1', 'd2', 'd3'])
-  const [d1, d2, d3] = await pool.startAll()
-  await writeSteadily(pool, d1, 0, 10)
-  await pool.clock.advance(500)
-  pool.network.isolate('d3')
-  await writeSteadily(pool, d1, 10, 20)
-  await pool.clock.advance(50)
-  await d1.kill()
+  const { pool, d2, d3 } = await afterLastWords()
   await pool.start('d1')
   pool.network.cut('d1', 'd3')
   pool.network.heal('d2', 'd3')

@@ -52,7 +52,7 @@ import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
-import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
+import { ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
@@ -158,6 +158,7 @@ export class Engine {
       marks: this.marks,
       defences: this.defences,
       expected,
+      connections: this.connections,
       scheduling: this.scheduling,
       replication: this.replication,
     })
@@ -285,11 +286,9 @@ export class Engine {
       const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
       if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       if (!this.marks.of(false).namesDestinations) return TO_HOST
-      addressState = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
-      if (this.#table.findByClient(protocol, source, destination, ports) === NO_CONNECTION) {
-        this.newConnections.readIPv4(protocol, source, destination, ports)
-        if (!this.newConnections.isMadeOurs(link)) return TO_HOST
-      }
+      this.newConnections.readIPv4(protocol, source, destination, ports)
+      addressState = this.newConnections.stateByMark(link)
+      if (addressState === ADDRESS_UNKNOWN) return TO_HOST
     }
     let index = this.#table.findByClient(protocol, source, destination, ports)
     let version = 0
@@ -311,7 +310,9 @@ export class Engine {
    */
   forHost(frame: Frame, link: number): Verdict {
     if (link !== this.#hostLink) return TO_HOST
-    const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
+    const view = frame.memory.view
+    if (view.getUint16(frame.start + 12) === ETHERTYPE_IPV6) return this.#ipv6.forHost(frame)
+    const destination = view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
     return this.egress.toClient(frame, NO_RETURN_PATH, destination)
   }
 

@@ -152,13 +152,18 @@ export const markInputSchema = z.strictObject({
 
 export type MarkInput = z.infer<typeof markInputSchema>
 /** A packet that opens a connection. */
-export const questionSchema = z.strictObject({
-  protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
-  client: ipAddress,
-  clientPort: port,
-  virtual: ipAddress,
-  virtualPort: port,
-})
+export const questionSchema = z
+  .strictObject({
+    protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+    client: ipAddress,
+    clientPort: port,
+    virtual: ipAddress,
+    virtualPort: port,
+  })
+  .refine(({ client, virtual }) => isIPv6(client) === isIPv6(virtual), {
+    path: ['client'],
+    message: 'expected an address of the same IP version as the virtual one',
+  })
 
 const syncState = z.enum(['master', 'backup'])
 export const syncDaemonAddressSchema = z.strictObject({ state: syncState })

@@ -52,7 +52,7 @@ import * as tcpStates from './tcp-states.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
-import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
+import { ADDRESS_UNKNOWN, VirtualAddresses } from './virtual-addresses.ts'
 import { WarmUp } from './warm-up.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
@@ -119,7 +119,7 @@ export class Engine {
   readonly #tunnels: Tunnels
   readonly tunnels6: IPv6Tunnels
   readonly newConnections: NewConnections
-  readonly #ftp: Ftp
+  readonly ftp: Ftp
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
@@ -149,7 +149,7 @@ export class Engine {
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     const expected = new ExpectedConnections(this.connections, this.replication)
-    this.#ftp = new Ftp(table, services, expected)
+    this.ftp = new Ftp(table, services, expected)
     this.admission = new Admission(table, services, this.settings)
     this.newConnections = new NewConnections({
       addresses: this.addresses,
@@ -158,6 +158,7 @@ export class Engine {
       marks: this.marks,
       defences: this.defences,
       expected,
+      connections: this.connections,
       scheduling: this.scheduling,
       replication: this.replication,
     })
@@ -285,11 +286,9 @@ export class Engine {
       const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
       if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       if (!this.marks.of(false).namesDestinations) return TO_HOST
-      addressState = this.addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
-      if (this.#table.findByClient(protocol, source, destination, ports) === NO_CONNECTION) {
-        this.newConnections.readIPv4(protocol, source, destination, ports)
-        if (!this.newConnections.isMadeOurs(link)) return TO_HOST
-      }
+      this.newConnections.readIPv4(protocol, source, destination, ports)
+      addressState = this.newConnections.stateByMark(link)
+      if (addressState === ADDRESS_UNKNOWN) return TO_HOST
     }
     let index = this.#table.findByClient(protocol, source, destination, ports)
     let version = 0
@@ -311,7 +310,9 @@ export class Engine {
    */
   forHost(frame: Frame, link: number): Verdict {
     if (link !== this.#hostLink) return TO_HOST
-    const destination = frame.memory.view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
+    const view = frame.memory.view
+    if (view.getUint16(frame.start + 12) === ETHERTYPE_IPV6) return this.#ipv6.forHost(frame)
+    const destination = view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
     return this.egress.toClient(frame, NO_RETURN_PATH, destination)
   }
 
@@ -391,7 +392,7 @@ export class Engine {
     } else {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
-    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
+    if ((flags & FLAG_FTP) !== 0) this.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -448,7 +449,7 @@ export class Engine {
       this.moves.touch(index, PROTOCOL_UDP, 0, flags)
       if ((flags & FLAG_UNANSWERED) !== 0) this.scheduling.answered(index)
     }
-    if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
+    if ((flags & FLAG_FTP) !== 0 && !this.ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++

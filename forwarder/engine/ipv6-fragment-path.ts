@@ -27,7 +27,7 @@ import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/conn
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
-import { METHOD_DR, METHOD_NAT, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
+import { isOneWay, METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
 import type { FragmentOrder } from './fragment-order.ts'
@@ -44,6 +44,7 @@ const DROP_TINY = dropCode('fragment-tiny')
 const DROP_ORPHAN = dropCode('fragment-orphan')
 const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_TOO_BIG = dropCode('too-big')
+const DROP_MARTIAN = dropCode('martian-source')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
@@ -151,7 +152,7 @@ export class IPv6FragmentPath {
       view.getInt32(to + 12),
       ports & 0xffff,
     )
-    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, index)
+    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, index)
   }
 
   #toServer(frame: Frame, link: number, protocol: number, index: number): Verdict {
@@ -168,21 +169,24 @@ export class IPv6FragmentPath {
     services.directory.counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = ((states[state + STATE.flagsReturnPath] >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return tunnels.toServer(frame, link, 0, protocol, server, true)
-    if (method !== METHOD_NAT && method !== METHOD_DR) return drops.drop(DROP_UNSUPPORTED)
     if (frame.length - ETHERNET_HEADER_LENGTH > egress.mtuToServer(server)) return drops.drop(DROP_TOO_BIG)
-    if (method === METHOD_NAT) {
+    if (!isOneWay(method)) {
       replaceAddress6(view, ip + IPV6.destination, services.directory.book.words, server.address * ADDRESS_WORDS)
     }
     decrementHopLimit(view, ip)
     return egress.toServer(frame, server)
   }
 
-  #toClient(frame: Frame, index: number): Verdict {
+  #toClient(frame: Frame, link: number, index: number): Verdict {
     const { table, services, egress, drops } = this.#parts
     const { keys, states } = table.memory
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     if (view.getUint8(ip + IPV6.hopLimit) <= 1) return drops.drop(DROP_TTL)
+    // What this host sends comes from this host: see engine.ts.
+    const flags = states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
+      return drops.drop(DROP_MARTIAN)
     const counter = states[index * STATE_WORDS + STATE.server] * COUNTERS
     services.directory.counters[counter + COUNTER.outPackets]++
     services.directory.counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH

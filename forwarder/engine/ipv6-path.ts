@@ -30,6 +30,7 @@ import { IPv6Icmp } from './ipv6-icmp.ts'
 import type { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { isAnswered } from './new-connections.ts'
 import * as protocols from './protocols/registry.ts'
+import { NO_RETURN_PATH } from './return-paths.ts'
 import * as tcpStates from './tcp-states.ts'
 import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
@@ -38,17 +39,17 @@ import * as virtualAddresses from './virtual-addresses.ts'
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
-const { ADDRESS_WORDS } = addressWords
+const { ADDRESS_WORDS, isHostIPv6 } = addressWords
 const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
-const { FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
+const { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
-const { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
+const { ADDRESS_UNKNOWN } = virtualAddresses
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -58,6 +59,8 @@ const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_TOO_BIG = dropCode('too-big')
+const DROP_MARTIAN = dropCode('martian-source')
+const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
 /** Client port and virtual port, as in a connection's key. */
@@ -76,6 +79,7 @@ export class IPv6Path {
   readonly #icmp: IPv6Icmp
   readonly fragments: IPv6FragmentPath
   readonly #fitsAnywhere: number
+  readonly #destination = new Int32Array(ADDRESS_WORDS)
 
   constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
     const { services, addresses, egress } = engine
@@ -152,12 +156,13 @@ export class IPv6Path {
         const index = this.#table.findByServer6(protocol, server, ports >>> 16, to0, to1, to2, to3, ports & 0xffff)
         if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       }
-      const { marks, addresses } = this.#engine
-      if (!marks.of(true).namesDestinations || !this.#isMadeOurs(view, ip, link, protocol, virtual, ports))
-        return TO_HOST
+      const { marks, newConnections } = this.#engine
+      if (!marks.of(true).namesDestinations) return TO_HOST
+      newConnections.readIPv6(protocol, view, ip, virtual, ports)
+      addressState = newConnections.stateByMark(link)
+      if (addressState === ADDRESS_UNKNOWN) return TO_HOST
       virtual = this.#book.internNamed(to0, to1, to2, to3)
       if (virtual === NO_ADDRESS) return this.#drops.drop(DROP_TABLE_FULL)
-      addressState = addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     }
     let index = this.#table.findByClient6(protocol, from0, from1, from2, from3, virtual, ports)
     let version = 0
@@ -173,11 +178,14 @@ export class IPv6Path {
     return this.#toServer(frame, link, headerLength, protocol, index)
   }
 
-  /** As for IPv4: whether a packet to none of our addresses is of a connection all the same, or may begin one. */
-  #isMadeOurs(view: DataView, ip: number, link: number, protocol: number, destination: number, ports: number): boolean {
-    const opening = this.#engine.newConnections
-    opening.readIPv6(protocol, view, ip, destination, ports)
-    return this.#table.find(opening.key) !== NO_CONNECTION || opening.isMadeOurs(link)
+  /** A frame that the host's own stack sends to somebody who did not come by a virtual address. */
+  forHost(frame: Frame): Verdict {
+    const { view } = frame.memory
+    const destination = this.#destination
+    const at = frame.start + ETHERNET_HEADER_LENGTH + IPV6.destination
+    for (let word = 0; word < ADDRESS_WORDS; word++) destination[word] = view.getInt32(at + word * 4)
+    const isBeyond = isHostIPv6(destination[0], destination[1], destination[2], destination[3])
+    return isBeyond ? this.#engine.egress.toClient6(frame, NO_RETURN_PATH, destination, 0) : TO_HOST
   }
 
   #dropUnwalked(code: number): Verdict {
@@ -227,25 +235,25 @@ export class IPv6Path {
     }
     const transport = ip + headerLength
     this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
+    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
-    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#drops.drop(DROP_UNSUPPORTED)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToServer(server)
       if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       }
     }
-    if (method === METHOD_NAT) {
+    if (method === METHOD_DR) {
+      decrementHopLimit(view, ip)
+    } else {
       const unfinished = hasUnfinishedChecksum(frame)
       const wordsAt = server.address * ADDRESS_WORDS
       const port = this.#table.serverPort(index)
       rewriteDestination6(view, ip, transport, protocol, this.#book.words, wordsAt, port, unfinished)
-    } else {
-      decrementHopLimit(view, ip)
     }
     return egress.toServer(frame, server)
   }
@@ -274,9 +282,14 @@ export class IPv6Path {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
+    // What this host sends comes from this host: see engine.ts.
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
+      return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
     if ((flags & FLAG_UNANSWERED) !== 0) this.#engine.scheduling.answered(index)
+    if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
+      return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -324,8 +337,7 @@ export class IPv6Path {
     const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)
     if (method === METHOD_TUN) mtu -= outerHeaderLength(server.address) + longestShim(server.tunnel)
-    // Replies pass here by NAT alone.
-    if (method === METHOD_NAT) {
+    if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
     }
     const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH

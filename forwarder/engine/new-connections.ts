@@ -14,13 +14,14 @@ import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, NO_CONNECTION } from '../table/connection-layout.ts'
 import type { Service, ServiceTable } from '../table/service-table.ts'
 import type { Admission } from './admission.ts'
+import type { Connections } from './connections.ts'
 import type { Defences } from './defences.ts'
 import { dropCode } from './drop-reason.ts'
 import type { ExpectedConnections } from './ftp/expected-connections.ts'
 import type { Marks } from './marks.ts'
 import type { Replication } from './replication.ts'
 import type { Scheduling } from './scheduling.ts'
-import { ADDRESS_STANDBY, type VirtualAddresses } from './virtual-addresses.ts'
+import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
 
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
@@ -40,6 +41,7 @@ export interface NewConnectionParts {
   readonly marks: Marks
   readonly defences: Defences
   readonly expected: ExpectedConnections
+  readonly connections: Connections
   readonly scheduling: Scheduling
   readonly replication: Replication
 }
@@ -94,12 +96,25 @@ export class NewConnections {
     this.#setPorts(ports)
   }
 
-  /** Whether a packet to an address that is none of ours is for a service all the same: by a rule that names the address. */
-  isMadeOurs(link: number): boolean {
-    const { marks, services } = this.#parts
-    const { protocol, isIPv6 } = this.key
-    const mark = marks.of(isIPv6).findNaming(link, protocol, this.flow)
-    return mark !== 0 && services.findMark(mark, isIPv6) !== undefined
+  /**
+   * What the destination, which is none of our addresses, is to us by the rules that name destinations: ADDRESS_UNKNOWN, unless the
+   * packet is of a connection or may begin one.
+   */
+  stateByMark(link: number): number {
+    const { marks, services, connections, addresses } = this.#parts
+    const { key, flow } = this
+    const rules = marks.of(key.isIPv6)
+    if (!rules.namesDestinations) return ADDRESS_UNKNOWN
+    if (connections.table.find(key) === NO_CONNECTION) {
+      const mark = rules.findNaming(link, key.protocol, flow)
+      if (mark === 0 || services.findMark(mark, key.isIPv6) === undefined) return ADDRESS_UNKNOWN
+    }
+    return addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
+  }
+
+  /** The firewall mark that the packet gets; 0: none. */
+  markFor(link: number): number {
+    return this.#parts.marks.of(this.key.isIPv6).find(link, this.key.protocol, this.flow)
   }
 
   /**
@@ -109,7 +124,7 @@ export class NewConnections {
    */
   decide(frame: Frame, transport: number, link: number, addressState: number, isTrial: boolean): void {
     const { key } = this
-    const { marks, defences, expected, scheduling } = this.#parts
+    const { defences, expected, scheduling } = this.#parts
     this.expected = NO_CONNECTION
     this.mark = 0
     this.service = undefined
@@ -117,7 +132,7 @@ export class NewConnections {
     if (this.refusal !== NOT_REFUSED) return
     this.expected = expected.find(key, false)
     if (this.expected !== NO_CONNECTION) return
-    this.mark = marks.of(key.isIPv6).find(link, key.protocol, this.flow)
+    this.mark = this.markFor(link)
     const service = scheduling.serviceFor(key, this.mark)
     this.service = service
     if (service === undefined) {

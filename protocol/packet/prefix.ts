@@ -1,4 +1,5 @@
 /** Prefixes of either family as text, "10.0.0.0/8" or "2001:db8::/32" (RFC 4632 section 3.1, RFC 4291 section 2.3). */
+import { isIPv4, isIPv6 as isIPv6Address } from 'node:net'
 import { formatIPv4, parseIPv4 } from './bytes.ts'
 import { ADDRESS_WORDS, formatIPv6, isIPv6Text, parseIPv6 } from './ipv6-address.ts'
 
@@ -18,10 +19,23 @@ export function parsePrefix(text: string): Prefix {
   return { isIPv6, network: words.map((word, index) => word & mask[index]), mask }
 }
 
+/** Whether text is what parsePrefix() reads. */
+export function isPrefix(text: string): boolean {
+  const { isIPv6, address, length } = partsOf(text)
+  if (!/^[^/]+(\/(\d|[1-9]\d|1\d\d))?$/.test(text) || length > (isIPv6 ? 128 : 32)) return false
+  // A zone is this machine's own, and no packet has one.
+  return isIPv6 ? isIPv6Address(address) && !address.includes('%') : isIPv4(address)
+}
+
 /** The prefix as it is compared and shown: without bits behind it, and with its length. */
 export function canonicalPrefix(text: string): string {
   const { isIPv6, network } = parsePrefix(text)
   return `${isIPv6 ? formatIPv6(network) : formatIPv4(network[0])}/${partsOf(text).length}`
+}
+
+/** Whether packets can be from one prefix to the other; undefined stands for both families. */
+export function isOneFamily(source: string | undefined, destination: string | undefined): boolean {
+  return source === undefined || destination === undefined || isIPv6Text(source) === isIPv6Text(destination)
 }
 
 /** The mask of a prefix of so many bits. */

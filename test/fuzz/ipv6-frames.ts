@@ -58,6 +58,19 @@ export function validIPv6Frame(random: Random): FuzzFrame {
     return bytes
   }
 
+  /** A command or a reply of FTP, whole or cut off. */
+  const ftpLine = () => {
+    const port = random.below(70_000)
+    const line = pick([
+      `EPRT |2|${pick(CLIENTS6)}|${port}|\r\n`,
+      `EPRT |2|${pick(CLIENTS6).toUpperCase()}|${port}|\r\n`,
+      'EPSV 2\r\n',
+      '227 Entering Passive Mode (10,1,0,1,9,9).\r\n',
+      `150 first\r\n229 Entering Extended Passive Mode (|||${port}|)\r\n`,
+    ])
+    return new TextEncoder().encode(random.oneIn(4) ? line.slice(0, random.below(line.length)) : line)
+  }
+
   const request = () => {
     const { protocol, port } = pick(SERVICES)
     const fields = {
@@ -67,7 +80,7 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       to: `[${pick(VIPS6)}]:${random.oneIn(20) ? 9 : port}`,
       hopLimit: hopLimit(),
       extensions: extensions(),
-      payload: payload(),
+      payload: protocol === 'tcp' && port === 21 ? ftpLine() : payload(),
     }
     return protocol === 'tcp'
       ? tcpFrame6({ ...fields, flags: pick(FLAGS) })
@@ -82,7 +95,7 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       to: client(),
       hopLimit: hopLimit(),
       extensions: extensions(),
-      payload: payload(),
+      payload: random.oneIn(3) ? ftpLine() : payload(),
     }
     return random.oneIn(3) ? udpFrame6(fields) : tcpFrame6({ ...fields, flags: pick(FLAGS) })
   }

@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { isIPv6Text, parseIPv6 } from '../../../protocol/packet/ipv6-address.ts'
-import { canonicalPrefix, parsePrefix } from '../../../protocol/packet/prefix.ts'
+import { canonicalPrefix, isPrefix, parsePrefix } from '../../../protocol/packet/prefix.ts'
 
 const forms: [text: string, canonical: string, inside: string, outside: string | undefined][] = [
   ['10.3.0.0/24', '10.3.0.0/24', '10.3.0.255', '10.3.1.0'],
@@ -19,6 +19,7 @@ const forms: [text: string, canonical: string, inside: string, outside: string |
 for (const [text, canonical, inside, outside] of forms) {
   test(`${text} is ${canonical}`, async (t) => {
     const { isIPv6, network, mask } = parsePrefix(text)
+    t.ok(isPrefix(text))
     t.equal(canonicalPrefix(text), canonical)
     t.equal(isIPv6, isIPv6Text(text))
     const contains = (address: string) => {
@@ -29,3 +30,19 @@ for (const [text, canonical, inside, outside] of forms) {
     if (outside) t.notOk(contains(outside), `${outside} is not`)
   })
 }
+
+test('what is no prefix is told from one', async (t) => {
+  for (const text of [
+    '',
+    '/',
+    '10.0.0.0/',
+    '10.0.0.0/33',
+    '10.0.0/8',
+    '10.0.0.0/-1',
+    '::/129',
+    '::1%lo/64',
+    '::/6 4',
+  ]) {
+    t.notOk(isPrefix(text), text)
+  }
+})

@@ -14,7 +14,7 @@ import * as layout from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { KEY, KEY_WORDS, STATE_WORDS } = layout
 const { ADDRESS_UNKNOWN } = virtualAddresses

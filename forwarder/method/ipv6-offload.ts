@@ -10,7 +10,7 @@ import type { FramePool, PooledFrame } from '../engine/frame-pool.ts'
 import type { Frame } from '../link/link.ts'
 import * as offload from './offload.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { UDP, UDP_HEADER_LENGTH } = udp

@@ -256,7 +256,7 @@ export class IPv4Path {
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.#egress.mtuToServer(server)
-      if (wireLength(frame, headerLength) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         const port = this.#table.serverPort(index)
         return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
@@ -316,7 +316,7 @@ export class IPv4Path {
     const client = this.#keys[key + KEY.clientAddress]
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.#egress.mtuToClient(path, client)
-      if (wireLength(frame, headerLength) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         const sizes = this.#packetSize
         return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }

@@ -24,7 +24,7 @@ import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
 import { isTemplate, REARM_S, TEMPLATE_ANY, TEMPLATE_ANY6, templateProtocol } from './templates.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
 
 /** Connections that one call of expire() looks at: about a millisecond of work. */

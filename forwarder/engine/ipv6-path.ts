@@ -1,5 +1,5 @@
 /**
- * An IPv6 packet's way: what engine.ts does for IPv4, in a path of its own, so that neither family asks at every step which one
+ * An IPv6 packet's way: what ipv4-path.ts is for IPv4, in a path of its own, so that neither family asks at every step which one
  * it is. Connections, services, neighbours and counters are the same for both.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_hook(), ip_vs_out_hook() with af == AF_INET6.
@@ -35,7 +35,7 @@ import * as tcpStates from './tcp-states.ts'
 import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
@@ -282,7 +282,7 @@ export class IPv6Path {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
-    // What this host sends comes from this host: see engine.ts.
+    // What this host sends comes from this host: see ipv4-path.ts.
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength

@@ -18,7 +18,7 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import * as keyedHash from '../table/keyed-hash.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV6 } = ethernet
 const { PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH } = ipv6

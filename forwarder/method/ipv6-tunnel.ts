@@ -14,7 +14,7 @@ import * as offload from './offload.ts'
 import * as tunnels from './tunnel.ts'
 import * as tunnelHeader from './tunnel-header.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { fold } = checksums
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { PROTOCOL_GRE } = gre

@@ -22,7 +22,7 @@ import { isIPv6Number } from '../table/address-book.ts'
 import * as offload from './offload.ts'
 import * as tunnelHeader from './tunnel-header.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { fold } = checksums
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4 } = ethernet
 const { GRE_CHECKSUM_LENGTH, GRE_HEADER_LENGTH, PROTOCOL_GRE } = gre

@@ -9,6 +9,7 @@
  */
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { AddressBook } from './address-book.ts'
+import { CallBook } from './call-book.ts'
 
 export type Slot = number
 /** Slot 0 is nobody. */
@@ -34,9 +35,11 @@ export const COUNTER = {
 } as const
 
 const HEADER_BYTES = 64
-const HEADER = { highest: 0, changes: 1, capacity: 2, bookCapacity: 3, bookSecret: 4 } as const
+const HEADER = { highest: 0, changes: 1, capacity: 2, bookCapacity: 3, secret: 4, callCapacity: 5 } as const
 /** As many as there are neighbours. */
 const ADDRESSES_TO_SPARE = 4096
+/** SIP calls that can be described at a time. */
+const MOST_CALLS = 2 ** 16
 const BYTES_PER_SLOT = IDENTITY_WORDS * 4 + 4 + COUNTERS * 8
 
 /** These stand for a service of a firewall mark, of each family: its packets may be of any protocol. No packet has them in IP. */
@@ -67,6 +70,8 @@ export class ServerDirectory {
   readonly addresses: Int32Array
   /** What the address numbers of IPv6 stand for. */
   readonly book: AddressBook
+  /** What the templates of SIP calls are of. */
+  readonly calls: CallBook
   /** COUNTERS doubles a slot. */
   readonly counters: Float64Array
   readonly #header: Int32Array
@@ -86,20 +91,28 @@ export class ServerDirectory {
     this.#identities = new Int32Array(shared, identitiesAt, this.capacity * IDENTITY_WORDS)
     this.addresses = new Int32Array(shared, identitiesAt + this.#identities.byteLength, this.capacity)
     const bookAt = HEADER_BYTES + this.capacity * BYTES_PER_SLOT
-    this.book = new AddressBook(shared, bookAt, this.#header[HEADER.bookCapacity], this.#header[HEADER.bookSecret])
+    const bookCapacity = this.#header[HEADER.bookCapacity]
+    const secret = this.#header[HEADER.secret]
+    this.book = new AddressBook(shared, bookAt, bookCapacity, secret)
+    const callsAt = bookAt + AddressBook.bytesFor(bookCapacity)
+    this.calls = new CallBook(shared, callsAt, this.#header[HEADER.callCapacity], secret)
   }
 
   /**
-   * Room for `slots` services and servers, and for the addresses of as many, with some to spare for neighbours.
-   * @param secret 32 random bits, for the address book's hash
+   * Room for `slots` services and servers, and for the addresses of as many, with some to spare for neighbours; and for the
+   * descriptions of half as many calls, up to MOST_CALLS.
+   * @param secret 32 random bits, for the books' hashes
    */
   static allocate(slots: number, secret = 0): SharedArrayBuffer {
     const bookCapacity = 2 ** Math.ceil(Math.log2(slots * 2 + ADDRESSES_TO_SPARE))
-    const shared = new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT + AddressBook.bytesFor(bookCapacity))
+    const callCapacity = Math.min(MOST_CALLS, 2 ** Math.floor(Math.log2(slots / 2)))
+    const bookBytes = AddressBook.bytesFor(bookCapacity) + CallBook.bytesFor(callCapacity)
+    const shared = new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT + bookBytes)
     const header = new Int32Array(shared, 0, HEADER_BYTES / 4)
     header[HEADER.capacity] = slots
     header[HEADER.bookCapacity] = bookCapacity
-    header[HEADER.bookSecret] = secret
+    header[HEADER.secret] = secret
+    header[HEADER.callCapacity] = callCapacity
     return shared
   }
 

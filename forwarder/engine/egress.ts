@@ -9,7 +9,6 @@ import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory, Link } from '../link/link.ts'
 import { cut } from '../method/fragmentation.ts'
-import { segment6 } from '../method/ipv6-offload.ts'
 import { encapsulate6In4, encapsulateIn6 } from '../method/ipv6-tunnel.ts'
 import { segment } from '../method/offload.ts'
 import { encapsulate } from '../method/tunnel.ts'
@@ -162,22 +161,6 @@ export class Egress {
   /** Cuts a large frame into packets and sends each through the tunnel to a server. */
   segmentsToServer(
     frame: Frame,
-    ipHeaderLength: number,
-    transportLength: number,
-    hop: Neighbour,
-    server: RealServer,
-  ): Verdict {
-    if (!hop.resolved) return this.#drops.drop(DROP_PENDING)
-    hop.usedMs = this.#nowMs
-    this.#segmentHop = hop
-    this.#segmentServer = server
-    const isDone = segment(frame, ipHeaderLength, transportLength, this.#pool, this.#emitSegment)
-    return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
-  }
-
-  /** As segmentsToServer(), of an IPv6 frame. */
-  segmentsToServer6(
-    frame: Frame,
     headerLength: number,
     protocol: number,
     transportLength: number,
@@ -188,7 +171,7 @@ export class Egress {
     hop.usedMs = this.#nowMs
     this.#segmentHop = hop
     this.#segmentServer = server
-    const isDone = segment6(frame, headerLength, protocol, transportLength, this.#pool, this.#emitSegment)
+    const isDone = segment(frame, headerLength, protocol, transportLength, this.#pool, this.#emitSegment)
     return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
   }
 

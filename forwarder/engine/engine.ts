@@ -400,7 +400,7 @@ export class Engine {
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToServer(server)
-      if (wireLength(frame, headerLength) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         const port = this.#table.serverPort(index)
         return this.#packetSize.tooLongToServer(frame, link, headerLength, server, method, port, mtu)
       }
@@ -460,7 +460,7 @@ export class Engine {
     const client = this.#keys[key + KEY.clientAddress]
     if (frame.length > this.#fitsAnywhere) {
       const mtu = this.egress.mtuToClient(path, client)
-      if (wireLength(frame, headerLength) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         const sizes = this.#packetSize
         return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }

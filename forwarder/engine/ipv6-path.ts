@@ -12,8 +12,7 @@ import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
-import { wireLength6 } from '../method/ipv6-offload.ts'
-import { hasUnfinishedChecksum } from '../method/offload.ts'
+import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import { lowerSegmentSize } from '../method/segment-size.ts'
 import { longestShim } from '../method/tunnel.ts'
 import * as book from '../table/address-book.ts'
@@ -245,7 +244,7 @@ export class IPv6Path {
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToServer(server)
-      if (wireLength6(frame, headerLength, protocol) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       }
     }
@@ -299,7 +298,7 @@ export class IPv6Path {
     const client = key + KEY.clientAddress
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToClient6(path, this.#keys, client)
-      if (wireLength6(frame, headerLength, protocol) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answerServer(link) ? this.#answers.tooBig(frame, link, mtu) : this.#drops.drop(DROP_TOO_BIG)
       }
     }

@@ -3,15 +3,15 @@
  * behind the outer header. A router does not cut IPv6 packets: the sender is told what fits.
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
-import { type Frame, VNET_GSO_TCPV6 } from '../link/link.ts'
+import type { Frame } from '../link/link.ts'
 import { decrementHopLimit } from '../method/ipv6-nat.ts'
-import { wireLength6 } from '../method/ipv6-offload.ts'
 import {
   checksumIsInside,
   cuttableHeaderLength,
   finishChecksum,
   hasUnfinishedChecksum,
   segmentSize,
+  wireLength,
 } from '../method/offload.ts'
 import { shimLength } from '../method/tunnel.ts'
 import type { RealServer } from '../table/service-table.ts'
@@ -52,15 +52,15 @@ export class IPv6Tunnels {
     const { tunnel } = server
     const mtu = egress.mtus[hop.link] - outerHeaderLength(server) - shimLength(tunnel, frame)
     const isLarge = segmentSize(frame) !== 0
-    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV6) : 0
+    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol) : 0
     if (isLarge && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
-    if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength6(frame, headerLength, protocol) > mtu) {
+    if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength, protocol) > mtu) {
       if (!isSilent) return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       this.#drops.add(DROP_TOO_BIG, 1)
       return DROPPED
     }
     decrementHopLimit(frame.memory.view, frame.start + ETHERNET_HEADER_LENGTH)
-    if (isLarge) return egress.segmentsToServer6(frame, headerLength, protocol, transportLength, hop, server)
+    if (isLarge) return egress.segmentsToServer(frame, headerLength, protocol, transportLength, hop, server)
     if (hasUnfinishedChecksum(frame) && !(tunnel.isRemote ? checksumIsInside(frame) : finishChecksum(frame))) {
       return this.#drops.drop(DROP_BAD_HEADER)
     }

@@ -5,7 +5,7 @@
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
-import { type Frame, VNET_GSO_TCPV4 } from '../link/link.ts'
+import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { overhead6 } from '../method/ipv6-tunnel.ts'
 import {
@@ -56,18 +56,19 @@ export class Tunnels {
     const mtu = egress.mtus[hop.link] - added
     const protocol = frame.memory.bytes[frame.start + ETHERNET_HEADER_LENGTH + IPV4.protocol]
     const isLarge = segmentSize(frame) !== 0
-    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV4) : 0
+    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol) : 0
     if (segmentSize(frame) !== 0 && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
-    const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength) > mtu
+    const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength, protocol) > mtu
     // An outer IPv6 header is never cut: who may be told, is told.
     if (
       isTooLong &&
-      (isIn6 || !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength) + added))
+      (isIn6 || !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength, protocol) + added))
     ) {
       return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
     }
     decrementTtl(view, ip)
-    if (transportLength !== 0) return egress.segmentsToServer(frame, headerLength, transportLength, hop, server)
+    if (transportLength !== 0)
+      return egress.segmentsToServer(frame, headerLength, protocol, transportLength, hop, server)
     if (hasUnfinishedChecksum(frame) && !(tunnel.isRemote ? checksumIsInside(frame) : finishChecksum(frame))) {
       return this.#drops.drop(DROP_BAD_HEADER)
     }

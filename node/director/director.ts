@@ -8,9 +8,10 @@ import type { Logger } from 'pino'
 import { monotonicMs } from '../../forwarder/clock.ts'
 import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
+import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { readAgentKey } from '../agent/key-file.ts'
 import { Cluster } from './cluster/cluster.ts'
-import type { DirectorConfig } from './config.ts'
+import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
@@ -18,7 +19,7 @@ import { readHostAddresses } from './host/host-addresses.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
-import { readHostNetwork } from './host/network.ts'
+import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
@@ -28,7 +29,7 @@ import { giveUpProcessorShare } from './processor-share.ts'
 import { LevelStore } from './store/level-store.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
-import { openVrrpSocket } from './vip/vrrp-socket.ts'
+import { openVrrpTransports } from './vip/vrrp-transports.ts'
 
 /** The pool's configuration is compared with the peers' this often. */
 const ANNOUNCE_INTERVAL_MS = 5_000
@@ -84,15 +85,14 @@ export class Director {
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
 
-    const network = await readHostNetwork(interfaces)
+    const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
+    const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
+    const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts)
+    this.#started.push(() => {
+      for (const transport of transports) transport.close()
+    })
     const addresses = config.vips.flatMap((vip) => (vip.gateway ? [...vip.addresses, vip.gateway] : vip.addresses))
     await refuseInterference({ interfaces, addresses })
-    const vrrp = await openVrrpSocket({
-      interfaceName: outside,
-      interfaceIndex: network.interfaces[0].index,
-      sourceAddress: network.interfaces[0].addresses[0].address,
-    })
-    this.#started.push(() => vrrp.close())
 
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
@@ -125,7 +125,7 @@ export class Director {
       transport: cluster,
       onChange: (server, verdict) => {
         log.info({ server, verdict }, 'health of a real server')
-        refreshServersAt(server.slice(0, server.lastIndexOf(':')))
+        refreshServersAt((parseEndpoint(server) as Endpoint).address)
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
     })
@@ -149,14 +149,9 @@ export class Director {
     this.#started.push(() => pool.close())
 
     const vip = new VipService(
+      { vips: config.vips, outside, inside },
       {
-        vips: config.vips,
-        sourceAddress: network.interfaces[0].addresses[0].address,
-        outside,
-        inside,
-      },
-      {
-        transport: vrrp,
+        transports,
         forwarder,
         isInSync: () => cluster.status().inSync,
         note: (message) => log.info(message),

@@ -1,14 +1,8 @@
 /**
  * A VRRP network in memory, for tests and simulation: what one port sends, every port that it reaches receives after a delay.
- * Packets pass through the same bytes as on the wire.
+ * Messages pass through the same bytes as on the wire.
  */
-import {
-  readVrrpPacket,
-  VRRP_GROUP_IPV4,
-  VRRP_HOP_LIMIT,
-  type VrrpDatagram,
-  writeVrrpPacket,
-} from '../../../protocol/packet/vrrp.ts'
+import { VRRP_HOP_LIMIT, type VrrpDatagram, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import type { Clock } from '../clock.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
@@ -17,7 +11,7 @@ const LONGEST_QUEUE = 1024
 
 interface Port {
   readonly address: string
-  readonly queue: Uint8Array[]
+  readonly queue: VrrpDatagram[]
   handler: ((datagram: VrrpDatagram) => void) | undefined
   frozen: boolean
 }
@@ -38,6 +32,7 @@ export class MemoryNetwork {
     const port: Port = { address, queue: [], handler: undefined, frozen: false }
     this.#ports.set(address, port)
     return {
+      address,
       send: (message) => this.#send(port, message),
       onDatagram: (handler) => {
         port.handler = handler
@@ -61,26 +56,20 @@ export class MemoryNetwork {
     if (!frozen) this.#deliver(port)
   }
 
-  #send(from: Port, message: Uint8Array): void {
-    const packet = writeVrrpPacket({
-      source: from.address,
-      destination: VRRP_GROUP_IPV4,
-      hopLimit: VRRP_HOP_LIMIT,
-      message,
-    })
+  #send({ address: source }: Port, message: Uint8Array): void {
+    const destination = vrrpGroupOf(source)
     for (const to of this.#ports.values()) {
-      if (to === from || this.#cuts.has(`${from.address} ${to.address}`)) continue
+      if (vrrpGroupOf(to.address) !== destination) continue
+      if (to.address === source || this.#cuts.has(`${source} ${to.address}`)) continue
+      const datagram = { source, destination, hopLimit: VRRP_HOP_LIMIT, message: message.slice() }
       this.#clock.schedule(this.#delayMs, () => {
-        if (to.queue.length < LONGEST_QUEUE) to.queue.push(packet.slice())
+        if (to.queue.length < LONGEST_QUEUE) to.queue.push(datagram)
         if (!to.frozen) this.#deliver(to)
       })
     }
   }
 
   #deliver(port: Port): void {
-    for (let packet = port.queue.shift(); packet; packet = port.queue.shift()) {
-      const read = readVrrpPacket(packet)
-      if (read.ok) port.handler?.(read.datagram)
-    }
+    for (let datagram = port.queue.shift(); datagram; datagram = port.queue.shift()) port.handler?.(datagram)
   }
 }

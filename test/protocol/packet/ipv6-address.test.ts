@@ -2,9 +2,12 @@
 import { test } from 'tap'
 import {
   canonicalAddress,
+  compareAddresses,
   formatEndpoint,
   formatIPv6,
+  isCovered,
   isHostIPv6,
+  parseEndpoint,
   parseIPv6,
   readIPv6Text,
   writeIPv6Words,
@@ -52,8 +55,55 @@ test('every address survives text, bytes and words', async (t) => {
 })
 
 test('an address and a port are told apart by brackets', async (t) => {
-  t.equal(formatEndpoint('2001:db8::1', 80), '[2001:db8::1]:80')
-  t.equal(formatEndpoint('10.0.0.1', 80), '10.0.0.1:80')
+  for (const [address, port, text] of [
+    ['2001:db8::1', 80, '[2001:db8::1]:80'],
+    ['::ffff:10.0.0.1', 1, '[::ffff:10.0.0.1]:1'],
+    ['10.0.0.1', 65_535, '10.0.0.1:65535'],
+  ] as const) {
+    t.equal(formatEndpoint(address, port), text)
+    t.same(parseEndpoint(text), { address, port })
+  }
+  t.same(parseEndpoint('[2001:DB8:0::1]:080'), { address: '2001:db8::1', port: 80 })
+  for (const text of [
+    '2001:db8::1:80',
+    '[10.0.0.1]:80',
+    '[2001:db8::1]',
+    '[2001:db8::1%eth0]:80',
+    '10.0.0:80',
+    '10.0.0.1:65536',
+    '10.0.0.1:',
+    '10.0.0.1:80 ',
+    ':80',
+    '',
+  ]) {
+    t.equal(parseEndpoint(text), undefined, text)
+  }
+})
+
+test('addresses of one family have the order of numbers', async (t) => {
+  const sorted = ['fe80::9', 'fe80::10', 'fe80::8000:0', 'fe80:1::', 'ff02::1']
+  t.same([...sorted].reverse().sort(compareAddresses), sorted)
+  t.same(['200.0.0.1', '10.0.0.10', '10.0.0.9'].sort(compareAddresses), ['10.0.0.9', '10.0.0.10', '200.0.0.1'])
+  t.equal(compareAddresses('fe80:0::1', 'fe80::1'), 0)
+})
+
+test('a network covers the addresses of its own family that begin as it does', async (t) => {
+  for (const [address, network, prefixLength, covered] of [
+    ['10.0.0.1', '10.0.0.0', 24, true],
+    ['10.0.1.1', '10.0.0.0', 24, false],
+    ['192.0.2.1', '0.0.0.0', 0, true],
+    ['2001:db8:1::100', '2001:db8:1::', 64, true],
+    ['2001:db8:1:0:8000::', '2001:db8:1::', 65, false],
+    ['2001:db8:1::100', '2001:db8:1::100', 128, true],
+    ['2001:db8:1::101', '2001:db8:1::100', 128, false],
+    ['febf::1', 'fe80::', 10, true],
+    ['fec0::1', 'fe80::', 10, false],
+    ['2001:db8::1', '::', 0, true],
+    ['2001:db8::1', '0.0.0.0', 0, false],
+    ['10.0.0.1', '::', 0, false],
+  ] as const) {
+    t.equal(isCovered(address, network, prefixLength), covered, `${address} in ${network}/${prefixLength}`)
+  }
 })
 
 test('no host that is further away has the unspecified, loopback, link-local, mapped or a multicast address', async (t) => {

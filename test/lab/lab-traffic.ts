@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import type { ServiceInput } from '../../node/director/control/api.ts'
 import { request } from '../../node/director/control/client.ts'
 import type { Lab } from '../../node/drill/lab.ts'
-import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { addressOf, type Family, hostsOf, VIRTUAL_ADDRESSES } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf, logsOf } from '../../node/drill/lab-programs.ts'
 import { tunnelOf } from '../../node/drill/lab-ready.ts'
 import { onHost } from './lab-directors.ts'
@@ -68,14 +68,19 @@ export async function startSinks(lab: Lab): Promise<void> {
   await Promise.all(servers.map(({ name }) => startUntilReady(lab, name, programOf('sink', name, SINK_PORT))))
 }
 
-/** Makes a virtual service with these servers behind it: all of the lab unless given. */
+/** The addresses of all real servers, in one family. */
+export function serverAddresses(lab: Lab, family: Family): string[] {
+  return hostsOf(lab.plan, 'server').map((host) => addressOf(host.interfaces[0], family))
+}
+
+/** Makes a virtual service with these servers behind it: all of the lab, in the same family, unless given. */
 export async function addService(
   lab: Lab,
-  { protocol, port }: Pick<ServiceInput, 'protocol' | 'port'>,
-  servers: readonly string[] = hostsOf(lab.plan, 'server').map((host) => host.interfaces[0].address),
+  { protocol, port, family = 'ipv4' }: Pick<ServiceInput, 'protocol' | 'port'> & { family?: Family },
+  servers: readonly string[] = serverAddresses(lab, family),
 ): Promise<void> {
   const socketPath = controlSocketOf(lab.folder, hostsOf(lab.plan, 'director')[0].name)
-  const service = { protocol, address: VIRTUAL_ADDRESS, port }
+  const service = { protocol, address: VIRTUAL_ADDRESSES[family], port }
   await request(socketPath, 'POST', '/services', { ...service, scheduler: 'rr' })
   for (const address of servers) {
     const { method } = lab.plan
@@ -88,17 +93,23 @@ export async function askByDatagram(
   lab: Lab,
   port: number,
   questions: readonly { port: number; payload: Buffer }[],
+  family: Family = 'ipv4',
 ): Promise<Buffer[]> {
   const input = JSON.stringify(questions.map((each) => ({ ...each, payload: each.payload.toString('base64') })))
-  const answers = await runOn(lab, 'c1', programOf('ask-by-datagram', VIRTUAL_ADDRESS, port), input)
+  const answers = await runOn(lab, 'c1', programOf('ask-by-datagram', VIRTUAL_ADDRESSES[family], port), input)
   return JSON.parse(answers).map((answer: string) => Buffer.from(answer, 'base64'))
 }
 
-/** Puts frames on the first client's wire. */
-export async function inject(lab: Lab, frames: Iterable<Uint8Array>): Promise<void> {
+/** Puts frames on a client's wire: the first one's, and fast, unless given. */
+export async function inject(
+  lab: Lab,
+  frames: Iterable<Uint8Array>,
+  { client = 'c1', perSecond }: { client?: string; perSecond?: number } = {},
+): Promise<void> {
   const pieces: Uint8Array[] = []
   for (const frame of frames) pieces.push(Uint8Array.of(frame.length >> 8, frame.length), frame)
-  await runOn(lab, 'c1', programOf('inject', 'outside'), Buffer.concat(pieces))
+  const rate = perSecond === undefined ? [] : [perSecond]
+  await runOn(lab, client, programOf('inject', 'outside', ...rate), Buffer.concat(pieces))
 }
 
 /** The MAC of an interface of a host. */

@@ -122,6 +122,14 @@ test('the status of the active director names itself as holder', async (t) => {
   t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
 })
 
+test('IPv6 addresses stand in brackets before their ports', async (t) => {
+  const [service] = status.services
+  const servers = [{ ...service.servers[0], address: 'fd00:2::11' }]
+  const shown = renderStatus({ ...status, services: [{ ...service, address: 'fd00:1::100', servers }] })
+  t.match(shown, /^TCP \[fd00:1::100\]:80 wlc$/m)
+  t.match(shown, /^\[fd00:2::11\]:8080 +nat/m)
+})
+
 test('defences are shown while they are at work, and what they have done after that', async (t) => {
   const atWork = { isMemoryShort: true, isDroppingEntries: true, isSecureTcp: false, packetDropRate: 4 }
   const shown = renderStatus({ ...status, defences: { ...atWork, droppedEntries: 7, evictedHalfOpen: 9 } })

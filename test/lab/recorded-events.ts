@@ -4,10 +4,10 @@
  */
 import type { ConnectionListing, DirectorStatus } from '../../node/director/control/api.ts'
 import type { Lab } from '../../node/drill/lab.ts'
-import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { type Family, VIRTUAL_ADDRESS, VIRTUAL_ADDRESSES } from '../../node/drill/lab-plan.ts'
 import { ask, eventually } from './lab-directors.ts'
 import { NamedClient } from './named-programs.ts'
-import { CLIENT_ADDRESS, SHUNNED_PORT, SINK_PORT, TCP_PORT, UDP_PORT } from './recorded-lab.ts'
+import { CLIENT_ADDRESS, CLIENT_ADDRESSES, SHUNNED_PORT, SINK_PORT, TCP_PORT, UDP_PORT } from './recorded-lab.ts'
 
 const NO_SERVICE_PORT = 9999
 const HELD_PORT = 44000
@@ -66,11 +66,12 @@ export class RecordedClient {
     [/^\d+ held connections(?: with -x 2 each)?: (.*)$/, (told) => this.#holdMany(told.split(' ').length)],
     [/^8000 from \.105: (.*)$/, () => this.#hold(ANY_PORT, '10.1.0.105')],
     [/^120 MiB through NAT in .*$/, () => this.#sendBulk()],
-    [/^replies per socket: (.*)$/, (told) => this.#askFromManySockets(JSON.parse(told).length)],
+    [/^replies per socket: (.*)$/, () => this.#askFromManySockets()],
     [/^6 datagrams of one socket: (.*)$/, () => this.#askSixTimes()],
     [/^client,server: (.*)$/, (told) => this.#visit(JSON.parse(told))],
     [/^port 0 service: (.*)$/, (told) => this.#visitPorts(JSON.parse(told))],
-    [/^mask \/24 client,server: (.*)$/, (told) => this.#askFromClients(JSON.parse(told), 43100)],
+    [/^mask \/24 client,server: (.*)$/, (told) => this.#askFromClients(JSON.parse(told), 43100, 'ipv4')],
+    [/^IPv6 mask 64: (.*)$/, (told) => this.#askFromClients(JSON.parse(told), 43200, 'ipv6')],
   ]
 
   async #openSix(): Promise<string> {
@@ -125,13 +126,19 @@ export class RecordedClient {
     return ''
   }
 
-  async #askFromManySockets(count: number): Promise<string> {
+  /** Nine of each family. */
+  async #askFromManySockets(): Promise<string> {
     const replies: string[][] = []
-    for (let socket = 0; socket < count; socket++) {
-      const [client, port, virtual] = [CLIENT_ADDRESS, 40001 + socket, VIRTUAL_ADDRESS] as const
-      const names: string[] = []
-      for (let i = 0; i < 4; i++) names.push(await this.#datagram(client, port, virtual, 'x'.repeat(100)))
-      replies.push(names)
+    for (const [family, first] of [
+      ['ipv4', 40001],
+      ['ipv6', 41001],
+    ] as const) {
+      for (let port = first; port < first + 9; port++) {
+        const [client, virtual] = [CLIENT_ADDRESSES[family], VIRTUAL_ADDRESSES[family]]
+        const names: string[] = []
+        for (let i = 0; i < 4; i++) names.push(await this.#datagram(client, port, virtual, 'x'.repeat(100)))
+        replies.push(names)
+      }
     }
     return listed(replies)
   }
@@ -161,10 +168,11 @@ export class RecordedClient {
     return listed(seen)
   }
 
-  async #askFromClients(visits: [client: string, server: string][], port: number): Promise<string> {
-    this.ports.add(port)
+  async #askFromClients(visits: [client: string, server: string][], port: number, family: Family): Promise<string> {
     const seen: [string, string][] = []
-    for (const [client] of visits) seen.push([client, await this.#datagram(client, port, VIRTUAL_ADDRESS, 'x')])
+    for (const [client] of visits) {
+      seen.push([client, await this.#datagram(client, port, VIRTUAL_ADDRESSES[family], 'x')])
+    }
     return listed(seen)
   }
 

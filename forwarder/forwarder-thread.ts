@@ -60,6 +60,7 @@ class ForwarderThread implements Forwarder {
   readonly #exited: Promise<void>
   #onFailure: (error: Error) => void = () => {}
   #stopping = false
+  #willWake = false
   #nextQuestion = 0
   readonly #questions = new Map<
     number,
@@ -111,11 +112,11 @@ class ForwarderThread implements Forwarder {
   }
 
   setService(service: ServiceSpec): void {
-    this.#post({ kind: 'service', service })
+    this.#postOneOfMany({ kind: 'service', service })
   }
 
   removeService({ protocol, address, port, mark }: ServiceAddress): void {
-    this.#post({ kind: 'remove-service', service: { protocol, address, port, ...(mark && { mark }) } })
+    this.#postOneOfMany({ kind: 'remove-service', service: { protocol, address, port, ...(mark && { mark }) } })
   }
 
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void {
@@ -170,14 +171,15 @@ class ForwarderThread implements Forwarder {
 
   serviceCounters(service: ServiceAddress): ServerCounters {
     const slot = this.#directory.findService(serviceIdentity(service, this.#directory.book))
-    return this.#sum(slot === NO_SLOT ? [] : this.#directory.slotsOf(slot))
+    return this.#total(slot === NO_SLOT ? [] : this.#directory.slotsOf(slot))
   }
 
   serverCounters(service: ServiceAddress, { address, port }: { address: string; port: number }): ServerCounters {
     const { book } = this.#directory
     const identity = serviceIdentity(service, book)
     const slot = this.#directory.findServer({ ...identity, address: book.numberOf(address), port })
-    return this.#sum(slot === NO_SLOT ? [] : [slot])
+    // Nobody's slot has counted nothing.
+    return this.#countersAt(slot)
   }
 
   connections(): Iterable<ConnectionSnapshot> {
@@ -217,23 +219,43 @@ class ForwarderThread implements Forwarder {
   }
 
   #post(command: Command): void {
-    this.#worker.postMessage(command)
-    Atomics.add(this.#commandCount, 0, 1)
+    this.#postOneOfMany(command)
     this.wakeUp()
   }
 
-  #sum(slots: readonly Slot[]): ServerCounters {
+  /** A wake is a system call, and its thread has to be found a processor: many commands of one turn share it. */
+  #postOneOfMany(command: Command): void {
+    this.#worker.postMessage(command)
+    Atomics.add(this.#commandCount, 0, 1)
+    if (this.#willWake) return
+    this.#willWake = true
+    setImmediate(() => {
+      this.#willWake = false
+      this.wakeUp()
+    })
+  }
+
+  #countersAt(slot: Slot): ServerCounters {
     const { counters } = this.#directory
-    const total = (counter: number) => slots.reduce((sum, slot) => sum + counters[slot * COUNTERS + counter], 0)
+    const at = slot * COUNTERS
     return {
-      activeConnections: total(COUNTER.active),
-      inactiveConnections: total(COUNTER.inactive),
-      persistentConnections: total(COUNTER.persistent),
-      connections: total(COUNTER.connections),
-      inPackets: total(COUNTER.inPackets),
-      outPackets: total(COUNTER.outPackets),
-      inBytes: total(COUNTER.inBytes),
-      outBytes: total(COUNTER.outBytes),
+      activeConnections: counters[at + COUNTER.active],
+      inactiveConnections: counters[at + COUNTER.inactive],
+      persistentConnections: counters[at + COUNTER.persistent],
+      connections: counters[at + COUNTER.connections],
+      inPackets: counters[at + COUNTER.inPackets],
+      outPackets: counters[at + COUNTER.outPackets],
+      inBytes: counters[at + COUNTER.inBytes],
+      outBytes: counters[at + COUNTER.outBytes],
     }
+  }
+
+  #total(slots: readonly Slot[]): ServerCounters {
+    const total = this.#countersAt(NO_SLOT)
+    for (const slot of slots) {
+      const counted = this.#countersAt(slot)
+      for (const name of Object.keys(total) as (keyof ServerCounters)[]) total[name] += counted[name]
+    }
+    return total
   }
 }

@@ -43,6 +43,8 @@ export type WorkerMessage =
 /** Memory for about a thousand frames of the engine's own. */
 const POOL_BYTES = 2 * 1024 * 1024
 const STATISTICS_INTERVAL_MS = 250
+/** Between two breaths commands are taken for this long, so that a long list of them keeps no packet waiting. */
+const COMMANDS_MS = 1
 /** Room for a few dozen frames. */
 const REHEARSAL_BYTES = 128 * 1024
 
@@ -110,16 +112,21 @@ class ForwardingThread {
         this.#statisticsDueMs = nowMs + STATISTICS_INTERVAL_MS
         this.#publishStatistics()
       }
-      if (handled > 0) continue
+      if (handled > 0 || this.#hasCommands()) continue
       this.#poll.wait(LONGEST_WAIT_MS)
       if (this.#poll.isReadable(0)) drain(this.#wakeDescriptor)
     }
     for (const link of this.#links) link.close()
   }
 
+  #hasCommands(): boolean {
+    return this.#commandsTaken !== Atomics.load(this.#commandCount, 0)
+  }
+
   #takeCommands(): void {
-    const posted = Atomics.load(this.#commandCount, 0)
-    while (this.#commandsTaken !== posted) {
+    if (!this.#hasCommands()) return
+    const until = monotonicMs() + COMMANDS_MS
+    while (this.#hasCommands() && monotonicMs() < until) {
       const received = receiveMessageOnPort(this.#port)
       if (received === undefined) return
       this.#commandsTaken = (this.#commandsTaken + 1) | 0

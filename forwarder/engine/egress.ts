@@ -310,14 +310,13 @@ export class Egress {
 
   #findNextHop(server: RealServer): Neighbour | undefined {
     if (server.method === METHOD_LOCAL) {
-      server.nextHop = this.#host
+      server.leadTo(this.#host)
       return this.#host
     }
     const route = this.#routes.find(server.address)
     if (route === undefined) return undefined
     const neighbour = this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
-    if (neighbour) neighbour.pinned = true
-    server.nextHop = neighbour
+    server.leadTo(neighbour)
     return neighbour
   }
 }
@@ -335,7 +334,7 @@ function hostNeighbour(link: number): Neighbour {
     usedMs: 0,
     probedMs: 0,
     probes: 0,
-    pinned: true,
+    servers: 0,
     held: [],
   }
 }

@@ -237,10 +237,7 @@ export class Engine {
   /** Takes a new routing table; servers' next hops are looked up again by it. */
   setRoutes(routes: readonly Route[]): void {
     this.egress.setRoutes(routes)
-    for (const server of this.services.serverBySlot) {
-      if (server?.nextHop) server.nextHop.pinned = false
-      if (server) server.nextHop = undefined
-    }
+    for (const server of this.services.serverBySlot) server?.leadTo(undefined)
   }
 
   /** Decides on one frame that came in on link number `link`. */

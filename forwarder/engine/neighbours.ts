@@ -37,8 +37,8 @@ export interface Neighbour {
   usedMs: number
   probedMs: number
   probes: number
-  /** A real server's next hop: kept resolved even while nothing is sent there. */
-  pinned: boolean
+  /** How many real servers' next hop it is: kept resolved for them even while nothing is sent there. */
+  servers: number
   readonly held: PooledFrame[]
 }
 
@@ -78,7 +78,7 @@ export class Neighbours {
       usedMs: nowMs,
       probedMs: 0,
       probes: 0,
-      pinned: false,
+      servers: 0,
       held: [],
     }
     this.#byLink[link].set(address, neighbour)
@@ -119,7 +119,7 @@ export class Neighbours {
     let givenUp = 0
     for (const neighbours of this.#byLink) {
       for (const neighbour of neighbours.values()) {
-        const wanted = neighbour.pinned || nowMs - neighbour.usedMs < FORGET_AFTER_MS
+        const wanted = neighbour.servers > 0 || nowMs - neighbour.usedMs < FORGET_AFTER_MS
         if (!wanted) {
           givenUp += this.#dropHeld(neighbour)
           neighbours.delete(neighbour.address)

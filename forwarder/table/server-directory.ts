@@ -5,18 +5,33 @@
  * its server by slot. The slot of a removed server stays until its last connection has ended, which is also how a server
  * that is added back finds its old counters (IPVS does the same with its trash).
  *
+ * Who looks for a slot finds it through a hash of its identity, and from a service's slot a chain leads through those of its
+ * servers: with a hundred thousand of them nothing may cost a walk over all. A reader may meet a chain while it is written:
+ * it ends early or leads elsewhere then, and is followed no further than there are slots.
+ *
  * Counters are doubles: exact to 2^53, and a double is read whole on the machines that we run on.
  */
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { AddressBook } from './address-book.ts'
 import { CallBook } from './call-book.ts'
+import { hashWords } from './keyed-hash.ts'
 
 export type Slot = number
 /** Slot 0 is nobody. */
 export const NO_SLOT = 0
 
 const IDENTITY_WORDS = 8
-const IDENTITY = { kind: 0, protocol: 1, virtualAddress: 2, virtualPort: 3, address: 4, port: 5, service: 6 } as const
+const IDENTITY = {
+  kind: 0,
+  protocol: 1,
+  virtualAddress: 2,
+  virtualPort: 3,
+  address: 4,
+  port: 5,
+  service: 6,
+  /** The next slot whose identity has the same hash. */
+  next: 7,
+} as const
 const KIND_FREE = 0
 const KIND_SERVICE = 1
 const KIND_SERVER = 2
@@ -35,12 +50,13 @@ export const COUNTER = {
 } as const
 
 const HEADER_BYTES = 64
-const HEADER = { highest: 0, changes: 1, capacity: 2, bookCapacity: 3, secret: 4, callCapacity: 5 } as const
+const HEADER = { capacity: 0, bookCapacity: 1, secret: 2, callCapacity: 3 } as const
 /** As many as there are neighbours. */
 const ADDRESSES_TO_SPARE = 4096
 /** SIP calls that can be described at a time. */
 const MOST_CALLS = 2 ** 16
-const BYTES_PER_SLOT = IDENTITY_WORDS * 4 + 4 + COUNTERS * 8
+/** Counters, identity, address, and the next slot of the same service. */
+const BYTES_PER_SLOT = COUNTERS * 8 + IDENTITY_WORDS * 4 + 4 + 4
 
 /** These stand for a service of a firewall mark, of each family: its packets may be of any protocol. No packet has them in IP. */
 export const PROTOCOL_MARK = 255
@@ -74,40 +90,48 @@ export class ServerDirectory {
   readonly calls: CallBook
   /** COUNTERS doubles a slot. */
   readonly counters: Float64Array
-  readonly #header: Int32Array
   readonly #identities: Int32Array
-  /** By identity; as of the #indexed-th change. */
-  readonly #slots = new Map<string, Slot>()
-  #indexed = 0
-  /** Writer only: slots to use again. */
+  /** Of a service's slot, the first of its servers; of a server's, the next one. NO_SLOT ends it. */
+  readonly #siblings: Int32Array
+  /** The first slot of each hash. */
+  readonly #buckets: Int32Array
+  readonly #secret: number
+  /** Writer only: the lowest slot that was never used, and slots to use again. */
+  #fresh = 1
   readonly #freed: Slot[] = []
 
   constructor(shared: SharedArrayBuffer) {
     this.shared = shared
-    this.#header = new Int32Array(shared, 0, HEADER_BYTES / 4)
-    this.capacity = this.#header[HEADER.capacity]
+    const header = new Int32Array(shared, 0, HEADER_BYTES / 4)
+    this.capacity = header[HEADER.capacity]
     this.counters = new Float64Array(shared, HEADER_BYTES, this.capacity * COUNTERS)
-    const identitiesAt = HEADER_BYTES + this.counters.byteLength
-    this.#identities = new Int32Array(shared, identitiesAt, this.capacity * IDENTITY_WORDS)
-    this.addresses = new Int32Array(shared, identitiesAt + this.#identities.byteLength, this.capacity)
-    const bookAt = HEADER_BYTES + this.capacity * BYTES_PER_SLOT
-    const bookCapacity = this.#header[HEADER.bookCapacity]
-    const secret = this.#header[HEADER.secret]
-    this.book = new AddressBook(shared, bookAt, bookCapacity, secret)
-    const callsAt = bookAt + AddressBook.bytesFor(bookCapacity)
-    this.calls = new CallBook(shared, callsAt, this.#header[HEADER.callCapacity], secret)
+    this.#secret = header[HEADER.secret]
+    let at = HEADER_BYTES + this.counters.byteLength
+    const words = (count: number) => {
+      const array = new Int32Array(shared, at, count)
+      at += array.byteLength
+      return array
+    }
+    this.#identities = words(this.capacity * IDENTITY_WORDS)
+    this.addresses = words(this.capacity)
+    this.#siblings = words(this.capacity)
+    this.#buckets = words(bucketsFor(this.capacity))
+    const bookCapacity = header[HEADER.bookCapacity]
+    this.book = new AddressBook(shared, at, bookCapacity, this.#secret)
+    const callsAt = at + AddressBook.bytesFor(bookCapacity)
+    this.calls = new CallBook(shared, callsAt, header[HEADER.callCapacity], this.#secret)
   }
 
   /**
    * Room for `slots` services and servers, and for the addresses of as many, with some to spare for neighbours; and for the
    * descriptions of half as many calls, up to MOST_CALLS.
-   * @param secret 32 random bits, for the books' hashes
+   * @param secret 32 random bits, for the hashes
    */
   static allocate(slots: number, secret = 0): SharedArrayBuffer {
     const bookCapacity = 2 ** Math.ceil(Math.log2(slots * 2 + ADDRESSES_TO_SPARE))
     const callCapacity = Math.min(MOST_CALLS, 2 ** Math.floor(Math.log2(slots / 2)))
     const bookBytes = AddressBook.bytesFor(bookCapacity) + CallBook.bytesFor(callCapacity)
-    const shared = new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT + bookBytes)
+    const shared = new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT + bucketsFor(slots) * 4 + bookBytes)
     const header = new Int32Array(shared, 0, HEADER_BYTES / 4)
     header[HEADER.capacity] = slots
     header[HEADER.bookCapacity] = bookCapacity
@@ -125,22 +149,34 @@ export class ServerDirectory {
     return this.#add(KIND_SERVER, server, service)
   }
 
-  /** Gives a slot back; its counters go with it. */
+  /** Gives a slot back; its counters go with it. Servers of a service that is freed count for none. */
   free(slot: Slot): void {
     if (slot === NO_SLOT) return
-    const at = slot * IDENTITY_WORDS + IDENTITY.kind
-    const identity = this.#identity(slot)
-    this.#slots.delete(identityKey(this.#identities[at], identity))
-    this.book.release(identity.virtualAddress)
-    this.book.release(identity.address)
-    Atomics.store(this.#identities, at, KIND_FREE)
+    const at = slot * IDENTITY_WORDS
+    this.setService(slot, NO_SLOT)
+    if (this.#identities[at] === KIND_SERVICE) for (const server of this.slotsOf(slot)) this.setService(server, NO_SLOT)
+    this.#unhash(slot)
+    this.book.release(this.#identities[at + IDENTITY.virtualAddress])
+    this.book.release(this.#identities[at + IDENTITY.address])
+    Atomics.store(this.#identities, at + IDENTITY.kind, KIND_FREE)
     this.#freed.push(slot)
-    this.#noteChange()
     this.counters.fill(0, slot * COUNTERS, (slot + 1) * COUNTERS)
   }
 
+  /** Makes a server count for a service, or for none. */
   setService(slot: Slot, service: Slot): void {
-    this.#identities[slot * IDENTITY_WORDS + IDENTITY.service] = service
+    const siblings = this.#siblings
+    const at = slot * IDENTITY_WORDS + IDENTITY.service
+    const former = this.#identities[at]
+    if (former === service) return
+    if (former !== NO_SLOT) {
+      let before = former
+      while (siblings[before] !== slot) before = siblings[before]
+      Atomics.store(siblings, before, siblings[slot])
+    }
+    this.#identities[at] = service
+    siblings[slot] = service === NO_SLOT ? NO_SLOT : siblings[service]
+    if (service !== NO_SLOT) Atomics.store(siblings, service, slot)
   }
 
   findService(service: ServiceIdentity): Slot {
@@ -151,12 +187,17 @@ export class ServerDirectory {
     return this.#find(KIND_SERVER, server)
   }
 
-  /** Every slot that counts for a service: its servers, removed ones too, and its own, which keeps what freed slots had. */
+  /**
+   * Every slot that counts for a service: its own, which keeps what freed slots had, and its servers', the last one that was
+   * given to it first, removed ones too.
+   */
   slotsOf(service: Slot): Slot[] {
     const slots: Slot[] = [service]
-    for (let slot = 1; slot <= this.#highest; slot++) {
-      const at = slot * IDENTITY_WORDS
-      if (this.#identities[at] === KIND_SERVER && this.#identities[at + IDENTITY.service] === service) slots.push(slot)
+    let slot = Atomics.load(this.#siblings, service)
+    while (slot !== NO_SLOT && slots.length < this.capacity) {
+      if (this.#identities[slot * IDENTITY_WORDS + IDENTITY.service] !== service) break
+      slots.push(slot)
+      slot = Atomics.load(this.#siblings, slot)
     }
     return slots
   }
@@ -188,14 +229,9 @@ export class ServerDirectory {
     return server ? formatEndpoint(this.book.format(server.address), server.port) : 'none'
   }
 
-  /** Highest slot that was ever used. */
-  get #highest(): number {
-    return this.#header[HEADER.highest]
-  }
-
   #add(kind: number, identity: ServerIdentity, service: Slot): Slot {
-    const slot = this.#freed.pop() ?? this.#highest + 1
-    if (slot >= this.capacity) return NO_SLOT
+    const slot = this.#freed.pop() ?? (this.#fresh < this.capacity ? this.#fresh++ : NO_SLOT)
+    if (slot === NO_SLOT) return NO_SLOT
     this.book.retain(identity.virtualAddress)
     this.book.retain(identity.address)
     const at = slot * IDENTITY_WORDS
@@ -205,33 +241,57 @@ export class ServerDirectory {
     words[at + IDENTITY.virtualPort] = identity.virtualPort
     words[at + IDENTITY.address] = identity.address
     words[at + IDENTITY.port] = identity.port
-    words[at + IDENTITY.service] = service
+    words[at + IDENTITY.service] = NO_SLOT
     this.addresses[slot] = identity.address
+    this.#siblings[slot] = NO_SLOT
     Atomics.store(words, at + IDENTITY.kind, kind)
-    if (slot > this.#highest) this.#header[HEADER.highest] = slot
-    this.#slots.set(identityKey(kind, identity), slot)
-    this.#noteChange()
+    const bucket = this.#bucket(kind, identity)
+    words[at + IDENTITY.next] = this.#buckets[bucket]
+    Atomics.store(this.#buckets, bucket, slot)
+    this.setService(slot, service)
     return slot
   }
 
-  /** The writer keeps its own index true; a reader builds its index anew when the writer has changed something since. */
-  #noteChange(): void {
-    this.#indexed = Atomics.add(this.#header, HEADER.changes, 1) + 1
+  #find(kind: number, identity: ServerIdentity): Slot {
+    let slot = Atomics.load(this.#buckets, this.#bucket(kind, identity))
+    for (let steps = 0; slot !== NO_SLOT && steps < this.capacity; steps++) {
+      if (this.#is(slot, kind, identity)) return slot
+      slot = this.#identities[slot * IDENTITY_WORDS + IDENTITY.next]
+    }
+    return NO_SLOT
   }
 
-  #find(kind: number, identity: ServerIdentity): Slot {
-    const changes = Atomics.load(this.#header, HEADER.changes)
-    if (changes !== this.#indexed) {
-      this.#slots.clear()
-      for (let slot = 1; slot <= this.#highest; slot++) {
-        const at = slot * IDENTITY_WORDS
-        if (this.#identities[at] !== KIND_FREE) {
-          this.#slots.set(identityKey(this.#identities[at], this.#identity(slot)), slot)
-        }
-      }
-      this.#indexed = changes
+  #is(slot: Slot, kind: number, { protocol, virtualAddress, virtualPort, address, port }: ServerIdentity): boolean {
+    const at = slot * IDENTITY_WORDS
+    const words = this.#identities
+    return (
+      words[at + IDENTITY.address] === address &&
+      words[at + IDENTITY.virtualAddress] === virtualAddress &&
+      words[at + IDENTITY.virtualPort] === virtualPort &&
+      words[at + IDENTITY.port] === port &&
+      words[at + IDENTITY.protocol] === protocol &&
+      words[at + IDENTITY.kind] === kind
+    )
+  }
+
+  #unhash(slot: Slot): void {
+    const words = this.#identities
+    const bucket = this.#bucket(words[slot * IDENTITY_WORDS + IDENTITY.kind], this.#identity(slot))
+    const next = words[slot * IDENTITY_WORDS + IDENTITY.next]
+    let before = this.#buckets[bucket]
+    if (before === slot) {
+      Atomics.store(this.#buckets, bucket, next)
+      return
     }
-    return this.#slots.get(identityKey(kind, identity)) ?? NO_SLOT
+    while (words[before * IDENTITY_WORDS + IDENTITY.next] !== slot) {
+      before = words[before * IDENTITY_WORDS + IDENTITY.next]
+    }
+    Atomics.store(words, before * IDENTITY_WORDS + IDENTITY.next, next)
+  }
+
+  #bucket(kind: number, { protocol, virtualAddress, virtualPort, address, port }: ServerIdentity): number {
+    const ends = hashWords(virtualAddress, address, (virtualPort << 16) | port, this.#secret)
+    return hashWords(ends, (protocol << 8) | kind, 0, this.#secret) & (this.#buckets.length - 1)
   }
 
   #identity(slot: Slot): ServerIdentity {
@@ -247,7 +307,6 @@ export class ServerDirectory {
   }
 }
 
-function identityKey(kind: number, identity: ServerIdentity): string {
-  const { protocol, virtualAddress, virtualPort, address, port } = identity
-  return `${kind} ${protocol} ${virtualAddress} ${virtualPort} ${address} ${port}`
+function bucketsFor(slots: number): number {
+  return 2 ** Math.ceil(Math.log2(slots))
 }

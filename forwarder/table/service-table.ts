@@ -76,7 +76,7 @@ export class RealServer implements Candidate {
   removed = true
   /** Was in the configuration and was taken out of it. */
   isRetired = false
-  /** Where its packets go next; undefined until the first is sent or routes change. */
+  /** Where its packets go next; undefined until that is looked for, and when routes have changed. Set by leadTo() alone. */
   nextHop: Neighbour | undefined = undefined
   readonly #counters: Float64Array
 
@@ -98,6 +98,14 @@ export class RealServer implements Candidate {
 
   get persistentConnections(): number {
     return this.#counters[this.slot * COUNTERS + COUNTER.persistent]
+  }
+
+  /** Sets where its packets go next: a neighbour is kept resolved for as long as it is a server's next hop. */
+  leadTo(hop: Neighbour | undefined): void {
+    if (hop === this.nextHop) return
+    if (this.nextHop) this.nextHop.servers--
+    if (hop) hop.servers++
+    this.nextHop = hop
   }
 
   /** To be called after its connections have become more. Source: ip_vs_conn.c ip_vs_bind_dest(). */
@@ -254,8 +262,6 @@ export class ServiceTable {
     this.#count(service, -1)
     for (const server of service.servers) this.#retire(server)
     this.#services.delete(key)
-    // Removed servers that still have connections must not count for whoever gets the slot next.
-    for (const slot of this.directory.slotsOf(service.slot)) this.directory.setService(slot, NO_SLOT)
     this.directory.free(service.slot)
   }
 
@@ -287,6 +293,7 @@ export class ServiceTable {
         counters[service.slot * COUNTERS + counter] += counters[server.slot * COUNTERS + counter]
       }
     }
+    server.leadTo(undefined)
     this.serverBySlot[server.slot] = undefined
     this.directory.free(server.slot)
     const others = (this.#serversAt.get(server.address) ?? 1) - 1
@@ -336,7 +343,7 @@ export class ServiceTable {
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
     if (listed) {
-      if (listed.method !== method) listed.nextHop = undefined
+      if (listed.method !== method) listed.leadTo(undefined)
       listed.method = method
       setLimits(listed, spec)
       listed.tunnel = tunnelOf(spec.tunnel)
@@ -368,9 +375,7 @@ export class ServiceTable {
     server.isRetired = true
     server.service = undefined
     server.weight = 0
-    if (server.nextHop) server.nextHop.pinned = false
-    // Other servers, of any service, may be reached through the same next hop; they pin it again when they are next looked at.
-    for (const other of this.serverBySlot) if (other) other.nextHop = undefined
+    server.leadTo(undefined)
     this.release(server)
   }
 

@@ -47,7 +47,7 @@ export class DirectorView implements ControlledDirector {
     this.syncDaemons = sources.syncDaemons
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
     this.#estimating = setInterval(() => {
-      if (engineSettings(sources.pool.settings()).runEstimation) this.#statistics.tick()
+      if (engineSettings(sources.pool.settings()).runEstimation) void this.#statistics.tick()
     }, ESTIMATION_INTERVAL_MS)
     for (const service of sources.pool.services()) this.#statistics.setService(service)
   }
@@ -62,7 +62,7 @@ export class DirectorView implements ControlledDirector {
     else this.#statistics.removeService(change.service)
   }
 
-  status(): DirectorStatus {
+  status(): Omit<DirectorStatus, 'services'> {
     const { config, cluster, forwarder, pool, vip } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
@@ -74,7 +74,6 @@ export class DirectorView implements ControlledDirector {
       syncReason: reason,
       vips: vip.status,
       peers: [...peers],
-      services: [...this.services('now')],
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
@@ -101,8 +100,8 @@ export class DirectorView implements ControlledDirector {
     return this.#sources.forwarder.connections()
   }
 
-  zero(service?: ServiceAddress): void {
-    this.#statistics.zero(service)
+  zero(service?: ServiceAddress): Promise<void> {
+    return this.#statistics.zero(service)
   }
 
   explain(question: Question): Promise<Explanation> {

@@ -22,10 +22,11 @@ import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
-import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
-import { type PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
+import type { ServerConditions } from './pool/effective-services.ts'
+import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import { giveUpProcessorShare } from './processor-share.ts'
+import { ServiceFeed } from './service-feed.ts'
 import { LevelStore } from './store/level-store.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
@@ -104,7 +105,7 @@ export class Director {
     })
     this.#started.push(() => localServers.close())
     const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
-      if (localServers.refresh()) refreshServers(() => true)
+      if (localServers.refresh()) feed.refreshAll()
     })
 
     const cluster = new Cluster({
@@ -119,13 +120,15 @@ export class Director {
       wakeDescriptor: forwarder.wakeDescriptor,
     })
 
-    const reports = this.#agentReports((address) => refreshServersAt(address))
+    const reports = this.#agentReports((address) => feed.refreshAt(address))
     const health = new Health({
       health: config.health,
       transport: cluster,
-      onChange: (server, verdict) => {
-        log.info({ server, verdict }, 'health of a real server')
-        refreshServersAt((parseEndpoint(server) as Endpoint).address)
+      onChange: (server, verdict, before) => {
+        // One of which nothing was known has been used already, and to find it well is no news.
+        const isNews = verdict === 'down' || before === 'down'
+        log[isNews ? 'info' : 'debug']({ server, verdict }, 'health of a real server')
+        if (isNews) feed.refreshAt((parseEndpoint(server) as Endpoint).address)
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
     })
@@ -134,17 +137,21 @@ export class Director {
       loadFactor: (address) => reports?.get(address).factor ?? 1,
       isLocal: (address) => localServers.isLocal(address),
     }
+    const feed = new ServiceFeed({ forwarder, health, localServers, conditions })
+    let view: DirectorView | undefined
     const pool = new PoolConfiguration({
       store,
       transport: cluster,
       wallClockMs: Date.now,
       isUnicast: () => readHostAddresses().isUnicast,
-      onChange: (changes) => applyChanges(changes),
+      onChange: (change) => {
+        feed.apply(change)
+        view?.changed(change)
+      },
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
-    let view: DirectorView | undefined
     await pool.load()
     this.#started.push(() => pool.close())
 
@@ -218,28 +225,6 @@ export class Director {
       giveUpProcessorShare()
     })
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
-
-    function applyChanges(changes: readonly PoolChange[]): void {
-      for (const change of changes) {
-        if (change.kind === 'set') forwarder.setService(effectiveService(change.service, conditions))
-        else forwarder.removeService(change.service)
-        view?.changed(change)
-      }
-      health.setServices(pool.services())
-      void localServers.setServices(pool.services())
-    }
-
-    function refreshServersAt(address: string): void {
-      refreshServers((server) => server.address === address)
-    }
-
-    /** What holds for these servers has changed: their services are told to the forwarder again. */
-    function refreshServers(concerned: (server: { address: string }) => boolean): void {
-      for (const service of pool.services()) {
-        if (service.servers.some(concerned)) forwarder.setService(effectiveService(service, conditions))
-      }
-      void localServers.setServices(pool.services())
-    }
   }
 
   #agentReports(onChange: (address: string) => void): ReportListener | undefined {

@@ -1,21 +1,37 @@
 /**
  * Long work on the main thread in slices, so that VRRP's timers, which run there too, get their turn between them.
+ *
+ * Whatever is under way at the same time shares one slice a turn of the event loop: each gets at least one piece of its work done,
+ * and together they take little longer than one would.
  */
-import { setImmediate } from 'node:timers/promises'
 import { monotonicMs } from '../../forwarder/clock.ts'
 
 /** A tenth of the shortest usual advertisement interval. */
 const SLICE_MS = 5
 
-/** Call and await between two pieces of work; it lets others work when the slice is used up. */
+/** Call and await between two pieces of work, each well below a millisecond; it lets others work when the slice is used up. */
 export type Pace = () => Promise<void> | undefined
 
-export function startPace(nowMs: () => number = monotonicMs): Pace {
-  let sliceEndsMs = nowMs() + SLICE_MS
-  return () => {
-    if (nowMs() < sliceEndsMs) return undefined
-    return setImmediate().then(() => {
-      sliceEndsMs = nowMs() + SLICE_MS
+let sliceEndsMs = 0
+let nextSlice: Promise<void> | undefined
+
+export function startPace(): Pace {
+  if (nextSlice === undefined && monotonicMs() >= sliceEndsMs) beginSlice()
+  return pause
+}
+
+function pause(): Promise<void> | undefined {
+  if (nextSlice === undefined && monotonicMs() < sliceEndsMs) return undefined
+  nextSlice ??= new Promise((resolve) => {
+    setImmediate(() => {
+      nextSlice = undefined
+      beginSlice()
+      resolve()
     })
-  }
+  })
+  return nextSlice
+}
+
+function beginSlice(): void {
+  sliceEndsMs = monotonicMs() + SLICE_MS
 }

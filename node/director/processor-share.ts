@@ -11,8 +11,9 @@ const FIRST = -15
 const LAST = 19
 
 /**
- * Raises this process. Threads inherit it, so it comes before they start. Where sessions are scheduled as groups, sched(7), the
- * group is raised too, since nice values then count only within it.
+ * Raises this process. Threads inherit it, so it comes before ours start; V8's own are there already, and are raised as well,
+ * since this thread waits for them when it collects garbage. Where sessions are scheduled as groups, sched(7), the group is
+ * raised too, since nice values then count only within it.
  * @returns why it could not be done; undefined when it was
  */
 export function claimProcessorShare(): string | undefined {
@@ -21,20 +22,25 @@ export function claimProcessorShare(): string | undefined {
   } catch (error) {
     return (error as Error).message
   }
+  setThreads(FIRST)
   setGroup(FIRST)
   return undefined
 }
 
 /** Steps back behind everybody: what is left to do is to tidy up, and others have the addresses now. */
 export function giveUpProcessorShare(): void {
+  setThreads(LAST)
+  setGroup(LAST)
+}
+
+function setThreads(nice: number): void {
   for (const thread of readdirSync('/proc/self/task')) {
     try {
-      setPriority(Number(thread), LAST)
+      setPriority(Number(thread), nice)
     } catch {
       // It has just ended.
     }
   }
-  setGroup(LAST)
 }
 
 function setGroup(nice: number): void {

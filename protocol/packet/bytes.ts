@@ -23,10 +23,21 @@ export function writeInt32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value
 }
 
+const DOT = 0x2e
+const ZERO = 0x30
+
 /** "10.0.0.1" as a signed 32-bit integer. The text must be an IPv4 address. */
 export function parseIPv4(text: string): number {
-  const [a, b, c, d] = text.split('.')
-  return (Number(a) << 24) | (Number(b) << 16) | (Number(c) << 8) | Number(d)
+  let address = 0
+  let byte = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === DOT) {
+      address = (address << 8) | byte
+      byte = 0
+    } else byte = byte * 10 + code - ZERO
+  }
+  return (address << 8) | byte
 }
 
 /** @param address signed or unsigned 32-bit */

@@ -5,7 +5,7 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import type { ConnectionListing, PoolEdit, ServiceInput, ServiceListing } from '../../director/control/api.ts'
 import { formatConnections, splitEndpoint } from './connection-listing.ts'
 import { formatDaemons, formatTimeouts, type Timeouts } from './facility-listing.ts'
-import type { OptionName } from './grammar.ts'
+import type { CommandName, OptionName } from './grammar.ts'
 import { formatServices, LISTING_VERSION, type ListingFormat, type ListingKind } from './listing.ts'
 import { type Label, namedLabel, numericLabel } from './names.ts'
 import { type Dialect, type Request, type SyncDaemon, UsageError } from './request.ts'
@@ -45,6 +45,11 @@ export function editOf({ command, service, server }: Request): PoolEdit | undefi
     return { do: command, server: { service, address, port } }
   }
   return undefined
+}
+
+/** The command that makes a change. */
+export function commandOf(edit: PoolEdit): CommandName {
+  return edit.do === 'clear' ? 'flush' : edit.do
 }
 
 async function change(request: Request, { change, control }: Director): Promise<void> {

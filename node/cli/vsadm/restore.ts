@@ -4,8 +4,7 @@
  */
 import type { PoolEdit } from '../../director/control/api.ts'
 import { ChangeRefused } from '../../director/control/client.ts'
-import { asUsageError, type Director, editOf, execute } from './execute.ts'
-import type { CommandName } from './grammar.ts'
+import { asUsageError, commandOf, type Director, editOf, execute } from './execute.ts'
 import { parseCommandLine } from './parse.ts'
 import { type Dialect, OptionError, type Request, tryHelp, UsageError } from './request.ts'
 
@@ -47,36 +46,35 @@ export async function restoreLineByLine(
 /** Makes all of the changes, or none. @throws UsageError with the line that is to blame */
 export async function restoreWhole(text: string, director: Director, dialect: Dialect): Promise<void> {
   const edits: PoolEdit[] = []
-  const origins: { line: Line; command: CommandName }[] = []
+  /** The number of the line that each is from. */
+  const lines: number[] = []
   for (const line of linesOf(text, dialect)) {
-    const { command, edit } = await readEdit(line, dialect)
-    edits.push(edit)
-    origins.push({ line, command })
+    edits.push(await readEdit(line, dialect))
+    lines.push(line.number)
   }
   if (edits.length === 0) return
   try {
     await director.change(edits)
   } catch (error) {
     if (!(error instanceof ChangeRefused)) throw error
-    const { line, command } = origins[error.at]
-    throw atLine(line, asUsageError(error, { command }, dialect))
+    throw atLine(lines[error.at], asUsageError(error, { command: commandOf(edits[error.at]) }, dialect))
   }
 }
 
-async function readEdit(line: Line, dialect: Dialect): Promise<{ command: CommandName; edit: PoolEdit }> {
+async function readEdit({ number, words }: Line, dialect: Dialect): Promise<PoolEdit> {
   let request: Request
   try {
-    request = await parseLine(line.words, dialect)
+    request = await parseLine(words, dialect)
   } catch (error) {
-    throw error instanceof UsageError ? atLine(line, error) : error
+    throw error instanceof UsageError ? atLine(number, error) : error
   }
   const edit = editOf(request)
-  if (edit) return { command: request.command as CommandName, edit }
+  if (edit) return edit
   const message = `the '${request.command}' command changes no table: only -A -E -D -C -a -e -d are restored together`
-  throw atLine(line, new UsageError(message))
+  throw atLine(number, new UsageError(message))
 }
 
-function atLine({ number }: Line, { message, exitCode }: UsageError): UsageError {
+function atLine(number: number, { message, exitCode }: UsageError): UsageError {
   return new UsageError(`line ${number}: ${message.trimEnd()}: nothing is changed`, exitCode)
 }
 

@@ -16,6 +16,7 @@ const WORDS_LENGTH = 127
 
 /** The flags in their order, each by its scheduler's name for it. @throws UsageError */
 export function readSchedulerFlags(words: string, scheduler: string): readonly SchedulerFlag[] {
+  if (words === '') return []
   const numbers = new Set<number>()
   for (const word of words.slice(0, WORDS_LENGTH).split(',').filter(Boolean)) {
     const plain = PLAIN.map(String).indexOf(word)

@@ -8,6 +8,7 @@ import { lstatSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
@@ -40,7 +41,7 @@ import type { ControlledDirector } from './controlled-director.ts'
 
 const BODY_BYTES_MAX = 64 * 1024
 /** Of a document of changes: 5,000 services with 20 servers each have a quarter of it. */
-const DOCUMENT_LENGTH_MAX = 64 * 1024 * 1024
+const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
 const JSON_LINES = 'application/x-ndjson'
 /** Long answers go out in pieces of about this length. */
 const CHUNK_LENGTH = 64 * 1024
@@ -101,7 +102,7 @@ export async function startControlServer({ path, director, onBug }: ControlServe
 
 function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   const { configuration } = director
-  app.get('/status', async () => director.status())
+  app.get('/status', async (_, reply) => reply.type('application/json').send(Readable.from(statusChunks(director))))
   app.get('/services', async ({ query }, reply) => {
     const { counters, service } = parseServicesQuery(query)
     if (service) return [director.service(service, counters)]
@@ -138,14 +139,14 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.addContentTypeParser(JSON_LINES, (_, payload, done) => done(null, payload))
   app.post('/changes', async ({ body }) => {
     if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
-    await configuration.edit(await readEdits(body))
+    await configuration.edit(editsOf(await readDocument(body)))
     return {}
   })
   app.post('/zero', async ({ body }) => {
-    if (body === undefined || nothing.safeParse(body).success) director.zero()
+    if (body === undefined || nothing.safeParse(body).success) await director.zero()
     else {
       const address = parse(serviceAddressSchema, body)
-      director.zero(demandService(configuration.service(address), address))
+      await director.zero(demandService(configuration.service(address), address))
     }
     return {}
   })
@@ -185,6 +186,16 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
 function created(reply: FastifyReply): object {
   reply.status(201)
   return {}
+}
+
+/** A DirectorStatus in pieces, the services last. */
+function statusChunks(director: ControlledDirector): AsyncIterable<string> {
+  const beginning = JSON.stringify(director.status()).slice(0, -1)
+  return (async function* () {
+    yield `${beginning},"services":`
+    yield* arrayChunks(director.services('now'))
+    yield '}'
+  })()
 }
 
 /** A JSON array in pieces, one element a line. */
@@ -232,35 +243,46 @@ function parseServicesQuery(query: unknown): { counters: CounterView; service: S
   }
 }
 
-/** The changes of a document. @throws EditRefused for a line that is none */
-async function readEdits(body: Readable): Promise<PoolEdit[]> {
-  const pace = startPace()
-  const edits: PoolEdit[] = []
+/** The bytes of a document, which are not looked at before all of them are here. */
+async function readDocument(body: Readable): Promise<Buffer[]> {
+  const chunks: Buffer[] = []
   let bytes = 0
-  let rest = ''
-  const take = (line: string) => {
-    try {
-      edits.push(parse(poolEditSchema, JSON.parse(line)))
-    } catch (error) {
-      const cause = error instanceof DirectorError ? error : new DirectorError('INPUT_INVALID', 'expected JSON')
-      throw new EditRefused(edits.length, cause)
-    }
-  }
-  for await (const chunk of body.setEncoding('utf8')) {
+  for await (const chunk of body) {
     bytes += chunk.length
-    if (bytes > DOCUMENT_LENGTH_MAX) {
-      const message = `expected at most ${DOCUMENT_LENGTH_MAX} characters: make the changes in several documents`
+    if (bytes > DOCUMENT_BYTES_MAX) {
+      const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes: make the changes in several documents`
       throw new DirectorError('INPUT_INVALID', message)
     }
-    const lines = (rest + chunk).split('\n')
-    rest = lines.pop() as string
-    for (const line of lines) {
-      take(line)
-      await pace()
-    }
+    chunks.push(chunk)
   }
-  if (rest !== '') take(rest)
-  return edits
+  return chunks
+}
+
+/** The changes of a document, each made when it is asked for. @throws EditRefused for a line that is none */
+function* editsOf(chunks: readonly Buffer[]): Generator<PoolEdit> {
+  let number = 0
+  for (const line of linesOf(chunks)) yield readEdit(line, number++)
+}
+
+function readEdit(line: string, number: number): PoolEdit {
+  try {
+    return parse(poolEditSchema, JSON.parse(line))
+  } catch (error) {
+    const cause = error instanceof DirectorError ? error : new DirectorError('INPUT_INVALID', 'expected JSON')
+    throw new EditRefused(number, cause)
+  }
+}
+
+function* linesOf(chunks: readonly Buffer[]): Generator<string> {
+  const decoder = new StringDecoder()
+  let rest = ''
+  for (const chunk of chunks) {
+    const lines = (rest + decoder.write(chunk)).split('\n')
+    rest = lines.pop() as string
+    yield* lines
+  }
+  rest += decoder.end()
+  if (rest !== '') yield rest
 }
 
 /** @throws DirectorError INPUT_INVALID with the field */

@@ -28,7 +28,8 @@ export interface ControlledDirector {
   >
   /** Of the kernel's sync protocol, at this director alone. */
   readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>
-  status(): DirectorStatus
+  /** All but the services, which may be many. */
+  status(): Omit<DirectorStatus, 'services'>
   /** May be long, and each is made when it is asked for. */
   services(view: CounterView): Iterable<ServiceListing>
   /** @throws DirectorError SERVICE_MISSING */
@@ -36,7 +37,7 @@ export interface ControlledDirector {
   /** May be long, and is read in pieces while the table changes. */
   connections(): Iterable<ConnectionSnapshot>
   /** Counters from 0 again: of one service, or of all. */
-  zero(service?: ServiceAddress): void
+  zero(service?: ServiceAddress): Promise<void>
   /** What would become of a packet. Changes nothing. */
   explain(question: Question): Promise<Explanation>
   health(): HealthStatus

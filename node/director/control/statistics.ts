@@ -10,6 +10,7 @@
  */
 import type { Forwarder, ServerCounters } from '../../../forwarder/forwarder.ts'
 import { type RealServerSpec, type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { startPace } from '../pace.ts'
 import type { CounterView, TrafficStatistics } from './api.ts'
 import { FRACTION_BITS, FRACTION_BITS_OF_BYTES, RateEstimator } from './rate-estimator.ts'
 
@@ -100,15 +101,25 @@ export class TrafficStatisticsBook {
     this.#services.delete(serviceKey(service))
   }
 
-  /** To be called every ESTIMATION_INTERVAL_MS. */
-  tick(): void {
-    for (const meters of this.#services.values()) for (const meter of metersOf(meters)) meter.tick()
+  /** To be called every ESTIMATION_INTERVAL_MS. With many servers it takes its time, as the kernel does. */
+  async tick(): Promise<void> {
+    const pace = startPace()
+    for (const meters of this.#services.values()) {
+      for (const meter of metersOf(meters)) meter.tick()
+      const turn = pace()
+      if (turn) await turn
+    }
   }
 
   /** One service, with its servers, or all. */
-  zero(service?: ServiceAddress): void {
+  async zero(service?: ServiceAddress): Promise<void> {
+    const pace = startPace()
     const wanted = service ? [this.#services.get(serviceKey(service))] : this.#services.values()
-    for (const meters of wanted) for (const meter of metersOf(meters)) meter.zero()
+    for (const meters of wanted) {
+      for (const meter of metersOf(meters)) meter.zero()
+      const turn = pace()
+      if (turn) await turn
+    }
   }
 
   /** @throws Error for a service that was not set */

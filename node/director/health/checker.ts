@@ -2,10 +2,15 @@
  * When which real server is checked, and what this director thinks of it. The clock is the caller's: tick() starts what is due.
  *
  * First checks are spread over one interval and later ones vary by a tenth of it, so that neither all servers are asked at
- * once nor all directors ask one server in step. At most 64 checks run at a time; the longest due go first.
+ * once nor all directors ask one server in step.
+ *
+ * A tick starts a few checks, and only so many run at a time, whatever the number of servers: VRRP's timers run on the same
+ * thread. With more servers than that allows the interval grows, the longest due go first, and before them those whose last
+ * check speaks against what is thought of them: so a dead server is not found dead `fall` long intervals later.
  */
 import { serverKey } from '../../../forwarder/service.ts'
 import type { DirectorConfig } from '../config.ts'
+import { type Due, DueQueue } from './due-queue.ts'
 import { afterCheck, type HealthState, type RiseFall, UNCHECKED } from './rise-fall.ts'
 import type { Check } from './tcp-check.ts'
 
@@ -23,46 +28,57 @@ export interface CheckerOptions {
   onChange: (key: string, state: HealthState, reason: string | undefined) => void
 }
 
-interface Target extends CheckTarget {
+interface Target extends CheckTarget, Due {
   readonly key: string
   opinion: RiseFall
-  dueAtMs: number
   running: AbortController | undefined
 }
 
-const RUNNING_MAX = 64
+/** As many dead servers as are checked while the first of them times out. */
+const RUNNING_MAX = 512
+const STARTED_MAX = 20
 const JITTER = 0.1
 
 export class Checker {
   readonly #options: CheckerOptions
   readonly #targets = new Map<string, Target>()
+  readonly #queue = new DueQueue<Target>()
+  /** Those in doubt. */
+  readonly #doubted = new DueQueue<Target>()
   #running = 0
 
   constructor(options: CheckerOptions) {
     this.#options = options
   }
 
-  /** The whole list. What is known of targets that stay is kept. */
-  setTargets(targets: readonly CheckTarget[], nowMs: number): void {
-    const wanted = new Map(targets.map((target) => [serverKey(target), target]))
-    for (const [key, target] of this.#targets) {
-      if (wanted.has(key)) continue
-      target.running?.abort()
-      this.#targets.delete(key)
-    }
+  /** Begins to check a server, or does nothing if it is checked already. */
+  add({ address, port }: CheckTarget, nowMs: number): void {
+    const key = serverKey({ address, port })
+    if (this.#targets.has(key)) return
     const { health, random } = this.#options
-    for (const [key, { address, port }] of wanted) {
-      if (this.#targets.has(key)) continue
-      const dueAtMs = nowMs + random() * health.intervalMs
-      this.#targets.set(key, { key, address, port, opinion: UNCHECKED, dueAtMs, running: undefined })
-    }
+    const dueAtMs = nowMs + random() * health.intervalMs
+    const target: Target = { key, address, port, opinion: UNCHECKED, dueAtMs, place: -1, running: undefined }
+    this.#targets.set(key, target)
+    this.#queue.add(target)
   }
 
-  /** Starts the checks that are due. */
+  /** Checks a server no more, and forgets what is known of it. */
+  remove(key: string): void {
+    const target = this.#targets.get(key)
+    if (!target) return
+    this.#targets.delete(key)
+    this.#queue.remove(target)
+    this.#doubted.remove(target)
+    target.running?.abort()
+  }
+
+  /** Starts checks that are due. */
   tick(nowMs: number): void {
-    const due = [...this.#targets.values()].filter(({ running, dueAtMs }) => !running && dueAtMs <= nowMs)
-    due.sort((a, b) => a.dueAtMs - b.dueAtMs)
-    for (const target of due.slice(0, RUNNING_MAX - this.#running)) void this.#run(target, nowMs)
+    for (let started = 0; started < STARTED_MAX && this.#running < RUNNING_MAX; started++) {
+      const target = takeDue(this.#doubted, nowMs) ?? takeDue(this.#queue, nowMs)
+      if (target === undefined) return
+      void this.#run(target, nowMs)
+    }
   }
 
   /** What this director thinks: key and state. */
@@ -72,8 +88,7 @@ export class Checker {
 
   /** Ends the checks that run, without an opinion. */
   stop(): void {
-    for (const { running } of this.#targets.values()) running?.abort()
-    this.#targets.clear()
+    for (const key of [...this.#targets.keys()]) this.remove(key)
   }
 
   async #run(target: Target, nowMs: number): Promise<void> {
@@ -84,10 +99,21 @@ export class Checker {
     const result = await check(target.address, target.port, health.timeoutMs, target.running.signal)
     this.#running--
     target.running = undefined
-    if (result.outcome === 'inconclusive' || this.#targets.get(target.key) !== target) return
+    if (this.#targets.get(target.key) !== target) return
     const before = target.opinion.state
-    target.opinion = afterCheck(target.opinion, result.outcome === 'success', health.rise, health.fall)
+    if (result.outcome !== 'inconclusive') {
+      target.opinion = afterCheck(target.opinion, result.outcome === 'success', health.rise, health.fall)
+    }
+    const queue = target.opinion.streak > 0 ? this.#doubted : this.#queue
+    queue.add(target)
     if (target.opinion.state === before) return
     onChange(target.key, target.opinion.state, result.outcome === 'failure' ? result.reason : undefined)
   }
+}
+
+function takeDue(queue: DueQueue<Target>, nowMs: number): Target | undefined {
+  const { first } = queue
+  if (first === undefined || first.dueAtMs > nowMs) return undefined
+  queue.remove(first)
+  return first
 }

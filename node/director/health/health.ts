@@ -2,14 +2,14 @@
  * Health of the real servers, as the director composes it: this director's TCP checks, and the pool's verdict from all
  * directors' opinions.
  *
- * Each address:port that a TCP service names is checked once, however many services name it. A UDP port cannot be asked
+ * Each address:port that TCP services name is checked once, however many of them name it. A UDP port cannot be asked
  * whether it lives: servers that only UDP services name stay 'unknown', which means usable.
  */
 import { monotonicMs } from '../../../forwarder/clock.ts'
-import { type ServiceSpec, serverKey } from '../../../forwarder/service.ts'
+import { serverKey } from '../../../forwarder/service.ts'
 import type { Transport } from '../cluster/transport.ts'
 import type { DirectorConfig } from '../config.ts'
-import { Checker } from './checker.ts'
+import { Checker, type CheckTarget } from './checker.ts'
 import { PoolHealth } from './pool-health.ts'
 import type { HealthState } from './rise-fall.ts'
 import { type Check, checkTcp } from './tcp-check.ts'
@@ -18,7 +18,7 @@ export interface HealthOptions {
   health: DirectorConfig['health']
   transport: Pick<Transport, 'broadcast' | 'onMessage'>
   /** The pool's verdict on the real server "ADDRESS:PORT" is another than before. */
-  onChange: (key: string, verdict: HealthState) => void
+  onChange: (key: string, verdict: HealthState, before: HealthState) => void
   /** This director's own opinion has changed; for the log. */
   onOpinion?: (key: string, state: HealthState, reason: string | undefined) => void
   check?: Check
@@ -32,13 +32,15 @@ export class Health {
   readonly #tickEveryMs: number
   readonly #checker: Checker
   readonly #pool: PoolHealth
+  /** How many services name each server. */
+  readonly #uses = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HealthOptions) {
     const { health, transport, onChange, onOpinion, wallClockMs = Date.now } = options
     this.#monotonicMs = options.monotonicMs ?? monotonicMs
-    // Fine enough that a check is late by a tenth of its interval at most, and never busier than that asks for.
-    this.#tickEveryMs = Math.min(100, Math.max(5, health.intervalMs / 10))
+    // Fine enough that a check is late by a tenth of its interval at most, and that many checks are begun a few at a time.
+    this.#tickEveryMs = Math.min(20, Math.max(5, health.intervalMs / 10))
     this.#pool = new PoolHealth({ transport, wallClockMs: wallClockMs(), monotonicMs: this.#monotonicMs, onChange })
     this.#checker = new Checker({
       health,
@@ -61,11 +63,27 @@ export class Health {
     this.#checker.stop()
   }
 
-  /** All services of the pool. What is known of servers that stay is kept. */
-  setServices(services: readonly Pick<ServiceSpec, 'protocol' | 'servers'>[]): void {
-    const targets = services.filter(({ protocol }) => protocol === 'tcp').flatMap(({ servers }) => servers)
-    this.#checker.setTargets(targets, this.#monotonicMs())
-    this.#pool.setServers(targets.map(serverKey))
+  /** A TCP service names a server. */
+  use(server: CheckTarget): void {
+    const key = serverKey(server)
+    const uses = this.#uses.get(key) ?? 0
+    this.#uses.set(key, uses + 1)
+    if (uses > 0) return
+    this.#checker.add(server, this.#monotonicMs())
+    this.#pool.add(key)
+  }
+
+  /** It names it no more. What is known of a server that no service names is forgotten. */
+  release(server: CheckTarget): void {
+    const key = serverKey(server)
+    const uses = this.#uses.get(key) ?? 0
+    if (uses > 1) {
+      this.#uses.set(key, uses - 1)
+      return
+    }
+    this.#uses.delete(key)
+    this.#checker.remove(key)
+    this.#pool.remove(key)
   }
 
   /** The pool's verdict on "ADDRESS:PORT"; 'unknown' also for a server that is not checked. */

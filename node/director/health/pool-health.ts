@@ -3,10 +3,10 @@
  * opinion; where nobody knows anything, the verdict is 'unknown', and the server is used.
  *
  * A director whose inside cable is pulled finds every server dead; in a pool of three, the other two outvote it. Opinions come
- * at most once (gossip), so each director repeats all of its own every second, and says a change at once; one that has not been
- * repeated for five seconds no longer counts. The clock is the caller's.
+ * at most once (gossip), so each director says a change at once and repeats all of its own every second; one that was not
+ * repeated five times in a row no longer counts. With more servers than fit into a message that is done in steps, and with
+ * more than some ten thousand a round takes longer than a second. The clock is the caller's.
  */
-
 import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../cluster/transport.ts'
 import { isLoopback } from '../host/local-servers.ts'
 import { decodeOpinions, encodeOpinions, SERVERS_PER_MESSAGE } from './opinion-message.ts'
@@ -18,7 +18,7 @@ export interface PoolHealthOptions {
   wallClockMs: number
   monotonicMs: () => number
   /** The pool's verdict is another than before. */
-  onChange: (key: string, verdict: HealthState) => void
+  onChange: (key: string, verdict: HealthState, before: HealthState) => void
 }
 
 interface PeerOpinion {
@@ -34,17 +34,26 @@ interface Server {
 }
 
 const REPEAT_EVERY_MS = 1000
-const FRESH_MS = 5000
+/** Between two messages of a round: this thread, and those of the peers, speak VRRP too. */
+const STEP_EVERY_MS = 50
+const MISSED_MAX = 5
+
+/** How long it takes to repeat everything: the same at every director, since all have the same servers. */
+export function roundMs(servers: number): number {
+  return Math.max(REPEAT_EVERY_MS, Math.ceil(servers / SERVERS_PER_MESSAGE) * STEP_EVERY_MS)
+}
 
 /** @param own breaks a tie and is counted too */
 export function majority(own: HealthState, others: Iterable<HealthState>): HealthState {
-  let balance = 0
-  for (const state of [own, ...others]) {
-    if (state === 'up') balance++
-    else if (state === 'down') balance--
-  }
+  let balance = voteOf(own)
+  for (const state of others) balance += voteOf(state)
   if (balance === 0) return own
   return balance > 0 ? 'up' : 'down'
+}
+
+function voteOf(state: HealthState): number {
+  if (state === 'unknown') return 0
+  return state === 'up' ? 1 : -1
 }
 
 export class PoolHealth {
@@ -52,7 +61,12 @@ export class PoolHealth {
   /** Only servers that are configured here, so peers cannot make it grow. */
   readonly #servers = new Map<string, Server>()
   #sequence: number
-  #repeatedAtMs = Number.NEGATIVE_INFINITY
+  /** Own opinions that peers have not been told of. */
+  readonly #changed = new Map<string, HealthState>()
+  /** What is still to come of a round. */
+  #round: Iterator<[string, Server]> | undefined
+  #roundBeganMs = Number.NEGATIVE_INFINITY
+  #nextStepMs = Number.NEGATIVE_INFINITY
   #unreadableMessages = 0
 
   constructor(options: PoolHealthOptions) {
@@ -66,13 +80,14 @@ export class PoolHealth {
     return this.#unreadableMessages
   }
 
-  /** The whole list, as "ADDRESS:PORT". */
-  setServers(keys: Iterable<string>): void {
-    const wanted = new Set(keys)
-    for (const key of this.#servers.keys()) if (!wanted.has(key)) this.#servers.delete(key)
-    for (const key of wanted) {
-      if (!this.#servers.has(key)) this.#servers.set(key, { own: 'unknown', peers: new Map(), verdict: 'unknown' })
-    }
+  /** Does nothing about a server that is known. */
+  add(key: string): void {
+    if (!this.#servers.has(key)) this.#servers.set(key, { own: 'unknown', peers: new Map(), verdict: 'unknown' })
+  }
+
+  remove(key: string): void {
+    this.#servers.delete(key)
+    this.#changed.delete(key)
   }
 
   verdict(key: string): HealthState {
@@ -84,24 +99,50 @@ export class PoolHealth {
     const server = this.#servers.get(key)
     if (!server || server.own === state) return
     server.own = state
-    this.#say([[key, state]])
+    this.#changed.set(key, state)
     this.#judge(key, server)
   }
 
-  /** Repeats this director's opinions and lets go of stale ones. To be called a few times a second. */
+  /** Tells peers what has changed and what is to be repeated, and lets go of stale opinions. To be called many times a second. */
   tick(): void {
     const nowMs = this.#options.monotonicMs()
-    for (const [key, server] of this.#servers) {
-      for (const [peer, { heardAtMs }] of server.peers) if (nowMs - heardAtMs > FRESH_MS) server.peers.delete(peer)
-      this.#judge(key, server)
+    this.#sayChanges()
+    if (nowMs < this.#nextStepMs) return
+    if (this.#round === undefined) {
+      this.#round = this.#servers.entries()
+      this.#roundBeganMs = nowMs
     }
-    if (nowMs - this.#repeatedAtMs < REPEAT_EVERY_MS) return
-    this.#repeatedAtMs = nowMs
-    const known = [...this.#servers].map(([key, { own }]): [string, HealthState] => [key, own])
-    const opinions = known.filter(([, state]) => state !== 'unknown')
+    const isOver = this.#step(this.#round, nowMs)
+    this.#nextStepMs = nowMs + STEP_EVERY_MS
+    if (!isOver) return
+    this.#round = undefined
+    this.#nextStepMs = Math.max(this.#nextStepMs, this.#roundBeganMs + REPEAT_EVERY_MS)
+  }
+
+  #sayChanges(): void {
+    if (this.#changed.size === 0) return
+    const opinions = [...this.#changed]
+    this.#changed.clear()
     for (let at = 0; at < opinions.length; at += SERVERS_PER_MESSAGE) {
       this.#say(opinions.slice(at, at + SERVERS_PER_MESSAGE))
     }
+  }
+
+  /** One message's worth of servers. True: those were the last. */
+  #step(round: Iterator<[string, Server]>, nowMs: number): boolean {
+    const staleMs = nowMs - MISSED_MAX * roundMs(this.#servers.size)
+    const opinions: [string, HealthState][] = []
+    let next = round.next()
+    for (let seen = 1; !next.done; seen++) {
+      const [key, server] = next.value
+      for (const [peer, { heardAtMs }] of server.peers) if (heardAtMs < staleMs) server.peers.delete(peer)
+      this.#judge(key, server)
+      if (server.own !== 'unknown') opinions.push([key, server.own])
+      if (seen === SERVERS_PER_MESSAGE) break
+      next = round.next()
+    }
+    if (opinions.length > 0) this.#say(opinions)
+    return next.done === true
   }
 
   #say(opinions: [string, HealthState][]): void {
@@ -118,8 +159,10 @@ export class PoolHealth {
     for (const [key, state] of heard.opinions) {
       const server = this.#servers.get(key)
       // Gossip may deliver an older message after a newer one.
-      if (!server || (server.peers.get(from)?.sequence ?? -1) >= heard.sequence) continue
-      server.peers.set(from, { state, sequence: heard.sequence, heardAtMs })
+      const before = server?.peers.get(from)
+      if (!server || (before && before.sequence >= heard.sequence)) continue
+      if (before) Object.assign(before, { state, sequence: heard.sequence, heardAtMs })
+      else server.peers.set(from, { state, sequence: heard.sequence, heardAtMs })
       this.#judge(key, server)
     }
   }
@@ -129,7 +172,8 @@ export class PoolHealth {
     const others = isLoopback(key) ? [] : Array.from(server.peers.values(), ({ state }) => state)
     const verdict = majority(server.own, others)
     if (verdict === server.verdict) return
+    const before = server.verdict
     server.verdict = verdict
-    this.#options.onChange(key, verdict)
+    this.#options.onChange(key, verdict, before)
   }
 }

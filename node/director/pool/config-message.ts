@@ -5,7 +5,7 @@
  *  0         1        2
  * +---------+--------+-----------------------------------------------------------+
  * | version | kind   | 1: entries, msgpack values one after the other, deflated  |
- * |    1    |        | 2: digest, 32 bytes                                       |
+ * |    1    |        | 3: digest, 32 bytes                                       |
  * +---------+--------+-----------------------------------------------------------+
  * ```
  * Version rule: another version or an unknown kind is not read. Fields are added to entries without a new version.
@@ -20,7 +20,7 @@ import { type PoolEntry, poolEntrySchema } from './pool-entry.ts'
 export const DIGEST_BYTES = 32
 const VERSION = 1
 const ENTRIES = 1
-const DIGEST = 2
+const DIGEST = 3
 const HEADER_BYTES = 2
 /** Entries are put together up to this size, which fits into a message even where nothing repeats. */
 const BATCH_BYTES = 48 * 1024
@@ -52,19 +52,17 @@ export function unpackEntry(bytes: Uint8Array): PoolEntry | undefined {
   }
 }
 
-/** Whether the entry can be told to peers. */
-export function fitsMessage(entry: PoolEntry): boolean {
-  const packed = packEntry(entry)
+/** Whether a packed entry can be told to peers. */
+export function fitsMessage(packed: Uint8Array): boolean {
   if (packed.length <= BATCH_BYTES) return true
   return packed.length <= INFLATED_BYTES_MAX && toMessage([packed]).length <= MAX_MESSAGE_BYTES
 }
 
-/** Messages of at most MAX_MESSAGE_BYTES, each made when it is asked for; each entry must pass fitsMessage(). */
-export function* encodeEntries(entries: Iterable<PoolEntry>): Generator<Uint8Array> {
+/** Messages of at most MAX_MESSAGE_BYTES, each made when it is asked for, from packed entries that each pass fitsMessage(). */
+export function* encodeEntries(entries: Iterable<Uint8Array>): Generator<Uint8Array> {
   let batch: Uint8Array[] = []
   let bytes = 0
-  for (const entry of entries) {
-    const packed = packEntry(entry)
+  for (const packed of entries) {
     if (batch.length > 0 && bytes + packed.length > BATCH_BYTES) {
       yield toMessage(batch)
       batch = []

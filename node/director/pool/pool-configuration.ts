@@ -7,7 +7,7 @@
  *
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
@@ -15,6 +15,7 @@ import type { MarkInput, PoolEdit, ServerAddress, ServerInput, ServiceInput } fr
 import { startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import {
+  DIGEST_BYTES,
   decodeConfigMessage,
   encodeDigest,
   encodeEntries,
@@ -24,7 +25,7 @@ import {
 } from './config-message.ts'
 import { compareStamps, HybridLogicalClock } from './hybrid-logical-clock.ts'
 import { withMark, withoutMark } from './mark-changes.ts'
-import { type DraftedService, PoolDraft } from './pool-draft.ts'
+import { PoolDraft } from './pool-draft.ts'
 import {
   entryKey,
   MARKS_KEY,
@@ -41,9 +42,9 @@ import { type SettingValues, withSettings } from './setting-changes.ts'
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
 /** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
 const ENTRIES_MAX = 65_536
+/** Messages of peers that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
+const UNREAD_MAX = 1024
 const KEY_PREFIX = 'pool/'
-/** Services that the forwarder is told of before others get their turn. */
-const APPLIED_AT_ONCE = 20
 
 /** One change of a document cannot be made, and so none is. */
 export class EditRefused extends DirectorError {
@@ -54,6 +55,8 @@ export class EditRefused extends DirectorError {
     this.at = at
   }
 }
+
+type ServiceEntry = Extract<PoolEntry, { kind: 'service' }>
 
 export type PoolChange =
   | { readonly kind: 'set'; readonly service: PoolService }
@@ -66,8 +69,8 @@ export interface PoolConfigurationOptions {
   readonly wallClockMs: () => number
   /** Whether an address can be a real server's here, as of now. */
   readonly isUnicast: () => IsUnicast
-  /** What is other than before; everything there is when it is loaded. */
-  readonly onChange: (changes: readonly PoolChange[]) => void
+  /** A service is other than before; called for each that there is when they are loaded. */
+  readonly onChange: (change: PoolChange) => void
   /** The settings are other than before; called when they are loaded too, before onChange. */
   readonly onSettings: (settings: SettingValues) => void
   /** The mark rules, likewise. */
@@ -82,12 +85,16 @@ export class PoolConfiguration {
   readonly #options: PoolConfigurationOptions
   readonly #clock: HybridLogicalClock
   readonly #entries = new Map<string, PoolEntry>()
+  /** Keys of the services in their order; undefined: there are others now. */
+  #order: string[] | undefined
+  /** Exclusive or of a hash of each entry's key and stamp: the same at every director that has the same entries. */
+  readonly #digest = Buffer.alloc(DIGEST_BYTES)
+  readonly #unread: { readonly from: PeerName; readonly bytes: Uint8Array }[] = []
   /** From peers, not yet merged; the newest of each key. */
   readonly #heard = new Map<string, PoolEntry>()
   readonly #beingSentTo = new Set<PeerName>()
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
-  #digest: Buffer | undefined
   #isClosed = false
 
   constructor(options: PoolConfigurationOptions) {
@@ -106,7 +113,7 @@ export class PoolConfiguration {
         const message = `the store's entry ${JSON.stringify(key)} is nothing this version understands: start the version that wrote it`
         throw new DirectorError('STORE_CORRUPT', message)
       }
-      this.#entries.set(entryKey(entry), entry)
+      this.#put(entryKey(entry), entry)
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
     }
@@ -117,8 +124,7 @@ export class PoolConfiguration {
     })
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
-    const changes = this.services().map((service): PoolChange => ({ kind: 'set', service }))
-    if (changes.length > 0) onChange(changes)
+    for (const service of this.services()) onChange({ kind: 'set', service })
   }
 
   /** Ends after the changes under way; later ones are refused. */
@@ -129,9 +135,8 @@ export class PoolConfiguration {
 
   /** Ordered by protocol, address and port as text. */
   services(): PoolService[] {
-    return [...this.#entries]
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .flatMap(([, entry]) => (entry.kind === 'service' ? [entry.service] : []))
+    this.#order ??= [...this.#entries.keys()].filter((key) => this.#entries.get(key)?.kind === 'service').sort()
+    return this.#order.map((key) => (this.#entries.get(key) as ServiceEntry).service)
   }
 
   service(address: ServiceAddress): PoolService | undefined {
@@ -183,23 +188,31 @@ export class PoolConfiguration {
   /**
    * Makes the changes of a document, all of them or, when one cannot be made, none. Resolves when they are kept and in force
    * here.
-   * @throws DirectorError with the first change that is refused (`at`, from 0)
+   * @param edits asked for one by one, so that of a large document only what comes of it is in memory
+   * @throws EditRefused for the first change that is refused
    */
-  edit(edits: readonly PoolEdit[]): Promise<void> {
+  edit(edits: Iterable<PoolEdit>): Promise<void> {
     return this.#change(async () => {
       const pace = startPace()
       const draft = new PoolDraft(this, this.#options.isUnicast())
-      for (const [at, edit] of edits.entries()) {
+      let at = 0
+      for (const edit of edits) {
         try {
           draft.apply(edit)
         } catch (error) {
           throw error instanceof DirectorError ? new EditRefused(at, error) : error
         }
+        at++
         await pace()
       }
       const entries: PoolEntry[] = []
-      for (const drafted of draft.changes()) {
-        entries.push(this.#entryOf(drafted))
+      for (const { address, after } of draft.changes()) {
+        const before = this.#entries.get(serviceEntryKey(address))
+        entries.push(
+          after === undefined
+            ? tombstoneOf(address, this.#stamp())
+            : { ...before, kind: 'service', stamp: this.#stamp(), service: after },
+        )
         await pace()
       }
       return entries
@@ -224,7 +237,7 @@ export class PoolConfiguration {
   /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
   announce(): void {
     this.#forgetTombstones()
-    this.#options.transport.broadcast('config', encodeDigest(this.#currentDigest()))
+    this.#options.transport.broadcast('config', encodeDigest(this.#digest))
   }
 
   #changeMarks(edit: (rules: readonly MarkRule[]) => MarkRule[]): Promise<void> {
@@ -241,15 +254,6 @@ export class PoolConfiguration {
     })
   }
 
-  #entryOf({ address, after }: DraftedService): PoolEntry {
-    if (after === undefined) return tombstoneOf(address, this.#stamp())
-    const before = this.#entries.get(serviceEntryKey(address))
-    const entry: PoolEntry = { ...before, kind: 'service', stamp: this.#stamp(), service: after }
-    if (fitsMessage(entry)) return entry
-    const message = `service ${serviceKey(address)} has ${after.servers.length} servers, more than a pool can share: use another service for some`
-    throw new DirectorError('INPUT_INVALID', message)
-  }
-
   #stamp() {
     return { ...this.#clock.next() }
   }
@@ -258,10 +262,12 @@ export class PoolConfiguration {
     return this.#inTurn(async () => {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
       const entries = await decide()
-      await this.#keep(entries)
+      const packed = await this.#pack(entries)
+      for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
+      await this.#keep(entries, packed)
       await this.#apply(entries)
       const pace = startPace()
-      for (const message of encodeEntries(entries)) {
+      for (const message of encodeEntries(packed)) {
         this.#options.transport.broadcast('config', message)
         await pace()
       }
@@ -274,44 +280,72 @@ export class PoolConfiguration {
     return done
   }
 
-  async #keep(entries: readonly PoolEntry[]): Promise<void> {
+  async #pack(entries: readonly PoolEntry[]): Promise<Uint8Array[]> {
     const pace = startPace()
-    const operations: StoreOperation[] = []
+    const packed: Uint8Array[] = []
     for (const entry of entries) {
-      operations.push({ type: 'put', key: KEY_PREFIX + entryKey(entry), value: packEntry(entry) })
+      packed.push(packEntry(entry))
       await pace()
     }
+    return packed
+  }
+
+  async #keep(entries: readonly PoolEntry[], packed: readonly Uint8Array[]): Promise<void> {
+    const operations = packed.map(
+      (value, index): StoreOperation => ({ type: 'put', key: KEY_PREFIX + entryKey(entries[index]), value }),
+    )
     await this.#options.store.batch(operations)
   }
 
-  /** Many entries take effect a few at a time. */
   async #apply(entries: readonly PoolEntry[]): Promise<void> {
+    const { onChange, onSettings, onMarks } = this.#options
     const pace = startPace()
-    for (let from = 0; from < entries.length; from += APPLIED_AT_ONCE) {
-      const changes: PoolChange[] = []
-      for (const entry of entries.slice(from, from + APPLIED_AT_ONCE)) {
-        const before = this.#entries.get(entryKey(entry))
-        this.#entries.set(entryKey(entry), entry)
-        if (entry.kind === 'settings') this.#options.onSettings(entry.settings)
-        else if (entry.kind === 'marks') this.#options.onMarks(entry.rules)
-        else if (entry.kind === 'service') changes.push({ kind: 'set', service: entry.service })
-        else if (before?.kind === 'service') changes.push({ kind: 'removed', service: entry.service })
-      }
-      this.#digest = undefined
-      if (changes.length > 0) this.#options.onChange(changes)
+    for (const entry of entries) {
+      const before = this.#put(entryKey(entry), entry)
+      if (entry.kind === 'settings') onSettings(entry.settings)
+      else if (entry.kind === 'marks') onMarks(entry.rules)
+      else if (entry.kind === 'service') onChange({ kind: 'set', service: entry.service })
+      else if (before?.kind === 'service') onChange({ kind: 'removed', service: entry.service })
       await pace()
     }
   }
 
+  /** @returns what was there before */
+  #put(key: string, entry: PoolEntry | undefined): PoolEntry | undefined {
+    const before = this.#entries.get(key)
+    if (before?.kind !== entry?.kind) this.#order = undefined
+    for (const { stamp } of [before, entry].filter((each) => each !== undefined)) {
+      const line = hash('sha256', `${key} ${stamp.wallMs} ${stamp.counter} ${stamp.director}`, 'buffer')
+      for (let at = 0; at < DIGEST_BYTES; at++) this.#digest[at] ^= line[at]
+    }
+    if (entry) this.#entries.set(key, entry)
+    else this.#entries.delete(key)
+    return before
+  }
+
   #hear(from: PeerName, bytes: Uint8Array): void {
-    if (this.#isClosed) return
+    if (this.#isClosed || this.#unread.length >= UNREAD_MAX) return
+    this.#unread.push({ from, bytes })
+    if (this.#unread.length === 1) void this.#readAll()
+  }
+
+  async #readAll(): Promise<void> {
+    const pace = startPace()
+    for (; this.#unread.length > 0; this.#unread.shift()) {
+      const [{ from, bytes }] = this.#unread
+      this.#read(from, bytes)
+      await pace()
+    }
+  }
+
+  #read(from: PeerName, bytes: Uint8Array): void {
     const message = decodeConfigMessage(bytes)
     if (!message) {
       this.refused.invalid++
       return
     }
     this.refused.invalid += message.invalidEntries
-    if (message.digest && !this.#currentDigest().equals(message.digest)) void this.#sendEverything(from)
+    if (message.digest && !this.#digest.equals(message.digest)) void this.#sendEverything(from)
     const wasIdle = this.#heard.size === 0
     for (const entry of message.entries) this.#take(entry)
     if (wasIdle && this.#heard.size > 0) void this.#inTurn(() => this.#merge())
@@ -339,7 +373,7 @@ export class PoolConfiguration {
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
     try {
-      await this.#keep(entries)
+      await this.#keep(entries, await this.#pack(entries))
     } catch (error) {
       this.#options.onStoreFailure(error as Error)
     }
@@ -350,7 +384,7 @@ export class PoolConfiguration {
     if (this.#beingSentTo.has(peer)) return
     this.#beingSentTo.add(peer)
     try {
-      for (const message of encodeEntries(this.#entries.values())) {
+      for (const message of encodeEntries(this.#entries.values().map(packEntry))) {
         await this.#options.transport.send(peer, 'config', message)
       }
     } catch {
@@ -367,20 +401,16 @@ export class PoolConfiguration {
   #forgetTombstones(): void {
     const expired = [...this.#entries.values()].filter((entry) => this.#isExpired(entry))
     if (expired.length === 0) return
-    for (const entry of expired) this.#entries.delete(entryKey(entry))
-    this.#digest = undefined
+    for (const entry of expired) this.#put(entryKey(entry), undefined)
     const operations = expired.map((entry): StoreOperation => ({ type: 'delete', key: KEY_PREFIX + entryKey(entry) }))
     void this.#inTurn(() => this.#options.store.batch(operations)).catch(this.#options.onStoreFailure)
   }
+}
 
-  /** The same at every director that has the same entries: the stamps tell them apart. */
-  #currentDigest(): Buffer {
-    if (!this.#digest) {
-      const lines = [...this.#entries].map(
-        ([key, { stamp }]) => `${key} ${stamp.wallMs} ${stamp.counter} ${stamp.director}\n`,
-      )
-      this.#digest = createHash('sha256').update(lines.sort().join('')).digest()
-    }
-    return this.#digest
-  }
+/** @throws DirectorError INPUT_INVALID for a service that peers could not be told of */
+function demandFits(entry: PoolEntry, packed: Uint8Array): void {
+  if (entry.kind !== 'service' || fitsMessage(packed)) return
+  const { service } = entry
+  const message = `service ${serviceKey(service)} has ${service.servers.length} servers, more than a pool can share: use another service for some`
+  throw new DirectorError('INPUT_INVALID', message)
 }

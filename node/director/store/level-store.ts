@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { Level } from 'level'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
+import { startPace } from '../pace.ts'
 import { makePrivateFolder } from './private-folder.ts'
 import type { Store, StoreOperation } from './store.ts'
 import { damagedRecord } from './write-ahead-log.ts'
@@ -67,12 +68,16 @@ export class LevelStore implements Store {
   }
 
   async batch(operations: readonly StoreOperation[]): Promise<void> {
-    const sealed = operations.map((operation) =>
-      operation.type === 'put'
-        ? { type: 'put' as const, key: operation.key, value: seal(operation.key, operation.value) }
-        : { type: 'del' as const, key: operation.key },
-    )
-    await this.#attempt('cannot be written', (database) => database.batch(sealed, DURABLE))
+    await this.#attempt('cannot be written', async (database) => {
+      const pace = startPace()
+      const batch = database.batch()
+      for (const operation of operations) {
+        if (operation.type === 'put') batch.put(operation.key, seal(operation.key, operation.value))
+        else batch.del(operation.key)
+        await pace()
+      }
+      await batch.write(DURABLE)
+    })
   }
 
   async *iterate(prefix: string): AsyncIterable<readonly [string, Uint8Array]> {

@@ -1,6 +1,6 @@
 /**
  * A VRRP network in memory, for tests and simulation: what one port sends, every port that it reaches receives after a delay.
- * Messages pass through the same bytes as on the wire.
+ * Messages pass through the same bytes as on the wire. What is lost, doubled or late is up to whoever makes the network.
  */
 import { VRRP_HOP_LIMIT, type VrrpDatagram, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import type { Clock } from '../clock.ts'
@@ -8,6 +8,11 @@ import type { VrrpTransport } from './vrrp-transport.ts'
 
 /** As many as a socket's receive buffer holds, roughly; more are lost. */
 const LONGEST_QUEUE = 1024
+
+const DELAY_MS = 0.1
+
+/** What becomes of a message on its way from one address to another: the delay of each copy that arrives, in milliseconds. */
+export type MessageFate = (from: string, to: string, message: Uint8Array) => readonly number[]
 
 interface Port {
   readonly address: string
@@ -18,13 +23,13 @@ interface Port {
 
 export class MemoryNetwork {
   readonly #clock: Clock
-  readonly #delayMs: number
+  readonly #fate: MessageFate
   readonly #ports = new Map<string, Port>()
   readonly #cuts = new Set<string>()
 
-  constructor(clock: Clock, delayMs = 0.1) {
+  constructor(clock: Clock, fate: MessageFate = () => [DELAY_MS]) {
     this.#clock = clock
-    this.#delayMs = delayMs
+    this.#fate = fate
   }
 
   /** Joins the network under an address. */
@@ -61,11 +66,13 @@ export class MemoryNetwork {
     for (const to of this.#ports.values()) {
       if (vrrpGroupOf(to.address) !== destination) continue
       if (to.address === source || this.#cuts.has(`${source} ${to.address}`)) continue
-      const datagram = { source, destination, hopLimit: VRRP_HOP_LIMIT, message: message.slice() }
-      this.#clock.schedule(this.#delayMs, () => {
-        if (to.queue.length < LONGEST_QUEUE) to.queue.push(datagram)
-        if (!to.frozen) this.#deliver(to)
-      })
+      for (const delayMs of this.#fate(source, to.address, message)) {
+        const datagram = { source, destination, hopLimit: VRRP_HOP_LIMIT, message: message.slice() }
+        this.#clock.schedule(delayMs, () => {
+          if (to.queue.length < LONGEST_QUEUE) to.queue.push(datagram)
+          if (!to.frozen) this.#deliver(to)
+        })
+      }
     }
   }
 

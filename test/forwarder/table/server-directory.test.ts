@@ -1,6 +1,7 @@
 /** The server directory: slots and their owners, in this thread and, through shared memory, in others. */
 import { test } from 'tap'
 import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory } from '../../../forwarder/table/server-directory.ts'
+import { seededRandom } from '../../random.ts'
 
 const service = { protocol: 6, virtualAddress: 0x0a000064, virtualPort: 80 }
 const server = (number: number) => ({ ...service, address: 0x0a010000 + number, port: 8000 })
@@ -28,7 +29,7 @@ test('services and servers are found by what they are, by the writer and by a re
     t.equal(directory.describe(slots[1]), '10.1.0.2:8000')
     t.equal(directory.describe(NO_SLOT), 'none')
     t.equal(directory.addresses[slots[1]], 0x0a010002)
-    t.same(directory.slotsOf(serviceSlot), [serviceSlot, ...slots])
+    t.same(directory.slotsOf(serviceSlot), [serviceSlot, ...slots.toReversed()])
   }
 })
 
@@ -72,4 +73,50 @@ test('a server that is moved to another service counts there', async (t) => {
   const slot = writer.addServer(server(1), one)
   writer.setService(slot, other)
   t.same([reader.slotsOf(one), reader.slotsOf(other)], [[one], [other, slot]])
+})
+
+test('servers of a service that is freed count for nobody, and least for the next one in its slot', async (t) => {
+  const { writer, reader } = directories()
+  const one = writer.addService(service)
+  const slot = writer.addServer(server(1), one)
+  writer.free(one)
+  const next = writer.addService({ ...service, virtualPort: 443 })
+  t.equal(next, one, 'the slot is used again')
+  t.same(reader.slotsOf(next), [next])
+  writer.setService(slot, next)
+  t.same(reader.slotsOf(next), [next, slot])
+})
+
+test('after any history, writer and reader find what there is, and nothing else', async (t) => {
+  const { writer, reader } = directories(256)
+  const random = seededRandom(3)
+  const services = Array.from({ length: 8 }, (_, port) => writer.addService({ ...service, virtualPort: port }))
+  const known = new Map<number, { slot: number; service: number }>()
+  let wrong = 0
+  for (let step = 0; step < 20_000; step++) {
+    const number = random.below(400)
+    const at = known.get(number)
+    const of = random.below(9)
+    const target = of === 8 ? NO_SLOT : services[of]
+    if (at === undefined) {
+      const slot = writer.addServer(server(number), target)
+      if ((slot === NO_SLOT) !== (known.size === 256 - 1 - services.length)) wrong++
+      if (slot !== NO_SLOT) known.set(number, { slot, service: target })
+    } else if (random.below(3) === 0) {
+      writer.setService(at.slot, target)
+      at.service = target
+    } else {
+      writer.free(at.slot)
+      known.delete(number)
+    }
+    for (const directory of [writer, reader]) {
+      if (directory.findServer(server(number)) !== (known.get(number)?.slot ?? NO_SLOT)) wrong++
+    }
+    if (step % 100 > 0) continue
+    for (const slot of services) {
+      const counted = [...known.values()].filter((each) => each.service === slot).map((each) => each.slot)
+      if (reader.slotsOf(slot).slice(1).toSorted().join() !== counted.toSorted().join()) wrong++
+    }
+  }
+  t.equal(wrong, 0)
 })

@@ -1,5 +1,6 @@
 /** Services are changed by difference: what stays the same keeps its memory, its counters, its place. */
 import { test } from 'tap'
+import type { Neighbour } from '../../../forwarder/engine/neighbours.ts'
 import type { RealServerSpec, ServiceSpec } from '../../../forwarder/service.ts'
 import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory } from '../../../forwarder/table/server-directory.ts'
 import {
@@ -242,4 +243,19 @@ test('removing a service that there is not does nothing', async (t) => {
   table.set(spec([1]))
   table.remove(spec([], { port: 81 }))
   t.same(listed(table), [1])
+})
+
+test('a neighbour counts the servers whose next hop it is, until they are removed or routes change', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2]))
+  table.set(spec([1], { port: 81 }))
+  const hop = { servers: 0 } as Neighbour
+  const [second, first] = find(table).servers
+  for (const server of [first, second, first, find(table, 81).servers[0]]) server.leadTo(hop)
+  t.equal(hop.servers, 3)
+  table.set(spec([2]))
+  t.same([hop.servers, second.nextHop], [2, hop], 'the others keep it')
+  second.leadTo(undefined)
+  table.remove(spec([], { port: 81 }))
+  t.equal(hop.servers, 0)
 })

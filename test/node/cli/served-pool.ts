@@ -87,7 +87,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       service: (address, view) => listService(demandService(configuration.service(address), address), sources, view),
       connections: () => pool.connections,
       health: () => ({ forwarder: true, cluster: true, vip: true }),
-      zero: (service) => {
+      zero: async (service) => {
         if (service) pool.traffic.delete(serviceKey(service))
         else pool.traffic.clear()
       },

@@ -108,7 +108,7 @@ export class Director {
   }
 
   end(n: number): void {
-    this.write(n, 0, RECORD_REMOVE)
+    this.write(n, 2, RECORD_REMOVE)
   }
 
   flush(): void {

@@ -307,6 +307,27 @@ test('the last words of a director that died are fetched from a peer that heard 
   pool.stop()
 })
 
+test('the table that is fetched for another does not hide which connections of the giver ended', async (t) => {
+  const pool = new Pool(['d1', 'd2', 'd3'])
+  const [d1, d2, d3] = await pool.startAll()
+  await writeSteadily(pool, d2, 0, 10)
+  await pool.clock.advance(500)
+  pool.network.cut('d1', 'd3')
+  await writeSteadily(pool, d1, 10, 20)
+  await pool.clock.advance(50)
+  await d1.kill()
+  // d3 learns that d2 has more of d1, and is cut off before it has had it.
+  await pool.clock.advance(500)
+  pool.network.cut('d2', 'd3')
+  for (let n = 0; n < 5; n++) d2.end(n)
+  d2.flush()
+  await pool.clock.advance(1000)
+  pool.network.heal('d2', 'd3')
+  await pool.clock.until(() => d3.connections.size === 15, 5000, 10)
+  t.ok(sameTables(d2, d3))
+  pool.stop()
+})
+
 test('so are those of a director that has restarted since', async (t) => {
   const pool = new Pool(['d1', 'd2', 'd3'])
   const [d1, d2, d3] = await pool.startAll()

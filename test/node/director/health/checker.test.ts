@@ -34,7 +34,7 @@ function checker(random = () => 0.5) {
 test('first checks are spread over an interval', async (t) => {
   const draws = [0.2, 0.9]
   const { checker: checks, asked } = checker(() => draws.shift() ?? 0.5)
-  checks.setTargets([first, second], 0)
+  for (const server of [first, second]) checks.add(server, 0)
   checks.tick(199)
   t.equal(asked.length, 0)
   checks.tick(200)
@@ -57,7 +57,7 @@ test('the next check comes an interval after the last one began, give or take a 
   ]) {
     const draws = [0]
     const { checker: checks, asked } = checker(() => draws.shift() ?? random)
-    checks.setTargets([first], 0)
+    checks.add(first, 0)
     checks.tick(0)
     asked[0].answer(success)
     await turn()
@@ -70,7 +70,7 @@ test('the next check comes an interval after the last one began, give or take a 
 
 test('a server is not asked again while its answer is awaited', async (t) => {
   const { checker: checks, asked } = checker()
-  checks.setTargets([first], 0)
+  checks.add(first, 0)
   checks.tick(1000)
   checks.tick(9000)
   t.equal(asked.length, 1)
@@ -78,7 +78,7 @@ test('a server is not asked again while its answer is awaited', async (t) => {
 
 test('changes of opinion are told once, with the reason of a failure', async (t) => {
   const { checker: checks, asked, changes } = checker()
-  checks.setTargets([first], 0)
+  checks.add(first, 0)
   let now = 0
   for (const result of [success, success, failure, failure, failure, failure, success, success]) {
     now += 2000
@@ -95,7 +95,7 @@ test('changes of opinion are told once, with the reason of a failure', async (t)
 
 test('a check that could not be made changes no opinion', async (t) => {
   const { checker: checks, asked, changes } = checker()
-  checks.setTargets([first], 0)
+  checks.add(first, 0)
   for (let now = 2000; now < 20_000; now += 2000) {
     checks.tick(now)
     asked.at(-1)?.answer({ outcome: 'inconclusive', reason: 'EMFILE' })
@@ -105,34 +105,53 @@ test('a check that could not be made changes no opinion', async (t) => {
   t.same([...checks.opinions()], [['10.0.0.1:80', 'unknown']])
 })
 
-test('64 checks run at a time, and those longest due go first', async (t) => {
+test('a tick starts twenty checks, and those longest due go first', async (t) => {
   const { checker: checks, asked } = checker(() => 0)
-  const targets = Array.from({ length: 100 }, (_, host) => ({ address: `10.0.1.${host}`, port: 80 }))
-  checks.setTargets(targets.slice(50), 0)
-  checks.setTargets(targets, 10)
-  checks.tick(100)
-  t.equal(asked.length, 64)
-  t.same(
-    asked
-      .slice(0, 50)
-      .map(({ key }) => key)
-      .toSorted(),
-    targets
-      .slice(50)
-      .map(({ address }) => `${address}:80`)
-      .toSorted(),
-  )
+  const targets = Array.from({ length: 50 }, (_, host) => ({ address: `10.0.1.${host}`, port: 80 }))
+  const due = targets.map((_, index) => (index * 7) % 50)
+  for (const [index, target] of targets.entries()) checks.add(target, due[index])
+  const order = targets.map((_, ms) => `10.0.1.${due.indexOf(ms)}:80`)
+  for (const seen of [20, 40, 50]) {
+    checks.tick(100)
+    t.same(
+      asked.map(({ key }) => key),
+      order.slice(0, seen),
+    )
+  }
+})
+
+test('512 checks run at a time', async (t) => {
+  const { checker: checks, asked } = checker(() => 0)
+  for (let host = 0; host < 600; host++) checks.add({ address: `10.0.${host >> 8}.${host & 255}`, port: 80 }, 0)
+  for (let tick = 0; tick < 40; tick++) checks.tick(100)
+  t.equal(asked.length, 512)
   asked[0].answer(success)
   await turn()
   checks.tick(101)
-  t.equal(asked.length, 65)
+  t.equal(asked.length, 513)
+})
+
+test('a server in doubt is asked before others that are due, and once its interval is over', async (t) => {
+  const { checker: checks, asked } = checker(() => 0)
+  checks.add(first, 0)
+  checks.tick(0)
+  asked[0].answer(success)
+  await turn()
+  checks.tick(900)
+  asked[1].answer(failure)
+  await turn()
+  for (let host = 0; host < 100; host++) checks.add({ address: `10.0.1.${host}`, port: 80 }, 900)
+  checks.tick(1799)
+  t.notOk(asked.slice(2).some(({ key }) => key === '10.0.0.1:80'))
+  checks.tick(1800)
+  t.equal(asked[22].key, '10.0.0.1:80')
 })
 
 test('a target that is taken off the list is not asked any more, and its late answer counts for nothing', async (t) => {
   const { checker: checks, asked, changes } = checker()
-  checks.setTargets([first, second], 0)
+  for (const server of [first, second]) checks.add(server, 0)
   checks.tick(1000)
-  checks.setTargets([second], 1000)
+  checks.remove('10.0.0.1:80')
   t.ok(asked[0].signal.aborted)
   t.notOk(asked[1].signal.aborted)
   asked[0].answer(success)
@@ -148,18 +167,18 @@ test('a target that is taken off the list is not asked any more, and its late an
 
 test('a target that comes back is new', async (t) => {
   const { checker: checks, asked } = checker()
-  checks.setTargets([first], 0)
+  checks.add(first, 0)
   checks.tick(1000)
   asked[0].answer(success)
   await turn()
-  checks.setTargets([], 1000)
-  checks.setTargets([first], 1000)
+  checks.remove('10.0.0.1:80')
+  checks.add(first, 1000)
   t.same([...checks.opinions()], [['10.0.0.1:80', 'unknown']])
 })
 
 test('stopping ends the checks that run', async (t) => {
   const { checker: checks, asked } = checker()
-  checks.setTargets([first], 0)
+  checks.add(first, 0)
   checks.tick(1000)
   checks.stop()
   t.ok(asked[0].signal.aborted)

@@ -1,12 +1,12 @@
 /** Checks and verdict together, against a real server. */
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { test } from 'tap'
 import { Health } from '../../../../node/director/health/health.ts'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
 
 const transport = { broadcast: () => {}, onMessage: () => {} }
-const server = (address: string, port: number) => ({ address, port, method: 'nat', weight: 1 }) as const
 
 test('a server that lives and then dies is noticed', async (t) => {
   const listens = createServer((socket) => socket.on('error', () => {}))
@@ -24,7 +24,7 @@ test('a server that lives and then dies is noticed', async (t) => {
     },
   })
   t.teardown(() => health.stop())
-  health.setServices([{ protocol: 'tcp', servers: [server('127.0.0.1', port)] }])
+  health.use({ address: '127.0.0.1', port })
   health.start()
   await next.promise
   t.equal(health.verdict(`127.0.0.1:${port}`), 'up')
@@ -38,7 +38,7 @@ test('a server that lives and then dies is noticed', async (t) => {
   ])
 })
 
-test('a server that two services name is checked once, one that only UDP names not at all', async (t) => {
+test('a server that two services name is checked once, until neither does', async (t) => {
   const checked: string[] = []
   let now = 0
   const health = new Health({
@@ -51,13 +51,19 @@ test('a server that two services name is checked once, one that only UDP names n
       return { outcome: 'success' }
     },
   })
-  health.setServices([
-    { protocol: 'tcp', servers: [server('10.0.0.1', 80), server('10.0.0.2', 80)] },
-    { protocol: 'tcp', servers: [server('10.0.0.1', 80)] },
-    { protocol: 'udp', servers: [server('10.0.0.1', 53)] },
-  ])
-  now = 1000
-  health.tick()
-  t.same(checked.toSorted(), ['10.0.0.1:80', '10.0.0.2:80'])
-  t.equal(health.verdict('10.0.0.1:53'), 'unknown')
+  const [first, second] = ['10.0.0.1', '10.0.0.2'].map((address) => ({ address, port: 80 }))
+  for (const server of [first, second, first]) health.use(server)
+  const checkedBy = async (ms: number) => {
+    now = ms
+    health.tick()
+    await turn()
+    return checked.splice(0).toSorted()
+  }
+  t.same(await checkedBy(1000), ['10.0.0.1:80', '10.0.0.2:80'])
+  t.equal(health.verdict('10.0.0.1:80'), 'up')
+  health.release(first)
+  t.same(await checkedBy(3000), ['10.0.0.1:80', '10.0.0.2:80'])
+  health.release(first)
+  t.same(await checkedBy(5000), ['10.0.0.2:80'])
+  t.equal(health.verdict('10.0.0.1:80'), 'unknown', 'what was known of it is forgotten')
 })

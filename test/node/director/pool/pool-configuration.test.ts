@@ -270,10 +270,10 @@ test('a removal is remembered where the service was never known, so that an old 
   await pool.clock.advance(100)
   const stamp = { wallMs: START_MS - 1000, counter: 0, director: 'c' }
   const old: PoolEntry = { kind: 'service', stamp, service: { ...web, scheduler: 'rr', servers: [] } }
-  for (const message of encodeEntries([old])) c.broadcast('config', message)
+  for (const message of encodeEntries([packEntry(old)])) c.broadcast('config', message)
   await pool.clock.advance(100)
   t.same(b.configuration.services(), [])
-  for (const message of encodeEntries([{ ...old, stamp: { ...stamp, wallMs: START_MS + 1000 } }]))
+  for (const message of encodeEntries([packEntry({ ...old, stamp: { ...stamp, wallMs: START_MS + 1000 } })]))
     c.broadcast('config', message)
   await pool.clock.advance(100)
   t.equal(b.configuration.services().length, 1, 'while a later one is')
@@ -297,7 +297,7 @@ test('fields that this version does not know are kept, through edits, and passed
   const stranger = pool.network.join('c', pool.names)
   await stranger.start()
   await pool.clock.advance(100)
-  for (const message of encodeEntries([later as unknown as PoolEntry])) stranger.broadcast('config', message)
+  for (const message of encodeEntries([packEntry(later as unknown as PoolEntry)])) stranger.broadcast('config', message)
   await pool.clock.advance(100)
   await a.configuration.editServer(server('10.0.0.1', { weight: 5 }))
   const b = await pool.start('b')
@@ -330,13 +330,13 @@ test('garbage from a peer is counted and changes nothing', async (t) => {
     { ...entry, service: { ...entry.service, servers: [twice, twice] } },
     { ...entry, service: { ...entry.service, servers: [{ ...twice, weight: -1 }] } },
   ]
-  for (const message of encodeEntries(wrong as PoolEntry[])) b.broadcast('config', message)
+  for (const message of encodeEntries((wrong as PoolEntry[]).map(packEntry))) b.broadcast('config', message)
   await pool.clock.advance(100)
   t.equal(a.configuration.refused.invalid, wrong.length)
 
-  const [valid] = encodeEntries([entry as PoolEntry])
+  const [valid] = encodeEntries([packEntry(entry as PoolEntry)])
   const messages = [new Uint8Array(), Uint8Array.of(1), Uint8Array.of(2, 1, 0), valid.subarray(0, valid.length - 3)]
-  for (let i = 0; i < 200; i++) messages.push(Buffer.concat([Uint8Array.of(1, 1 + (i & 1)), randomBytes(i)]))
+  for (let i = 0; i < 200; i++) messages.push(Buffer.concat([Uint8Array.of(1, 1 + 2 * (i & 1)), randomBytes(i)]))
   for (const message of messages) b.broadcast('config', message)
   await pool.clock.advance(100)
   t.same([a.configuration.services(), a.changes], [[], []])

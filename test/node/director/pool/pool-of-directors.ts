@@ -59,7 +59,7 @@ export class PoolOfDirectors {
       transport,
       wallClockMs: () => START_MS + this.clock.now() + director.skewMs,
       isUnicast: () => recordingHost.isUnicast,
-      onChange: (some) => changes.push(...some),
+      onChange: (change) => changes.push(change),
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),
       onStoreFailure: (error) => storeFailures.push(error),

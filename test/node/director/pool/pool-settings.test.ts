@@ -1,7 +1,7 @@
 /** The pool's settings: who may say what, who hears of it, what stays. */
 import { test } from 'tap'
 import { SETTINGS } from '../../../../forwarder/settings.ts'
-import { encodeEntries } from '../../../../node/director/pool/config-message.ts'
+import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { allSettings, engineSettings } from '../../../../node/director/pool/setting-changes.ts'
 import { PoolOfDirectors, START_MS } from './pool-of-directors.ts'
@@ -92,7 +92,7 @@ test('what a peer of another version has set is kept and passed on, and counts a
   await pool.clock.advance(100)
   const stamp = { wallMs: START_MS, counter: 0, director: 'c' }
   const entry: PoolEntry = { kind: 'settings', stamp, settings: { drop_entry: 17, ring_size: 9, pmtu_disc: 0 } }
-  for (const message of encodeEntries([entry])) stranger.broadcast('config', message)
+  for (const message of encodeEntries([packEntry(entry)])) stranger.broadcast('config', message)
   await pool.clock.advance(100)
   t.match(allSettings(a.configuration.settings()), { drop_entry: 0, pmtu_disc: 0 })
   t.notOk('ring_size' in allSettings(a.configuration.settings()))

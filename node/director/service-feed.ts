@@ -1,0 +1,133 @@
+/**
+ * The pool's services on their way to those who act on them: the forwarder, which is told of each with its servers' health and
+ * load in it; the health checks; and this host, where it serves itself.
+ *
+ * All of it goes by difference, and nothing here walks over all services for the sake of one: with a hundred thousand real
+ * servers there is always one whose health or load has just changed.
+ */
+import type { Forwarder } from '../../forwarder/forwarder.ts'
+import { type ServiceAddress, serviceKey } from '../../forwarder/service.ts'
+import type { Health } from './health/health.ts'
+import type { LocalServers } from './host/local-servers.ts'
+import { startPace } from './pace.ts'
+import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
+import type { PoolChange } from './pool/pool-configuration.ts'
+import type { PoolServer, PoolService } from './pool/pool-entry.ts'
+
+export interface ServiceFeedOptions {
+  readonly forwarder: Pick<Forwarder, 'setService' | 'removeService'>
+  readonly health: Pick<Health, 'use' | 'release'>
+  readonly localServers: Pick<LocalServers, 'setServices'>
+  readonly conditions: ServerConditions
+}
+
+export class ServiceFeed {
+  readonly #options: ServiceFeedOptions
+  readonly #services = new Map<string, PoolService>()
+  /** Keys of the services that have a server at an address. */
+  readonly #byAddress = new Map<string, Set<string>>()
+  /** Services that this host serves itself. */
+  readonly #local = new Map<string, PoolService>()
+  /** Keys of services of which the forwarder is to be told again. */
+  readonly #stale = new Set<string>()
+  #isTelling = false
+  #hostIsBehind = false
+
+  constructor(options: ServiceFeedOptions) {
+    this.#options = options
+  }
+
+  /** The pool's configuration has changed; the forwarder is told at once. */
+  apply(change: PoolChange): void {
+    const key = serviceKey(change.service)
+    if (change.kind === 'set') this.#set(key, change.service)
+    else this.#remove(key, change.service)
+  }
+
+  /** Health or load of the servers at this address is another: their services are told of again, soon. */
+  refreshAt(address: string): void {
+    for (const key of this.#byAddress.get(address) ?? []) this.#stale.add(key)
+    this.#tellStale()
+  }
+
+  /** Which addresses are this host's own is another matter now. */
+  refreshAll(): void {
+    for (const [key, service] of this.#services) {
+      this.#stale.add(key)
+      this.#noteLocal(key, service)
+    }
+    this.#tellStale()
+  }
+
+  #set(key: string, service: PoolService): void {
+    const { forwarder, health, conditions } = this.#options
+    const before = this.#services.get(key)?.servers ?? []
+    this.#services.set(key, service)
+    this.#stale.delete(key)
+    forwarder.setService(effectiveService(service, conditions))
+    if (service.protocol === 'tcp') {
+      for (const server of service.servers) health.use(server)
+      for (const server of before) health.release(server)
+    }
+    this.#index(key, before, service.servers)
+    this.#noteLocal(key, service)
+  }
+
+  #remove(key: string, address: ServiceAddress): void {
+    const { forwarder, health } = this.#options
+    const before = this.#services.get(key)?.servers ?? []
+    this.#services.delete(key)
+    this.#stale.delete(key)
+    forwarder.removeService(address)
+    if (address.protocol === 'tcp') for (const server of before) health.release(server)
+    this.#index(key, before, [])
+    this.#noteLocal(key, undefined)
+  }
+
+  #index(key: string, before: readonly PoolServer[], after: readonly PoolServer[]): void {
+    const addresses = new Set(after.map(({ address }) => address))
+    for (const address of addresses) {
+      const keys = this.#byAddress.get(address)
+      if (keys) keys.add(key)
+      else this.#byAddress.set(address, new Set([key]))
+    }
+    for (const { address } of before) {
+      if (addresses.has(address)) continue
+      const keys = this.#byAddress.get(address)
+      keys?.delete(key)
+      if (keys?.size === 0) this.#byAddress.delete(address)
+    }
+  }
+
+  #noteLocal(key: string, service: PoolService | undefined): void {
+    const isLocal = service?.servers.some(({ address }) => this.#options.conditions.isLocal(address))
+    if (!isLocal && !this.#local.has(key)) return
+    if (service && isLocal) this.#local.set(key, service)
+    else this.#local.delete(key)
+    if (this.#hostIsBehind) return
+    this.#hostIsBehind = true
+    setImmediate(() => {
+      this.#hostIsBehind = false
+      void this.#options.localServers.setServices([...this.#local.values()])
+    })
+  }
+
+  /** What changes in one turn of the event loop is told of together. */
+  #tellStale(): void {
+    if (this.#isTelling || this.#stale.size === 0) return
+    this.#isTelling = true
+    setImmediate(() => void this.#tell())
+  }
+
+  async #tell(): Promise<void> {
+    const { forwarder, conditions } = this.#options
+    const pace = startPace()
+    for (const key of this.#stale) {
+      this.#stale.delete(key)
+      const service = this.#services.get(key)
+      if (service) forwarder.setService(effectiveService(service, conditions))
+      await pace()
+    }
+    this.#isTelling = false
+  }
+}

@@ -1,0 +1,91 @@
+/** What the forwarder, the health checks and the host are told of the pool's services, and that it is no more than has changed. */
+import { setImmediate as turn } from 'node:timers/promises'
+import { test } from 'tap'
+import { serverKey } from '../../../forwarder/service.ts'
+import type { PoolService } from '../../../node/director/pool/pool-entry.ts'
+import { ServiceFeed } from '../../../node/director/service-feed.ts'
+
+function service(port: number, addresses: readonly string[], protocol: PoolService['protocol'] = 'tcp'): PoolService {
+  const servers = addresses.map((address) => ({ address, port: 8000, method: 'nat' as const, weight: 1 }))
+  return { protocol, address: '10.0.0.100', port, scheduler: 'wlc', servers }
+}
+
+function scene() {
+  const told: string[] = []
+  const checked = new Map<string, number>()
+  const served: number[][] = []
+  const down = new Set<string>()
+  const own = new Set(['10.0.0.11'])
+  const feed = new ServiceFeed({
+    forwarder: {
+      setService: ({ port, servers }) => told.push(`${port} ${servers.map(({ weight }) => weight)}`),
+      removeService: ({ port }) => told.push(`${port} removed`),
+    },
+    health: {
+      use: (server) => void checked.set(serverKey(server), (checked.get(serverKey(server)) ?? 0) + 1),
+      release: (server) => void checked.set(serverKey(server), (checked.get(serverKey(server)) ?? 0) - 1),
+    },
+    localServers: { setServices: async (services) => void served.push(services.map(({ port }) => port)) },
+    conditions: {
+      health: (key) => (down.has(key) ? 'down' : 'up'),
+      loadFactor: () => 1,
+      isLocal: (address) => own.has(address),
+    },
+  })
+  const uses = () => Object.fromEntries([...checked].filter(([, count]) => count !== 0))
+  return { feed, told, uses, served, down, own }
+}
+
+test('a changed service is told of at once, and its servers are checked for as long as it names them', async (t) => {
+  const { feed, told, uses } = scene()
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.1', '10.1.0.2']) })
+  feed.apply({ kind: 'set', service: service(81, ['10.1.0.1']) })
+  feed.apply({ kind: 'set', service: service(53, ['10.1.0.1'], 'udp') })
+  t.same(told, ['80 1,1', '81 1', '53 1'])
+  t.same(uses(), { '10.1.0.1:8000': 2, '10.1.0.2:8000': 1 })
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.2', '10.1.0.3']) })
+  t.same(uses(), { '10.1.0.1:8000': 1, '10.1.0.2:8000': 1, '10.1.0.3:8000': 1 })
+  feed.apply({ kind: 'removed', service: service(80, []) })
+  t.equal(told.at(-1), '80 removed')
+  t.same(uses(), { '10.1.0.1:8000': 1 })
+})
+
+test('when a server dies, the services that have it are told of again, once and as they are then', async (t) => {
+  const { feed, told, down } = scene()
+  for (const port of [80, 81]) feed.apply({ kind: 'set', service: service(port, ['10.1.0.1', '10.1.0.2']) })
+  feed.apply({ kind: 'set', service: service(82, ['10.1.0.2']) })
+  feed.apply({ kind: 'set', service: service(81, ['10.1.0.2']) })
+  told.length = 0
+  down.add('10.1.0.1:8000')
+  feed.refreshAt('10.1.0.1')
+  await turn()
+  t.same(told, ['80 0,1'], 'no more than one has it now')
+  feed.apply({ kind: 'removed', service: service(82, []) })
+  told.length = 0
+  down.add('10.1.0.2:8000')
+  feed.refreshAt('10.1.0.2')
+  feed.refreshAt('10.1.0.1')
+  await turn()
+  t.same(told.toSorted(), ['80 0,0', '81 0'])
+})
+
+test('the host is told of the services that it serves itself, as often as they change', async (t) => {
+  const { feed, told, served, own } = scene()
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.1']) })
+  await turn()
+  t.same(served, [], 'others are none of its business')
+  feed.apply({ kind: 'set', service: service(81, ['10.0.0.11']) })
+  feed.apply({ kind: 'set', service: service(82, ['10.1.0.1', '10.0.0.11']) })
+  await turn()
+  t.same(served, [[81, 82]])
+  feed.apply({ kind: 'set', service: service(81, ['10.1.0.1']) })
+  feed.apply({ kind: 'removed', service: service(82, []) })
+  await turn()
+  t.same(served.at(-1), [])
+  own.add('10.1.0.1')
+  told.length = 0
+  feed.refreshAll()
+  await turn()
+  t.same(served.at(-1), [80, 81])
+  t.same(told.toSorted(), ['80 1', '81 1'])
+})

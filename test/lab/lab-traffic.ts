@@ -46,23 +46,26 @@ export async function* outputOf(lab: Lab, host: string, command: readonly string
   if (code !== 0) throw new Error(`${command.join(' ')} on ${host} ended with ${code}: ${await complaint}`)
 }
 
-function programOf(name: string, ...args: (string | number)[]): string[] {
+/** The command line that runs a program of this folder. */
+export function programOf(name: string, ...args: (string | number)[]): string[] {
   return [process.execPath, join(import.meta.dirname, `${name}.ts`), ...args.map(String)]
+}
+
+/** Starts a program on a host and waits until it says that it is ready; it ends with the lab. */
+export async function startUntilReady(lab: Lab, host: string, command: readonly string[]): Promise<void> {
+  const [program, ...args] = onHost(lab, host, ...command)
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  child.unref()
+  const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`${command[1]} ended with ${code}`)))
+  ended.catch(() => {})
+  await Promise.race([once(child.stdout, 'data'), ended])
+  child.stdout.destroy()
 }
 
 /** Starts a sink on every server; each ends with the lab. */
 export async function startSinks(lab: Lab): Promise<void> {
-  await Promise.all(
-    hostsOf(lab.plan, 'server').map(async ({ name }) => {
-      const [program, ...args] = onHost(lab, name, ...programOf('sink', name, SINK_PORT))
-      const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-      child.unref()
-      const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the sink ended with ${code}`)))
-      ended.catch(() => {})
-      await Promise.race([once(child.stdout, 'data'), ended])
-      child.stdout.destroy()
-    }),
-  )
+  const servers = hostsOf(lab.plan, 'server')
+  await Promise.all(servers.map(({ name }) => startUntilReady(lab, name, programOf('sink', name, SINK_PORT))))
 }
 
 /** The addresses of all real servers, in one family. */

@@ -130,6 +130,14 @@ test('IPv6 addresses stand in brackets before their ports', async (t) => {
   t.match(shown, /^\[fd00:2::11\]:8080 +nat/m)
 })
 
+test("a firewall mark's service is named after its mark, as vsadm does", async (t) => {
+  const marked = status.services.map((each) => ({ ...each, protocol: 'fwm' as const, port: 0, mark: 9 }))
+  const addressed = (address: string) =>
+    renderStatus({ ...status, services: marked.map((each) => ({ ...each, address })) })
+  t.match(addressed('0.0.0.0'), /^FWM 9 wlc$/m)
+  t.match(addressed('::'), /^FWM 9 IPv6 wlc$/m)
+})
+
 test('defences are shown while they are at work, and what they have done after that', async (t) => {
   const atWork = { isMemoryShort: true, isDroppingEntries: true, isSecureTcp: false, packetDropRate: 4 }
   const shown = renderStatus({ ...status, defences: { ...atWork, droppedEntries: 7, evictedHalfOpen: 9 } })

@@ -15,7 +15,7 @@ import {
   soundIPv4HeaderLength,
   writeIPv4,
 } from '../../protocol/packet/ipv4.ts'
-import type { Scheduler } from '../../scheduler/scheduler.ts'
+import { memoryCopy } from '../../scheduler/scheduler.ts'
 import { type Frame, HEADROOM, VNET_HEADER_LENGTH } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination } from '../method/nat.ts'
@@ -168,8 +168,8 @@ export function explain(engine: ExplainedEngine, question: Question, nowMs: numb
   }
   const server = service.scheduler.select(service.servers, memoryCopy(service.scheduler, service.memory), {
     nowMs,
-    source: Int32Array.of(0, 0, 0, client),
-    destination: Int32Array.of(0, 0, 0, virtual),
+    source: Int32Array.of(client, 0, 0, 0),
+    destination: Int32Array.of(virtual, 0, 0, 0),
     sourcePort: question.clientPort,
     destinationPort: question.virtualPort,
   })
@@ -187,17 +187,6 @@ export function explain(engine: ExplainedEngine, question: Question, nowMs: numb
     ...scheduled,
     reason: `${service.scheduler.name} chooses its server${over}`,
   })
-}
-
-/** What a scheduler may change as it likes. A memory is a flat object; one with more depth brings its own way to be copied. */
-export function memoryCopy(scheduler: Scheduler, memory: unknown): unknown {
-  if (scheduler.copy) return scheduler.copy(memory)
-  if (typeof memory !== 'object' || memory === null) return memory
-  const fields = Object.entries(memory).map(([name, value]) => [
-    name,
-    ArrayBuffer.isView(value) ? structuredClone(value) : value,
-  ])
-  return Object.fromEntries(fields)
 }
 
 /** Whether an opening packet starts a new connection in the place of this one. */

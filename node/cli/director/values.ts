@@ -1,7 +1,8 @@
 /** Checks for the values of options. What they throw becomes one line on stderr and exit status 2. */
-import { isIPv4 } from 'node:net'
+import { isIP, isIPv4 } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
+import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
 const GUE_PORT = 6080
@@ -20,9 +21,15 @@ export function collect<T>(check: (text: string) => T): (text: string, before: T
   return (text, before = []) => [...before, check(text)]
 }
 
-export function address(text: string): string {
+export function ipv4Address(text: string): string {
   if (isIPv4(text)) return text
   throw new InvalidArgumentError('Expected an IPv4 address such as 192.0.2.1.')
+}
+
+/** Of either family; an IPv6 address in the one form in which it is compared. */
+export function address(text: string): string {
+  if (isIP(text) !== 0 && !text.includes('%')) return canonicalAddress(text)
+  throw new InvalidArgumentError('Expected an address such as 192.0.2.1 or 2001:db8::1.')
 }
 
 export function endpoint(text: string): string {

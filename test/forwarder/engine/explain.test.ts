@@ -1,10 +1,11 @@
 /** The simulated question: it answers what then really happens, and asking changes nothing. */
 import { test } from 'tap'
-import { explain, memoryCopy, type Question } from '../../../forwarder/engine/explain.ts'
+import { explain, type Question } from '../../../forwarder/engine/explain.ts'
 import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { formatIPv4, formatMac } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { schedulers } from '../../../scheduler/registry.ts'
+import { memoryCopy } from '../../../scheduler/scheduler.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
 import {
   CLIENT_ADDRESS,

@@ -1,6 +1,7 @@
 /** `director explain`: what this director would do with a packet that opens a connection, and why. */
 import { type Command, Option } from 'commander'
 import type { Explanation, FrameFacts, Question } from '../../../forwarder/engine/explain.ts'
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { request } from '../../director/control/client.ts'
 import { controlSocketPath } from '../control-socket.ts'
 import { table } from './table.ts'
@@ -25,12 +26,9 @@ export function declare(command: Command): void {
 }
 
 async function show({ from, to, proto, json, socket }: Options): Promise<void> {
-  const [client, clientPort] = from.split(':')
-  const [virtual, virtualPort] = to.split(':')
-  const question: Question = {
-    protocol: proto,
-    ...{ client, clientPort: Number(clientPort), virtual, virtualPort: Number(virtualPort) },
-  }
+  const { address: client, port: clientPort } = parseEndpoint(from) as Endpoint
+  const { address: virtual, port: virtualPort } = parseEndpoint(to) as Endpoint
+  const question: Question = { protocol: proto, client, clientPort, virtual, virtualPort }
   const explanation = (await request(socket, 'POST', '/explain', question)) as Explanation
   process.stdout.write(`${json ? JSON.stringify(explanation) : renderExplanation(question, explanation)}\n`)
 }
@@ -45,17 +43,17 @@ export function renderExplanation(question: Question, explanation: Explanation):
   ]
   if (service) {
     const flags = service.flags.length > 0 ? ` (${service.flags.join(',')})` : ''
-    facts.push(['Service', `${protocol} ${service.address}:${service.port} ${service.scheduler}${flags}`])
+    facts.push(['Service', `${protocol} ${formatEndpoint(service.address, service.port)} ${service.scheduler}${flags}`])
   }
   if (connection)
     facts.push(['Connection', `${connection.state}, expires in ${Math.round(connection.expiresMs / 1000)} s`])
-  if (server) facts.push(['Server', `${server.address}:${server.port} by ${server.method}`])
+  if (server) facts.push(['Server', `${formatEndpoint(server.address, server.port)} by ${server.method}`])
   if (before) facts.push(['Before', renderFrame(before)])
   if (after) facts.push(['After', renderFrame(after)])
   const lines = facts.map(([name, fact]) => `${name.padEnd(10)}  ${fact}`)
   const rows = candidates.map((each) => [
     each.isChosen ? '->' : '',
-    `${each.address}:${each.port}`,
+    formatEndpoint(each.address, each.port),
     each.method,
     each.weight,
     each.activeConnections,

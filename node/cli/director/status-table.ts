@@ -1,4 +1,6 @@
 /** A DirectorStatus as tables for people. Pure. */
+
+import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import type {
   DirectorStatus,
   PeerStatus,
@@ -63,7 +65,7 @@ function peerRow(peer: PeerStatus): string[] {
 }
 
 function serviceSection({ protocol, address, port, scheduler, servers }: ServiceListing): string {
-  const title = `${protocol.toUpperCase()} ${address}:${port} ${scheduler}`
+  const title = `${protocol.toUpperCase()} ${formatEndpoint(address, port)} ${scheduler}`
   if (servers.length === 0) return `${title}\nno real servers`
   return `${title}\n${table(SERVER_COLUMNS, servers.map(serverRow))}`
 }
@@ -83,7 +85,7 @@ const SERVER_COLUMNS = [
 
 function serverRow(server: ServerListing): (string | number)[] {
   return [
-    `${server.address}:${server.port}`,
+    formatEndpoint(server.address, server.port),
     server.method,
     server.weight,
     server.effectiveWeight,

@@ -2,7 +2,7 @@
 import { isIP, isIPv4 } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
-import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
+import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
 const GUE_PORT = 6080
@@ -33,9 +33,9 @@ export function address(text: string): string {
 }
 
 export function endpoint(text: string): string {
-  const [host, port, ...rest] = text.split(':')
-  if (rest.length === 0 && isIPv4(host) && /^[1-9]\d{0,4}$/.test(port ?? '') && Number(port) <= 65535) return text
-  throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:7947.')
+  const parsed = parseEndpoint(text)
+  if (parsed && parsed.port > 0) return formatEndpoint(parsed.address, parsed.port)
+  throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:7947 or [2001:db8::1]:7947.')
 }
 
 /** As the tunnel's end wants it: ipip, gre, gue, or gue with its UDP port. */

@@ -4,7 +4,7 @@
  * ```
  * { version   1
  *   sequence  integer        later messages of a director have greater ones; begins at its wall clock in milliseconds
- *   up        array of text  "ADDRESS:PORT" of servers that the sender finds live
+ *   up        array of text  "10.0.0.1:80" or "[2001:db8::1]:80" of servers that the sender finds live
  *   down      array of text  and of those it finds dead }
  * ```
  *
@@ -16,8 +16,8 @@ import { z } from 'zod'
 import type { HealthState } from './rise-fall.ts'
 
 const VERSION = 1
-/** 2,048 keys of up to 21 bytes (IPv4) stay below the transport's 64 KiB. */
-export const SERVERS_PER_MESSAGE = 2048
+/** So many keys of up to 47 bytes (IPv6) stay below the transport's 64 KiB. */
+export const SERVERS_PER_MESSAGE = 1024
 
 const keys = z.array(z.string().max(64)).max(SERVERS_PER_MESSAGE)
 const schema = z.object({ version: z.literal(VERSION), sequence: z.int().min(0), up: keys, down: keys })

@@ -1,12 +1,13 @@
 /**
- * Takes the inner packet out of a tunnel packet, in place, as a real server behind a tunnelling director needs it.
+ * Takes the inner packet out of a tunnel packet, in place, as a real server behind a tunnelling director needs it. Both headers may
+ * be of either family.
  *
- * - The inner TTL stays as it is: decapsulation is not forwarding (RFC 2003 section 3.1).
+ * - The inner TTL or hop limit stays as it is: decapsulation is not forwarding (RFC 2003 section 3.1, RFC 2473 section 3.3).
  * - Congestion marked on the outer header is carried inside (RFC 6040 section 4.2).
  * - A transport checksum that is still the bare pseudo-header sum is finished. The kernel leaves it so on packets that never
  *   crossed a wire, and on those its receive offload (GRO, which looks into IPIP) has merged; a raw socket is not told.
  */
-import { readInt32, readUint16, writeUint16 } from '../protocol/packet/bytes.ts'
+import { readUint16, writeUint16 } from '../protocol/packet/bytes.ts'
 import { checksum, difference16, fold, pseudoHeaderSum, updateChecksum } from '../protocol/packet/checksum.ts'
 import {
   FRAGMENT_OFFSET_MASK,
@@ -17,8 +18,17 @@ import {
   PROTOCOL_UDP,
   soundIPv4HeaderLength,
 } from '../protocol/packet/ipv4.ts'
+import {
+  IPV6,
+  IPV6_HEADER_LENGTH,
+  pseudoHeaderSumIPv6,
+  soundIPv6Length,
+  trafficClass,
+  walkToTransport,
+} from '../protocol/packet/ipv6.ts'
 import { TCP, TCP_HEADER_LENGTH } from '../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../protocol/packet/udp.ts'
+import type { AddressSet } from './address-set.ts'
 import type { Frame } from './link/link.ts'
 import { finishRemoteChecksum, type GuePorts, innerPacket } from './tunnel-end.ts'
 
@@ -32,57 +42,89 @@ const ECN_MASK = 3
 const ECN_CONGESTION_EXPERIENCED = 3
 
 /**
- * Narrows `packet`, which begins at the outer IPv4 header, to the inner packet.
+ * Narrows `packet`, which begins at the outer IP header, to the inner packet. An outer IPv6 header has no extension headers.
  * @param guePorts UDP ports of GUE tunnels that end here
- * @param virtualAddresses the inner destinations that are let in, as readInt32 gives them; undefined: any
+ * @param virtualAddresses the inner destinations that are let in; undefined: any
  * @returns undefined, or why the packet is refused; then `packet` is as it was
  */
 export function decapsulate(
   packet: Frame,
   guePorts: GuePorts,
-  virtualAddresses: ReadonlySet<number> | undefined,
+  virtualAddresses: AddressSet | undefined,
 ): DecapsulationRefusal | undefined {
   const { bytes, view } = packet.memory
-  const outerHeaderLength = (bytes[packet.start] & 15) << 2
-  if (packet.length < outerHeaderLength + IPV4_HEADER_LENGTH || outerHeaderLength < IPV4_HEADER_LENGTH) {
-    return 'malformed'
-  }
-  const inner = innerPacket(packet, outerHeaderLength, guePorts)
+  const outer = packet.start
+  const isOuterIPv6 = bytes[outer] >> 4 === 6
+  const outerLength = isOuterIPv6 ? IPV6_HEADER_LENGTH : (bytes[outer] & 15) << 2
+  if (packet.length < outerLength + IPV4_HEADER_LENGTH || outerLength < IPV4_HEADER_LENGTH) return 'malformed'
+  const tunnel = outer + outerLength
+  const protocol = bytes[outer + (isOuterIPv6 ? IPV6.nextHeader : IPV4.protocol)]
+  const inner = innerPacket(packet, protocol, tunnel, guePorts)
   if (inner === 0) return 'malformed'
-  const headerLength = soundIPv4HeaderLength(view, inner, packet.start + packet.length - inner)
-  if (headerLength === 0) return 'malformed'
-  const length = readUint16(bytes, inner + IPV4.totalLength)
-  if (virtualAddresses && !virtualAddresses.has(readInt32(bytes, inner + IPV4.destination))) return 'not-virtual'
-  if ((bytes[packet.start + IPV4.tos] & ECN_MASK) === ECN_CONGESTION_EXPERIENCED && !markCongestion(bytes, inner)) {
+  const isIPv6 = bytes[inner] >> 4 === 6
+  const length = soundLength(view, inner, outer + packet.length - inner, isIPv6)
+  if (length === 0) return 'malformed'
+  if (virtualAddresses && !isAmong(virtualAddresses, view, inner, isIPv6)) return 'not-virtual'
+  const outerClass = isOuterIPv6 ? trafficClass(view, outer) : bytes[outer + IPV4.tos]
+  if ((outerClass & ECN_MASK) === ECN_CONGESTION_EXPERIENCED && !markCongestion(view, inner, isIPv6)) {
     return 'congestion'
   }
-  if (!finishRemoteChecksum(packet, outerHeaderLength, inner, length)) return 'malformed'
-  finishTransportChecksum(bytes, inner, headerLength, length - headerLength)
+  if (!finishRemoteChecksum(packet, protocol, tunnel, inner, length)) return 'malformed'
+  if (isIPv6) finishTransportChecksum6(view, bytes, inner, length)
+  else finishTransportChecksum(bytes, inner, length)
   packet.start = inner
   packet.length = length
   return undefined
 }
 
+/** Length of the packet at `ip`; 0 when its header is not sound. */
+function soundLength(view: DataView, ip: number, available: number, isIPv6: boolean): number {
+  if (isIPv6) return soundIPv6Length(view, ip, available)
+  return soundIPv4HeaderLength(view, ip, available) === 0 ? 0 : view.getUint16(ip + IPV4.totalLength)
+}
+
+function isAmong(addresses: AddressSet, view: DataView, ip: number, isIPv6: boolean): boolean {
+  return isIPv6 ? addresses.hasIPv6(view, ip + IPV6.destination) : addresses.hasIPv4(view, ip + IPV4.destination)
+}
+
 /** False when the packet at `ip` comes from a transport that does not take part in ECN. */
-function markCongestion(bytes: Uint8Array, ip: number): boolean {
-  const tos = bytes[ip + IPV4.tos]
-  if ((tos & ECN_MASK) === 0) return false
-  bytes[ip + IPV4.tos] = tos | ECN_CONGESTION_EXPERIENCED
-  const before = readUint16(bytes, ip + IPV4.checksum)
-  writeUint16(bytes, ip + IPV4.checksum, updateChecksum(before, difference16(tos, tos | ECN_CONGESTION_EXPERIENCED)))
+function markCongestion(view: DataView, ip: number, isIPv6: boolean): boolean {
+  const services = isIPv6 ? trafficClass(view, ip) : view.getUint8(ip + IPV4.tos)
+  if ((services & ECN_MASK) === 0) return false
+  if (isIPv6) {
+    view.setUint16(ip, view.getUint16(ip) | (ECN_CONGESTION_EXPERIENCED << 4))
+    return true
+  }
+  const marked = services | ECN_CONGESTION_EXPERIENCED
+  view.setUint8(ip + IPV4.tos, marked)
+  const before = view.getUint16(ip + IPV4.checksum)
+  view.setUint16(ip + IPV4.checksum, updateChecksum(before, difference16(services, marked)))
   return true
 }
 
-function finishTransportChecksum(bytes: Uint8Array, ip: number, headerLength: number, length: number): void {
+function finishTransportChecksum(bytes: Uint8Array, ip: number, packetLength: number): void {
   if (readUint16(bytes, ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) return
+  const headerLength = (bytes[ip] & 15) << 2
   const protocol = bytes[ip + IPV4.protocol]
-  const field = ip + headerLength + checksumOffset(protocol, length)
-  if (field < ip + headerLength) return
-  const pseudoHeader = fold(pseudoHeaderSum(bytes, ip, protocol, length))
-  if (readUint16(bytes, field) !== pseudoHeader) return
+  const length = packetLength - headerLength
+  finish(bytes, ip + headerLength, length, protocol, fold(pseudoHeaderSum(bytes, ip, protocol, length)))
+}
+
+function finishTransportChecksum6(view: DataView, bytes: Uint8Array, ip: number, packetLength: number): void {
+  const walked = walkToTransport(view, ip, ip + packetLength)
+  // A fragment, among what cannot be walked: its first bytes may be data.
+  if (walked < 0) return
+  const protocol = walked & 255
+  const length = packetLength - (walked >> 8)
+  finish(bytes, ip + (walked >> 8), length, protocol, fold(pseudoHeaderSumIPv6(bytes, ip, protocol, length)))
+}
+
+function finish(bytes: Uint8Array, transport: number, length: number, protocol: number, pseudoHeader: number): void {
+  const offset = checksumOffset(protocol, length)
+  if (offset < 0 || readUint16(bytes, transport + offset) !== pseudoHeader) return
   // The field holds the pseudo-header's part of the sum. A checksum that was finished and equals it by chance stays the same.
-  const finished = checksum(bytes, ip + headerLength, length)
-  writeUint16(bytes, field, protocol === PROTOCOL_UDP && finished === 0 ? 0xffff : finished)
+  const finished = checksum(bytes, transport, length)
+  writeUint16(bytes, transport + offset, protocol === PROTOCOL_UDP && finished === 0 ? 0xffff : finished)
 }
 
 /** Where the checksum is in the transport header; negative: there is none. */

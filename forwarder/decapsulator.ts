@@ -1,21 +1,26 @@
 /**
  * A tunnel's far end, for a real server whose kernel has no such device or should not use it: `director agent --decapsulate`.
  *
- * It creates a TUN device, puts the VIPs on it (VIP/32) and hands the kernel, through it, what is inside the tunnel packets
- * addressed to this host: IPIP, GRE and GUE, those that are asked for. The device is not persistent: when this process ends, however it ends, the kernel takes the device
- * and the VIPs with it away.
+ * It creates a TUN device, puts the VIPs on it (VIP/32, VIP/128) and hands the kernel, through it, what is inside the tunnel packets
+ * addressed to this host: IPIP, GRE and GUE, those that are asked for, over IPv4 and IPv6. The device is not persistent: when this
+ * process ends, however it ends, the kernel takes the device and the VIPs with it away.
  *
  * What it sees to itself: packets of clients come in by the device although the way back to them is another interface, which
  * strict reverse path filtering (RFC 3704) would drop; so the device is set to loose (rp_filter = 2, which wins over 1 in
- * conf.all: Documentation/networking/ip-sysctl.rst). What it only warns of, as LVS leaves it to the operator too: a server
- * that answers ARP for the VIP takes it away from the director (arp_ignore = 1, arp_announce = 2).
+ * conf.all: Documentation/networking/ip-sysctl.rst). IPv6 knows no such filter; it is switched on for the device where it is not.
+ *
+ * What it only warns of, as LVS leaves it to the operator too: a server that answers for the VIP takes it away from the director.
+ * ARP is answered for every address of the host, on any interface (arp_ignore = 1, arp_announce = 2 end that). A neighbour
+ * solicitation is answered only on the interface that has the address (net/ipv6/ndisc.c ndisc_recv_ns()): nothing is to be
+ * set, but the VIP must not be on another interface too.
  */
 import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { DirectorError, type ErrorCode } from '../protocol/errors.ts'
-import { parseIPv4 } from '../protocol/packet/bytes.ts'
+import { canonicalAddress, isIPv6Text } from '../protocol/packet/ipv6-address.ts'
 import type { DecapsulationRefusal } from './decapsulate.ts'
 import { modulePath } from './module-path.ts'
 import type { TunnelSpec } from './service.ts'
@@ -68,7 +73,8 @@ export const STOP = 0
 export interface DecapsulatorData {
   device: string
   tunnels: readonly TunnelEnd[]
-  virtualAddresses: number[] | undefined
+  /** None: any inner destination is let in. */
+  virtualAddresses: readonly string[]
   counters: Float64Array<SharedArrayBuffer>
   control: Int32Array<SharedArrayBuffer>
   wakeDescriptor: number
@@ -77,6 +83,7 @@ export interface DecapsulatorData {
 export type DecapsulatorMessage = { kind: 'ready' } | { kind: 'failed'; code: ErrorCode; message: string }
 
 const SETTINGS = '/proc/sys/net/ipv4/conf'
+const SETTINGS6 = '/proc/sys/net/ipv6/conf'
 const LOOSE = 2
 const run = promisify(execFile)
 
@@ -89,7 +96,7 @@ export async function startDecapsulator(options: DecapsulatorOptions): Promise<D
   const workerData: DecapsulatorData = {
     device,
     tunnels,
-    virtualAddresses: virtualAddresses.length > 0 ? virtualAddresses.map(parseIPv4) : undefined,
+    virtualAddresses,
     counters,
     control,
     wakeDescriptor,
@@ -124,6 +131,7 @@ export async function startDecapsulator(options: DecapsulatorOptions): Promise<D
       })
     })
     allowAsymmetricPaths(device)
+    if (virtualAddresses.some(isIPv6Text)) enableIPv6(device)
     for (const address of virtualAddresses) await addAddress(address, device)
   } catch (error) {
     await stop()
@@ -133,7 +141,7 @@ export async function startDecapsulator(options: DecapsulatorOptions): Promise<D
 
   return {
     device,
-    warnings: virtualAddresses.length > 0 ? arpWarnings(device) : [],
+    warnings: warningsFor(virtualAddresses, device),
     counters: () => ({
       delivered: counters[COUNTERS.delivered],
       deliveredBytes: counters[COUNTERS.deliveredBytes],
@@ -154,7 +162,9 @@ export async function startDecapsulator(options: DecapsulatorOptions): Promise<D
 
 async function addAddress(address: string, device: string): Promise<void> {
   try {
-    await run('ip', ['address', 'add', `${address}/32`, 'dev', device])
+    // Nobody else is on the device who could have the address already (RFC 4862 section 5.4).
+    const rest = isIPv6Text(address) ? [`${address}/128`, 'dev', device, 'nodad'] : [`${address}/32`, 'dev', device]
+    await run('ip', ['address', 'add', ...rest])
   } catch (error) {
     const said = (error as { stderr?: string }).stderr?.trim() || (error as Error).message
     throw new DirectorError('FORWARDER_FAILED', `${address} cannot be put on ${device}: ${said}`)
@@ -183,6 +193,20 @@ function allowAsymmetricPaths(device: string): void {
   )
 }
 
+/** Where IPv6 is off for new devices, as in many containers, the VIP could not be put on this one. */
+function enableIPv6(device: string): void {
+  try {
+    writeFileSync(`${SETTINGS6}/${device}/disable_ipv6`, '0')
+  } catch {
+    // Not there, or read-only: adding the address says what is wrong.
+  }
+}
+
+function warningsFor(virtualAddresses: readonly string[], device: string): string[] {
+  const ipv6 = virtualAddresses.filter(isIPv6Text)
+  return [...(ipv6.length < virtualAddresses.length ? arpWarnings(device) : []), ...neighbourWarnings(ipv6, device)]
+}
+
 function arpWarnings(device: string): string[] {
   const others = readdirSync(SETTINGS).filter((name) => !['all', 'default', 'lo', device].includes(name))
   return others.flatMap((name) => {
@@ -191,5 +215,17 @@ function arpWarnings(device: string): string[] {
     if (effective('arp_announce', name) < 2) wrong.push(`net.ipv4.conf.${name}.arp_announce=2`)
     const why = `or this host answers ARP for the VIP on ${name} and takes it from the director`
     return wrong.length > 0 ? [`set ${wrong.join(' and ')}, ${why}`] : []
+  })
+}
+
+function neighbourWarnings(virtualAddresses: readonly string[], device: string): string[] {
+  const wanted = virtualAddresses.map(canonicalAddress)
+  return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) => {
+    if (name === device) return []
+    const wrong = addresses.filter(({ address, internal }) => !internal && wanted.includes(canonicalAddress(address)))
+    return wrong.map(
+      ({ address }) =>
+        `take ${address} from ${name} ("ip address del ${address} dev ${name}"), or this host answers neighbour solicitations for the VIP there and takes it from the director`,
+    )
   })
 }

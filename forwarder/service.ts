@@ -73,7 +73,7 @@ export interface MarkRule {
   /** 1 to 2^32 - 1. */
   readonly mark: number
   readonly protocol?: 'tcp' | 'udp' | 'sctp'
-  /** "10.3.0.0/24" */
+  /** "10.3.0.0/24" or "2001:db8::/32", the destination's of the same family; without them packets of both. */
   readonly source?: string
   readonly destination?: string
   /** Of the destination, the last one included; one port when there is no last one. */

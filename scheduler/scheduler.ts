@@ -25,8 +25,8 @@ export interface Candidate {
 }
 
 /**
- * The packet that asks for a server, and when. An address is four words in host order: all of an IPv6 address, or 0, 0, 0 and
- * the IPv4 address. Folding the words by XOR is therefore right for both.
+ * The packet that asks for a server, and when. An address is four words in host order: all of an IPv6 address, or the IPv4
+ * address and 0, 0, 0. Folding the words by XOR is therefore right for both.
  */
 export interface Flow {
   /** A clock that only goes forward, milliseconds. */
@@ -82,4 +82,15 @@ export interface Scheduler<Memory = unknown> {
 /** Whether a server may be given a new connection. */
 export function isAvailable(server: Candidate): boolean {
   return server.weight > 0 && !server.overloaded
+}
+
+/** What a scheduler may change as it likes. A memory is a flat object; one with more depth brings its own way to be copied. */
+export function memoryCopy(scheduler: Scheduler, memory: unknown): unknown {
+  if (scheduler.copy) return scheduler.copy(memory)
+  if (typeof memory !== 'object' || memory === null) return memory
+  const fields = Object.entries(memory).map(([name, value]) => [
+    name,
+    ArrayBuffer.isView(value) ? structuredClone(value) : value,
+  ])
+  return Object.fromEntries(fields)
 }

@@ -5,6 +5,7 @@
  */
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
@@ -13,17 +14,15 @@ import {
   FLAG_INACTIVE,
   FLAG_ONE_PACKET,
   FLAG_REPLICATED,
-  KEY,
-  KEY_WORDS,
   NO_CONNECTION,
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
-import { COUNTER, COUNTERS, PROTOCOL_MARK, type Slot } from '../table/server-directory.ts'
+import { COUNTER, COUNTERS, type Slot } from '../table/server-directory.ts'
 import type { Persistence, RealServer, Service, ServiceTable } from '../table/service-table.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
-import { isTemplate, REARM_S, TEMPLATE_ANY, templateProtocol } from './templates.ts'
+import { isTemplate, REARM_S, TEMPLATE_ANY, TEMPLATE_ANY6, templateProtocol } from './templates.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
@@ -39,6 +38,8 @@ export class Connections {
   /** By protocol * STATES + state. */
   readonly #timeoutsS = new Int32Array(256 * STATES)
   readonly #timeoutTicks = new Int32Array(256 * STATES)
+  readonly #key = new ConnectionKey()
+  readonly #templateKey = new ConnectionKey()
   readonly #expire: (index: ConnectionIndex) => void
 
   constructor(table: ConnectionTable, services: ServiceTable) {
@@ -71,29 +72,21 @@ export class Connections {
   /**
    * Adds a connection in state 0, or a persistence template, and counts it on its server. When the table is full the oldest
    * half-open one makes room. The caller sets state and expiry and files it.
-   * @param client the IPv4 address, or the four words of IPv6's
    * @param more FLAG_INACTIVE, and whatever else is known of it
    * @returns NO_CONNECTION when there is no room
    */
-  insert(
-    protocol: number,
-    client: number | Int32Array,
-    virtual: number,
-    ports: number,
-    server: RealServer,
-    serverPort: number,
-    more: number,
-  ): ConnectionIndex {
-    const isFtp = protocol === PROTOCOL_TCP && (ports & 0xffff) === PORT_FTP
+  insert(key: ConnectionKey, server: RealServer, serverPort: number, more: number): ConnectionIndex {
+    const { protocol } = key
+    const isFtp = protocol === PROTOCOL_TCP && (key.ports & 0xffff) === PORT_FTP
     const flags = isFtp ? more | FLAG_FTP : more
     // Counted first: a removed server would lose its slot if the connection that makes room were its last.
     this.#count(server.slot, protocol, flags, 1)
-    let index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
+    let index = this.table.insert(key, server.slot, serverPort, flags)
     const oldest = this.table.timers.oldestHalfOpen
     if (index === NO_CONNECTION && oldest !== NO_CONNECTION) {
       this.discard(oldest)
       this.evicted++
-      index = this.table.insert(protocol, client, virtual, ports, server.slot, serverPort, flags)
+      index = this.table.insert(key, server.slot, serverPort, flags)
     }
     if (index === NO_CONNECTION) {
       this.#count(server.slot, protocol, flags, -1)
@@ -161,29 +154,14 @@ export class Connections {
     const { table } = this
     const service = this.services.serverBySlot[table.server(index)]?.service
     if (service?.persistence === undefined) return NO_CONNECTION
-    const key = index * KEY_WORDS
-    const { keys } = table.memory
-    const client = keys[key + KEY.clientAddress]
-    return this.findTemplate(
-      service,
-      service.persistence,
-      table.protocol(index),
-      client,
-      keys[key + KEY.virtualAddress],
-    )
+    table.readKey(index, this.#key)
+    return this.findTemplate(service, service.persistence, this.#key)
   }
 
   /** The template of a service for a client; NO_CONNECTION when there is none. */
-  findTemplate(
-    service: Service,
-    { mask }: Persistence,
-    protocol: number,
-    client: number,
-    virtual: number,
-  ): ConnectionIndex {
-    const isMark = service.protocol === PROTOCOL_MARK
-    const template = isMark ? TEMPLATE_ANY : templateProtocol(protocol)
-    return this.table.findByClient(template, client & mask, isMark ? service.address : virtual, templatePort(service))
+  findTemplate(service: Service, persistence: Persistence, key: ConnectionKey): ConnectionIndex {
+    writeTemplateKey(service, persistence, key, this.#templateKey)
+    return this.table.find(this.#templateKey)
   }
 
   #countControlled(index: ConnectionIndex, change: number): void {
@@ -212,9 +190,21 @@ export class Connections {
   }
 }
 
-/** A template is for one port, unless its service has several: of FTP, of every port, of a firewall mark. */
-export function templatePort(service: Service): number {
-  return service.port === PORT_FTP ? 0 : service.port
+/** Writes what the template of a service is found by, for whoever `key` is of, into `template`. */
+export function writeTemplateKey(
+  service: Service,
+  { mask }: Persistence,
+  key: ConnectionKey,
+  template: ConnectionKey,
+): void {
+  const { isMark, isIPv6 } = service
+  const { client } = template
+  for (let word = 0; word < client.length; word++) client[word] = key.client[word] & mask[word]
+  template.protocol = isMark ? (isIPv6 ? TEMPLATE_ANY6 : TEMPLATE_ANY) : templateProtocol(key.protocol)
+  template.isIPv6 = isIPv6
+  template.virtual = isMark ? service.address : key.virtual
+  // For one port, unless its service has several: of FTP, of every port, of a firewall mark.
+  template.ports = service.port === PORT_FTP ? 0 : service.port
 }
 
 export function toTicks(seconds: number): number {

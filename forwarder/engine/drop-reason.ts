@@ -5,8 +5,8 @@ export const DROP_REASONS = [
   'truncated', // the frame ends before its headers do
   'bad-header', // no sound IP header, or an ICMP message with a wrong checksum
   'extension-headers', // more IPv6 extension headers than are walked over
-  'fragment', // a fragment of what is not followed: ICMP, SCTP and IPv6
-  'fragment-tiny', // cut within the transport header, so as to get past somebody who reads it
+  'fragment', // a fragment of what is not followed: ICMP and SCTP
+  'fragment-tiny', // cut in front of the transport header or within it, so as to get past somebody who reads it
   'fragment-overlap', // a fragment with bytes that another one had
   'fragment-limit', // too many datagrams or fragments at once, of all or of one sender
   'fragment-orphan', // its first fragment did not come, or was not forwarded

@@ -194,18 +194,23 @@ export class Egress {
 
   /** Puts the headers of a server's tunnel in front of the packet. */
   wrap(frame: Frame, hop: Neighbour, server: RealServer): void {
-    const dontFragment = this.#settings.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
     this.#identification = (this.#identification + 1) & 0xffff
+    this.encapsulate(frame, hop, server, this.#identification)
+  }
+
+  /** @param identification of the outer IPv4 header */
+  encapsulate(frame: Frame, hop: Neighbour, server: RealServer, identification: number): void {
     if (isIPv6Number(server.address)) {
       const { words } = this.#book
       encapsulateIn6(frame, server.tunnel, words, hop.source * ADDRESS_WORDS, server.address * ADDRESS_WORDS)
       return
     }
     if (isIPv6Packet(frame.memory.view, frame.start + ETHERNET_HEADER_LENGTH)) {
-      encapsulate6In4(frame, server.tunnel, hop.source, server.address, this.#identification)
+      encapsulate6In4(frame, server.tunnel, hop.source, server.address, identification)
       return
     }
-    encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, this.#identification)
+    const dontFragment = this.#settings.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
+    encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, identification)
   }
 
   /** As toServer(), for a packet that is longer than the way and may be cut. */

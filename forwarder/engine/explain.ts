@@ -1,26 +1,14 @@
 /**
- * What would become of a packet that opens a connection: the way of engine.ts handle(), asked step by step with the same tables and
- * the same functions, and nothing changed. Schedulers decide on a copy of their memory, and the frame is a scratch one.
+ * What would become of a packet that opens a connection: the way of engine.ts and ipv6-path.ts handle(), asked step by step with the
+ * same tables and the same functions, and nothing changed. Schedulers decide on a copy of their memory, and the frame is a scratch one.
  *
  * Not for the packet path: it allocates as it likes.
  */
 import { formatIPv4, formatMac, parseIPv4 } from '../../protocol/packet/bytes.ts'
-import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, writeEthernet } from '../../protocol/packet/ethernet.ts'
-import {
-  DONT_FRAGMENT,
-  IPV4,
-  IPV4_HEADER_LENGTH,
-  PROTOCOL_SCTP,
-  PROTOCOL_TCP,
-  soundIPv4HeaderLength,
-  writeIPv4,
-} from '../../protocol/packet/ipv4.ts'
-import type { Scheduler } from '../../scheduler/scheduler.ts'
-import { type Frame, HEADROOM, VNET_HEADER_LENGTH } from '../link/link.ts'
-import { decrementTtl } from '../method/direct-routing.ts'
-import { rewriteDestination } from '../method/nat.ts'
-import { encapsulate } from '../method/tunnel.ts'
+import { formatEndpoint, formatIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import type { ForwardingMethod } from '../service.ts'
+import { isIPv6Number } from '../table/address-book.ts'
+import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, NO_CONNECTION, STATE, STATE_WORDS, TICK_MS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -32,8 +20,11 @@ import {
   type RealServer,
   type Service,
 } from '../table/service-table.ts'
+import { DROP_REASONS, type DropReason } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
-import { protocolNumber, stateName } from './protocols/registry.ts'
+import { ExplainedFrame, type FrameFacts, macText } from './explained-frame.ts'
+import { isAnswered, NOT_REFUSED } from './new-connections.ts'
+import { stateName } from './protocols/registry.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import { ADDRESS_ACTIVE, ADDRESS_LINGERING, ADDRESS_STANDBY, ADDRESS_UNKNOWN } from './virtual-addresses.ts'
 
@@ -43,24 +34,6 @@ export interface Question {
   readonly clientPort: number
   readonly virtual: string
   readonly virtualPort: number
-}
-
-/** A frame as far as forwarding changes it. Undefined MACs: not known, or not yet. */
-export interface FrameFacts {
-  readonly link: string
-  readonly sourceMac?: string
-  readonly destinationMac?: string
-  /** Of the tunnel; protocol is IP's number. */
-  readonly outer?: {
-    readonly source: string
-    readonly destination: string
-    readonly protocol: number
-    readonly ttl: number
-  }
-  /** "ADDRESS:PORT" */
-  readonly source: string
-  readonly destination: string
-  readonly ttl: number
 }
 
 export interface ExplainedServer {
@@ -86,10 +59,19 @@ export interface Explanation {
   readonly reason: string
   /** This director's part in the virtual address. */
   readonly address: 'unknown' | 'standby' | 'lingering' | 'active'
-  /** table: a known connection goes on. scheduler: a new one would begin. */
-  readonly decision?: 'table' | 'scheduler'
+  /**
+   * table: a known connection goes on. Otherwise a new one would begin: expected, since an FTP control connection has announced it;
+   * template: where persistence has its client; scheduler.
+   */
+  readonly decision?: 'table' | 'expected' | 'template' | 'scheduler'
   readonly connection?: { readonly state: string; readonly expiresMs: number }
+  /** What a rule puts on the packet. */
+  readonly mark?: number
+  /** The persistence template of the service for the client, whether it leads to a server or not. */
+  readonly template?: { readonly client: string; readonly state: string; readonly expiresMs: number }
   readonly service?: {
+    /** Of a firewall mark's: of which it is. */
+    readonly mark?: number
     readonly address: string
     readonly port: number
     readonly scheduler: string
@@ -101,9 +83,6 @@ export interface Explanation {
   readonly before?: FrameFacts
   readonly after?: FrameFacts
 }
-
-/** The engine's parts that are asked. */
-type ExplainedEngine = Pick<Engine, 'connections' | 'services' | 'addresses' | 'egress' | 'settings' | 'admission'>
 
 const ADDRESS_NAMES = {
   [ADDRESS_UNKNOWN]: 'unknown',
@@ -117,107 +96,140 @@ const METHOD_NAMES: Readonly<Record<number, ForwardingMethod>> = {
   [METHOD_DR]: 'dr',
   [METHOD_LOCAL]: 'local',
 }
-/** Linux's own initial TTL. */
-const CLIENT_TTL = 64
-/** Room for the longest transport header that is touched. */
-const TRANSPORT_LENGTH = 20
+/** Of a packet whose way here is not known: the clients'. */
+const OUTSIDE_LINK = 0
+
+/** The engine's parts that are asked. */
+type ExplainedEngine = Pick<
+  Engine,
+  'connections' | 'services' | 'addresses' | 'egress' | 'admission' | 'newConnections' | 'scheduling'
+>
+type Found = Omit<Explanation, 'outcome' | 'reason'>
 
 export function explain(engine: ExplainedEngine, question: Question, nowMs: number): Explanation {
-  const { services, addresses } = engine
+  const { services, addresses, admission, newConnections, scheduling } = engine
   const { table } = engine.connections
-  const protocol = protocolNumber(question.protocol)
-  const client = parseIPv4(question.client)
-  const virtual = parseIPv4(question.virtual)
+  const packet = new ExplainedFrame(question)
+  const { frame, ip, transport, protocol } = packet
+  const { view } = frame.memory
+  const virtual = services.directory.book.numberOf(question.virtual)
   const ports = (question.clientPort << 16) | question.virtualPort
-  const state = addresses.stateOf(virtual)
+  if (packet.isIPv6) newConnections.readIPv6(protocol, view, ip, virtual, ports)
+  else newConnections.readIPv4(protocol, parseIPv4(question.client), virtual, ports)
+  const { key } = newConnections
+  const known = table.find(key)
+  const link = inLink(engine, known, virtual)
+  const ownState = addresses.stateOf(virtual)
+  const state = ownState === ADDRESS_UNKNOWN ? newConnections.stateByMark(link) : ownState
   const address = ADDRESS_NAMES[state as keyof typeof ADDRESS_NAMES]
-  const nothing = { address, candidates: [] }
   if (state === ADDRESS_UNKNOWN) {
-    return { ...nothing, outcome: 'host', reason: `${question.virtual} is no virtual address of this director` }
+    const reason = `${question.virtual} is no virtual address of this director`
+    return { address, candidates: [], outcome: 'host', reason }
   }
-  const index = table.findByClient(protocol, client, virtual, ports)
-  const service = services.find(protocol, virtual, question.virtualPort)
-  const known = {
-    ...nothing,
-    ...(service && { service: describeService(service) }),
-    ...(index !== NO_CONNECTION && { connection: describeConnection(table, index, protocol, nowMs) }),
+  const mark = newConnections.markFor(link)
+  const matching = scheduling.serviceFor(key, mark)
+  const found: Found = {
+    address,
+    candidates: [],
+    ...(mark !== 0 && { mark: mark >>> 0 }),
+    ...(matching && { service: describeService(engine, matching) }),
+    ...(known !== NO_CONNECTION && { connection: describeEntry(engine, known, nowMs) }),
   }
-  if (index !== NO_CONNECTION && !isReplaced(engine, index, protocol)) {
-    const server = services.serverBySlot[table.server(index)]
-    if (server === undefined || server.removed) {
-      return {
-        ...known,
-        outcome: 'dropped',
-        reason: 'the server of its connection is gone (server-gone)',
-        decision: 'table',
-      }
-    }
-    const method = (table.flags(index) & METHOD_MASK) >> METHOD_SHIFT
-    const way = { server, method, port: table.serverPort(index), index }
-    return forwarded(engine, question, way, { ...known, decision: 'table', reason: 'it belongs to a known connection' })
+  const goesOn = known !== NO_CONNECTION && !admission.isReopened(known, view, transport, protocol)
+  const knownServer = goesOn ? services.serverBySlot[table.server(known)] : undefined
+  const isLost = goesOn && (knownServer === undefined || knownServer.removed)
+  if (isLost && !admission.isToLeave(known, protocol)) {
+    const reason = 'the server of its connection is gone (server-gone)'
+    return { ...found, outcome: 'dropped', reason, decision: 'table' }
   }
-  if (state === ADDRESS_STANDBY) {
-    return { ...known, outcome: 'dropped', reason: 'another director holds the address (standby)' }
+  const way = (server: RealServer, method: number, port: number): Way => ({ packet, link, known, server, method, port })
+  if (knownServer && !isLost) {
+    const to = way(knownServer, methodOf(engine, known), table.serverPort(known))
+    return forwarded(engine, to, { ...found, decision: 'table' }, 'it belongs to a known connection')
   }
-  if (addresses.isMartian(client)) {
-    return { ...known, outcome: 'dropped', reason: 'no client can have this address (martian-source)' }
-  }
+  newConnections.decide(frame, transport, link, state, true)
+  const { refusal, expected, service } = newConnections
+  const refused = (): Explanation => ({
+    ...found,
+    outcome: isAnswered(refusal) ? 'refused' : 'dropped',
+    reason: refusalText(question, service, DROP_REASONS[refusal]),
+  })
+  if (service === undefined && refusal !== NOT_REFUSED) return refused()
+  const over =
+    known === NO_CONNECTION
+      ? ''
+      : isLost
+        ? ', since the known one has lost its server'
+        : ', since the known one is over'
   if (service === undefined) {
-    const reason = `there is no ${question.protocol} service on ${question.virtual}:${question.virtualPort}`
-    return { ...known, outcome: 'refused', reason: `${reason} (no-service)` }
+    const server = services.serverBySlot[table.server(expected)] as RealServer
+    const to = way(server, methodOf(engine, expected), table.serverPort(expected) || question.virtualPort)
+    const reason = `an FTP control connection has announced it${over}`
+    return forwarded(engine, to, { ...found, decision: 'expected' }, reason)
   }
-  const server = service.scheduler.select(service.servers, memoryCopy(service.scheduler, service.memory), {
-    nowMs,
-    source: Int32Array.of(0, 0, 0, client),
-    destination: Int32Array.of(0, 0, 0, virtual),
-    sourcePort: question.clientPort,
-    destinationPort: question.virtualPort,
-  })
-  const scheduled = {
-    ...known,
-    decision: 'scheduler' as const,
-    candidates: service.servers.map((each) => describeCandidate(each, each === server)),
+  const { template, isByTemplate, server } = scheduling.choice
+  const decided: Found = {
+    ...found,
+    decision: isByTemplate ? 'template' : 'scheduler',
+    ...(template !== NO_CONNECTION && { template: describeTemplate(engine, template, nowMs) }),
+    candidates: isByTemplate ? [] : service.servers.map((each) => describeCandidate(engine, each, each === server)),
   }
-  if (server === undefined) {
-    return { ...scheduled, outcome: 'refused', reason: `${service.scheduler.name} finds no server (no-server)` }
+  if (refusal !== NOT_REFUSED || server === undefined) return { ...refused(), ...decided }
+  const chooser = isByTemplate ? 'its persistence template' : service.scheduler.name
+  const to = way(server, server.method, scheduling.serverPort(service, server, key))
+  return forwarded(engine, to, decided, `${chooser} chooses its server${over}`)
+}
+
+function refusalText(question: Question, service: Service | undefined, reason: DropReason): string {
+  const { protocol, virtual, virtualPort } = question
+  const texts: Partial<Record<DropReason, string>> = {
+    standby: 'another director holds the address',
+    'martian-source': 'no client can have this address',
+    'no-service': `there is no ${protocol} service on ${formatEndpoint(virtual, virtualPort)}`,
+    'no-server': `${service?.scheduler.name} finds no server`,
   }
-  const over = index === NO_CONNECTION ? '' : ', since the known one is over'
-  const way = { server, method: server.method, port: server.port || question.virtualPort, index: NO_CONNECTION }
-  return forwarded(engine, question, way, {
-    ...scheduled,
-    reason: `${service.scheduler.name} chooses its server${over}`,
-  })
+  return `${texts[reason] ?? 'it is dropped'} (${reason})`
 }
 
-/** What a scheduler may change as it likes. A memory is a flat object; one with more depth brings its own way to be copied. */
-export function memoryCopy(scheduler: Scheduler, memory: unknown): unknown {
-  if (scheduler.copy) return scheduler.copy(memory)
-  if (typeof memory !== 'object' || memory === null) return memory
-  const fields = Object.entries(memory).map(([name, value]) => [
-    name,
-    ArrayBuffer.isView(value) ? structuredClone(value) : value,
-  ])
-  return Object.fromEntries(fields)
+function methodOf({ connections: { table } }: ExplainedEngine, index: ConnectionIndex): number {
+  return (table.flags(index) & METHOD_MASK) >> METHOD_SHIFT
 }
 
-/** Whether an opening packet starts a new connection in the place of this one. */
-function isReplaced(engine: ExplainedEngine, index: ConnectionIndex, protocol: number): boolean {
-  if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_SCTP) return false
-  return engine.admission.givesWay(index, protocol)
+/** The link that the packet comes in on: that of its client's packets so far, or of the virtual address. */
+function inLink({ connections, addresses, egress }: ExplainedEngine, known: ConnectionIndex, virtual: number): number {
+  const path = pathOf(connections.table, known)
+  if (path !== NO_RETURN_PATH) return egress.returnPaths.links[path]
+  return addresses.stateOf(virtual) === ADDRESS_UNKNOWN ? OUTSIDE_LINK : addresses.linkOf(virtual)
 }
 
-function describeService({ address, port, scheduler, schedulerFlags }: Service): NonNullable<Explanation['service']> {
-  return { address: formatIPv4(address), port, scheduler: scheduler.name, flags: schedulerFlags }
+function pathOf({ memory }: ConnectionTable, index: ConnectionIndex): number {
+  if (index === NO_CONNECTION) return NO_RETURN_PATH
+  return memory.states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
 }
 
-function describeConnection(table: ConnectionTable, index: ConnectionIndex, protocol: number, nowMs: number) {
-  const left = table.memory.states[index * STATE_WORDS + STATE.expires] * TICK_MS - nowMs
-  return { state: stateName(protocol, table.state(index)), expiresMs: Math.max(0, Math.round(left)) }
+function describeService({ services }: ExplainedEngine, service: Service): NonNullable<Explanation['service']> {
+  const { isMark, isIPv6, port, scheduler, schedulerFlags: flags } = service
+  const ofMark = { mark: service.address >>> 0, address: isIPv6 ? '::' : '0.0.0.0' }
+  const address = isMark ? ofMark : { address: services.directory.book.format(service.address) }
+  return { ...address, port, scheduler: scheduler.name, flags }
 }
 
-function describeCandidate(server: RealServer, isChosen: boolean): ExplainedCandidate {
+function describeEntry({ connections: { table } }: ExplainedEngine, index: ConnectionIndex, nowMs: number) {
+  const left = table.expires(index) * TICK_MS - nowMs
+  const state = stateName(table.protocol(index), table.state(index))
+  return { state, expiresMs: Math.max(0, Math.round(left)) }
+}
+
+function describeTemplate(engine: ExplainedEngine, template: ConnectionIndex, nowMs: number) {
+  const key = new ConnectionKey()
+  engine.connections.table.readKey(template, key)
+  const client = key.isIPv6 ? formatIPv6(key.client) : formatIPv4(key.client[0])
+  return { client, ...describeEntry(engine, template, nowMs) }
+}
+
+function describeCandidate({ services }: ExplainedEngine, server: RealServer, isChosen: boolean): ExplainedCandidate {
   const { port, weight, activeConnections, inactiveConnections, overloaded } = server
-  const address = formatIPv4(server.address)
+  const address = services.directory.book.format(server.address)
   return {
     ...{ address, port, method: METHOD_NAMES[server.method], weight },
     ...{ activeConnections, inactiveConnections, overloaded, isChosen },
@@ -225,107 +237,41 @@ function describeCandidate(server: RealServer, isChosen: boolean): ExplainedCand
 }
 
 interface Way {
+  readonly packet: ExplainedFrame
+  /** In. */
+  readonly link: number
+  /** The connection whose client's packets show the way back; NO_CONNECTION: none. */
+  readonly known: ConnectionIndex
   readonly server: RealServer
   readonly method: number
   readonly port: number
-  /** The connection that has it; NO_CONNECTION: a new one. */
-  readonly index: ConnectionIndex
 }
 
-function forwarded(
-  engine: ExplainedEngine,
-  question: Question,
-  { server, method, port, index }: Way,
-  found: Omit<Explanation, 'outcome'>,
-): Explanation {
-  const { egress, addresses } = engine
-  const { table } = engine.connections
-  const names = egress.linkNames
-  const path =
-    index === NO_CONNECTION ? NO_RETURN_PATH : table.memory.states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
-  const { links, macHigh, macLow } = egress.returnPaths
-  const inLink = path === NO_RETURN_PATH ? addresses.linkOf(parseIPv4(question.virtual)) : links[path]
-  const frame = scratchFrame(question)
+function forwarded(engine: ExplainedEngine, way: Way, found: Found, reason: string): Explanation {
+  const { egress, services } = engine
+  const { packet, link, server, method, port } = way
+  const path = pathOf(engine.connections.table, way.known)
+  const { macHigh, macLow } = egress.returnPaths
   const before: FrameFacts = {
-    link: names[inLink],
+    link: egress.linkNames[link],
     ...(path !== NO_RETURN_PATH && { sourceMac: macText(macHigh[path], macLow[path]) }),
-    destinationMac: formatMac(egress.macs[inLink]),
-    ...addressesIn(frame),
+    destinationMac: formatMac(egress.macs[link]),
+    ...packet.facts(),
   }
-  const chosen = { address: formatIPv4(server.address), port, method: METHOD_NAMES[method] }
-  const hop = server.nextHop
+  const chosen = { address: services.directory.book.format(server.address), port, method: METHOD_NAMES[method] }
   const base = { ...found, server: chosen, before }
+  const hop = server.nextHop
   if (hop === undefined) {
-    return { ...base, outcome: 'dropped', reason: `${found.reason}, but there is no route to it (no-route)` }
+    return { ...base, outcome: 'dropped', reason: `${reason}, but there is no route to it (no-route)` }
   }
-  const ip = frame.start + ETHERNET_HEADER_LENGTH
-  const view = frame.memory.view
-  if (method === METHOD_TUN || method === METHOD_DR) decrementTtl(view, ip)
-  else rewriteDestination(view, ip, ip + IPV4_HEADER_LENGTH, server.address, port, true)
-  if (method === METHOD_TUN) {
-    const dontFragment = engine.settings.pmtuDisc === 0 ? 0 : DONT_FRAGMENT
-    encapsulate(frame, server.tunnel, hop.source, server.address, dontFragment, 0)
-  }
+  packet.forward(method, server, port, hop, egress)
   const after: FrameFacts = {
-    link: names[hop.link],
+    link: egress.linkNames[hop.link],
     sourceMac: formatMac(egress.macs[hop.link]),
     ...(hop.resolved && { destinationMac: macText(hop.macHigh, hop.macLow) }),
-    ...(method === METHOD_TUN && { outer: outerOf(view, frame.start + ETHERNET_HEADER_LENGTH) }),
-    ...addressesIn({ memory: frame.memory, start: ip - ETHERNET_HEADER_LENGTH }),
+    ...packet.facts(),
   }
-  const unresolved = hop.resolved ? '' : ', and waits until its next hop answers ARP'
-  return { ...base, outcome: 'forwarded', reason: `${found.reason}${unresolved}`, after }
-}
-
-/** The first packet of the connection, as the client's router hands it over. */
-function scratchFrame(question: Question): Frame {
-  const start = HEADROOM + VNET_HEADER_LENGTH
-  const length = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH + TRANSPORT_LENGTH
-  const bytes = new Uint8Array(start + length)
-  const view = new DataView(bytes.buffer)
-  writeEthernet(bytes, start, new Uint8Array(6), new Uint8Array(6), ETHERTYPE_IPV4)
-  const ip = start + ETHERNET_HEADER_LENGTH
-  writeIPv4(bytes, ip, {
-    tos: 0,
-    totalLength: length - ETHERNET_HEADER_LENGTH,
-    identification: 0,
-    fragment: DONT_FRAGMENT,
-    ttl: CLIENT_TTL,
-    protocol: protocolNumber(question.protocol),
-    source: parseIPv4(question.client),
-    destination: parseIPv4(question.virtual),
-  })
-  view.setUint16(ip + IPV4_HEADER_LENGTH, question.clientPort)
-  view.setUint16(ip + IPV4_HEADER_LENGTH + 2, question.virtualPort)
-  // No kernel ever sees it.
-  return { memory: { bytes, view, addressHigh: 0, addressLow: 0 }, start, length }
-}
-
-function addressesIn({ memory: { view }, start }: { memory: { view: DataView }; start: number }) {
-  const ip = start + ETHERNET_HEADER_LENGTH
-  const transport = ip + soundIPv4HeaderLength(view, ip, view.byteLength - ip)
-  const endpoint = (address: number, port: number) =>
-    `${formatIPv4(view.getInt32(ip + address))}:${view.getUint16(port)}`
-  return {
-    source: endpoint(IPV4.source, transport),
-    destination: endpoint(IPV4.destination, transport + 2),
-    ttl: view.getUint8(ip + IPV4.ttl),
-  }
-}
-
-function outerOf(view: DataView, ip: number): NonNullable<FrameFacts['outer']> {
-  return {
-    source: formatIPv4(view.getInt32(ip + IPV4.source)),
-    destination: formatIPv4(view.getInt32(ip + IPV4.destination)),
-    protocol: view.getUint8(ip + IPV4.protocol),
-    ttl: view.getUint8(ip + IPV4.ttl),
-  }
-}
-
-function macText(high: number, low: number): string {
-  const bytes = new Uint8Array(6)
-  const view = new DataView(bytes.buffer)
-  view.setUint16(0, high)
-  view.setInt32(2, low)
-  return formatMac(bytes)
+  const asked = isIPv6Number(hop.address) ? 'neighbour discovery' : 'ARP'
+  const unresolved = hop.resolved ? '' : `, and waits until its next hop answers ${asked}`
+  return { ...base, outcome: 'forwarded', reason: `${reason}${unresolved}`, after }
 }

@@ -1,151 +1,104 @@
 /**
- * ICMP errors about a connection's packets, passed on to whom they concern: the packet they quote is translated back so that
- * the receiver knows it as its own.
+ * ICMP errors about a connection's packets, of either family, as whom they concern must see them: the packet they quote is translated
+ * back, so that the receiver knows it as its own.
  *
- * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_icmp(), ip_vs_out_icmp(), ip_vs_nat_icmp().
+ * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_nat_icmp(), ip_vs_nat_icmp_v6().
  */
-import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { checksum, difference16, difference32, updateChecksum } from '../../protocol/packet/checksum.ts'
-import { ETHERTYPE_IPV4 } from '../../protocol/packet/ethernet.ts'
-import { greHeaderLength, PROTOCOL_GRE } from '../../protocol/packet/gre.ts'
-import { gueHeaderLength } from '../../protocol/packet/gue.ts'
 import { ICMP } from '../../protocol/packet/icmp.ts'
-import {
-  FRAGMENT_OFFSET_MASK,
-  IPV4,
-  IPV4_HEADER_LENGTH,
-  PROTOCOL_AH,
-  PROTOCOL_ESP,
-  PROTOCOL_IPIP,
-  PROTOCOL_SCTP,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  refreshIPv4Checksum,
-} from '../../protocol/packet/ipv4.ts'
+import { refreshIcmpv6Checksum } from '../../protocol/packet/icmpv6.ts'
+import { IPV4, PROTOCOL_SCTP, PROTOCOL_UDP, refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
+import { IPV6 } from '../../protocol/packet/ipv6.ts'
+import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import { TCP } from '../../protocol/packet/tcp.ts'
-import { PORT_ISAKMP, UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
-
-/** What an ICMP error quotes. */
-export interface QuotedPacket {
-  protocol: number
-  source: number
-  destination: number
-  sourcePort: number
-  destinationPort: number
-  /** Those of AH and ESP are their key exchange's, and stand nowhere in the packet. */
-  hasPorts: boolean
-  /** Offsets of the quoted headers. */
-  ip: number
-  transport: number
-}
+import { UDP } from '../../protocol/packet/udp.ts'
+import type { FrameMemory } from '../link/link.ts'
+import { decrementHopLimit, replaceAddress6 } from '../method/ipv6-nat.ts'
+import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
+import type { QuotedPacket } from './quoted-packet.ts'
 
 /**
- * Reads the quoted packet that starts at `ip` into `into`; false when there is none that a connection could own. Of
- * IPIP and GRE `transport` is what follows the IP header, and the ports mean nothing.
+ * For a server: the quoted reply came from the virtual service; it becomes the server's own.
+ * @param outerIp the IP header of the error, whose ICMP message of `length` bytes is at `icmp`
+ * @param address number of the server's
  */
-export function readQuotedPacket(bytes: Uint8Array, ip: number, available: number, into: QuotedPacket): boolean {
-  if (available < IPV4_HEADER_LENGTH + 8 || bytes[ip] >> 4 !== 4) return false
-  const headerLength = (bytes[ip] & 15) << 2
-  if (headerLength < IPV4_HEADER_LENGTH || available < headerLength + 8) return false
-  if ((readUint16(bytes, ip + IPV4.fragment) & FRAGMENT_OFFSET_MASK) !== 0) return false
-  const protocol = bytes[ip + IPV4.protocol]
-  const isIpsec = protocol === PROTOCOL_AH || protocol === PROTOCOL_ESP
-  if (
-    protocol !== PROTOCOL_TCP &&
-    protocol !== PROTOCOL_UDP &&
-    protocol !== PROTOCOL_SCTP &&
-    protocol !== PROTOCOL_IPIP &&
-    protocol !== PROTOCOL_GRE &&
-    !isIpsec
-  ) {
-    return false
-  }
-  into.protocol = isIpsec ? PROTOCOL_UDP : protocol
-  into.hasPorts = !isIpsec
-  into.ip = ip
-  into.transport = ip + headerLength
-  into.source = readInt32(bytes, ip + IPV4.source)
-  into.destination = readInt32(bytes, ip + IPV4.destination)
-  into.sourcePort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport)
-  into.destinationPort = isIpsec ? PORT_ISAKMP : readUint16(bytes, into.transport + 2)
-  return true
-}
-
-/** Where the packet inside a quoted tunnel packet starts; 0 when it is none, or the quote (up to `end`) does not reach there. */
-export function quotedInnerPacket(view: DataView, quoted: QuotedPacket, end: number): number {
-  const { protocol, transport } = quoted
-  if (protocol === PROTOCOL_IPIP) return transport
-  if (protocol === PROTOCOL_GRE) {
-    const length = greHeaderLength(view, transport, end - transport, ETHERTYPE_IPV4)
-    return length === 0 ? 0 : transport + length
-  }
-  const gue = transport + UDP_HEADER_LENGTH
-  const length = protocol === PROTOCOL_UDP ? gueHeaderLength(view, gue, end - gue, PROTOCOL_IPIP) : 0
-  return length === 0 ? 0 : gue + length
-}
-
-/** For a server: the quoted reply came from the virtual service; it becomes the server's own. */
 export function translateForServer(
-  bytes: Uint8Array,
+  memory: FrameMemory,
   outerIp: number,
   icmp: number,
-  icmpLength: number,
+  length: number,
   quoted: QuotedPacket,
-  serverAddress: number,
-  serverPort: number,
+  book: AddressBook,
+  address: number,
+  port: number,
 ): void {
-  writeInt32(bytes, outerIp + IPV4.destination, serverAddress)
-  translateChecksum(bytes, icmp + icmpLength, quoted, quoted.source, serverAddress, quoted.sourcePort, serverPort)
-  writeInt32(bytes, quoted.ip + IPV4.source, serverAddress)
-  if (quoted.hasPorts) writeUint16(bytes, quoted.transport, serverPort)
-  refresh(bytes, outerIp, icmp, icmpLength, quoted)
+  const { view } = memory
+  replaceAddress(view, outerIp + (quoted.isIPv6 ? IPV6.destination : IPV4.destination), address, book)
+  const difference = replaceAddress(view, quoted.source, address, book)
+  translatePort(view, icmp + length, quoted, quoted.transport, quoted.sourcePort, port, difference)
+  finish(memory, outerIp, icmp, length, quoted)
 }
 
 /** For a client: the quoted request went to the server; it becomes one to the virtual service, and so does the sender. */
 export function translateForClient(
-  bytes: Uint8Array,
+  memory: FrameMemory,
   outerIp: number,
   icmp: number,
-  icmpLength: number,
+  length: number,
   quoted: QuotedPacket,
+  book: AddressBook,
   virtualAddress: number,
   virtualPort: number,
 ): void {
-  const { destination, destinationPort } = quoted
-  writeInt32(bytes, outerIp + IPV4.source, virtualAddress)
-  translateChecksum(bytes, icmp + icmpLength, quoted, destination, virtualAddress, destinationPort, virtualPort)
-  writeInt32(bytes, quoted.ip + IPV4.destination, virtualAddress)
-  if (quoted.hasPorts) writeUint16(bytes, quoted.transport + 2, virtualPort)
-  refresh(bytes, outerIp, icmp, icmpLength, quoted)
+  const { view } = memory
+  replaceAddress(view, outerIp + (quoted.isIPv6 ? IPV6.source : IPV4.source), virtualAddress, book)
+  const difference = replaceAddress(view, quoted.destination, virtualAddress, book)
+  translatePort(view, icmp + length, quoted, quoted.transport + 2, quoted.destinationPort, virtualPort, difference)
+  finish(memory, outerIp, icmp, length, quoted)
+}
+
+/** Writes the address of a number, and returns the running difference that it makes. */
+function replaceAddress(view: DataView, at: number, address: number, book: AddressBook): number {
+  if (isIPv6Number(address)) return replaceAddress6(view, at, book.words, address * ADDRESS_WORDS)
+  const difference = difference32(view.getInt32(at), address)
+  view.setInt32(at, address)
+  return difference
 }
 
 /** The quoted transport checksum follows its packet's address and port, if the quote reaches to where it is. */
-function translateChecksum(
-  bytes: Uint8Array,
+function translatePort(
+  view: DataView,
   end: number,
   quoted: QuotedPacket,
-  addressBefore: number,
-  address: number,
+  portAt: number,
   portBefore: number,
   port: number,
+  addressDifference: number,
 ): void {
-  // SCTP's is not of the addresses, and what is quoted of the packet does not reach it; AH and ESP have none.
-  if (!quoted.hasPorts || quoted.protocol === PROTOCOL_SCTP) return
+  if (!quoted.hasPorts) return
+  view.setUint16(portAt, port)
+  // SCTP's checksum is not of the addresses, and nobody checks that of a quoted packet.
+  if (quoted.protocol === PROTOCOL_SCTP) return
   const isUdp = quoted.protocol === PROTOCOL_UDP
   const at = quoted.transport + (isUdp ? UDP.checksum : TCP.checksum)
   if (at + 2 > end) return
-  const before = readUint16(bytes, at)
-  // A datagram without a checksum stays one (RFC 768).
+  const before = view.getUint16(at)
   if (isUdp && before === 0) return
-  const difference = difference32(addressBefore, address) + difference16(portBefore, port)
-  const after = updateChecksum(before, difference)
-  writeUint16(bytes, at, isUdp && after === 0 ? 0xffff : after)
+  const after = updateChecksum(before, addressDifference + difference16(portBefore, port))
+  view.setUint16(at, isUdp && after === 0 ? 0xffff : after)
 }
 
-function refresh(bytes: Uint8Array, outerIp: number, icmp: number, icmpLength: number, quoted: QuotedPacket): void {
-  bytes[outerIp + IPV4.ttl]--
+/** One hop further, with the checksums of what has changed. */
+function finish(memory: FrameMemory, outerIp: number, icmp: number, length: number, quoted: QuotedPacket): void {
+  const { view, bytes } = memory
+  if (quoted.isIPv6) {
+    decrementHopLimit(view, outerIp)
+    refreshIcmpv6Checksum(bytes, outerIp, icmp, length)
+    return
+  }
+  view.setUint8(outerIp + IPV4.ttl, view.getUint8(outerIp + IPV4.ttl) - 1)
   refreshIPv4Checksum(bytes, outerIp, icmp - outerIp)
   refreshIPv4Checksum(bytes, quoted.ip, quoted.transport - quoted.ip)
-  writeUint16(bytes, icmp + ICMP.checksum, 0)
-  writeUint16(bytes, icmp + ICMP.checksum, checksum(bytes, icmp, icmpLength))
+  view.setUint16(icmp + ICMP.checksum, 0)
+  view.setUint16(icmp + ICMP.checksum, checksum(bytes, icmp, length))
 }

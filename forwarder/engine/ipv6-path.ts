@@ -10,7 +10,6 @@ import * as ipv6 from '../../protocol/packet/ipv6.ts'
 import * as addressWords from '../../protocol/packet/ipv6-address.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
-import type { Flow } from '../../scheduler/scheduler.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
 import { wireLength6 } from '../method/ipv6-offload.ts'
@@ -26,44 +25,44 @@ import * as directory from '../table/server-directory.ts'
 import * as serviceTable from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
-import { IPv6Answers } from './ipv6-answers.ts'
+import type { IPv6Answers } from './ipv6-answers.ts'
+import { IPv6FragmentPath } from './ipv6-fragment-path.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
-import { IPv6Tunnels } from './ipv6-tunnels.ts'
+import type { IPv6Tunnels } from './ipv6-tunnels.ts'
+import { isAnswered } from './new-connections.ts'
 import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
+import { NO_RETURN_PATH } from './return-paths.ts'
 import * as tcpStates from './tcp-states.ts'
-import { TO_HOST, type Verdict } from './verdict.ts'
+import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
 // Names of this module's own, for speed: see engine.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
-const { ADDRESS_WORDS } = addressWords
+const { ADDRESS_WORDS, isHostIPv6 } = addressWords
 const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
-const { FLAG_INACTIVE, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } = layout
-const { METHOD_MASK, METHOD_SHIFT, methodFlags } = recordCodec
+const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
+const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { isOneWay, METHOD_DR, METHOD_NAT, METHOD_TUN } = serviceTable
+const { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
-const { ADDRESS_STANDBY, ADDRESS_UNKNOWN } = virtualAddresses
+const { ADDRESS_UNKNOWN } = virtualAddresses
 
 const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_EXTENSION_HEADERS = dropCode('extension-headers')
-const DROP_FRAGMENT = dropCode('fragment')
-const DROP_NO_SERVICE = dropCode('no-service')
-const DROP_PACKET = dropCode('drop-packet')
-const DROP_NO_SERVER = dropCode('no-server')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
-const DROP_STANDBY = dropCode('standby')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_TOO_BIG = dropCode('too-big')
 const DROP_MARTIAN = dropCode('martian-source')
+const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 
 /** Client port and virtual port, as in a connection's key. */
@@ -80,17 +79,9 @@ export class IPv6Path {
   readonly #answers: IPv6Answers
   readonly #tunnels: IPv6Tunnels
   readonly #icmp: IPv6Icmp
+  readonly fragments: IPv6FragmentPath
   readonly #fitsAnywhere: number
-  #nowMs = 0
-  /** The client's address, of a packet that makes a connection. */
-  readonly #client = new Int32Array(ADDRESS_WORDS)
-  readonly #flow: Flow = {
-    nowMs: 0,
-    source: this.#client,
-    destination: new Int32Array(ADDRESS_WORDS),
-    sourcePort: 0,
-    destinationPort: 0,
-  }
+  readonly #destination = new Int32Array(ADDRESS_WORDS)
 
   constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
     const { services, addresses, egress } = engine
@@ -101,15 +92,15 @@ export class IPv6Path {
     this.#states = table.memory.states
     this.#counters = services.directory.counters
     this.#drops = drops
-    this.#answers = new IPv6Answers(drops)
-    this.#tunnels = new IPv6Tunnels(egress, this.#answers, drops)
-    this.#icmp = new IPv6Icmp({ table, services, addresses, egress, tunnels: this.#tunnels, drops })
+    this.#answers = engine.answers6
+    this.#tunnels = engine.tunnels6
+    this.#icmp = new IPv6Icmp({ book: this.#book, addresses, egress, errors: engine.icmpErrors, drops })
+    const parts = { table, services, addresses, egress, tunnels: this.#tunnels, drops }
+    this.fragments = new IPv6FragmentPath({ ...parts, order: engine.fragmentOrder })
     this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
   setTime(nowMs: number): void {
-    this.#nowMs = nowMs
-    this.#answers.setTime(nowMs)
     this.#icmp.setTime(nowMs)
   }
 
@@ -129,10 +120,17 @@ export class IPv6Path {
     const to1 = view.getInt32(to + 4)
     const to2 = view.getInt32(to + 8)
     const to3 = view.getInt32(to + 12)
-    const virtual = this.#book.find(to0, to1, to2, to3)
-    const addressState = this.#engine.addresses.stateOf(virtual)
-    const walked = walkToTransport(view, ip, start + frame.length)
-    if (walked < 0) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+    let virtual = this.#book.find(to0, to1, to2, to3)
+    let addressState = this.#engine.addresses.stateOf(virtual)
+    let walked = walkToTransport(view, ip, start + frame.length)
+    if (walked < 0) {
+      if (walked !== WALK_FRAGMENT) return addressState === ADDRESS_UNKNOWN ? TO_HOST : this.#dropUnwalked(walked)
+      // Sent to a group: every director has it.
+      if ((view.getUint8(start) & 1) !== 0) return TO_HOST
+      const verdict = this.fragments.handle(frame, link, addressState)
+      if (verdict !== FIRST_FRAGMENT) return verdict
+      walked = this.fragments.walked
+    }
     const protocol = walked & 255
     const headerLength = walked >> 8
     if (protocol === PROTOCOL_ICMPV6) return this.#icmp.handle(frame, link, headerLength, addressState)
@@ -154,69 +152,68 @@ export class IPv6Path {
     const from1 = view.getInt32(from + 4)
     const from2 = view.getInt32(from + 8)
     const from3 = view.getInt32(from + 12)
-    if (addressState !== ADDRESS_UNKNOWN) {
-      const index = this.#table.findByClient6(protocol, from0, from1, from2, from3, virtual, ports)
-      if (index === NO_CONNECTION) {
-        return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, 0)
+    if (addressState === ADDRESS_UNKNOWN) {
+      const server = this.#book.find(from0, from1, from2, from3)
+      if (server !== NO_ADDRESS) {
+        const index = this.#table.findByServer6(protocol, server, ports >>> 16, to0, to1, to2, to3, ports & 0xffff)
+        if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       }
-      if (this.#engine.admission.isReopened(index, view, transport, protocol)) {
-        const versionBefore = this.#engine.replication.publishEnd(index)
-        this.#engine.connections.discard(index)
-        return this.#handleNew(frame, link, headerLength, protocol, virtual, ports, addressState, versionBefore)
-      }
-      return this.#toServer(frame, link, headerLength, protocol, index)
+      const { marks, newConnections } = this.#engine
+      if (!marks.of(true).namesDestinations) return TO_HOST
+      newConnections.readIPv6(protocol, view, ip, virtual, ports)
+      addressState = newConnections.stateByMark(link)
+      if (addressState === ADDRESS_UNKNOWN) return TO_HOST
+      virtual = this.#book.internNamed(to0, to1, to2, to3)
+      if (virtual === NO_ADDRESS) return this.#drops.drop(DROP_TABLE_FULL)
     }
-    const server = this.#book.find(from0, from1, from2, from3)
-    if (server === NO_ADDRESS) return TO_HOST
-    const index = this.#table.findByServer6(protocol, server, ports >>> 16, to0, to1, to2, to3, ports & 0xffff)
-    return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
+    let index = this.#table.findByClient6(protocol, from0, from1, from2, from3, virtual, ports)
+    let version = 0
+    if (index !== NO_CONNECTION && this.#engine.admission.isReopened(index, view, transport, protocol)) {
+      version = this.#engine.replication.publishEnd(index)
+      this.#engine.connections.discard(index)
+      index = NO_CONNECTION
+    }
+    if (index === NO_CONNECTION) {
+      this.#engine.newConnections.readIPv6(protocol, view, ip, virtual, ports)
+      return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
+    }
+    return this.#toServer(frame, link, headerLength, protocol, index)
+  }
+
+  /** A frame that the host's own stack sends to somebody who did not come by a virtual address. */
+  forHost(frame: Frame): Verdict {
+    const { view } = frame.memory
+    const destination = this.#destination
+    const at = frame.start + ETHERNET_HEADER_LENGTH + IPV6.destination
+    for (let word = 0; word < ADDRESS_WORDS; word++) destination[word] = view.getInt32(at + word * 4)
+    const isBeyond = isHostIPv6(destination[0], destination[1], destination[2], destination[3])
+    return isBeyond ? this.#engine.egress.toClient6(frame, NO_RETURN_PATH, destination, 0) : TO_HOST
   }
 
   #dropUnwalked(code: number): Verdict {
-    if (code === WALK_FRAGMENT) return this.#drops.drop(DROP_FRAGMENT)
     return this.#drops.drop(code === WALK_TOO_LONG ? DROP_EXTENSION_HEADERS : DROP_TRUNCATED)
   }
 
+  /** A packet without a connection, which newConnections has read. */
   #handleNew(
     frame: Frame,
     link: number,
     headerLength: number,
     protocol: number,
-    virtual: number,
-    ports: number,
     addressState: number,
     versionBefore: number,
   ): Verdict {
-    const view = frame.memory.view
-    const ip = frame.start + ETHERNET_HEADER_LENGTH
-    const { services, addresses, connections, replication } = this.#engine
-    const transport = ip + headerLength
-    if (!this.#engine.admission.mayBegin(view, transport, protocol)) return this.#drops.drop(DROP_NO_CONNECTION)
-    if (addressState === ADDRESS_STANDBY) return this.#drops.drop(DROP_STANDBY)
-    const client = this.#client
-    for (let word = 0; word < ADDRESS_WORDS; word++) client[word] = view.getInt32(ip + IPV6.source + word * 4)
-    if (addresses.isMartian6(client[0], client[1], client[2], client[3])) return this.#drops.drop(DROP_MARTIAN)
-    const service = services.find(protocol, virtual, ports & 0xffff)
-    if (service === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVICE)
-    if (this.#engine.defences.refusesPacket()) return this.#drops.drop(DROP_PACKET)
-    const flow = this.#flow
-    flow.nowMs = this.#nowMs
-    for (let word = 0; word < ADDRESS_WORDS; word++) {
-      flow.destination[word] = this.#book.words[virtual * ADDRESS_WORDS + word]
+    const { newConnections, scheduling } = this.#engine
+    const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
+    const index = newConnections.open(frame, transport, link, addressState, versionBefore)
+    if (index === NO_CONNECTION) {
+      const { refusal } = newConnections
+      if (!isAnswered(refusal)) return this.#drops.drop(refusal)
+      return this.#answers.fromDestination(frame).portUnreachable(frame, link, refusal)
     }
-    flow.sourcePort = ports >>> 16
-    flow.destinationPort = ports & 0xffff
-    const server = service.scheduler.select(service.servers, service.memory, flow)
-    if (server === undefined) return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_NO_SERVER)
-    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_INACTIVE
-    const index = connections.insert(protocol, client, virtual, ports, server, server.port, flags)
-    if (index === NO_CONNECTION) return this.#drops.drop(DROP_TABLE_FULL)
-    if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
-    this.#counters[server.slot * COUNTERS + COUNTER.connections]++
-    // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
-    connections.schedule(index, true)
-    if (protocol === PROTOCOL_UDP) replication.publish(index)
-    return this.#toServer(frame, link, headerLength, protocol, index)
+    const verdict = this.#toServer(frame, link, headerLength, protocol, index)
+    scheduling.sent(index)
+    return verdict
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
@@ -228,35 +225,52 @@ export class IPv6Path {
       return this.#answers.fromDestination(frame).hopLimitExceeded(frame, link)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[this.#states[state + STATE.server]]
-    if (server === undefined || server.removed) return this.#drops.drop(DROP_SERVER_GONE)
-    const word = this.#states[state + STATE.flagsReturnPath]
+    if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
+    let word = this.#states[state + STATE.flagsReturnPath]
+    if (word >>> PACKETS_WORD_SHIFT < MOST_PACKETS) {
+      word = (word + ONE_PACKET) | 0
+      this.#states[state + STATE.flagsReturnPath] = word
+    }
     const flags = word >>> 16
     if (!egress.returnPaths.matches(word & 0xffff, link, view, start + 6)) {
       this.#states[state + STATE.flagsReturnPath] = (flags << 16) | egress.returnPaths.intern(link, view, start + 6)
     }
     const transport = ip + headerLength
     this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
+    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
-    if (method !== METHOD_NAT && method !== METHOD_DR) return this.#drops.drop(DROP_UNSUPPORTED)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToServer(server)
       if (wireLength6(frame, headerLength, protocol) > mtu) {
         return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       }
     }
-    if (method === METHOD_NAT) {
+    if (method === METHOD_DR) {
+      decrementHopLimit(view, ip)
+    } else {
       const unfinished = hasUnfinishedChecksum(frame)
       const wordsAt = server.address * ADDRESS_WORDS
       const port = this.#table.serverPort(index)
       rewriteDestination6(view, ip, transport, protocol, this.#book.words, wordsAt, port, unfinished)
-    } else {
-      decrementHopLimit(view, ip)
     }
     return egress.toServer(frame, server)
+  }
+
+  /** As for IPv4: a packet for a server that was removed. */
+  #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
+    const { admission, replication, connections, newConnections, addresses } = this.#engine
+    if (!admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)
+    const virtual = this.#keys[index * KEY_WORDS + KEY.virtualAddress]
+    const version = replication.publishEnd(index)
+    connections.discard(index)
+    const view = frame.memory.view
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    newConnections.readIPv6(protocol, view, ip, virtual, view.getInt32(ip + headerLength))
+    return this.#handleNew(frame, link, headerLength, protocol, addresses.stateOf(virtual), version)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
@@ -270,8 +284,14 @@ export class IPv6Path {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
+    // What this host sends comes from this host: see engine.ts.
+    if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
+      return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
+    if ((flags & FLAG_UNANSWERED) !== 0) this.#engine.scheduling.answered(index)
+    if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
+      return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS
     this.#counters[counter + COUNTER.outPackets]++
     this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
@@ -319,8 +339,7 @@ export class IPv6Path {
     const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)
     if (method === METHOD_TUN) mtu -= outerHeaderLength(server) + longestShim(server.tunnel)
-    // Replies pass here by NAT alone.
-    if (method === METHOD_NAT) {
+    if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
     }
     const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH

@@ -37,14 +37,14 @@ export class IPv6Tunnels {
     this.#drops = drops
   }
 
-  /** @param isError the packet is an ICMPv6 error, which is not answered with another (RFC 4443 section 2.4 e) */
+  /** @param isSilent nobody is told that the packet is too big: it is an ICMPv6 error (RFC 4443 section 2.4 e) or no first fragment */
   toServer(
     frame: Frame,
     link: number,
     headerLength: number,
     protocol: number,
     server: RealServer,
-    isError: boolean,
+    isSilent: boolean,
   ): Verdict {
     const egress = this.#egress
     const hop = egress.nextHop(server)
@@ -55,7 +55,7 @@ export class IPv6Tunnels {
     const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV6) : 0
     if (isLarge && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
     if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength6(frame, headerLength, protocol) > mtu) {
-      if (!isError) return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
+      if (!isSilent) return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       this.#drops.add(DROP_TOO_BIG, 1)
       return DROPPED
     }

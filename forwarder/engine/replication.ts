@@ -8,6 +8,7 @@
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
+import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
   RECORD,
   RECORD_FLAG,
@@ -16,6 +17,7 @@ import {
   RECORD_UPSERT,
 } from '../../protocol/wire/connection-record.ts'
 import { isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
+import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
@@ -42,11 +44,11 @@ import {
   recordVersion,
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
-import { PROTOCOL_MARK, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
+import { PROTOCOL_MARK, PROTOCOL_MARK6, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
 import { isOneWay, METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
-import { isTemplate, protocolOfTemplate, TEMPLATE_ANY } from './templates.ts'
+import { isTemplate, isTemplateOfMark, protocolOfTemplate, TEMPLATE_ANY, TEMPLATE_ANY6 } from './templates.ts'
 
 const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
@@ -61,7 +63,7 @@ export class Replication {
   readonly #states: Int32Array
   /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
   readonly #epochTicks: number
-  readonly #words = new Int32Array(4)
+  readonly #key = new ConnectionKey()
   #written = false
 
   constructor(connections: Connections, outgoing: RecordRing, epochTicks: number) {
@@ -142,9 +144,10 @@ export class Replication {
       return false
     }
     const isIPv4 = isMapped(bytes, at + RECORD.clientAddress)
+    if (protocol === (isIPv4 ? TEMPLATE_ANY6 : TEMPLATE_ANY)) return false
     const { book } = this.#services.directory
     // The template of a firewall mark has the mark as its address.
-    const isOfMark = protocol === TEMPLATE_ANY
+    const isOfMark = isTemplateOfMark(protocol)
     const virtual = isOfMark
       ? readMapped(bytes, at + RECORD.virtualAddress)
       : readAddress(bytes, at + RECORD.virtualAddress, book)
@@ -154,11 +157,13 @@ export class Replication {
     book.release(virtual)
     if (server === NO_ADDRESS) return false
     if (!isOfMark && (virtual === NO_ADDRESS || isIPv6Number(virtual) === isIPv4)) return false
-    const client = isIPv4
-      ? readMapped(bytes, at + RECORD.clientAddress)
-      : this.#readWords(bytes, at + RECORD.clientAddress)
     const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
+    const key = this.#key
+    readClient(bytes, at, key)
+    key.protocol = protocol
+    key.virtual = virtual
+    key.ports = ports
     const version = recordVersion(bytes, at)
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
@@ -173,10 +178,7 @@ export class Replication {
     if (isLocal && (known === undefined || known.removed)) return false
     // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
     if (isIPv6Number(server) === isIPv4 && method !== METHOD_TUN && kind !== RECORD_REMOVE) return false
-    let index =
-      typeof client === 'number'
-        ? this.#table.findByClient(protocol, client, virtual, ports)
-        : this.#table.findByClient6(protocol, client[0], client[1], client[2], client[3], virtual, ports)
+    let index = this.#table.find(key)
     // A connection that was never told of, such as a half-open one, has no version yet.
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
@@ -203,7 +205,7 @@ export class Replication {
       const flags =
         methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
-      index = this.#connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
+      index = this.#connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
@@ -223,11 +225,6 @@ export class Replication {
     return true
   }
 
-  #readWords(bytes: Uint8Array, at: number): Int32Array {
-    for (let word = 0; word < 4; word++) this.#words[word] = readInt32(bytes, at + word * 4)
-    return this.#words
-  }
-
   /** Whose server the record is of: its service's address and port may be others than its connection's. */
   #serverIdentity(
     bytes: Uint8Array,
@@ -241,9 +238,10 @@ export class Replication {
     const mark = readInt32(bytes, at + RECORD.firewallMark)
     const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
     const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? PORT_FTP : virtualPort
+    const markProtocol = isMapped(bytes, at + RECORD.clientAddress) ? PROTOCOL_MARK : PROTOCOL_MARK6
     const service: ServiceIdentity =
       mark !== 0
-        ? { protocol: PROTOCOL_MARK, virtualAddress: mark, virtualPort: 0 }
+        ? { protocol: markProtocol, virtualAddress: mark, virtualPort: 0 }
         : {
             protocol: isTemplate(protocol) ? protocolOfTemplate(protocol) : protocol,
             virtualAddress: virtual,
@@ -263,6 +261,16 @@ export class Replication {
     const next = (before + 1) & 0xffff
     return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }
+}
+
+/** The client of the record at `at`. */
+function readClient(bytes: Uint8Array, at: number, key: ConnectionKey): void {
+  const { client } = key
+  key.isIPv6 = !isMapped(bytes, at + RECORD.clientAddress)
+  for (let word = 0; word < ADDRESS_WORDS; word++) {
+    client[word] = key.isIPv6 ? readInt32(bytes, at + RECORD.clientAddress + word * 4) : 0
+  }
+  if (!key.isIPv6) client[0] = readMapped(bytes, at + RECORD.clientAddress)
 }
 
 /** Table seconds: 1.024 s each. */

@@ -9,6 +9,7 @@
 import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
 import type { EngineSettings } from '../settings.ts'
+import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
@@ -22,34 +23,34 @@ import {
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { methodFlags } from '../table/record-codec.ts'
-import { COUNTER, COUNTERS, PROTOCOL_MARK } from '../table/server-directory.ts'
+import { COUNTER, COUNTERS } from '../table/server-directory.ts'
 import { isOneWay, type Persistence, type RealServer, type Service } from '../table/service-table.ts'
-import { type Connections, templatePort, toTicks } from './connections.ts'
+import { type Connections, toTicks, writeTemplateKey } from './connections.ts'
 import type { Replication } from './replication.ts'
-import { TEMPLATE_ANY, TEMPLATE_STATE, templateProtocol } from './templates.ts'
-
-/** What schedule() answers when there is no connection. */
-export const NO_SERVICE = -1
-export const NO_SERVER = -2
-export const TABLE_FULL = -3
+import { TEMPLATE_STATE } from './templates.ts'
 
 /** How long the reply to a single datagram is awaited. */
 const REPLY_TIMEOUT_S = 10
 
 const ONE_SHOT = FLAG_ONE_PACKET | FLAG_ONE_WAY
 
+/** Which server a connection is to have, and why. */
+export interface Choice {
+  server: RealServer | undefined
+  /** What the service's persistence has for the client; NO_CONNECTION: nothing. */
+  template: ConnectionIndex
+  /** Whether it was the template that led to the server. One that leads nowhere any more is replaced. */
+  isByTemplate: boolean
+}
+
 export class Scheduling {
   readonly #connections: Connections
   readonly #table: ConnectionTable
   readonly #replication: Replication
   readonly #settings: EngineSettings
-  readonly #flow: Flow = {
-    nowMs: 0,
-    source: new Int32Array(4),
-    destination: new Int32Array(4),
-    sourcePort: 0,
-    destinationPort: 0,
-  }
+  readonly #templateKey = new ConnectionKey()
+  /** Written over by each choose(). */
+  readonly choice: Choice = { server: undefined, template: NO_CONNECTION, isByTemplate: false }
 
   constructor(connections: Connections, replication: Replication, settings: EngineSettings) {
     this.#connections = connections
@@ -58,38 +59,58 @@ export class Scheduling {
     this.#settings = settings
   }
 
-  /** For schedulers that remember until when. */
-  setTime(nowMs: number): void {
-    this.#flow.nowMs = nowMs
+  /**
+   * The service that takes a packet which belongs to no connection.
+   * @param mark firewall mark; 0: none
+   */
+  serviceFor(key: ConnectionKey, mark: number): Service | undefined {
+    const service = this.#connections.services.serviceFor(key, mark)
+    if (service === undefined || service.isMark || service.persistence !== undefined) return service
+    // Of a service that is not persistent, every other port is none of its.
+    return service.port === (key.ports & 0xffff) ? service : undefined
   }
 
   /**
-   * Makes the connection of a packet that belongs to none, in state 0 and filed.
-   * @param ports client port << 16 | virtual port
-   * @param mark firewall mark; 0: none
-   * @returns NO_SERVICE, NO_SERVER or TABLE_FULL when there is none to be made
+   * Chooses a server, by what is remembered of the client or by the scheduler, into `choice`; false when there is none. Nothing
+   * but the scheduler's memory changes.
+   * @param memory the scheduler's; the service's own, or a copy when the choice is only thought through
    */
-  schedule(protocol: number, client: number, virtual: number, ports: number, mark: number): ConnectionIndex | number {
-    const port = ports & 0xffff
-    const service = this.#connections.services.serviceFor(mark, protocol, virtual, port)
-    if (service === undefined) return NO_SERVICE
-    const flow = this.#flow
-    flow.source[3] = client
-    flow.destination[3] = virtual
-    flow.sourcePort = ports >>> 16
-    flow.destinationPort = port
+  choose(service: Service, memory: unknown, key: ConnectionKey, flow: Flow): boolean {
+    const { choice } = this
+    const { persistence } = service
+    choice.template =
+      persistence === undefined ? NO_CONNECTION : this.#connections.findTemplate(service, persistence, key)
+    choice.isByTemplate = choice.template !== NO_CONNECTION && this.#leadsSomewhere(choice.template)
+    choice.server = choice.isByTemplate
+      ? this.#connections.services.serverBySlot[this.#table.server(choice.template)]
+      : service.scheduler.select(service.servers, memory, flow)
+    return choice.server !== undefined
+  }
+
+  /** The port at which the chosen server gets the packet. */
+  serverPort(service: Service, server: RealServer, key: ConnectionKey): number {
+    const port = key.ports & 0xffff
+    // A persistent service has connections of several ports, of which its server's is for its own.
+    if (service.persistence !== undefined && port !== service.port) return port
+    return server.port || port
+  }
+
+  /**
+   * Makes the connection that was chosen for, in state 0 and filed, and the template that it asks for.
+   * @returns NO_CONNECTION when the table is full
+   */
+  connect(service: Service, key: ConnectionKey): ConnectionIndex {
+    const server = this.choice.server as RealServer
+    const { protocol } = key
+    const serverPort = this.serverPort(service, server, key)
     if (service.persistence !== undefined) {
-      return this.#persist(service, service.persistence, protocol, client, virtual, ports)
+      if (!this.#keepTemplate(service, service.persistence, key, server)) return NO_CONNECTION
+      const more = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
+      return this.#connect(key, server, serverPort, more)
     }
-    // Of a service that is not persistent, every other port is none of its.
-    if (service.protocol !== PROTOCOL_MARK && service.port !== port) return NO_SERVICE
-    const server = service.scheduler.select(service.servers, service.memory, flow)
-    if (server === undefined) return NO_SERVER
-    const serverPort = server.port || port
-    if (service.onePacket && protocol === PROTOCOL_UDP) {
-      return this.#scheduleDatagram(client, virtual, ports, server, serverPort)
-    }
-    return this.#connect(protocol, client, virtual, ports, server, serverPort, 0)
+    return service.onePacket && protocol === PROTOCOL_UDP
+      ? this.#connectDatagram(key, server, serverPort)
+      : this.#connect(key, server, serverPort, 0)
   }
 
   /** The packet that made a connection has been sent. To a single datagram by tunnel or route no reply will come here. */
@@ -111,36 +132,6 @@ export class Scheduling {
     this.assure(index)
   }
 
-  #persist(
-    service: Service,
-    persistence: Persistence,
-    protocol: number,
-    client: number,
-    virtual: number,
-    ports: number,
-  ): ConnectionIndex | number {
-    let template = this.#connections.findTemplate(service, persistence, protocol, client, virtual)
-    if (template !== NO_CONNECTION && !this.#leadsSomewhere(template)) {
-      this.#replication.publishEnd(template)
-      this.#connections.discard(template)
-      template = NO_CONNECTION
-    }
-    if (template === NO_CONNECTION) {
-      const server = service.scheduler.select(service.servers, service.memory, this.#flow)
-      if (server === undefined) return NO_SERVER
-      template = this.#makeTemplate(service, persistence, protocol, client, virtual, server)
-      if (template === NO_CONNECTION) return TABLE_FULL
-    } else {
-      this.#connections.keepTemplate(template, persistence.timeoutS)
-      if (this.#replication.isStale(template, persistence.timeoutS)) this.#replication.publish(template)
-    }
-    const server = this.#connections.services.serverBySlot[this.#table.server(template)] as RealServer
-    const port = ports & 0xffff
-    const serverPort = port === service.port && server.port !== 0 ? server.port : port
-    const flags = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
-    return this.#connect(protocol, client, virtual, ports, server, serverPort, flags)
-  }
-
   /** Whether a template's server is still there for its clients. */
   #leadsSomewhere(template: ConnectionIndex): boolean {
     const server = this.#connections.services.serverBySlot[this.#table.server(template)]
@@ -148,48 +139,42 @@ export class Scheduling {
     return server.weight > 0 || this.#settings.expireQuiescentTemplate === 0
   }
 
-  #makeTemplate(
-    service: Service,
-    { mask, timeoutS }: Persistence,
-    protocol: number,
-    client: number,
-    virtual: number,
-    server: RealServer,
-  ): ConnectionIndex {
-    const isMark = service.protocol === PROTOCOL_MARK
-    const template = this.#connections.insert(
-      isMark ? TEMPLATE_ANY : templateProtocol(protocol),
-      client & mask,
-      isMark ? service.address : virtual,
-      templatePort(service),
+  /** Lets the client have a template that leads to `server`; false when the table is full. */
+  #keepTemplate(service: Service, persistence: Persistence, key: ConnectionKey, server: RealServer): boolean {
+    const { template, isByTemplate } = this.choice
+    const { timeoutS } = persistence
+    if (isByTemplate) {
+      this.#connections.keepTemplate(template, timeoutS)
+      if (this.#replication.isStale(template, timeoutS)) this.#replication.publish(template)
+      return true
+    }
+    if (template !== NO_CONNECTION) {
+      this.#replication.publishEnd(template)
+      this.#connections.discard(template)
+    }
+    writeTemplateKey(service, persistence, key, this.#templateKey)
+    const made = this.#connections.insert(
+      this.#templateKey,
       server,
       server.port,
       methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY,
     )
-    if (template === NO_CONNECTION) return template
-    this.#table.setExpires(template, this.#table.memory.tick + toTicks(timeoutS))
-    this.#table.file(template)
-    this.#replication.publish(template)
-    return template
+    if (made === NO_CONNECTION) return false
+    this.#table.setExpires(made, this.#table.memory.tick + toTicks(timeoutS))
+    this.#table.file(made)
+    this.#replication.publish(made)
+    return true
   }
 
-  #connect(
-    protocol: number,
-    client: number,
-    virtual: number,
-    ports: number,
-    server: RealServer,
-    serverPort: number,
-    more: number,
-  ): ConnectionIndex | number {
+  #connect(key: ConnectionKey, server: RealServer, serverPort: number, more: number): ConnectionIndex {
     const connections = this.#connections
     const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_INACTIVE | more
-    const index = connections.insert(protocol, client, virtual, ports, server, serverPort, flags)
-    if (index === NO_CONNECTION) return TABLE_FULL
+    const index = connections.insert(key, server, serverPort, flags)
+    if (index === NO_CONNECTION) return index
     connections.services.directory.counters[server.slot * COUNTERS + COUNTER.connections]++
     // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
     connections.schedule(index, true)
-    if (protocol === PROTOCOL_UDP) this.#replication.publish(index)
+    if (key.protocol === PROTOCOL_UDP) this.#replication.publish(index)
     return index
   }
 
@@ -197,28 +182,22 @@ export class Scheduling {
    * A connection for one datagram and, by NAT, for the replies to it. The client's next one is scheduled again, so it is not to be
    * found by the client's side. (IPVS forgets it with the datagram, and cannot translate the reply.)
    */
-  #scheduleDatagram(
-    client: number,
-    virtual: number,
-    ports: number,
-    server: RealServer,
-    serverPort: number,
-  ): ConnectionIndex | number {
+  #connectDatagram(key: ConnectionKey, server: RealServer, serverPort: number): ConnectionIndex {
     const connections = this.#connections
     const table = this.#table
     connections.services.directory.counters[server.slot * COUNTERS + COUNTER.connections]++
-    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_PACKET
     let index = NO_CONNECTION
     if (!isOneWay(server.method)) {
-      index = table.findByServer(PROTOCOL_UDP, server.address, serverPort, client, ports >>> 16)
-      const key = index * KEY_WORDS
+      index = table.findReply(key, server.address, serverPort)
+      const at = index * KEY_WORDS
       const { keys } = table.memory
-      const isOfService = keys[key + KEY.ports] === ports && keys[key + KEY.virtualAddress] === virtual
+      const isOfService = keys[at + KEY.ports] === key.ports && keys[at + KEY.virtualAddress] === key.virtual
       if (!isOfService) index = NO_CONNECTION
     }
     if (index === NO_CONNECTION) {
-      index = connections.insert(PROTOCOL_UDP, client, virtual, ports, server, serverPort, flags)
-      if (index === NO_CONNECTION) return TABLE_FULL
+      const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_PACKET
+      index = connections.insert(key, server, serverPort, flags)
+      if (index === NO_CONNECTION) return index
       table.setExpires(index, table.memory.tick + toTicks(REPLY_TIMEOUT_S))
       table.file(index)
     }

@@ -2,7 +2,7 @@
  * Persistence templates: what remembers for a service which server a client was given, so that its next connections go there too.
  *
  * A template stands in the connection table among the connections, under a protocol number that no packet has: those that IP has
- * not assigned, one for each transport protocol and one for firewall marks, whose packets may be of any. Its client is the
+ * not assigned, one for each transport protocol and two for firewall marks, whose packets may be of any. Its client is the
  * client's address under the service's mask, its client port 0.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_sched_persist(); ip_vs_conn.c ip_vs_ct_in_get().
@@ -13,8 +13,9 @@ import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet
 export const TEMPLATE_TCP = 200
 export const TEMPLATE_UDP = 201
 export const TEMPLATE_SCTP = 202
-/** Of a firewall mark. */
+/** Of a firewall mark, by family: the mark stands in the place of the virtual address, and does not tell the families apart. */
 export const TEMPLATE_ANY = 203
+export const TEMPLATE_ANY6 = 204
 
 export const TEMPLATE_STATE = { NONE: 0, ASSURED: 1 } as const
 /** By state, as IPVS prints them: assured is what has led to an established connection. */
@@ -28,10 +29,15 @@ const templateProtocols: Readonly<Record<number, number>> = {
   [PROTOCOL_UDP]: TEMPLATE_UDP,
   [PROTOCOL_SCTP]: TEMPLATE_SCTP,
 }
-const names = ['tcp', 'udp', 'sctp', 'ip'] as const
+const names = ['tcp', 'udp', 'sctp', 'ip', 'ip'] as const
 
 export function isTemplate(protocol: number): boolean {
-  return protocol >= TEMPLATE_TCP && protocol <= TEMPLATE_ANY
+  return protocol >= TEMPLATE_TCP && protocol <= TEMPLATE_ANY6
+}
+
+/** Whether it is the protocol of a firewall mark's templates. */
+export function isTemplateOfMark(protocol: number): boolean {
+  return protocol === TEMPLATE_ANY || protocol === TEMPLATE_ANY6
 }
 
 /** The protocol number of templates for a transport protocol's connections. */
@@ -41,7 +47,7 @@ export function templateProtocol(protocol: number): number {
 
 /** The transport protocol of a template's connections; 0 for a firewall mark's. */
 export function protocolOfTemplate(template: number): number {
-  if (template === TEMPLATE_ANY) return 0
+  if (isTemplateOfMark(template)) return 0
   return template === TEMPLATE_TCP ? PROTOCOL_TCP : template === TEMPLATE_UDP ? PROTOCOL_UDP : PROTOCOL_SCTP
 }
 

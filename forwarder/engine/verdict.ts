@@ -9,3 +9,5 @@ export const DROPPED = -2
 export const CONSUMED = -3
 /** A fragment that is the first of its datagram, and is handled as a whole packet is. Never comes out of the engine. */
 export const FIRST_FRAGMENT = -4
+/** A fragment that goes where its first one went. Never comes out of the engine. */
+export const LATER_FRAGMENT = -5

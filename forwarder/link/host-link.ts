@@ -9,7 +9,7 @@
  *
  * It exists from the start, and costs nothing until it is opened.
  */
-import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4 } from '../../protocol/packet/ethernet.ts'
+import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../protocol/packet/ethernet.ts'
 import { allocateFrameMemory } from '../sys/memory.ts'
 import { openTun, type TunDevice } from '../sys/tun.ts'
 import {
@@ -26,6 +26,7 @@ import {
 const SLOTS = 64
 const START = HEADROOM + VNET_HEADER_LENGTH
 const VERSION_4 = 4
+const VERSION_6 = 6
 /** Of struct virtio_net_hdr. */
 const HEADER_LENGTH_FIELD = 2
 const CHECKSUM_START_FIELD = 6
@@ -86,9 +87,10 @@ export class HostLink implements Link {
       )
       if (length <= VNET_HEADER_LENGTH) break
       const packet = start + ETHERNET_HEADER_LENGTH
-      if (bytes[packet] >> 4 !== VERSION_4) continue
+      const version = bytes[packet] >> 4
+      if (version !== VERSION_4 && version !== VERSION_6) continue
       bytes.fill(0, start - VNET_HEADER_LENGTH, packet - 2)
-      view.setUint16(packet - 2, ETHERTYPE_IPV4)
+      view.setUint16(packet - 2, version === VERSION_4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6)
       const frame = frames[count++]
       frame.memory = this.#memory
       frame.start = start
@@ -104,9 +106,10 @@ export class HostLink implements Link {
     const header = frame.start - VNET_HEADER_LENGTH
     const packet = frame.start + ETHERNET_HEADER_LENGTH
     const moved = packet - VNET_HEADER_LENGTH
+    const type = view.getUint16(packet - 2)
     const isSent =
       this.#device !== undefined &&
-      view.getUint16(packet - 2) === ETHERTYPE_IPV4 &&
+      (type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6) &&
       frame.length > ETHERNET_HEADER_LENGTH &&
       this.#write(frame, bytes, view, header, moved)
     if (!isSent) {

@@ -19,7 +19,7 @@ const { fold } = checksums
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { PROTOCOL_GRE } = gre
 const { IPV4, IPV4_HEADER_LENGTH, PROTOCOL_IPIP, PROTOCOL_UDP } = ipv4
-const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_IPV6 } = ipv6
+const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_IPV6, trafficClass } = ipv6
 const { clearOffload } = offload
 const { halves, shimLength } = tunnels
 const { isIPv6Packet, writeGre, writeGue } = tunnelHeader
@@ -50,7 +50,8 @@ export function encapsulateIn6(
   frame.length += added
   clearOffload(frame)
   view.setUint16(frame.start + 12, ETHERTYPE_IPV6)
-  view.setInt32(outer + IPV6.flow, (6 << 28) | (trafficClass(view, inner, isIPv6) << 20))
+  const services = isIPv6 ? trafficClass(view, inner) : view.getUint8(inner + IPV4.tos)
+  view.setInt32(outer + IPV6.flow, (6 << 28) | (services << 20))
   view.setUint16(outer + IPV6.payloadLength, frame.length - ETHERNET_HEADER_LENGTH - IPV6_HEADER_LENGTH)
   view.setUint8(outer + IPV6.nextHeader, outerProtocol(tunnel, isIPv6))
   view.setUint8(outer + IPV6.hopLimit, view.getUint8(inner + (isIPv6 ? IPV6.hopLimit : IPV4.ttl)))
@@ -81,7 +82,7 @@ export function encapsulate6In4(
   frame.length += added
   clearOffload(frame)
   view.setUint16(frame.start + 12, ETHERTYPE_IPV4)
-  const first = ((0x4500 | trafficClass(view, inner, true)) << 16) | (frame.length - ETHERNET_HEADER_LENGTH)
+  const first = ((0x4500 | trafficClass(view, inner)) << 16) | (frame.length - ETHERNET_HEADER_LENGTH)
   const second = identification << 16
   const third = (view.getUint8(inner + IPV6.hopLimit) << 24) | (outerProtocol(tunnel, true) << 16)
   view.setInt32(outer, first)
@@ -99,11 +100,7 @@ function writeShim(frame: Frame, tunnel: tunnels.Tunnel, sumOfAddresses: number)
   else if (tunnel.protocol === PROTOCOL_GRE) writeGre(frame, tunnel)
 }
 
-function outerProtocol(tunnel: tunnels.Tunnel, isIPv6: boolean): number {
+/** What the outer header of a tunnel names when a packet of this family is inside. */
+export function outerProtocol(tunnel: tunnels.Tunnel, isIPv6: boolean): number {
   return isIPv6 && tunnel.protocol === PROTOCOL_IPIP ? PROTOCOL_IPV6 : tunnel.protocol
-}
-
-/** The eight bits of TOS or traffic class. */
-function trafficClass(view: DataView, inner: number, isIPv6: boolean): number {
-  return isIPv6 ? (view.getUint16(inner) >> 4) & 0xff : view.getUint8(inner + IPV4.tos)
 }

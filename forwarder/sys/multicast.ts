@@ -12,8 +12,10 @@ import { interfaceRequest } from './interface.ts'
 import * as libc from './libc.ts'
 import {
   AF_INET,
+  AF_INET6,
   bindSocket,
   closeDescriptor,
+  IPPROTO_IPV6,
   openSocket,
   SO_RCVBUFFORCE,
   SOCK_DGRAM,
@@ -22,7 +24,6 @@ import {
 } from './socket.ts'
 
 // bits/socket.h, asm-generic/socket.h, linux/in.h, linux/in6.h
-const AF_INET6 = 10
 const SO_REUSEADDR = 2
 const SO_BINDTODEVICE = 25
 const IPPROTO_IP = 0
@@ -30,7 +31,6 @@ const IP_MULTICAST_IF = 32
 const IP_MULTICAST_TTL = 33
 const IP_MULTICAST_LOOP = 34
 const IP_ADD_MEMBERSHIP = 35
-const IPPROTO_IPV6 = 41
 const IPV6_MULTICAST_IF = 17
 const IPV6_MULTICAST_HOPS = 18
 const IPV6_MULTICAST_LOOP = 19

@@ -2,17 +2,29 @@
  * A UDP port that is taken and silent: while it is open the kernel does not answer datagrams to it with "port unreachable", and
  * throws away its own copy of them. Who reads them does so by a raw socket (raw-ip.ts).
  */
-
-import { AF_INET, bindSocket, closeDescriptor, openSocket, SOCK_DGRAM } from './socket.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  bindSocket,
+  closeDescriptor,
+  IPPROTO_IPV6,
+  openSocket,
+  SOCK_DGRAM,
+  setOption,
+} from './socket.ts'
 import { attachFilter, nothingFilter } from './socket-filter.ts'
 
+const IPV6_V6ONLY = 26 // linux/in6.h
+
 /** @throws DirectorError SOCKET_BUSY */
-export function openSilentUdp(port: number): { close(): void } {
+export function openSilentUdp(port: number, isIPv6: boolean): { close(): void } {
   const what = `UDP port ${port}`
-  const descriptor = openSocket(AF_INET, SOCK_DGRAM, 0, what)
+  const descriptor = openSocket(isIPv6 ? AF_INET6 : AF_INET, SOCK_DGRAM, 0, what)
   try {
     attachFilter(descriptor, nothingFilter, what)
-    bindSocket(descriptor, socketAddress(port), what)
+    // The port of IPv4 is another socket's.
+    if (isIPv6) setOption(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, 1, what)
+    bindSocket(descriptor, socketAddress(port, isIPv6), what)
   } catch (error) {
     closeDescriptor(descriptor)
     throw error
@@ -20,10 +32,10 @@ export function openSilentUdp(port: number): { close(): void } {
   return { close: () => closeDescriptor(descriptor) }
 }
 
-/** struct sockaddr_in (netinet/in.h): family, in the machine's order, port in the network's, any address. */
-function socketAddress(port: number): Uint8Array {
-  const address = new Uint8Array(16)
-  new Uint16Array(address.buffer)[0] = AF_INET
+/** struct sockaddr_in or sockaddr_in6 (netinet/in.h): family, in the machine's order, port in the network's, any address. */
+function socketAddress(port: number, isIPv6: boolean): Uint8Array {
+  const address = new Uint8Array(isIPv6 ? 28 : 16)
+  new Uint16Array(address.buffer, 0, 1)[0] = isIPv6 ? AF_INET6 : AF_INET
   new DataView(address.buffer).setUint16(2, port)
   return address
 }

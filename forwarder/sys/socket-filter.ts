@@ -41,15 +41,15 @@ export function etherTypeFilter(etherTypes: readonly number[]): Instruction[] {
   ]
 }
 
-/** Takes UDP datagrams to this port; what the program sees begins at the IPv4 header. */
-export function udpPortFilter(port: number): Instruction[] {
-  return [
-    [INDEX_BY_HEADER_LENGTH, 0, 0, 0],
-    [LOAD_HALF_WORD_INDEXED, 0, 0, 2],
-    [JUMP_EQUAL, 0, 1, port],
-    [RETURN, 0, 0, 0xffff_ffff],
-    [RETURN, 0, 0, 0],
-  ]
+/** Takes UDP datagrams to this port; what the program sees begins at the IPv4 header, or behind the IPv6 header. */
+export function udpPortFilter(port: number, isIPv6: boolean): Instruction[] {
+  const load: Instruction[] = isIPv6
+    ? [[LOAD_HALF_WORD, 0, 0, 2]]
+    : [
+        [INDEX_BY_HEADER_LENGTH, 0, 0, 0],
+        [LOAD_HALF_WORD_INDEXED, 0, 0, 2],
+      ]
+  return [...load, [JUMP_EQUAL, 0, 1, port], [RETURN, 0, 0, 0xffff_ffff], [RETURN, 0, 0, 0]]
 }
 
 /** Takes nothing. */

@@ -1,12 +1,13 @@
 /**
  * Sockets and their options: socket(2), bind(2), setsockopt(2), getsockopt(2). Everything here is for setting up.
  *
- * Constants: bits/socket.h, asm-generic/socket.h.
+ * Constants: bits/socket.h, asm-generic/socket.h, linux/in6.h.
  */
 import { checked } from './errors.ts'
 import * as libc from './libc.ts'
 
 export const AF_INET = 2
+export const AF_INET6 = 10
 export const AF_PACKET = 17
 export const SOCK_DGRAM = 2
 export const SOCK_RAW = 3
@@ -18,6 +19,8 @@ export const SO_ERROR = 4
 export const SO_ATTACH_FILTER = 26
 export const SO_SNDBUFFORCE = 32
 export const SO_RCVBUFFORCE = 33
+
+export const IPPROTO_IPV6 = 41
 
 /** A nonblocking socket that child processes do not inherit. */
 export function openSocket(family: number, type: number, protocol: number, what: string): number {

@@ -32,6 +32,8 @@ export class AddressBook {
   readonly #mask: number
   /** Writer only: how many things need the number. */
   readonly #holders: Int32Array
+  /** Numbers that something needs. */
+  #retained = 0
   readonly #secret: number
   #fresh = 1
   readonly #free: number[] = []
@@ -68,6 +70,11 @@ export class AddressBook {
     return NO_ADDRESS
   }
 
+  /** As find(), of the sixteen bytes at `at`. */
+  findAt(view: DataView, at: number): number {
+    return this.find(view.getInt32(at), view.getInt32(at + 4), view.getInt32(at + 8), view.getInt32(at + 12))
+  }
+
   /** As find(), but gives the address a number if it has none. NO_ADDRESS when every number is retained. Writer only. */
   intern(first: number, second: number, third: number, fourth: number): number {
     const known = this.find(first, second, third, fourth)
@@ -83,6 +90,12 @@ export class AddressBook {
     this.#next[number] = this.#heads[bucket]
     Atomics.store(this.#heads, bucket, number)
     return number
+  }
+
+  /** As intern(), for what packets name: half of the numbers are kept for what is configured. Writer only. */
+  internNamed(first: number, second: number, third: number, fourth: number): number {
+    if (this.#retained * 2 >= this.capacity) return this.find(first, second, third, fourth)
+    return this.intern(first, second, third, fourth)
   }
 
   /** The number of an address of either family in text form, as find() has it. */
@@ -104,20 +117,30 @@ export class AddressBook {
     return isIPv6Number(number) ? formatIPv6(this.words, number * ADDRESS_WORDS) : formatIPv4(number)
   }
 
-  /** The address as schedulers see it: all of IPv6's four words, or 0, 0, 0 and IPv4's one. */
+  /** The address in four words: all of IPv6's, or IPv4's one and 0, 0, 0. */
   wordsOf(number: number): Int32Array {
-    if (!isIPv6Number(number)) return Int32Array.of(0, 0, 0, number)
-    return this.words.slice(number * ADDRESS_WORDS, (number + 1) * ADDRESS_WORDS)
+    const words = new Int32Array(ADDRESS_WORDS)
+    this.copyWords(number, words)
+    return words
+  }
+
+  /** Writes them into `target`. */
+  copyWords(number: number, target: Int32Array): void {
+    const isIPv6 = isIPv6Number(number)
+    target[0] = isIPv6 ? this.words[number * ADDRESS_WORDS] : number
+    for (let word = 1; word < ADDRESS_WORDS; word++) {
+      target[word] = isIPv6 ? this.words[number * ADDRESS_WORDS + word] : 0
+    }
   }
 
   /** Keeps the number with its address; IPv4 needs no keeping. Writer only. */
   retain(number: number): void {
-    if (isIPv6Number(number)) this.#holders[number]++
+    if (isIPv6Number(number) && this.#holders[number]++ === 0) this.#retained++
   }
 
   /** Takes one retain() back. Writer only. */
   release(number: number): void {
-    if (isIPv6Number(number)) this.#holders[number]--
+    if (isIPv6Number(number) && --this.#holders[number] === 0) this.#retained--
   }
 
   #take(): number {

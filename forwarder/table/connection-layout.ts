@@ -4,7 +4,7 @@
  * Key, 8 words of 32 bits, what a lookup compares (one half of a cache line):
  * ```
  *  0 next in the client chain   1 next in the server chain
- *  2..5 client address (IPv4 in word 2, the others 0)
+ *  2..5 client address, as in ConnectionKey
  *  6 client port << 16 | virtual port      7 virtual address, by its number (address-book.ts)
  * ```
  * State, 7 words, what a packet changes:

@@ -9,7 +9,7 @@ import { formatIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { monotonicMs } from '../clock.ts'
 import { protocolByNumber, stateName } from '../engine/protocols/registry.ts'
-import { isTemplate, TEMPLATE_ANY, templateProtocolName } from '../engine/templates.ts'
+import { isTemplate, isTemplateOfMark, templateProtocolName } from '../engine/templates.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
   type ConnectionIndex,
@@ -82,8 +82,7 @@ export class ConnectionReader {
       expiresMs: Math.max(0, Math.round(left)),
       clientAddress: isIPv6 ? formatIPv6(keys, key + KEY.clientAddress) : formatIPv4(keys[key + KEY.clientAddress]),
       clientPort: keys[key + KEY.ports] >>> 16,
-      // The template of a firewall mark has the mark as its address.
-      virtualAddress: protocol === TEMPLATE_ANY ? formatIPv4(virtual) : book.format(virtual),
+      virtualAddress: isTemplateOfMark(protocol) ? markAddress(virtual, isIPv6) : book.format(virtual),
       virtualPort: keys[key + KEY.ports] & 0xffff,
       serverAddress: book.format(addresses[states[state + STATE.server]]),
       serverPort: word >>> 16,
@@ -111,6 +110,11 @@ export class ConnectionReader {
       1
     )
   }
+}
+
+/** What a firewall mark's template has as its address: the mark in the first word, as IPVS has it (ip_vs_sched_persist()). */
+function markAddress(mark: number, isIPv6: boolean): string {
+  return isIPv6 ? formatIPv6([mark, 0, 0, 0]) : formatIPv4(mark)
 }
 
 /** For replication: the records of ranges of the table, read on another thread. */

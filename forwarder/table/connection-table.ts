@@ -5,7 +5,11 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c; the layout is in connection-layout.ts.
  */
 
+import * as ipv6Address from '../../protocol/packet/ipv6-address.ts'
 import { halfOpenQueueOf } from '../engine/protocols/registry.ts'
+import { isTemplateOfMark } from '../engine/templates.ts'
+import type { AddressBook } from './address-book.ts'
+import type { ConnectionKey } from './connection-key.ts'
 import * as layout from './connection-layout.ts'
 import { type ConnectionIndex, ConnectionMemory } from './connection-layout.ts'
 import * as keyedHash from './keyed-hash.ts'
@@ -16,6 +20,7 @@ import { TimerWheel } from './timer-wheel.ts'
 const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_PACKET, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } =
   layout
 const { hashAddress, hashWords } = keyedHash
+const { ADDRESS_WORDS } = ipv6Address
 
 export class ConnectionTable {
   readonly memory: ConnectionMemory
@@ -28,6 +33,7 @@ export class ConnectionTable {
   /** Key of the hashes; nobody outside may know it. */
   readonly secret: number
   readonly #serverAddresses: Int32Array
+  readonly #book: AddressBook
 
   /**
    * @param secret 32 random bits
@@ -44,6 +50,7 @@ export class ConnectionTable {
     this.#mask = memory.bucketMask
     this.secret = secret | 0
     this.#serverAddresses = servers.addresses
+    this.#book = servers.book
   }
 
   /** Finds by the client's packet. Addresses as 32-bit integers, `ports` is client port << 16 | virtual port. */
@@ -167,35 +174,61 @@ export class ConnectionTable {
     return hashWords(client, server ^ protocol, (clientPort << 16) | serverPort, ~this.secret) & this.#mask
   }
 
+  /** findByClient() or findByClient6(). */
+  find({ protocol, isIPv6, client, virtual, ports }: ConnectionKey): ConnectionIndex {
+    return isIPv6
+      ? this.findByClient6(protocol, client[0], client[1], client[2], client[3], virtual, ports)
+      : this.findByClient(protocol, client[0], virtual, ports)
+  }
+
+  /** findByServer() or findByServer6(), by who the client is and what the server's address and port are. */
+  findReply({ protocol, isIPv6, client, ports }: ConnectionKey, server: number, serverPort: number): ConnectionIndex {
+    const port = ports >>> 16
+    return isIPv6
+      ? this.findByServer6(protocol, server, serverPort, client[0], client[1], client[2], client[3], port)
+      : this.findByServer(protocol, server, serverPort, client[0], port)
+  }
+
+  /** Writes what a connection is found by into `key`. */
+  readKey(index: ConnectionIndex, key: ConnectionKey): void {
+    const keys = this.#keys
+    const at = index * KEY_WORDS
+    const client = at + KEY.clientAddress
+    const virtual = keys[at + KEY.virtualAddress]
+    key.setIPv6(
+      this.protocol(index),
+      keys[client],
+      keys[client + 1],
+      keys[client + 2],
+      keys[client + 3],
+      virtual,
+      keys[at + KEY.ports],
+    )
+    key.isIPv6 = (this.flags(index) & FLAG_IPV6) !== 0
+  }
+
   /**
    * Adds a connection and links it into the index of its client's packets, unless FLAG_ONE_PACKET, and of its server's, unless
    * FLAG_ONE_WAY. The caller files it with a timer. There must be no connection with the same key.
-   * @param client the IPv4 address, or the four words of IPv6's
+   * @param server its slot
    * @returns its index, or NO_CONNECTION when the table is full
    */
-  insert(
-    protocol: number,
-    client: number | Int32Array,
-    virtual: number,
-    ports: number,
-    server: number,
-    serverPort: number,
-    flags: number,
-  ): ConnectionIndex {
+  insert(key: ConnectionKey, server: number, serverPort: number, flags: number): ConnectionIndex {
     const index = this.#take()
     if (index === NO_CONNECTION) return index
     const keys = this.#keys
     const states = this.#states
+    const { protocol, isIPv6, client, virtual, ports } = key
     const at = index * KEY_WORDS
     const state = index * STATE_WORDS
-    const isIPv4 = typeof client === 'number'
-    keys[at + KEY.clientAddress] = isIPv4 ? client : client[0]
-    for (let word = 1; word < 4; word++) keys[at + KEY.clientAddress + word] = isIPv4 ? 0 : client[word]
+    for (let word = 0; word < ADDRESS_WORDS; word++) keys[at + KEY.clientAddress + word] = client[word]
     keys[at + KEY.ports] = ports
     keys[at + KEY.virtualAddress] = virtual
+    // It need not be a virtual address that somebody else keeps (marks.ts).
+    if (isIPv6 && !isTemplateOfMark(protocol)) this.#book.retain(virtual)
     states[state + STATE.server] = server
     states[state + STATE.expires] = 0
-    states[state + STATE.flagsReturnPath] = (isIPv4 ? flags : flags | FLAG_IPV6) << 16
+    states[state + STATE.flagsReturnPath] = (isIPv6 ? flags | FLAG_IPV6 : flags) << 16
     states[state + STATE.versionSynced] = 0
     // Readers on other threads take a connection for real once it has a protocol: written last.
     Atomics.store(states, state + STATE.portProtocolState, (serverPort << 16) | (protocol << 8))
@@ -244,6 +277,7 @@ export class ConnectionTable {
       const bucket = this.serverBucket(protocol, server, word >>> 16, client, ports >>> 16)
       this.#unchain(this.#serverHeads, bucket, index, KEY.nextServer)
     }
+    if ((flags & FLAG_IPV6) !== 0 && !isTemplateOfMark(protocol)) this.#book.release(keys[at + KEY.virtualAddress])
     Atomics.store(states, state + STATE.portProtocolState, 0)
     keys[at + KEY.nextClient] = this.memory.freeHead
     this.memory.freeHead = index

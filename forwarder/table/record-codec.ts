@@ -8,7 +8,7 @@ import {
   RECORD_LENGTH,
   RECORD_UPSERT,
 } from '../../protocol/wire/connection-record.ts'
-import { TEMPLATE_ANY } from '../engine/templates.ts'
+import { isTemplateOfMark } from '../engine/templates.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import {
   type ConnectionIndex,
@@ -72,7 +72,7 @@ export function encodeRecord(
   else writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])
   const virtual = keys[key + KEY.virtualAddress]
   // The template of a firewall mark has the mark as its address.
-  if (((word >>> 8) & 255) === TEMPLATE_ANY) writeMapped(target, at + RECORD.virtualAddress, virtual)
+  if (isTemplateOfMark((word >>> 8) & 255)) writeMapped(target, at + RECORD.virtualAddress, virtual)
   else writeAddress(target, at + RECORD.virtualAddress, virtual, book)
   writeAddress(target, at + RECORD.serverAddress, addresses[server], book)
   writeInt32(target, at + RECORD.firewallMark, mark)

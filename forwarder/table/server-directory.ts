@@ -55,11 +55,16 @@ const ADDRESSES_TO_SPARE = 4096
 /** Counters, identity, address, and the next slot of the same service. */
 const BYTES_PER_SLOT = COUNTERS * 8 + IDENTITY_WORDS * 4 + 4 + 4
 
-/** Stands for a service of a firewall mark, whose packets may be of any protocol. Reserved in IP. */
+/** These stand for a service of a firewall mark, of each family: its packets may be of any protocol. No packet has them in IP. */
 export const PROTOCOL_MARK = 255
+export const PROTOCOL_MARK6 = 253
+
+export function isMarkProtocol(protocol: number): boolean {
+  return protocol === PROTOCOL_MARK || protocol === PROTOCOL_MARK6
+}
 
 export interface ServiceIdentity {
-  /** IP protocol number; PROTOCOL_MARK with the mark as the address. */
+  /** IP protocol number; PROTOCOL_MARK or PROTOCOL_MARK6 with the mark as the address. */
   readonly protocol: number
   /** Address number (address-book.ts). */
   readonly virtualAddress: number
@@ -194,9 +199,7 @@ export class ServerDirectory {
   /** The firewall mark of the service that a server's slot belongs to; 0 when it has an address instead. */
   markOf(slot: Slot): number {
     const at = slot * IDENTITY_WORDS
-    return this.#identities[at + IDENTITY.protocol] === PROTOCOL_MARK
-      ? this.#identities[at + IDENTITY.virtualAddress]
-      : 0
+    return isMarkProtocol(this.#identities[at + IDENTITY.protocol]) ? this.#identities[at + IDENTITY.virtualAddress] : 0
   }
 
   /** The port of the service that a server's slot belongs to; 0: every port. */

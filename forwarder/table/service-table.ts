@@ -8,6 +8,8 @@
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
+import { prefixMask } from '../../protocol/packet/prefix.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
 import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
 import type { Neighbour } from '../engine/neighbours.ts'
@@ -15,11 +17,14 @@ import { protocolNumber } from '../engine/protocols/registry.ts'
 import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
 import type { ForwardingMethod, PersistenceSpec, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
+import type { ConnectionKey } from './connection-key.ts'
 import {
   COUNTER,
   COUNTERS,
+  isMarkProtocol,
   NO_SLOT,
   PROTOCOL_MARK,
+  PROTOCOL_MARK6,
   type ServerDirectory,
   type ServerIdentity,
   type ServiceIdentity,
@@ -121,14 +126,16 @@ export class RealServer implements Candidate {
 
 export interface Persistence {
   readonly timeoutS: number
-  /** Bits of a client's address that tell clients apart. */
-  readonly mask: number
+  /** Bits of a client's address, in the words of ConnectionKey, that tell clients apart. */
+  readonly mask: Int32Array
 }
 
 export interface Service {
   readonly slot: Slot
-  /** PROTOCOL_MARK with the mark as the address. */
+  /** PROTOCOL_MARK or PROTOCOL_MARK6 with the mark as the address. */
   readonly protocol: number
+  readonly isMark: boolean
+  readonly isIPv6: boolean
   /** Address number (address-book.ts). */
   readonly address: number
   /** 0: every port. */
@@ -176,18 +183,24 @@ export class ServiceTable {
    * The service that a new connection is for: by its firewall mark, by exact address and port, FTP's for what may be a data
    * connection of its, the one for every port. Source: ip_vs_ctl.c ip_vs_service_find().
    */
-  serviceFor(mark: number, protocol: number, address: number, port: number): Service | undefined {
+  serviceFor({ protocol, isIPv6, virtual, ports }: ConnectionKey, mark: number): Service | undefined {
     if (mark !== 0) {
-      const service = this.find(PROTOCOL_MARK, mark, 0)
+      const service = this.findMark(mark, isIPv6)
       if (service !== undefined) return service
     }
-    const service = this.find(protocol, address, port)
+    const port = ports & 0xffff
+    const service = this.find(protocol, virtual, port)
     if (service !== undefined) return service
     if (this.#ftpServices > 0 && protocol === PROTOCOL_TCP && (port === FTP_DATA_PORT || port >= FIRST_FREE_PORT)) {
-      const control = this.find(protocol, address, PORT_FTP)
+      const control = this.find(protocol, virtual, PORT_FTP)
       if (control !== undefined) return control
     }
-    return this.#everyPortServices > 0 ? this.find(protocol, address, 0) : undefined
+    return this.#everyPortServices > 0 ? this.find(protocol, virtual, 0) : undefined
+  }
+
+  /** The service of a firewall mark for packets of one family. */
+  findMark(mark: number, isIPv6: boolean): Service | undefined {
+    return this.find(isIPv6 ? PROTOCOL_MARK6 : PROTOCOL_MARK, mark, 0)
   }
 
   values(): Iterable<Service> {
@@ -214,6 +227,8 @@ export class ServiceTable {
       service = {
         slot,
         protocol,
+        isMark: isMarkProtocol(protocol),
+        isIPv6: isIPv6Text(spec.address),
         address,
         port: spec.port,
         scheduler,
@@ -231,8 +246,7 @@ export class ServiceTable {
       service.schedulerFlags = spec.schedulerFlags ?? []
       this.#begin(service)
     }
-    const isIPv6 = isIPv6Number(address) && protocol !== PROTOCOL_MARK
-    service.persistence = spec.persistence && !isIPv6 ? persistenceOf(spec.persistence) : undefined
+    service.persistence = spec.persistence && persistenceOf(spec.persistence, service.isIPv6)
     service.onePacket = spec.onePacket === true
     this.#setServers(service, spec.servers)
     for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
@@ -295,7 +309,7 @@ export class ServiceTable {
   }
 
   #count(service: Service, change: number): void {
-    if (service.protocol === PROTOCOL_MARK) return
+    if (service.isMark) return
     if (service.port === 0) this.#everyPortServices += change
     if (service.port === PORT_FTP) this.#ftpServices += change
   }
@@ -322,8 +336,7 @@ export class ServiceTable {
     const address = this.directory.book.internText(spec.address)
     const method = METHODS.indexOf(spec.method)
     // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
-    const isOfIPv6 = service.protocol !== PROTOCOL_MARK && isIPv6Number(service.address)
-    const isMixed = isIPv6Number(address) !== isOfIPv6
+    const isMixed = isIPv6Number(address) !== service.isIPv6
     if (address === NO_ADDRESS || (isMixed && method !== METHOD_TUN)) return
     const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
     const edits = spec.edits ?? 0
@@ -379,14 +392,15 @@ export class ServiceTable {
 /** @param book gives the numbers of addresses; NO_ADDRESS of one that nobody has needed yet */
 export function serviceIdentity(service: ServiceAddress, book: AddressBook): ServiceIdentity {
   if (service.protocol === 'fwm') {
-    return { protocol: PROTOCOL_MARK, virtualAddress: (service.mark ?? 0) | 0, virtualPort: 0 }
+    const protocol = isIPv6Text(service.address) ? PROTOCOL_MARK6 : PROTOCOL_MARK
+    return { protocol, virtualAddress: (service.mark ?? 0) | 0, virtualPort: 0 }
   }
   const virtualAddress = book.numberOf(service.address)
   return { protocol: protocolNumber(service.protocol), virtualAddress, virtualPort: service.port }
 }
 
-function persistenceOf({ timeoutS, netmask }: PersistenceSpec): Persistence {
-  return { timeoutS, mask: parseIPv4(netmask) }
+function persistenceOf({ timeoutS, netmask }: PersistenceSpec, isIPv6: boolean): Persistence {
+  return { timeoutS, mask: isIPv6 ? prefixMask(Number(netmask)) : Int32Array.of(parseIPv4(netmask), 0, 0, 0) }
 }
 
 function setLimits(server: RealServer, spec: RealServerSpec): void {
@@ -397,9 +411,9 @@ function setLimits(server: RealServer, spec: RealServerSpec): void {
   server.down = down
 }
 
-/** One number for a service: exact, 32 + 16 + 2 bits. The lowest two tell TCP, UDP, SCTP and firewall marks apart. */
+/** One number for a service: exact, 32 + 16 + 3 bits. The lowest three tell TCP, UDP, SCTP and both families' firewall marks apart. */
 function lookupKey(protocol: number, address: number, port: number): number {
-  return (address >>> 0) * 2 ** 18 + port * 4 + (protocol & 3)
+  return (address >>> 0) * 2 ** 19 + port * 8 + (protocol & 7)
 }
 
 /** Whether these are the same names, each of them once, in any order. */

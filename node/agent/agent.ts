@@ -7,9 +7,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
-import { isIPv4 } from 'node:net'
+import { isIP, isIPv4 } from 'node:net'
 import { cpus, networkInterfaces } from 'node:os'
 import { DirectorError } from '../../protocol/errors.ts'
+import { canonicalAddress } from '../../protocol/packet/ipv6-address.ts'
 import { encodeAgentReport, MAX_AGENT_ADDRESSES } from '../../protocol/wire/agent-report.ts'
 import { readAgentKey } from './key-file.ts'
 import { Meter } from './measurements.ts'
@@ -19,7 +20,7 @@ export interface AgentOptions {
   directors: readonly string[]
   /** File with the shared key: 64 hexadecimal digits. */
   keyFile: string
-  /** By which the directors know this real server; default: every IPv4 address of this machine that is not loopback. */
+  /** By which the directors know this real server; default: every address of this machine that is not loopback or link-local. */
   addresses?: readonly string[]
   /** Not to be taken for an address of this server: the VIPs it accepts traffic for. */
   virtualAddresses?: readonly string[]
@@ -37,6 +38,9 @@ export interface Agent {
   /** Called when the agent cannot do its work any more; it should be stopped and its process ended. */
   onFailure(handler: (error: Error) => void): void
 }
+
+/** fe80::/10: known on one link only. */
+const LINK_LOCAL = /^fe[89ab]/i
 
 interface Director {
   text: string
@@ -110,21 +114,24 @@ function parseDirector(text: string): Director {
 }
 
 function ownAddresses(except: readonly string[] = []): string[] {
+  const excluded = except.map(canonicalAddress)
   return Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
-    .filter(({ family, internal, address }) => family === 'IPv4' && !internal && !except.includes(address))
-    .map(({ address }) => address)
+    .filter(({ internal, address }) => !internal && !LINK_LOCAL.test(address))
+    .map(({ address }) => canonicalAddress(address))
+    .filter((address) => !excluded.includes(address))
 }
 
 function checkAddresses(addresses: readonly string[]): string[] {
-  const wrong = addresses.find((address) => !isIPv4(address))
-  if (wrong !== undefined) throw new DirectorError('INPUT_INVALID', `address ${wrong}: expected an IPv4 address`)
+  const wrong = addresses.find((address) => isIP(address) === 0)
+  if (wrong !== undefined)
+    throw new DirectorError('INPUT_INVALID', `address ${wrong}: expected an IPv4 or IPv6 address`)
   const distinct = [...new Set(addresses)]
   if (distinct.length >= 1 && distinct.length <= MAX_AGENT_ADDRESSES) return distinct
   throw new DirectorError(
     'INPUT_INVALID',
     distinct.length === 0
-      ? 'this machine has no IPv4 address to report for: name one with --address'
+      ? 'this machine has no address to report for: name one with --address'
       : `${distinct.length} addresses: a report carries ${MAX_AGENT_ADDRESSES}; name those that the directors use with --address`,
   )
 }

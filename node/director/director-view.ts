@@ -7,7 +7,7 @@ import type { ServiceAddress } from '../../forwarder/service.ts'
 import packageFile from '../../package.json' with { type: 'json' }
 import type { Cluster } from './cluster/cluster.ts'
 import type { DirectorConfig } from './config.ts'
-import type { DirectorStatus, HealthStatus, ServiceListing } from './control/api.ts'
+import type { CounterView, DirectorStatus, HealthStatus, ServiceListing } from './control/api.ts'
 import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
@@ -82,18 +82,18 @@ export class DirectorView implements ControlledDirector {
     }
   }
 
-  *services(): Generator<ServiceListing> {
-    for (const service of this.#sources.pool.services()) yield this.#list(service)
+  *services(view: CounterView): Generator<ServiceListing> {
+    for (const service of this.#sources.pool.services()) yield this.#list(service, view)
   }
 
-  service(address: ServiceAddress): ServiceListing {
-    return this.#list(demandService(this.#sources.pool.service(address), address))
+  service(address: ServiceAddress, view: CounterView): ServiceListing {
+    return this.#list(demandService(this.#sources.pool.service(address), address), view)
   }
 
-  #list(service: PoolService): ServiceListing {
+  #list(service: PoolService, view: CounterView): ServiceListing {
     const { forwarder, conditions, reports } = this.#sources
     const load = (address: string) => reports?.get(address).load ?? null
-    return listService(service, { conditions, load, counters: forwarder, statistics: this.#statistics })
+    return listService(service, { conditions, load, counters: forwarder, statistics: this.#statistics }, view)
   }
 
   connections(): Iterable<ConnectionSnapshot> {

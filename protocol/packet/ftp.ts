@@ -1,8 +1,9 @@
 /**
  * FTP's control connection, as far as it says where a data connection will come from or go to: PORT, PASV and reply 227
- * (RFC 959 sections 4.1.2 and 5.4), EPRT, EPSV and reply 229 (RFC 2428). Lines are text of one byte a character.
+ * (RFC 959 sections 4.1.2 and 5.4), EPRT, EPSV and reply 229 (RFC 2428, of both IP versions). Lines are text of one byte a character.
  */
-import { formatIPv4 } from './bytes.ts'
+import { isIPv6 } from 'node:net'
+import { canonicalAddress } from './ipv6-address.ts'
 
 export const PORT_FTP = 21
 export const PORT_FTP_DATA = 20
@@ -10,8 +11,8 @@ export const PORT_FTP_DATA = 20
 export const FTP_LINE_LENGTH = 256
 
 export interface FtpEndpoint {
-  /** 32-bit; undefined where the line names none: the peer's own. */
-  readonly address: number | undefined
+  /** In the text form of RFC 5952; undefined where the line names none: the peer's own. */
+  readonly address: string | undefined
   readonly port: number
 }
 
@@ -66,11 +67,12 @@ const REFUSAL = '425 Use EPSV'
  * means nothing (RFC 959 section 4.2), and what it takes less is filled up with blanks. So the stream of bytes
  * keeps its numbers, and nothing needs to be known of it afterwards.
  * @param line without its end; parsePassiveReply() has read it
+ * @param address of IPv4
  */
-export function rewritePassiveReply(line: string, address: number): string {
+export function rewritePassiveReply(line: string, address: string): string {
   const at = numbersAt(line)
   const [numbers, , , , , high, low] = NUMBERS.exec(line.slice(at)) as RegExpExecArray
-  const replacement = `${formatIPv4(address).replaceAll('.', ',')},${high},${low}`
+  const replacement = `${address.replaceAll('.', ',')},${high},${low}`
   const before = line.slice(4, at)
   const after = line.slice(at + numbers.length)
   const candidates = [before, ...TEXTS.map((text) => `${text} (`), '(']
@@ -95,17 +97,18 @@ function sixNumbers(text: string): FtpEndpoint | undefined {
   const numbers = NUMBERS.exec(text)?.slice(1).map(Number)
   if (numbers === undefined || numbers.some((number) => number > 255)) return undefined
   const [a, b, c, d, high, low] = numbers
-  return endpointOf((a << 24) | (b << 16) | (c << 8) | d, (high << 8) | low)
+  return endpointOf([a, b, c, d].join('.'), (high << 8) | low)
 }
 
-/** "|1|10.1.0.201|4000|", with any printable character in the bar's place; of protocol 1, which is IPv4. */
+/** "|1|10.1.0.201|4000|" or "|2|2001:db8::1|4000|", with any printable character in the bar's place. */
 function extendedEndpoint(text: string): FtpEndpoint | undefined {
-  const [, , a, b, c, d, port] = /^([!-~])1\1(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\1(\d{1,5})\1$/.exec(text) ?? []
-  const numbers = [a, b, c, d].map(Number)
-  if (!numbers.every((number) => number <= 255)) return undefined
-  return endpointOf((numbers[0] << 24) | (numbers[1] << 16) | (numbers[2] << 8) | numbers[3], Number(port))
+  const [, , version, address, port] = /^([!-~])([12])\1([\dA-Fa-f.:]{2,45})\1(\d{1,5})\1$/.exec(text) ?? []
+  if (version === '2') return isIPv6(address) ? endpointOf(canonicalAddress(address), Number(port)) : undefined
+  const numbers = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(address)?.slice(1).map(Number)
+  if (numbers === undefined || numbers.some((number) => number > 255)) return undefined
+  return endpointOf(numbers.join('.'), Number(port))
 }
 
-function endpointOf(address: number | undefined, port: number): FtpEndpoint | undefined {
+function endpointOf(address: string | undefined, port: number): FtpEndpoint | undefined {
   return port >= 1 && port <= 65_535 ? { address, port } : undefined
 }

@@ -16,6 +16,9 @@
  * inner transport checksum unfinished; start and field are offsets from the end of this header, and whoever takes the packet out
  * puts the checksum from the start on into the field.
  */
+import { PROTOCOL_IPIP } from './ipv4.ts'
+import { PROTOCOL_IPV6 } from './ipv6.ts'
+
 export const GUE_HEADER_LENGTH = 4
 /** Private flags, and the two offsets. */
 export const GUE_REMOTE_CHECKSUM_LENGTH = 8
@@ -25,11 +28,13 @@ export const GUE_REMOTE_CHECKSUM = 0x8000_0000 | 0
 export const GUE = { lengths: 0, protocol: 1, flags: 2, privateFlags: 4, checksumStart: 8, checksumField: 10 } as const
 
 /**
- * Length of the header at `at`, or 0 when it is none that we understand: another variant, a control message, another protocol
- * inside, flags or a length that do not belong together.
+ * Length of the header at `at`, or 0 when it is none that we understand: another variant, a control message, something else than
+ * an IP packet inside, flags or a length that do not belong together.
  */
-export function gueHeaderLength(view: DataView, at: number, available: number, protocol: number): number {
-  if (available < GUE_HEADER_LENGTH || view.getUint8(at + GUE.protocol) !== protocol) return 0
+export function gueHeaderLength(view: DataView, at: number, available: number): number {
+  if (available < GUE_HEADER_LENGTH) return 0
+  const protocol = view.getUint8(at + GUE.protocol)
+  if (protocol !== PROTOCOL_IPIP && protocol !== PROTOCOL_IPV6) return 0
   const lengths = view.getUint8(at)
   // Variant and control bit are 0.
   const length = lengths > 0x1f ? 0 : GUE_HEADER_LENGTH + lengths * 4

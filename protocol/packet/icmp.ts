@@ -11,6 +11,7 @@ export const ICMP_ECHO_REQUEST = 8
 export const ICMP_TIME_EXCEEDED = 11
 export const ICMP_PARAMETER_PROBLEM = 12
 
+export const ICMP_CODE_HOST_UNREACHABLE = 1
 export const ICMP_CODE_PORT_UNREACHABLE = 3
 export const ICMP_CODE_FRAGMENTATION_NEEDED = 4
 

@@ -16,6 +16,7 @@ export const ICMPV6_ECHO_REPLY = 129
 export const ICMPV6_NEIGHBOUR_SOLICITATION = 135
 export const ICMPV6_NEIGHBOUR_ADVERTISEMENT = 136
 
+export const ICMPV6_CODE_ADDRESS_UNREACHABLE = 3
 export const ICMPV6_CODE_PORT_UNREACHABLE = 4
 
 /** An error, IPv6 header included, is at most as long as every link can carry (RFC 4443 section 2.4 c). */

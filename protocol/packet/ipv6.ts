@@ -22,6 +22,15 @@ export const PROTOCOL_DESTINATION_OPTIONS = 60
 /** Every link carries packets of this length whole (RFC 8200 section 5). */
 export const IPV6_MINIMUM_MTU = 1280
 
+/** The fragment header (RFC 8200 section 4.5): what follows (1), reserved (1), offset and flag (2), identification (4). */
+export const FRAGMENT = { nextHeader: 0, offset: 2, identification: 4 } as const
+export const FRAGMENT_HEADER_LENGTH = 8
+/** Of its second word: the offset, in bytes, and whether there are more fragments. */
+export const FRAGMENT_OFFSET = 0xfff8
+export const FRAGMENT_MORE = 1
+/** A fragment that is the whole packet is no fragment (RFC 6946). */
+const IS_FRAGMENT = FRAGMENT_OFFSET | FRAGMENT_MORE
+
 /** RFC 8200 section 4.1 knows seven kinds, one of which may come twice; who sends more hides something. */
 const MOST_EXTENSION_HEADERS = 8
 
@@ -36,15 +45,36 @@ export const WALK_FRAGMENT = -3
  * @param end offset behind the packet
  */
 export function walkToTransport(view: DataView, ip: number, end: number): number {
+  return walk(view, ip, end, IS_FRAGMENT)
+}
+
+/** As walkToTransport(), but in a first fragment too, behind whose fragment header there is a transport header as well. */
+export function walkInFragment(view: DataView, ip: number, end: number): number {
+  return walk(view, ip, end, FRAGMENT_OFFSET)
+}
+
+/** Where the fragment header is of a packet for which walkToTransport() said WALK_FRAGMENT: its offset from the IPv6 header. */
+export function fragmentHeaderAt(view: DataView, ip: number): number {
+  let protocol = view.getUint8(ip + IPV6.nextHeader)
+  let at = ip + IPV6_HEADER_LENGTH
+  while (protocol !== PROTOCOL_FRAGMENT || (view.getUint16(at + FRAGMENT.offset) & IS_FRAGMENT) === 0) {
+    const length = protocol === PROTOCOL_FRAGMENT ? FRAGMENT_HEADER_LENGTH : (view.getUint8(at + 1) + 1) << 3
+    protocol = view.getUint8(at)
+    at += length
+  }
+  return at - ip
+}
+
+/** @param stopBits bits of a fragment header's second word that end the walk there */
+function walk(view: DataView, ip: number, end: number, stopBits: number): number {
   let protocol = view.getUint8(ip + IPV6.nextHeader)
   let at = ip + IPV6_HEADER_LENGTH
   for (let headers = 0; headers <= MOST_EXTENSION_HEADERS; headers++) {
     if (!isExtensionHeader(protocol)) return ((at - ip) << 8) | protocol
     if (at + 8 > end) return WALK_TRUNCATED
-    let length = 8
+    let length = FRAGMENT_HEADER_LENGTH
     if (protocol === PROTOCOL_FRAGMENT) {
-      // A fragment that is the whole packet is no fragment (RFC 6946).
-      if ((view.getUint16(at + 2) & 0xfff9) !== 0) return WALK_FRAGMENT
+      if ((view.getUint16(at + FRAGMENT.offset) & stopBits) !== 0) return WALK_FRAGMENT
     } else {
       length = (view.getUint8(at + 1) + 1) << 3
     }
@@ -62,6 +92,18 @@ function isExtensionHeader(protocol: number): boolean {
     protocol === PROTOCOL_FRAGMENT ||
     protocol === PROTOCOL_DESTINATION_OPTIONS
   )
+}
+
+/** Length of the packet at `at`, or 0 when it has no sound IPv6 header or does not fit into `available` bytes. */
+export function soundIPv6Length(view: DataView, at: number, available: number): number {
+  if (available < IPV6_HEADER_LENGTH || view.getUint8(at) >> 4 !== 6) return 0
+  const length = IPV6_HEADER_LENGTH + view.getUint16(at + IPV6.payloadLength)
+  return length > available ? 0 : length
+}
+
+/** The eight bits that are TOS in IPv4: differentiated services and congestion notification. */
+export function trafficClass(view: DataView, at: number): number {
+  return (view.getUint16(at) >> 4) & 0xff
 }
 
 export interface IPv6Fields {

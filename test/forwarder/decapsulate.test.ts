@@ -1,5 +1,6 @@
 /** IPIP packets in, inner packets out. */
 import { test } from 'tap'
+import { AddressSet } from '../../forwarder/address-set.ts'
 import { decapsulate } from '../../forwarder/decapsulate.ts'
 import type { Frame } from '../../forwarder/link/link.ts'
 import { formatIPv4, parseIPv4, readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
@@ -18,7 +19,7 @@ import { TCP } from '../../protocol/packet/tcp.ts'
 import { UDP } from '../../protocol/packet/udp.ts'
 
 const vip = '198.51.100.1'
-const virtualAddresses = new Set([parseIPv4(vip)])
+const virtualAddresses = new AddressSet([vip])
 const noPorts = new Set<number>()
 const BEFORE = 64
 const [INNER, TRANSPORT] = [BEFORE + 20, BEFORE + 40]

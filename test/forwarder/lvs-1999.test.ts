@@ -3,11 +3,12 @@
  * direct routing), packet by packet as its tables show them. The services are set up with the command lines of the text.
  */
 import { type Test, test } from 'tap'
+import { AddressSet } from '../../forwarder/address-set.ts'
 import type { Route } from '../../forwarder/commands.ts'
 import { decapsulate } from '../../forwarder/decapsulate.ts'
 import type { ServiceSpec } from '../../forwarder/service.ts'
 import type { ServiceListing } from '../../node/director/control/api.ts'
-import { formatIPv4, formatMac, parseIPv4, readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
+import { formatIPv4, formatMac, readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { PROTOCOL_IPIP } from '../../protocol/packet/ipv4.ts'
 import { TCP_ACK, TCP_PSH, TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { vsadm } from '../node/cli/run-vsadm.ts'
@@ -80,7 +81,7 @@ function decapsulated(frame: Uint8Array, virtual: string): Uint8Array {
   before.set(frame.subarray(14), 100)
   const memory = { bytes: before, view: new DataView(before.buffer), addressHigh: 0, addressLow: 0 }
   const packet = { memory, start: 100, length: frame.length - 14 }
-  const refusal = decapsulate(packet, new Set(), new Set([parseIPv4(virtual)]))
+  const refusal = decapsulate(packet, new Set(), new AddressSet([virtual]))
   if (refusal !== undefined) throw new Error(`the tunnel packet is refused: ${refusal}`)
   return before.slice(packet.start - 14, packet.start + packet.length)
 }

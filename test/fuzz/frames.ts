@@ -108,7 +108,7 @@ export class FrameSource {
         // Header length, total length, fragment, TTL, protocol, UDP length or TCP offset, in the place where they stand.
         // Of IPv6: payload length, next header, hop limit, type or length of what follows.
         const field = isIPv6(frame)
-          ? this.#pick([14, 18, 19, 20, 21, 54, 55])
+          ? this.#pick([14, 18, 19, 20, 21, 54, 55, 57])
           : this.#pick([14, 16, 17, 20, 21, 22, 23, 36, 38, 39, 46, 47])
         if (field < frame.length) frame[field] = this.#pick(INTERESTING)
         return frame

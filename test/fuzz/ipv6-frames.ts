@@ -6,23 +6,28 @@ import { pseudoHeaderSumIPv6 } from '../../protocol/packet/ipv6.ts'
 import { parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { unsolicitedAdvertisement, writeSolicitation } from '../../protocol/packet/neighbour-discovery.ts'
 import type { Random } from '../random.ts'
-import { packetOf } from '../support/frames.ts'
-import { type Extension, icmpFrame6, tcpFrame6, udpFrame6 } from '../support/ipv6-frames.ts'
+import { icmpFrame, ipPacketFrame, packetOf, tcpFrame } from '../support/frames.ts'
+import { type Extension, fragmentsOf6, icmpFrame6, ipv6Frame, tcpFrame6, udpFrame6 } from '../support/ipv6-frames.ts'
 import { segmentationHeader6, unfinish6, unfinishedHeader6 } from '../support/ipv6-scene.ts'
 import type { FuzzFrame } from './frames.ts'
+import { GUE_PORT } from './judge.ts'
 import {
+  CLIENTS,
   CLIENTS6,
   INSIDE,
+  INSIDE_SOURCE,
   INSIDE_SOURCE6,
   MACS,
   NAT_SERVER_PORT,
   OUTSIDE,
   ROUTER,
   ROUTER6,
+  SERVERS,
   SERVERS_ROUTER,
   SERVERS6,
   SERVICES,
   serverMac,
+  VIPS,
   VIPS6,
 } from './world.ts'
 
@@ -53,6 +58,19 @@ export function validIPv6Frame(random: Random): FuzzFrame {
     return bytes
   }
 
+  /** A command or a reply of FTP, whole or cut off. */
+  const ftpLine = () => {
+    const port = random.below(70_000)
+    const line = pick([
+      `EPRT |2|${pick(CLIENTS6)}|${port}|\r\n`,
+      `EPRT |2|${pick(CLIENTS6).toUpperCase()}|${port}|\r\n`,
+      'EPSV 2\r\n',
+      '227 Entering Passive Mode (10,1,0,1,9,9).\r\n',
+      `150 first\r\n229 Entering Extended Passive Mode (|||${port}|)\r\n`,
+    ])
+    return new TextEncoder().encode(random.oneIn(4) ? line.slice(0, random.below(line.length)) : line)
+  }
+
   const request = () => {
     const { protocol, port } = pick(SERVICES)
     const fields = {
@@ -62,7 +80,7 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       to: `[${pick(VIPS6)}]:${random.oneIn(20) ? 9 : port}`,
       hopLimit: hopLimit(),
       extensions: extensions(),
-      payload: payload(),
+      payload: protocol === 'tcp' && port === 21 ? ftpLine() : payload(),
     }
     return protocol === 'tcp'
       ? tcpFrame6({ ...fields, flags: pick(FLAGS) })
@@ -77,7 +95,7 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       to: client(),
       hopLimit: hopLimit(),
       extensions: extensions(),
-      payload: payload(),
+      payload: random.oneIn(3) ? ftpLine() : payload(),
     }
     return random.oneIn(3) ? udpFrame6(fields) : tcpFrame6({ ...fields, flags: pick(FLAGS) })
   }
@@ -116,6 +134,59 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       vnetHeader: noOffload,
     }
   }
+  /** Few names, so that fragments of different datagrams meet. */
+  const fragment = (): FuzzFrame => {
+    const isReply = random.oneIn(3)
+    const whole = isReply ? reply() : request()
+    const isChained = [0, 43, 60].includes(whole[20])
+    const unfragmentable = isChained && random.oneIn(2) ? (whole[55] + 1) * 8 : 0
+    const pieces = fragmentsOf6(whole, pick([72, 300, 1000, 1450]) + unfragmentable, random.below(4), unfragmentable)
+    const piece = pick(pieces.length > 1 && random.oneIn(2) ? pieces.slice(0, 2) : pieces)
+    return { link: isReply ? INSIDE : OUTSIDE, frame: piece, vnetHeader: noOffload }
+  }
+  /** About a tunnel packet with IPv6 outside, or inside, or both. */
+  const tunnelError = (): FuzzFrame => {
+    const isInner6 = random.oneIn(2)
+    const isOuter6 = !isInner6 || random.oneIn(2)
+    const sourcePort = 1000 + random.below(CLIENT_PORTS)
+    const request = isInner6
+      ? tcpFrame6({ from: `[${pick(CLIENTS6)}]:${sourcePort}`, to: `[${pick(VIPS6)}]:81`, flags: pick(FLAGS) })
+      : tcpFrame({ from: `${pick(CLIENTS)}:${sourcePort}`, to: `${pick(VIPS)}:81`, flags: pick(FLAGS) })
+    const number = isInner6 ? 41 : 4
+    const ports = [0x80, 0, GUE_PORT >> 8, GUE_PORT & 255]
+    const [protocol, shim] = pick([
+      [number, []],
+      [47, isInner6 ? [0, 0, 0x86, 0xdd] : [0, 0, 8, 0]],
+      [17, [...ports, 0, 40, 0, 0, 0, number, 0, 0]],
+    ] as [number, number[]][])
+    const content = Uint8Array.of(...shim, ...packetOf(request))
+    const macs = { sourceMac: SERVERS_ROUTER.mac, destinationMac: MACS[INSIDE] }
+    const quote = (frame: Uint8Array) => packetOf(frame).slice(0, pick([40, 68, 88, 100, 128, 1200, 1200]))
+    const code = random.below(6)
+    const rest = pick([0, 1400, 1280, 68, -1])
+    const outer6 = { from: INSIDE_SOURCE6, to: pick(SERVERS6) }
+    const outer4 = { from: INSIDE_SOURCE, to: pick(SERVERS) }
+    const frame = isOuter6
+      ? icmpFrame6({
+          ...macs,
+          from: '2001:db8:2::99',
+          to: INSIDE_SOURCE6,
+          type: 1 + random.below(5),
+          code,
+          rest,
+          payload: quote(ipv6Frame(outer6, protocol, content, undefined)),
+        })
+      : icmpFrame({
+          ...macs,
+          from: SERVERS_ROUTER.address,
+          to: INSIDE_SOURCE,
+          type: pick([3, 3, 4, 11, 12]),
+          code,
+          rest,
+          payload: quote(ipPacketFrame({ ...outer4, protocol, payload: content })),
+        })
+    return { link: INSIDE, frame, vnetHeader: noOffload }
+  }
   const neighbour = (): FuzzFrame => {
     const hosts = [
       { link: OUTSIDE, ...ROUTER6 },
@@ -130,7 +201,7 @@ export function validIPv6Frame(random: Random): FuzzFrame {
     writeSolicitation(frame, 0, parseMac(mac), parseIPv6(source), parseIPv6(pick([...VIPS6, INSIDE_SOURCE6])))
     return { link, frame, vnetHeader: noOffload }
   }
-  switch (random.below(12)) {
+  switch (random.below(14)) {
     case 0:
     case 1:
       return neighbour()
@@ -141,7 +212,10 @@ export function validIPv6Frame(random: Random): FuzzFrame {
       return { link: OUTSIDE, frame, vnetHeader: noOffload }
     }
     case 3:
-      return icmpError()
+      return random.oneIn(2) ? icmpError() : tunnelError()
+    case 12:
+    case 13:
+      return fragment()
     case 4:
     case 5:
     case 6:

@@ -1,6 +1,13 @@
 /** The director that the fuzzer plays with: all three methods, every protocol, addresses in every state, a small table. */
 import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
-import type { ForwardingMethod, ServiceProtocol, ServiceSpec, TunnelSpec } from '../../forwarder/service.ts'
+import type {
+  ForwardingMethod,
+  MarkRule,
+  PersistenceSpec,
+  ServiceProtocol,
+  ServiceSpec,
+  TunnelSpec,
+} from '../../forwarder/service.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import type { Random } from '../random.ts'
 import { DirectorBench } from '../support/director-bench.ts'
@@ -42,6 +49,7 @@ const TUNNELS: readonly (TunnelSpec | undefined)[] = [
   { type: 'gue', port: GUE_PORT, checksum: 'remote' },
 ]
 export const NAT_SERVER_PORT = 8000
+const MARK = 9
 
 export function serverMac(address: string): string {
   return `02:00:00:00:02:0${address.at(-1)}`
@@ -58,7 +66,9 @@ export function randomService(random: Random, address: string, index: number): S
     address,
     port,
     mss: random.oneIn(2) ? 'clamp' : undefined,
-    scheduler: ['rr', 'wrr', 'lc', 'wlc'][random.below(4)],
+    scheduler: ['rr', 'wrr', 'lc', 'wlc', 'sh', 'lblc'][random.below(6)],
+    persistence: random.oneIn(4) ? randomPersistence(random, isIPv6Text(address)) : undefined,
+    onePacket: protocol === 'udp' && random.oneIn(4),
     servers: servers
       .filter(() => !random.oneIn(4))
       .map((server) => ({
@@ -69,6 +79,29 @@ export function randomService(random: Random, address: string, index: number): S
         tunnel: TUNNELS[random.below(TUNNELS.length)],
       })),
   }
+}
+
+function randomPersistence(random: Random, isIPv6: boolean): PersistenceSpec {
+  const netmasks = isIPv6 ? ['128', '64', '1'] : ['255.255.255.255', '255.255.255.0', '0.0.0.1']
+  return { timeoutS: 1 + random.below(100), netmask: netmasks[random.below(netmasks.length)] }
+}
+
+/** The service of a firewall mark, in either family. */
+export function randomMarkService(random: Random): ServiceSpec {
+  const address = random.oneIn(2) ? '::' : '0.0.0.0'
+  return { ...randomService(random, address, 0), protocol: 'fwm', port: 0, mark: MARK }
+}
+
+/** Rules for VIPs and for addresses that are none. */
+export function randomMarkRules(random: Random): MarkRule[] {
+  const rules: MarkRule[] = [
+    { mark: MARK, protocol: 'tcp', firstPort: 82, lastPort: 83 },
+    { mark: MARK, source: `${CLIENTS[0]}/31` },
+    { mark: MARK, source: `${CLIENTS6[0]}/127`, link: OUTSIDE },
+    { mark: MARK, destination: `${VIPS[1]}/31` },
+    { mark: MARK, destination: '2001:db8:1::/64', protocol: 'udp' },
+  ]
+  return rules.filter(() => random.oneIn(4))
 }
 
 const STATES: readonly VirtualAddress['state'][] = ['active', 'active', 'active', 'lingering', 'standby']

@@ -3,7 +3,13 @@ import { parseMac, writeInt32, writeUint16 } from '../../protocol/packet/bytes.t
 import { checksum } from '../../protocol/packet/checksum.ts'
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV6, writeEthernet } from '../../protocol/packet/ethernet.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
-import { IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, pseudoHeaderSumIPv6, writeIPv6 } from '../../protocol/packet/ipv6.ts'
+import {
+  IPV6_HEADER_LENGTH,
+  PROTOCOL_FRAGMENT,
+  PROTOCOL_ICMPV6,
+  pseudoHeaderSumIPv6,
+  writeIPv6,
+} from '../../protocol/packet/ipv6.ts'
 import { parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { TCP, TCP_HEADER_LENGTH } from '../../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
@@ -110,6 +116,51 @@ export function ipv6Frame(
     writeUint16(frame, transport + checksumAt, protocol === PROTOCOL_UDP ? sum || 0xffff : sum)
   }
   return frame
+}
+
+const HEADERS = ETHERNET_HEADER_LENGTH + IPV6_HEADER_LENGTH
+
+/**
+ * The fragments that a host with this MTU makes of a frame (RFC 8200 section 4.5).
+ * @param unfragmentable bytes of extension headers in front of the fragment header
+ */
+export function fragmentsOf6(frame: Uint8Array, mtu: number, identification = 7, unfragmentable = 0): Uint8Array[] {
+  const from = HEADERS + unfragmentable
+  const size = (mtu - IPV6_HEADER_LENGTH - unfragmentable - 8) & ~7
+  const lastNextHeader = unfragmentable === 0 ? 20 : from - unfragmentable
+  const fragments: Uint8Array[] = []
+  for (let at = from; at < frame.length; at += size) {
+    const data = frame.subarray(at, at + size)
+    const made = Uint8Array.of(...frame.subarray(0, from), ...new Uint8Array(8), ...data)
+    made[from] = frame[lastNextHeader]
+    made[lastNextHeader] = PROTOCOL_FRAGMENT
+    writeUint16(made, from + 2, (at - from) | (at + size < frame.length ? 1 : 0))
+    writeInt32(made, from + 4, identification)
+    writeUint16(made, 18, made.length - HEADERS)
+    fragments.push(made)
+  }
+  return fragments
+}
+
+/** The frame that was cut into these, in any order, whose fragment header is the first. Throws when something is missing or there twice. */
+export function wholeOf6(fragments: readonly Uint8Array[]): Uint8Array {
+  const offsetOf = (frame: Uint8Array) => ((frame[HEADERS + 2] << 8) | frame[HEADERS + 3]) & 0xfff8
+  const inOrder = fragments.toSorted((one, other) => offsetOf(one) - offsetOf(other))
+  let length = 0
+  for (const [index, frame] of inOrder.entries()) {
+    const isLast = index === inOrder.length - 1
+    if (frame[20] !== PROTOCOL_FRAGMENT) throw new Error(`fragment ${index} is none`)
+    if (offsetOf(frame) !== length) throw new Error(`a fragment at ${offsetOf(frame)} where ${length} bytes have come`)
+    if (((frame[HEADERS + 3] & 1) === 0) !== isLast) throw new Error(`fragment ${index} is wrong about being the last`)
+    if (frame[18] * 256 + frame[19] !== frame.length - HEADERS) throw new Error(`fragment ${index} has a wrong length`)
+    length += frame.length - HEADERS - 8
+  }
+  const [first] = inOrder
+  const data = Buffer.concat(inOrder.map((frame) => frame.subarray(HEADERS + 8)))
+  const whole = Uint8Array.of(...first.subarray(0, HEADERS), ...data)
+  whole[20] = first[HEADERS]
+  writeUint16(whole, 18, data.length)
+  return whole
 }
 
 function addressOf(endpoint: string): string {

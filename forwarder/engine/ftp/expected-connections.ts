@@ -8,18 +8,17 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_ftp.c; for TUN and DR, where IPVS asks for a persistent service, our own.
  */
 import { PROTOCOL_TCP } from '../../../protocol/packet/ipv4.ts'
+import { ConnectionKey } from '../../table/connection-key.ts'
 import {
   type ConnectionIndex,
   FLAG_FTP_DATA,
   FLAG_INACTIVE,
-  KEY,
-  KEY_WORDS,
   NO_CONNECTION,
   STATE,
   STATE_WORDS,
 } from '../../table/connection-layout.ts'
 import { METHOD_MASK, METHOD_SHIFT, methodFlags } from '../../table/record-codec.ts'
-import { isOneWay } from '../../table/service-table.ts'
+import { isOneWay, type RealServer } from '../../table/service-table.ts'
 import type { Connections } from '../connections.ts'
 import type { Replication } from '../replication.ts'
 import { TCP_STATE } from '../tcp-states.ts'
@@ -34,6 +33,7 @@ export class ExpectedConnections {
   /** The last that were made, in turn; 0 where none was. */
   readonly #made = new Int32Array(MAX_EXPECTED)
   #next = 0
+  readonly #key = new ConnectionKey()
 
   constructor(connections: Connections, replication: Replication) {
     this.#connections = connections
@@ -47,28 +47,17 @@ export class ExpectedConnections {
    */
   expect(control: ConnectionIndex, clientPort: number, virtualPort: number, serverPort: number): void {
     const { table, services } = this.#connections
-    const { keys } = table.memory
-    const key = control * KEY_WORDS
-    const client = keys[key + KEY.clientAddress]
-    const virtual = keys[key + KEY.virtualAddress]
-    const ports = (clientPort << 16) | virtualPort
     const server = services.serverBySlot[table.server(control)]
     if (server === undefined || server.removed) return
-    const known = table.findByClient(PROTOCOL_TCP, client, virtual, ports)
+    const key = this.#key
+    table.readKey(control, key)
+    key.ports = (clientPort << 16) | virtualPort
+    const known = table.find(key)
     if (known !== NO_CONNECTION) {
       if (!this.#isWaiting(known)) return
       this.#connections.discard(known)
     }
-    const method = (table.flags(control) & METHOD_MASK) >> METHOD_SHIFT
-    const index = this.#connections.insert(
-      PROTOCOL_TCP,
-      client,
-      virtual,
-      ports,
-      server,
-      serverPort,
-      methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA,
-    )
+    const index = this.#insert(key, server, serverPort, table.flags(control))
     if (index === NO_CONNECTION) return
     // In active mode the server speaks first, and its packet goes where the client's control connection comes from.
     const { states } = table.memory
@@ -81,33 +70,41 @@ export class ExpectedConnections {
   }
 
   /**
-   * The connection that a client's SYN begins, if it was expected; NO_CONNECTION otherwise.
-   * @param ports client port << 16 | virtual port
+   * What expects the connection that a client's SYN asks for; NO_CONNECTION when nothing does.
    * @param isAnyPort whether it may be one of which the virtual port was not known: there is no service for it
    */
-  claim(client: number, virtual: number, ports: number, isAnyPort: boolean): ConnectionIndex {
+  find(asked: ConnectionKey, isAnyPort: boolean): ConnectionIndex {
+    if (asked.protocol !== PROTOCOL_TCP) return NO_CONNECTION
     const { table, services } = this.#connections
-    const virtualPort = ports & 0xffff
+    const virtualPort = asked.ports & 0xffff
     if (isAnyPort && virtualPort < FIRST_USER_PORT) return NO_CONNECTION
-    const expected = table.findByClient(PROTOCOL_TCP, client, virtual, isAnyPort ? 0 : virtualPort)
+    const key = this.#key
+    const [first, second, third, fourth] = asked.client
+    key.setIPv6(PROTOCOL_TCP, first, second, third, fourth, asked.virtual, isAnyPort ? 0 : virtualPort)
+    key.isIPv6 = asked.isIPv6
+    const expected = table.find(key)
     if (expected === NO_CONNECTION || !this.#isWaiting(expected)) return NO_CONNECTION
     const server = services.serverBySlot[table.server(expected)]
-    if (server === undefined || server.removed) return NO_CONNECTION
-    const method = (table.flags(expected) & METHOD_MASK) >> METHOD_SHIFT
-    const serverPort = table.serverPort(expected) || virtualPort
+    return server === undefined || server.removed ? NO_CONNECTION : expected
+  }
+
+  /** Makes the connection that find() has found to be expected; NO_CONNECTION when there is no room. */
+  claim(expected: ConnectionIndex, asked: ConnectionKey): ConnectionIndex {
+    const { table, services } = this.#connections
+    const server = services.serverBySlot[table.server(expected)] as RealServer
+    const flags = table.flags(expected)
+    const serverPort = table.serverPort(expected) || asked.ports & 0xffff
     this.#connections.discard(expected)
-    const index = this.#connections.insert(
-      PROTOCOL_TCP,
-      client,
-      virtual,
-      ports,
-      server,
-      serverPort,
-      methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA,
-    )
-    if (index === NO_CONNECTION) return NO_CONNECTION
-    this.#connections.schedule(index, true)
+    const index = this.#insert(asked, server, serverPort, flags)
+    if (index !== NO_CONNECTION) this.#connections.schedule(index, true)
     return index
+  }
+
+  /** @param flags of the connection whose method it shares */
+  #insert(key: ConnectionKey, server: RealServer, serverPort: number, flags: number): ConnectionIndex {
+    const method = (flags & METHOD_MASK) >> METHOD_SHIFT
+    const more = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA
+    return this.#connections.insert(key, server, serverPort, more)
   }
 
   #isWaiting(index: ConnectionIndex): boolean {

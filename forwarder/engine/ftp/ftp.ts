@@ -1,11 +1,12 @@
 /**
  * What passes on FTP's control connections: commands and replies that announce a data connection are noted, and reply 227
- * names the virtual address in the place of the server's.
+ * names the virtual address in the place of the server's. Over IPv6 data connections are announced by EPRT and EPSV, whose reply
+ * names no address.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_ftp.c. A client's PORT and EPRT name the client, whose address no method changes; so
  * only a server's reply 227 is ever rewritten, and in a way that keeps its length: see docs/decisions/ftp.md.
  */
-import { readInt32, readUint16, writeUint16 } from '../../../protocol/packet/bytes.ts'
+import { formatIPv4, readInt32, readUint16, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { addBytes, fold, updateChecksum } from '../../../protocol/packet/checksum.ts'
 import {
   FTP_LINE_LENGTH,
@@ -14,9 +15,11 @@ import {
   parsePassiveReply,
   rewritePassiveReply,
 } from '../../../protocol/packet/ftp.ts'
+import { formatIPv6 } from '../../../protocol/packet/ipv6-address.ts'
 import { TCP, tcpHeaderLength } from '../../../protocol/packet/tcp.ts'
 import type { Frame } from '../../link/link.ts'
 import { hasUnfinishedChecksum } from '../../method/offload.ts'
+import { ConnectionKey } from '../../table/connection-key.ts'
 import { type ConnectionIndex, FLAG_ONE_WAY, KEY, KEY_WORDS } from '../../table/connection-layout.ts'
 import type { ConnectionTable } from '../../table/connection-table.ts'
 import type { ServiceTable } from '../../table/service-table.ts'
@@ -32,6 +35,7 @@ export class Ftp {
   readonly #services: ServiceTable
   readonly #expected: ExpectedConnections
   readonly #commands = new PartialLines()
+  readonly #key = new ConnectionKey()
 
   constructor(table: ConnectionTable, services: ServiceTable, expected: ExpectedConnections) {
     this.#table = table
@@ -45,16 +49,21 @@ export class Ftp {
     const from = transport + tcpHeaderLength(bytes, transport)
     const text = readText(frame, from)
     if (text === '') return
-    const client = this.#table.memory.keys[index * KEY_WORDS + KEY.clientAddress]
     const isOneWay = (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
     for (const line of this.#commands.take(index, readInt32(bytes, transport + TCP.sequence), text)) {
       const command = parseFtpCommand(line)
-      if (command?.kind === 'active' && command.endpoint.address === client) {
+      if (command?.kind === 'active' && command.endpoint.address === this.#clientOf(index)) {
         this.#expected.expect(index, command.endpoint.port, PORT_FTP_DATA, this.#table.serverPort(index) - 1)
       } else if (command?.kind === 'passive' && isOneWay) {
         this.#expected.expect(index, 0, 0, 0)
       }
     }
+  }
+
+  #clientOf(index: ConnectionIndex): string {
+    this.#table.readKey(index, this.#key)
+    const { client, isIPv6 } = this.#key
+    return isIPv6 ? formatIPv6(client) : formatIPv4(client[0])
   }
 
   /**
@@ -82,10 +91,12 @@ export class Ftp {
   #passiveReply(frame: Frame, transport: number, at: number, line: string, index: ConnectionIndex): void {
     const endpoint = parsePassiveReply(line)
     if (endpoint === undefined) return
-    const virtual = this.#table.memory.keys[index * KEY_WORDS + KEY.virtualAddress]
-    const server = this.#services.serverBySlot[this.#table.server(index)]
+    const { book, addresses } = this.#services.directory
+    const virtual = book.format(this.#table.memory.keys[index * KEY_WORDS + KEY.virtualAddress])
     const { address, port } = endpoint
-    if (address !== undefined && address !== virtual && address !== server?.address) return
+    const server = book.format(addresses[this.#table.server(index)])
+    // An address of IPv4 in a conversation over IPv6 is none of these.
+    if (address !== undefined && address !== virtual && address !== server) return
     this.#expected.expect(index, 0, port, port)
     if (address !== undefined && address !== virtual)
       overwrite(frame, transport, at, rewritePassiveReply(line, virtual))

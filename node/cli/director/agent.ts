@@ -23,7 +23,7 @@ export function declare(command: Command): void {
     .requiredOption('--key-file <file>', 'the key shared with the directors: 64 hexadecimal digits')
     .option(
       '--address <address>',
-      'by which the directors know this server; every IPv4 address of it unless given',
+      'by which the directors know this server; every address of it unless given',
       collect(address),
     )
     .option('--interval <milliseconds>', 'between two reports', wholeNumber(100, 60_000), 1000)

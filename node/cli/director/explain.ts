@@ -1,14 +1,16 @@
 /** `director explain`: what this director would do with a packet that opens a connection, and why. */
 import { type Command, Option } from 'commander'
-import type { Explanation, FrameFacts, Question } from '../../../forwarder/engine/explain.ts'
+import type { Explanation, Question } from '../../../forwarder/engine/explain.ts'
+import type { FrameFacts } from '../../../forwarder/engine/explained-frame.ts'
+import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { request } from '../../director/control/client.ts'
 import { controlSocketPath } from '../control-socket.ts'
 import { table } from './table.ts'
-import { endpoint } from './values.ts'
+import { anyEndpoint } from './values.ts'
 
 interface Options {
-  from: string
-  to: string
+  from: ReturnType<typeof anyEndpoint>
+  to: ReturnType<typeof anyEndpoint>
   proto: Question['protocol']
   json?: true
   socket: string
@@ -16,8 +18,8 @@ interface Options {
 
 export function declare(command: Command): void {
   command
-    .requiredOption('--from <address:port>', 'the client', endpoint)
-    .requiredOption('--to <address:port>', 'the virtual address and port that it asks for', endpoint)
+    .requiredOption('--from <address:port>', 'the client', anyEndpoint)
+    .requiredOption('--to <address:port>', 'the virtual address and port that it asks for', anyEndpoint)
     .addOption(new Option('--proto <protocol>', 'of the packet').choices(['tcp', 'udp', 'sctp']).default('tcp'))
     .option('--json', 'print the explanation as one JSON object')
     .option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET", controlSocketPath())
@@ -25,11 +27,9 @@ export function declare(command: Command): void {
 }
 
 async function show({ from, to, proto, json, socket }: Options): Promise<void> {
-  const [client, clientPort] = from.split(':')
-  const [virtual, virtualPort] = to.split(':')
   const question: Question = {
     protocol: proto,
-    ...{ client, clientPort: Number(clientPort), virtual, virtualPort: Number(virtualPort) },
+    ...{ client: from.address, clientPort: from.port, virtual: to.address, virtualPort: to.port },
   }
   const explanation = (await request(socket, 'POST', '/explain', question)) as Explanation
   process.stdout.write(`${json ? JSON.stringify(explanation) : renderExplanation(question, explanation)}\n`)
@@ -37,25 +37,31 @@ async function show({ from, to, proto, json, socket }: Options): Promise<void> {
 
 /** For people; every line tells one fact. */
 export function renderExplanation(question: Question, explanation: Explanation): string {
-  const { outcome, reason, address, service, connection, server, candidates, before, after } = explanation
+  const { outcome, reason, address, mark, service, connection, template, server, candidates, before, after } =
+    explanation
   const { protocol } = question
   const facts: [string, string][] = [
     ['Outcome', `${outcome}: ${reason}`],
     ['Address', `${question.virtual} is ${address} here`],
   ]
+  if (mark !== undefined) facts.push(['Mark', `firewall mark ${mark}, by a rule of \`director mark list\``])
   if (service) {
     const flags = service.flags.length > 0 ? ` (${service.flags.join(',')})` : ''
-    facts.push(['Service', `${protocol} ${service.address}:${service.port} ${service.scheduler}${flags}`])
+    const name =
+      service.mark === undefined
+        ? `${protocol} ${formatEndpoint(service.address, service.port)}`
+        : `firewall mark ${service.mark} of ${service.address === '::' ? 'IPv6' : 'IPv4'}`
+    facts.push(['Service', `${name} ${service.scheduler}${flags}`])
   }
-  if (connection)
-    facts.push(['Connection', `${connection.state}, expires in ${Math.round(connection.expiresMs / 1000)} s`])
-  if (server) facts.push(['Server', `${server.address}:${server.port} by ${server.method}`])
+  if (connection) facts.push(['Connection', renderEntry(connection)])
+  if (template) facts.push(['Template', `of ${template.client}, ${renderEntry(template)}`])
+  if (server) facts.push(['Server', `${formatEndpoint(server.address, server.port)} by ${server.method}`])
   if (before) facts.push(['Before', renderFrame(before)])
   if (after) facts.push(['After', renderFrame(after)])
   const lines = facts.map(([name, fact]) => `${name.padEnd(10)}  ${fact}`)
   const rows = candidates.map((each) => [
     each.isChosen ? '->' : '',
-    `${each.address}:${each.port}`,
+    formatEndpoint(each.address, each.port),
     each.method,
     each.weight,
     each.activeConnections,
@@ -64,6 +70,10 @@ export function renderExplanation(question: Question, explanation: Explanation):
   ])
   const candidateTable = table(['', 'Candidate', 'Method', 'Weight', 'Active', 'Inactive', 'Overloaded'], rows)
   return [...lines, ...(rows.length > 0 ? ['', candidateTable] : [])].join('\n')
+}
+
+function renderEntry({ state, expiresMs }: { state: string; expiresMs: number }): string {
+  return `${state}, expires in ${Math.round(expiresMs / 1000)} s`
 }
 
 function renderFrame({

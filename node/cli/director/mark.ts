@@ -1,12 +1,12 @@
 /** `director mark`: the pool's rules that mark packets. */
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import type { MarkRule } from '../../../forwarder/service.ts'
-import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
+import { canonicalPrefix, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { request } from '../../director/control/client.ts'
 import { portsOf } from '../../director/pool/mark-changes.ts'
 import { controlSocketPath } from '../control-socket.ts'
 import { table } from './table.ts'
-import { address, wholeNumber } from './values.ts'
+import { wholeNumber } from './values.ts'
 
 const MARK_MAX = 4294967295
 const RULES_MAX = 256
@@ -85,11 +85,8 @@ function ruleOf(mark: number, options: RuleOptions): MarkRule {
 }
 
 function prefix(text: string): string {
-  const [host, length = '32', ...rest] = text.split('/')
-  if (rest.length > 0 || !/^(\d|[12]\d|3[0-2])$/.test(length)) {
-    throw new InvalidArgumentError('Expected an IPv4 prefix such as 10.3.0.0/24.')
-  }
-  return canonicalPrefix(`${address(host)}/${length}`)
+  if (isPrefix(text)) return canonicalPrefix(text)
+  throw new InvalidArgumentError('Expected a prefix such as 10.3.0.0/24 or 2001:db8::/32.')
 }
 
 function ports(text: string): [first: number, last: number] {

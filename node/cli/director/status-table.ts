@@ -65,9 +65,21 @@ function peerRow(peer: PeerStatus): string[] {
 function serviceSection({ protocol, address, port, scheduler, servers }: ServiceListing): string {
   const title = `${protocol.toUpperCase()} ${address}:${port} ${scheduler}`
   if (servers.length === 0) return `${title}\nno real servers`
-  const columns = ['Server', 'Method', 'Weight', 'Effective', 'Load', 'Factor', 'Health', 'Active', 'Inactive']
-  return `${title}\n${table(columns, servers.map(serverRow))}`
+  return `${title}\n${table(SERVER_COLUMNS, servers.map(serverRow))}`
 }
+
+const SERVER_COLUMNS = [
+  'Server',
+  'Method',
+  'Weight',
+  'Effective',
+  'Load',
+  'Factor',
+  'Health',
+  'Active',
+  'Inactive',
+  'Persistent',
+]
 
 function serverRow(server: ServerListing): (string | number)[] {
   return [
@@ -80,6 +92,7 @@ function serverRow(server: ServerListing): (string | number)[] {
     server.health === 'down' ? 'DOWN' : server.health,
     server.activeConnections,
     server.inactiveConnections,
+    server.persistentConnections,
   ]
 }
 

@@ -94,8 +94,11 @@ async function listServices(
   dialect: Dialect,
 ): Promise<string> {
   const { options, service } = request
-  const path = service ? `/services?${queryOf(service)}` : '/services'
-  const services = (await control('GET', path)) as ServiceListing[]
+  const query = new URLSearchParams({
+    ...(service && wordsOf(service)),
+    ...(dialect.strict && { counters: 'snapshot' }),
+  })
+  const services = (await control('GET', query.size > 0 ? `/services?${query}` : '/services')) as ServiceListing[]
   const addresses = services.flatMap(({ address, servers }) => [address, ...servers.map((server) => server.address)])
   const format: ListingFormat = {
     kind,
@@ -115,9 +118,8 @@ function addressOf({ protocol, address, port, mark }: ServiceInput) {
   return { protocol, address, port, ...(mark !== undefined && { mark }) }
 }
 
-function queryOf(service: ServiceInput): URLSearchParams {
-  const words = Object.entries(addressOf(service)).map(([name, value]): [string, string] => [name, String(value)])
-  return new URLSearchParams(words)
+function wordsOf(service: ServiceInput): Record<string, string> {
+  return Object.fromEntries(Object.entries(addressOf(service)).map(([name, value]) => [name, String(value)]))
 }
 
 /** A director's error in ipvsadm's words and with its status. */

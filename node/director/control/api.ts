@@ -4,7 +4,7 @@
  * | method | path         | body / query       | answer                     |
  * |--------|--------------|--------------------|----------------------------|
  * | GET    | /status      |                    | DirectorStatus             |
- * | GET    | /services    | ?protocol=&address=&port=&mark= for one | ServiceListing[]; 404 |
+ * | GET    | /services    | ?protocol=&address=&port=&mark= for one; ?counters= | ServiceListing[]; 404 |
  * | POST   | /services    | ServiceInput       | 201; 409 SERVICE_EXISTS    |
  * | PUT    | /services    | ServiceInput       | 200; 404 SERVICE_MISSING   |
  * | DELETE | /services    | ServiceAddress     | 200; 404 SERVICE_MISSING   |
@@ -33,7 +33,7 @@ import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
-import { canonicalPrefix } from '../../../protocol/packet/prefix.ts'
+import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
@@ -64,6 +64,10 @@ export const serviceQuerySchema = serviceAddressSchema.extend({
   port: z.coerce.number().pipe(port),
   mark: z.coerce.number().int().min(1).max(4294967295).optional(),
 })
+
+/** Traffic up to now, or as it was when the rates were last estimated, which is what IPVS shows. */
+export const counterViewSchema = z.enum(['now', 'snapshot']).default('now')
+export type CounterView = z.infer<typeof counterViewSchema>
 
 export const persistenceSchema = z.strictObject({
   timeoutS: z
@@ -121,8 +125,7 @@ export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.
 /** As it is compared and shown: without bits behind the prefix, and with its length. */
 const prefix = z
   .string()
-  .regex(/^[^/]+(\/(\d|[12]\d|3[0-2]))?$/, 'expected an IPv4 prefix such as 10.3.0.0/24')
-  .refine((text) => isIPv4(text.split('/')[0]), 'expected an IPv4 prefix such as 10.3.0.0/24')
+  .refine(isPrefix, 'expected a prefix such as 10.3.0.0/24 or 2001:db8::/32')
   .overwrite(canonicalPrefix)
 
 /** Packets of which all holds that is given get the mark. */
@@ -143,6 +146,10 @@ export const markRuleSchema = z
     path: ['lastPort'],
     message: 'expected firstPort too, and no smaller port than that',
   })
+  .refine(({ source, destination }) => isOneFamily(source, destination), {
+    path: ['destination'],
+    message: 'expected a prefix of the same IP version as the source',
+  })
 
 export const markInputSchema = z.strictObject({
   rule: markRuleSchema,
@@ -152,13 +159,18 @@ export const markInputSchema = z.strictObject({
 
 export type MarkInput = z.infer<typeof markInputSchema>
 /** A packet that opens a connection. */
-export const questionSchema = z.strictObject({
-  protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
-  client: address,
-  clientPort: port,
-  virtual: address,
-  virtualPort: port,
-})
+export const questionSchema = z
+  .strictObject({
+    protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+    client: address,
+    clientPort: port,
+    virtual: address,
+    virtualPort: port,
+  })
+  .refine(({ client, virtual }) => isIPv6(client) === isIPv6(virtual), {
+    path: ['client'],
+    message: 'expected an address of the same IP version as the virtual one',
+  })
 
 const syncState = z.enum(['master', 'backup'])
 export const syncDaemonAddressSchema = z.strictObject({ state: syncState })

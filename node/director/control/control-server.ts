@@ -12,6 +12,7 @@ import { StringDecoder } from 'node:string_decoder'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
+import type { ServiceAddress } from '../../../forwarder/service.ts'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import { startPace } from '../pace.ts'
 import { EditRefused } from '../pool/pool-configuration.ts'
@@ -20,6 +21,8 @@ import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
+  type CounterView,
+  counterViewSchema,
   markInputSchema,
   markRuleSchema,
   type PoolEdit,
@@ -101,8 +104,9 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   const { configuration } = director
   app.get('/status', async (_, reply) => reply.type('application/json').send(Readable.from(statusChunks(director))))
   app.get('/services', async ({ query }, reply) => {
-    if (Object.keys(query as object).length > 0) return [director.service(parse(serviceQuerySchema, query))]
-    return reply.type('application/json').send(Readable.from(arrayChunks(director.services())))
+    const { counters, service } = parseServicesQuery(query)
+    if (service) return [director.service(service, counters)]
+    return reply.type('application/json').send(Readable.from(arrayChunks(director.services(counters))))
   })
   app.post('/services', async ({ body }, reply) => {
     await configuration.addService(parse(serviceInputSchema, body))
@@ -189,7 +193,7 @@ function statusChunks(director: ControlledDirector): AsyncIterable<string> {
   const beginning = JSON.stringify(director.status()).slice(0, -1)
   return (async function* () {
     yield `${beginning},"services":`
-    yield* arrayChunks(director.services())
+    yield* arrayChunks(director.services('now'))
     yield '}'
   })()
 }
@@ -228,6 +232,15 @@ function* listings(connections: Iterable<ConnectionSnapshot>): Generator<Connect
 
 function endpoint(address: string, port: number): string {
   return `${address.includes(':') ? `[${address}]` : address}:${port}`
+}
+
+/** The service that is asked for, if it is one, and how its counters are. */
+function parseServicesQuery(query: unknown): { counters: CounterView; service: ServiceAddress | undefined } {
+  const { counters, ...words } = query as Record<string, unknown>
+  return {
+    counters: parse(counterViewSchema, counters),
+    service: Object.keys(words).length > 0 ? parse(serviceQuerySchema, words) : undefined,
+  }
 }
 
 /** The bytes of a document, which are not looked at before all of them are here. */

@@ -6,7 +6,7 @@ import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
 import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
-import type { DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
+import type { CounterView, DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
 
 export interface ControlledDirector {
   readonly configuration: Pick<
@@ -31,9 +31,9 @@ export interface ControlledDirector {
   /** All but the services, which may be many. */
   status(): Omit<DirectorStatus, 'services'>
   /** May be long, and each is made when it is asked for. */
-  services(): Iterable<ServiceListing>
+  services(view: CounterView): Iterable<ServiceListing>
   /** @throws DirectorError SERVICE_MISSING */
-  service(address: ServiceAddress): ServiceListing
+  service(address: ServiceAddress, view: CounterView): ServiceListing
   /** May be long, and is read in pieces while the table changes. */
   connections(): Iterable<ConnectionSnapshot>
   /** Counters from 0 again: of one service, or of all. */

@@ -5,7 +5,7 @@ import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { serverKey } from '../../../forwarder/service.ts'
 import { effectiveService, type ServerConditions } from '../pool/effective-services.ts'
 import type { PoolService } from '../pool/pool-entry.ts'
-import type { ServerListing, ServiceListing } from './api.ts'
+import type { CounterView, ServerListing, ServiceListing } from './api.ts'
 import type { TrafficStatisticsBook } from './statistics.ts'
 
 export interface ListingSources {
@@ -16,7 +16,7 @@ export interface ListingSources {
   readonly statistics: Pick<TrafficStatisticsBook, 'service' | 'server'>
 }
 
-export function listService(service: PoolService, sources: ListingSources): ServiceListing {
+export function listService(service: PoolService, sources: ListingSources, view: CounterView = 'now'): ServiceListing {
   const { protocol, address, port, mark, scheduler, schedulerFlags = [] } = service
   const { persistence, persistenceEngine, onePacket = false, mss, servers } = service
   const { conditions, counters, statistics } = sources
@@ -32,7 +32,7 @@ export function listService(service: PoolService, sources: ListingSources): Serv
     ...(persistenceEngine && { persistenceEngine }),
     onePacket,
     ...(mss && { mss }),
-    statistics: statistics.service(service),
+    statistics: statistics.service(service, view),
     servers: servers.map((server, index): ServerListing => {
       const { method, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = server
       const counted = counters.serverCounters(service, server)
@@ -52,7 +52,7 @@ export function listService(service: PoolService, sources: ListingSources): Serv
         health: conditions.health(serverKey(server)),
         load: sources.load(server.address),
         loadFactor: conditions.loadFactor(server.address),
-        statistics: statistics.server(service, server),
+        statistics: statistics.server(service, server, view),
       }
     }),
   }

@@ -3,13 +3,16 @@
  *
  * The forwarder's counters only grow; zero is a line drawn here, and so costs the forwarding loop nothing.
  *
- * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_zero_stats() (the rates begin again too).
+ * IPVS shows counters as they were when the rates were last estimated. That snapshot can be had here, and so can what has been
+ * counted up to now.
+ *
+ * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_copy_stats(), ip_vs_zero_stats() (the rates begin again too).
  */
 import type { Forwarder, ServerCounters } from '../../../forwarder/forwarder.ts'
 import { type RealServerSpec, type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { startPace } from '../pace.ts'
-import type { TrafficStatistics } from './api.ts'
-import { RateEstimator } from './rate-estimator.ts'
+import type { CounterView, TrafficStatistics } from './api.ts'
+import { FRACTION_BITS, FRACTION_BITS_OF_BYTES, RateEstimator } from './rate-estimator.ts'
 
 type Counters = Pick<Forwarder, 'serviceCounters' | 'serverCounters'>
 type ServerAddress = Pick<RealServerSpec, 'address' | 'port'>
@@ -35,9 +38,9 @@ class TrafficMeter {
     for (const name of COUNTED) this.#rates[name].tick(counters[name])
   }
 
-  statistics(): TrafficStatistics {
-    const counters = this.#read()
-    const since = (name: Counted) => counters[name] - this.#baseline[name]
+  statistics(view: CounterView): TrafficStatistics {
+    const counters = view === 'now' ? this.#read() : undefined
+    const since = (name: Counted) => (counters?.[name] ?? this.#rates[name].total) - this.#baseline[name]
     return {
       connections: since('connections'),
       inPackets: since('inPackets'),
@@ -58,11 +61,11 @@ type Counted = (typeof COUNTED)[number]
 
 function estimatorsFrom(counters: ServerCounters): Record<Counted, RateEstimator> {
   return {
-    connections: new RateEstimator(counters.connections),
-    inPackets: new RateEstimator(counters.inPackets),
-    outPackets: new RateEstimator(counters.outPackets),
-    inBytes: new RateEstimator(counters.inBytes),
-    outBytes: new RateEstimator(counters.outBytes),
+    connections: new RateEstimator(counters.connections, FRACTION_BITS),
+    inPackets: new RateEstimator(counters.inPackets, FRACTION_BITS),
+    outPackets: new RateEstimator(counters.outPackets, FRACTION_BITS),
+    inBytes: new RateEstimator(counters.inBytes, FRACTION_BITS_OF_BYTES),
+    outBytes: new RateEstimator(counters.outBytes, FRACTION_BITS_OF_BYTES),
   }
 }
 
@@ -120,15 +123,15 @@ export class TrafficStatisticsBook {
   }
 
   /** @throws Error for a service that was not set */
-  service(service: ServiceAddress): TrafficStatistics {
-    return this.#metersOf(service).own.statistics()
+  service(service: ServiceAddress, view: CounterView = 'now'): TrafficStatistics {
+    return this.#metersOf(service).own.statistics(view)
   }
 
   /** @throws Error for a server that was not set */
-  server(service: ServiceAddress, server: ServerAddress): TrafficStatistics {
+  server(service: ServiceAddress, server: ServerAddress, view: CounterView = 'now'): TrafficStatistics {
     const meter = this.#metersOf(service).servers.get(serverKey(server))
     if (!meter) throw new Error(`no statistics of ${serverKey(server)} in ${serviceKey(service)}`)
-    return meter.statistics()
+    return meter.statistics(view)
   }
 
   #metersOf(service: ServiceAddress): ServiceMeters {

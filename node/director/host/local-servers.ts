@@ -4,32 +4,42 @@
  * The forwarder writes clients' packets, with the server's address in the place of the VIP, into the TUN device HOST_DEVICE, and
  * takes the replies from it. For replies to go there rather than out by themselves, one routing rule a server (address, protocol,
  * port) leads to a table of our own, whose only route is the device; a local server of 127.0.0.0/8 needs route_localnet on the
- * device as well. The device ends with the process, however that ends, and its route with it: rules that are left over lead
- * nowhere, and the next start takes them away. Why so: docs/decisions/local-node.md.
+ * device as well. For ::1 there is nothing like that: Linux takes no packet to it from a device (RFC 4291 section 2.5.3). The device
+ * ends with the process, however that ends, and its route with it: rules that are left over lead nowhere, and the next start takes
+ * them away. Why so: docs/decisions/local-node.md.
  */
 import { writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { HOST_DEVICE } from '../../../forwarder/forwarder.ts'
 import type { RealServerSpec, ServiceSpec } from '../../../forwarder/service.ts'
+import { canonicalAddress, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { type RunIp, runIp } from './ip-command.ts'
 
 /** Number of the routing table, and preference of the rules: after the kernel's own table of local addresses, before main. */
 const TABLE = '2160'
 
-/** Whether an address is a loopback address, which is every host's own. */
+const LOOPBACK6 = '::1'
+/** An interface's own link-local address is no place that clients' packets could be sent to. */
+const LINK_LOCAL6 = /^fe[89ab]/i
+
+/** Whether an address is a loopback address of IPv4, which is every host's own. */
 export function isLoopback(address: string): boolean {
   return address.startsWith('127.')
 }
 
-/** The IPv4 addresses of this host, those of loopback aside. */
+/** The addresses of this host, those of loopback aside. */
 export function readOwnAddresses(): ReadonlySet<string> {
   const all = Object.values(networkInterfaces()).flatMap((entries) => entries ?? [])
-  return new Set(all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address))
+  const own = all.filter(({ address, internal }) => !internal && !LINK_LOCAL6.test(address))
+  return new Set(own.map(({ address }) => canonicalAddress(address)))
 }
 
 type Served = Pick<ServiceSpec, 'protocol' | 'port'> & { servers: readonly Pick<RealServerSpec, 'address' | 'port'>[] }
 
-/** What `ip rule add` is to be given for each local server, sorted. A firewall mark's service may be of any protocol. */
+/**
+ * What `ip` is to be given for each local server, sorted: its family's option, then the rule. A firewall mark's service may be of
+ * any protocol.
+ */
 export function rulesFor(services: readonly Served[], isLocal: (address: string) => boolean): string[] {
   const rules = services.flatMap(({ protocol, port: servicePort, servers }) =>
     servers
@@ -41,7 +51,7 @@ export function rulesFor(services: readonly Served[], isLocal: (address: string)
           protocol === 'fwm' || isLoopback(address)
             ? ''
             : ` ipproto ${protocol}${served === 0 ? '' : ` sport ${served}`}`
-        return `from ${address}${transport}`
+        return `${familyOption(address)} from ${address}${transport}`
       }),
   )
   return [...new Set(rules)].sort()
@@ -62,6 +72,9 @@ export class LocalServers {
   readonly #options: Required<LocalServersOptions>
   #own: ReadonlySet<string>
   #isOpen = false
+  /** Families, by ip's options, in which our table leads to the device. */
+  readonly #routed = new Set<string>()
+  #hasWarned = false
   #rules: readonly string[] = []
   /** One change of the host after the other. */
   #work: Promise<void>
@@ -91,6 +104,7 @@ export class LocalServers {
   /** All services of the pool. Resolves when the host serves the local ones among their servers, or cannot. */
   setServices(services: readonly Served[]): Promise<void> {
     const rules = rulesFor(services, (address) => this.isLocal(address))
+    this.#warnOfLoopback6(services)
     this.#work = this.#work.then(() => this.#apply(rules))
     return this.#work
   }
@@ -102,6 +116,7 @@ export class LocalServers {
   async #apply(rules: readonly string[]): Promise<void> {
     try {
       if (rules.length > 0) await this.#open()
+      for (const family of new Set(rules.map((rule) => rule.slice(0, 2)))) await this.#route(family)
       for (const rule of this.#rules) if (!rules.includes(rule)) await this.#rule('del', rule)
       for (const rule of rules) if (!this.#rules.includes(rule)) await this.#rule('add', rule)
       this.#rules = rules
@@ -114,28 +129,53 @@ export class LocalServers {
     if (this.#isOpen) return
     const { forwarder, mtu, run, writeSetting } = this.#options
     await forwarder.openHostDevice()
-    // Where the host has no IPv6 there is nothing to switch off.
+    // No address of its own, no router asked for one; where the host has no IPv6 there is nothing to set.
+    await writeSetting(`ipv6/conf/${HOST_DEVICE}/addr_gen_mode`, '1').catch(() => {})
     await writeSetting(`ipv6/conf/${HOST_DEVICE}/disable_ipv6`, '1').catch(() => {})
     await writeSetting(`ipv4/conf/${HOST_DEVICE}/route_localnet`, '1')
     await writeSetting(`ipv4/conf/${HOST_DEVICE}/rp_filter`, '2')
     await run(['link', 'set', 'dev', HOST_DEVICE, 'mtu', String(mtu)])
-    await run(['-4', 'route', 'replace', 'default', 'dev', HOST_DEVICE, 'table', TABLE])
     this.#isOpen = true
   }
 
+  /** Leads our table to the device, in one family: with the first local server of it. */
+  async #route(family: string): Promise<void> {
+    if (this.#routed.has(family)) return
+    const { run, writeSetting } = this.#options
+    if (family === '-6') await writeSetting(`ipv6/conf/${HOST_DEVICE}/disable_ipv6`, '0')
+    await run([family, 'route', 'replace', 'default', 'dev', HOST_DEVICE, 'table', TABLE])
+    this.#routed.add(family)
+  }
+
   async #rule(verb: 'add' | 'del', rule: string): Promise<void> {
-    await this.#options.run(['-4', 'rule', verb, 'pref', TABLE, ...rule.split(' '), 'table', TABLE])
+    const [family, ...words] = rule.split(' ')
+    await this.#options.run([family, 'rule', verb, 'pref', TABLE, ...words, 'table', TABLE])
+  }
+
+  #warnOfLoopback6(services: readonly Served[]): void {
+    const isThere = services.some(({ servers }) => servers.some(({ address }) => address === LOOPBACK6))
+    if (isThere && !this.#hasWarned) {
+      const message = `real server ${LOOPBACK6} gets no packets: give an address of the director instead, or 127.0.0.1 for IPv4`
+      this.#options.warn(new Error('Linux takes no packet to ::1 from a network'), message)
+    }
+    this.#hasWarned = isThere
   }
 
   /** A director that lost power leaves its rules behind. */
   async #removeLeftOver(): Promise<void> {
-    try {
-      const rules = (await this.#options.run(['-4', 'rule', 'show'])) as { priority: number }[]
-      for (const { priority } of rules) {
-        if (String(priority) === TABLE) await this.#options.run(['-4', 'rule', 'del', 'pref', TABLE])
+    for (const family of ['-4', '-6']) {
+      try {
+        const rules = (await this.#options.run([family, 'rule', 'show'])) as { priority: number }[]
+        for (const { priority } of rules) {
+          if (String(priority) === TABLE) await this.#options.run([family, 'rule', 'del', 'pref', TABLE])
+        }
+      } catch (error) {
+        this.#options.warn(error, 'the routing rules of this host cannot be read')
       }
-    } catch (error) {
-      this.#options.warn(error, 'the routing rules of this host cannot be read')
     }
   }
+}
+
+function familyOption(address: string): '-4' | '-6' {
+  return isIPv6Text(address) ? '-6' : '-4'
 }

@@ -16,12 +16,16 @@ import { BROADCAST_MAC } from '../../../protocol/packet/ethernet.ts'
 const BURST_MS = [0, 20, 50, 100, 200]
 /** And the whole again, for neighbours whose port or whose switch was not up yet; keepalived's default delay. */
 const REPEAT_AFTER_MS = 5000
+/** From then on once every so often: a neighbour that a rival has misled, unheard by us, is put right (keepalived: garp_master_refresh). */
+const REFRESH_MS = 5000
 
-/** When to announce, in milliseconds after the takeover. */
-export const ANNOUNCEMENT_TIMES_MS: readonly number[] = [
-  ...BURST_MS,
-  ...BURST_MS.map((offset) => REPEAT_AFTER_MS + offset),
-]
+/** When the announcement of this number, from 0 on, is due: in milliseconds after the takeover. */
+export function announcementTime(number: number): number {
+  const rounds = BURST_MS.length
+  if (number < rounds) return BURST_MS[number]
+  if (number < 2 * rounds) return REPEAT_AFTER_MS + BURST_MS[number - rounds]
+  return REPEAT_AFTER_MS + (number - 2 * rounds + 1) * REFRESH_MS
+}
 /** How long after a takeover the neighbours may still be learning of it. */
 export const BURST_LENGTH_MS = BURST_MS[BURST_MS.length - 1]
 

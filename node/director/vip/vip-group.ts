@@ -12,7 +12,7 @@ import { encodeAdvertisement } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { DirectorConfig } from '../config.ts'
 import type { VipStatus } from '../control/api.ts'
-import { ANNOUNCEMENT_TIMES_MS, announcementFrames, BURST_LENGTH_MS } from './announcements.ts'
+import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
 import { successionTime } from './timing.ts'
 import { type RouterAction, type RouterInput, VirtualRouter } from './virtual-router.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
@@ -223,10 +223,9 @@ export class VipGroup {
     const frames = this.#placed().flatMap(({ address, link }) =>
       announcementFrames(address, forwarder.mac(link)).map((frame) => ({ link, frame })),
     )
-    const round = (index: number) => {
+    const round = (number: number) => {
       for (const { link, frame } of frames) forwarder.transmit(link, frame)
-      if (index + 1 === ANNOUNCEMENT_TIMES_MS.length) return
-      this.#cancelAnnouncement = this.#at(startMs + ANNOUNCEMENT_TIMES_MS[index + 1], () => round(index + 1))
+      this.#cancelAnnouncement = this.#at(startMs + announcementTime(number + 1), () => round(number + 1))
     }
     round(0)
   }

@@ -69,6 +69,8 @@ export class VirtualRouter {
   #postponements = 0
   #stallMs = 0
   #announcedMs = Number.NEGATIVE_INFINITY
+  /** A rival was heard too soon after the last announcement for another. */
+  #owesAnnouncement = false
   #faultReason: string | undefined
   #actions: RouterAction[] = []
 
@@ -200,6 +202,7 @@ export class VirtualRouter {
       const reason = yields
         ? `${from} advertises priority ${priority}, this director ${own}`
         : `${from} took over while this director was stalled for ${this.#stallMs} ms`
+      this.#takeLeave(yields ? own : Math.min(own, priority - 1))
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
       this.#activeIntervalMs = intervalMs
@@ -207,14 +210,21 @@ export class VirtualRouter {
       return
     }
     this.#advertise(nowMs)
-    if (nowMs - this.#announcedMs >= ANNOUNCEMENT_PAUSE_MS) {
-      this.#announcedMs = nowMs
-      this.#actions.push({
-        kind: 'note',
-        message: `${from} was active too, with priority ${priority}; told it to yield`,
-      })
-      this.#actions.push({ kind: 'announce' })
-    }
+    this.#announceAgain(nowMs, `${from} was active too, with priority ${priority}`)
+  }
+
+  /** The rival may not have heard us yet, while neighbours have: it hears of us, and announces the addresses again. */
+  #takeLeave(priority: number): void {
+    if (priority !== PRIORITY_RESIGN) this.#actions.push({ kind: 'advertise', priority })
+  }
+
+  /** Now, or after the pause since the last one. */
+  #announceAgain(nowMs: number, reason: string): void {
+    this.#owesAnnouncement = nowMs - this.#announcedMs < ANNOUNCEMENT_PAUSE_MS
+    if (this.#owesAnnouncement) return
+    this.#announcedMs = nowMs
+    this.#actions.push({ kind: 'note', message: `${reason}: announces the addresses again` })
+    this.#actions.push({ kind: 'announce' })
   }
 
   #timeout(nowMs: number): void {
@@ -229,7 +239,10 @@ export class VirtualRouter {
       if (this.#doubtful) {
         this.#actions.push({ kind: 'note', message: `stalled for ${this.#stallMs} ms while active; listening first` })
         this.#arm(nowMs + this.#options.intervalMs)
-      } else this.#advertise(nowMs)
+        return
+      }
+      this.#advertise(nowMs)
+      if (this.#owesAnnouncement) this.#announceAgain(nowMs, 'another was active too')
       return
     }
     const lateMs = nowMs - this.#timerDueMs
@@ -262,6 +275,7 @@ export class VirtualRouter {
     this.#doubtful = false
     this.#holder = undefined
     this.#announcedMs = Number.NEGATIVE_INFINITY
+    this.#owesAnnouncement = false
     this.#timerDueMs = undefined
     this.#become('active', this.#inSync ? reason : `${reason}; not in sync, but nobody better is heard`)
     this.#advertise(nowMs)

@@ -85,6 +85,14 @@ test('drop_packet drops packets that ask for a connection and never those of a k
   t.equal(bench.drops.toObject()['drop-packet'], 50)
 })
 
+test('drop_packet leaves a packet for no service to be answered', async (t) => {
+  const bench = scene()
+  bench.set({ dropPacket: 3, amDroprate: 1 })
+  const [answer] = bench.send(OUTSIDE, clientTcp({ to: '198.51.100.10:81', flags: TCP_SYN }))
+  t.equal(answer.link, OUTSIDE)
+  t.equal(bench.drops.toObject()['drop-packet'], 0)
+})
+
 test('drop_entry ends every half-open connection within one walk of 32 seconds, and no established one', async (t) => {
   const bench = scene()
   for (let port = 1; port <= 60; port++) bench.send(OUTSIDE, syn(port))

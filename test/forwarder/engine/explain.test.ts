@@ -1,14 +1,18 @@
 /** The simulated question: it answers what then really happens, and asking changes nothing. */
 import { test } from 'tap'
-import { explain, memoryCopy, type Question } from '../../../forwarder/engine/explain.ts'
+import { explain, type Question } from '../../../forwarder/engine/explain.ts'
 import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { formatIPv4, formatMac } from '../../../protocol/packet/bytes.ts'
+import { readIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { schedulers } from '../../../scheduler/registry.ts'
+import { memoryCopy } from '../../../scheduler/scheduler.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
+import { CLIENT6_ADDRESS, clientTcp6, scene6, service6, VIP6 } from '../../support/ipv6-scene.ts'
 import {
   CLIENT_ADDRESS,
   clientTcp,
+  clientUdp,
   INSIDE,
   INSIDE_SOURCE,
   MAC,
@@ -208,4 +212,144 @@ test('a connection whose server was removed is said to be lost', async (t) => {
   bench.send(OUTSIDE, clientTcp({ flags: TCP_ACK }))
   bench.engine.services.set(service({ weights: [] }))
   t.match(ask(bench), { outcome: 'dropped', reason: /\(server-gone\)/, decision: 'table' })
+})
+
+const question6 = (fields: Partial<Question> = {}): Question =>
+  question({ client: CLIENT6_ADDRESS, virtual: VIP6, ...fields })
+const ask6 = (bench: DirectorBench, fields: Partial<Question> = {}) =>
+  explain(bench.engine, question6(fields), bench.nowMs)
+const syn6 = (fields = {}) => clientTcp6({ flags: TCP_SYN, ...fields })
+
+/** What a frame of IPv6, or of a tunnel of IPv6, looks like to explain. */
+function facts6(link: string, frame: Uint8Array, isTunnel: boolean): object {
+  const inner = isTunnel ? 54 : 14
+  const port = (at: number) => (frame[inner + at] << 8) | frame[inner + at + 1]
+  const outer = { source: readIPv6Text(frame, 22), destination: readIPv6Text(frame, 38), protocol: 41, ttl: frame[21] }
+  return {
+    link,
+    sourceMac: formatMac(frame, 6),
+    destinationMac: formatMac(frame, 0),
+    ...(isTunnel && { outer }),
+    source: `[${readIPv6Text(frame, inner + 8)}]:${port(40)}`,
+    destination: `[${readIPv6Text(frame, inner + 24)}]:${port(42)}`,
+    ttl: frame[inner + 7],
+  }
+}
+
+for (const method of ['nat', 'tun', 'dr'] as const) {
+  test(`over IPv6 by ${method} the frame leaves as it was said to`, async (t) => {
+    const bench = scene6({ method, weights: [1, 1] })
+    const before = everything(bench)
+    const { outcome, server, after, decision } = ask6(bench)
+    t.same(everything(bench), before)
+    t.match({ outcome, decision }, { outcome: 'forwarded', decision: 'scheduler' })
+    const [sent] = bench.send(OUTSIDE, syn6())
+    t.same(after, facts6(sent.link, sent.frame, method === 'tun'))
+    const [{ serverAddress, serverPort }] = bench.reader.connections()
+    t.same(server, { address: serverAddress, port: serverPort, method })
+    bench.send(OUTSIDE, clientTcp6())
+    t.match(ask6(bench), {
+      decision: 'table',
+      connection: { state: 'ESTABLISHED' },
+      server: { address: serverAddress },
+    })
+  })
+}
+
+const persistence = { timeoutS: 60, netmask: '64' }
+
+test('a persistence template is explained, with whom it is for, and leads where it was said to', async (t) => {
+  const bench = scene6({ services: [{ ...service6({ weights: [1, 1] }), persistence }] })
+  t.match(ask6(bench), { decision: 'scheduler', template: undefined })
+  bench.send(OUTSIDE, syn6())
+  const before = everything(bench)
+  const explanation = ask6(bench, { client: '2001:db8:c::9' })
+  t.same(everything(bench), before)
+  const [{ serverAddress }] = bench.reader.connections()
+  t.match(explanation, {
+    decision: 'template',
+    template: { client: '2001:db8:c::', state: 'NONE' },
+    server: { address: serverAddress },
+    candidates: [],
+  })
+  t.equal(Math.round((explanation.template?.expiresMs ?? 0) / 1000), 60)
+  bench.engine.services.set({ ...service6({ weights: [1, 0] }), persistence })
+  bench.set({ expireQuiescentTemplate: 1 })
+  t.match(ask6(bench, { client: '2001:db8:c::9' }), {
+    decision: 'scheduler',
+    template: { client: '2001:db8:c::' },
+    server: { address: '2001:db8:2::1' },
+  })
+})
+
+for (const [family, options] of [
+  ['IPv4', { make: scene, base: service, ask, address: '0.0.0.0', elsewhere: '10.3.0.5', prefix: '10.3.0.0/24' }],
+  [
+    'IPv6',
+    { make: scene6, base: service6, ask: ask6, address: '::', elsewhere: '2001:db8:5::5', prefix: '2001:db8:5::/64' },
+  ],
+] as const) {
+  test(`firewall marks are explained for ${family}, for addresses too that are no VIPs`, async (t) => {
+    const { make, base, address, elsewhere, prefix } = options
+    const ofMark = { ...base({ weights: [1, 1] }), protocol: 'fwm', address, port: 0, mark: 9 } as const
+    const bench = make({
+      services: [base(), { ...ofMark, servers: ofMark.servers.map((each) => ({ ...each, port: 0 })) }],
+    })
+    t.match(options.ask(bench, { virtual: elsewhere }), { outcome: 'host', address: 'unknown' })
+    bench.engine.marks.replace([{ mark: 9, destination: prefix }, { mark: 8 }], [OUTSIDE, INSIDE])
+    const before = everything(bench)
+    const explanation = options.ask(bench, { virtual: elsewhere, virtualPort: 81 })
+    t.match(explanation, {
+      outcome: 'forwarded',
+      decision: 'scheduler',
+      address: 'active',
+      mark: 9,
+      service: { mark: 9, address, port: 0 },
+      server: { port: 81 },
+      candidates: { length: 2 },
+    })
+    t.match(options.ask(bench), { mark: 8, service: { port: 80 } }, 'a mark without a service changes nothing')
+    t.same(everything(bench), before)
+    bench.engine.addresses.replace([{ address: '198.51.100.77', link: OUTSIDE, state: 'standby' }], [OUTSIDE, INSIDE])
+    t.match(options.ask(bench, { virtual: elsewhere }), {
+      outcome: 'dropped',
+      reason: /\(standby\)/,
+      address: 'standby',
+    })
+  })
+}
+
+test('an FTP data connection that is awaited is explained as such', async (t) => {
+  const base = service({ weights: [1, 1] })
+  const bench = scene({
+    services: [{ ...base, port: 21, servers: base.servers.map((each) => ({ ...each, port: 21 })) }],
+  })
+  const control = { from: `${CLIENT_ADDRESS}:3456`, to: `${VIP}:21` }
+  bench.send(OUTSIDE, clientTcp({ ...control, flags: TCP_SYN }))
+  bench.send(OUTSIDE, clientTcp(control))
+  const [{ serverAddress }] = bench.reader.connections()
+  t.match(ask(bench, { virtualPort: 40_000 }), { outcome: 'refused', reason: /\(no-service\)/ })
+  const payload = '229 Entering Extended Passive Mode (|||40000|)\r\n'
+  bench.send(INSIDE, serverTcp({ from: `${serverAddress}:21`, to: control.from, payload }))
+  const before = everything(bench)
+  t.match(ask(bench, { clientPort: 5000, virtualPort: 40_000 }), {
+    outcome: 'forwarded',
+    decision: 'expected',
+    server: { address: serverAddress, port: 40_000 },
+  })
+  t.same(everything(bench), before)
+})
+
+test('with expire_nodest_conn a packet whose connection has lost its server begins a new one', async (t) => {
+  const bench = scene({ protocol: 'udp', weights: [1, 1] })
+  bench.send(OUTSIDE, clientUdp())
+  bench.engine.services.set(service({ protocol: 'udp', weights: [1] }))
+  bench.nowMs += 1024
+  bench.breathe()
+  t.match(ask(bench, { protocol: 'udp' }), { outcome: 'dropped', reason: /\(server-gone\)/ })
+  bench.set({ expireNodestConn: 1 })
+  const explanation = ask(bench, { protocol: 'udp' })
+  t.match(explanation, { decision: 'scheduler', reason: /lost its server/, server: { address: '10.1.0.1' } })
+  const [sent] = bench.send(OUTSIDE, clientUdp())
+  t.equal(formatMac(sent.frame), explanation.after?.destinationMac)
 })

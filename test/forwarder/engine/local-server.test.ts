@@ -4,6 +4,18 @@ import { TCP_ACK, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { DirectorBench } from '../../support/director-bench.ts'
 import { fragmentsOf, tcpFrame, wholeOf } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
+import { fragmentsOf6, tcpFrame6 } from '../../support/ipv6-frames.ts'
+import {
+  CLIENT6,
+  CLIENT6_ADDRESS,
+  clientTcp6,
+  INSIDE_SOURCE6,
+  OUTSIDE_SOURCE6,
+  ROUTER6,
+  service6,
+  tcpToClient6,
+  VIP6,
+} from '../../support/ipv6-scene.ts'
 import {
   CLIENT,
   CLIENT_ADDRESS,
@@ -147,4 +159,75 @@ test('a connection of a local server that is not configured here is not taken', 
   const next = bench()
   next.engine.services.remove({ protocol: 'tcp', address: VIP, port: 80 })
   t.notOk(takenOver(bench(), next))
+})
+
+function bench6(method: 'local' | 'dr' = 'local'): DirectorBench {
+  return new DirectorBench({
+    links: [
+      { name: OUTSIDE, mac: MAC.outside },
+      { name: INSIDE, mac: MAC.inside },
+      { name: HOST, mac: '02:00:00:00:00:00' },
+    ],
+    hostLink: 2,
+    addresses: [{ address: VIP6, link: OUTSIDE, state: 'active' }],
+    routes: [
+      { destination: '::', prefixLength: 0, gateway: ROUTER6, link: OUTSIDE, source: OUTSIDE_SOURCE6 },
+      { destination: '2001:db8:2::', prefixLength: 64, link: INSIDE, source: INSIDE_SOURCE6 },
+    ],
+    services: [
+      {
+        ...service6(),
+        servers: [{ address: INSIDE_SOURCE6, port: 8000, method, weight: 1 }],
+      },
+    ],
+    neighbours: { [ROUTER6]: MAC.router, [INSIDE_SOURCE6]: MAC.server1 },
+  })
+}
+
+const LOCAL6 = `[${INSIDE_SOURCE6}]:8000`
+const reply6 = (fields = {}) => tcpFrame6({ ...anyMac, from: LOCAL6, to: CLIENT6, ...fields })
+
+test('over IPv6 too, the local server gets the packet, and its reply leaves as the virtual service', async (t) => {
+  const director = bench6()
+  t.same(sentHex(director.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))), [
+    [HOST, hex(tcpFrame6({ ...anyMac, from: CLIENT6, to: LOCAL6, hopLimit: 63, flags: TCP_SYN }))],
+  ])
+  t.same(sentHex(director.send(HOST, reply6({ flags: TCP_SYN | TCP_ACK }))), [
+    [OUTSIDE, hex(tcpToClient6({ flags: TCP_SYN | TCP_ACK }))],
+  ])
+  t.same(director.send(INSIDE, reply6()), [], 'from elsewhere nobody speaks in its name')
+  t.equal(director.drops.toObject()['martian-source'], 1)
+})
+
+test('fragments of IPv6 go to the local server and come from it, and from nowhere else', async (t) => {
+  const director = bench6()
+  director.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))
+  const payload = new Uint8Array(4000).fill(7)
+  const toHost = fragmentsOf6(clientTcp6({ payload }), 1500).flatMap((frame) => director.send(OUTSIDE, frame))
+  t.ok(toHost.length > 1 && toHost.every(({ link }) => link === HOST))
+  const [first, second, third] = fragmentsOf6(reply6({ payload }), 1500, 8)
+  const toClient = [...director.send(HOST, first), ...director.send(HOST, second)]
+  t.same(director.send(INSIDE, third), [])
+  t.ok(toClient.length === 2 && toClient.every(({ link }) => link === OUTSIDE))
+})
+
+test('what the host sends over IPv6 past the virtual address is sent on for it, but not to groups and neighbours', async (t) => {
+  const director = bench6()
+  const direct = { from: LOCAL6, to: `[${CLIENT6_ADDRESS}]:999` }
+  director.send(HOST, tcpFrame6({ ...anyMac, ...direct }))
+  director.resolve({ [ROUTER6]: MAC.router })
+  t.same(sentHex(director.send(HOST, tcpFrame6({ ...anyMac, ...direct }))), [
+    [OUTSIDE, hex(tcpFrame6({ ...direct, sourceMac: MAC.outside, destinationMac: MAC.router }))],
+  ])
+  for (const to of ['[ff02::16]:1', '[fe80::9]:1']) {
+    t.same(director.send(HOST, tcpFrame6({ ...anyMac, from: LOCAL6, to })), [], to)
+  }
+})
+
+test('an IPv6 address that is one director’s own is a real server like others to the next', async (t) => {
+  const [own, other] = [bench6(), bench6('dr')]
+  own.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))
+  own.send(OUTSIDE, clientTcp6())
+  t.ok(other.engine.replication.apply(own.outgoing.bytes, own.outgoing.peek()))
+  t.equal(other.send(OUTSIDE, clientTcp6())[0].link, INSIDE)
 })

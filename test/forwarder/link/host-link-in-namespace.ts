@@ -10,6 +10,9 @@ import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from
 
 const VIP = '10.7.0.100'
 const OWN = '10.7.0.1'
+const VIP6 = '2001:db8:7::100'
+const OWN6 = '2001:db8:7::1'
+const NETWORK6 = { destination: '2001:db8:7::', prefixLength: 64 }
 const body = Buffer.alloc(3_000_000, 'what the local server says ')
 const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
@@ -26,11 +29,11 @@ async function client(namespace: Namespace, url: string, upload?: Buffer): Promi
 test('clients in a network are served by this host through the virtual address, and directly as before', async (t) => {
   ip('link set lo up')
   createVethPair('outside', 'far')
-  ip(`address add ${OWN}/24 dev outside`)
+  ip(`address add ${OWN}/24 dev outside\naddress add ${OWN6}/64 dev outside nodad`)
   const namespace = await createNamespace()
   t.teardown(() => namespace.close())
   ip(`link set far netns ${namespace.pid}`)
-  ip('address add 10.7.0.2/24 dev far\nlink set far up', namespace)
+  ip('address add 10.7.0.2/24 dev far\naddress add 2001:db8:7::2/64 dev far nodad\nlink set far up', namespace)
   waitUntilUp('outside')
 
   const clients = new Set<string>()
@@ -40,17 +43,20 @@ test('clients in a network are served by this host through the virtual address, 
     for await (const chunk of request) chunks.push(chunk)
     response.end(request.method === 'POST' ? Buffer.concat(chunks) : body)
   })
-  await new Promise<void>((resolve) => server.listen(8080, '0.0.0.0', resolve))
+  await new Promise<void>((resolve) => server.listen(8080, '::', resolve))
   t.teardown(() => server.close())
 
   const forwarder = await startForwarder({ interfaces: ['outside'], connections: 1024 })
   t.teardown(() => forwarder.stop())
-  forwarder.setRoutes([{ destination: '10.7.0.0', prefixLength: 24, link: 'outside', source: OWN }])
-  forwarder.setVirtualAddresses([{ address: VIP, link: 'outside', state: 'active' }])
-  const services = ['127.0.0.1', OWN].map(
+  forwarder.setRoutes([
+    { destination: '10.7.0.0', prefixLength: 24, link: 'outside', source: OWN },
+    { ...NETWORK6, link: 'outside', source: OWN6 },
+  ])
+  forwarder.setVirtualAddresses([VIP, VIP6].map((address) => ({ address, link: 'outside', state: 'active' as const })))
+  const services = ['127.0.0.1', OWN, OWN6].map(
     (address, index): ServiceSpec => ({
       protocol: 'tcp',
-      address: VIP,
+      address: address === OWN6 ? VIP6 : VIP,
       port: 80 + index,
       scheduler: 'rr',
       servers: [{ address, port: 8080, method: 'local', weight: 1 }],
@@ -65,6 +71,14 @@ test('clients in a network are served by this host through the virtual address, 
   t.equal(await client(namespace, `http://${VIP}:81/`), digest(body), 'a download from an own address')
   t.equal(await client(namespace, `http://${VIP}:80/`, body), digest(body), 'an upload')
   t.equal(await client(namespace, `http://${OWN}:8080/`), digest(body), 'and past the virtual address')
-  t.same([...clients].sort(), ['10.7.0.2 at 10.7.0.1', '10.7.0.2 at 127.0.0.1'], 'the server sees who its clients are')
+  t.equal(await client(namespace, `http://[${VIP6}]:82/`), digest(body), 'a download over IPv6')
+  t.equal(await client(namespace, `http://[${VIP6}]:82/`, body), digest(body), 'an upload over IPv6')
+  t.equal(await client(namespace, `http://[${OWN6}]:8080/`), digest(body), 'and past the virtual address')
+  t.same(
+    [...clients].map((each) => each.replaceAll('::ffff:', '')).sort(),
+    ['10.7.0.2 at 10.7.0.1', '10.7.0.2 at 127.0.0.1', '2001:db8:7::2 at 2001:db8:7::1'],
+    'the server sees who its clients are',
+  )
+  t.equal(forwarder.serviceCounters(services[2]).connections, 2)
   t.equal(forwarder.serviceCounters(services[0]).connections, 2)
 })

@@ -14,6 +14,7 @@ import {
   SOL_SOCKET,
   setOption,
 } from '../../../forwarder/sys/socket.ts'
+import { ETHERTYPE_IPV4 } from '../../../protocol/packet/ethernet.ts'
 import type { FarEnd } from '../../compliance/link.ts'
 
 // linux/if_packet.h
@@ -21,14 +22,16 @@ const SOL_PACKET = 263
 const PACKET_VNET_HDR = 15
 const PACKET_IGNORE_OUTGOING = 23
 
-export function openPlainPacketSocket(name: string): FarEnd {
+/** @param etherType of the frames that it hears */
+export function openPlainPacketSocket(name: string, etherType = ETHERTYPE_IPV4): FarEnd {
   const { index } = interfaceFacts(name)
   const descriptor = openSocket(AF_PACKET, SOCK_RAW, 0, name)
   setOption(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20, name)
   setOption(descriptor, SOL_PACKET, PACKET_VNET_HDR, 1, name)
   setOption(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, name)
-  // struct sockaddr_ll: family, EtherType IPv4 in network order, interface
-  bindSocket(descriptor, Uint8Array.of(AF_PACKET, 0, 8, 0, index, index >> 8, 0, 0, ...Array(12).fill(0)), name)
+  // struct sockaddr_ll: family, EtherType in network order, interface
+  const type = [etherType >> 8, etherType & 255]
+  bindSocket(descriptor, Uint8Array.of(AF_PACKET, 0, ...type, index, index >> 8, 0, 0, ...Array(12).fill(0)), name)
   const memory = allocateFrameMemory(1 << 17)
   const address = addressAt(memory, 0)
   return {

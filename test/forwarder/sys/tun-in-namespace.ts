@@ -3,8 +3,9 @@ import { test } from 'tap'
 import { createFrames, type Frame } from '../../../forwarder/link/link.ts'
 import { allocateFrameMemory } from '../../../forwarder/sys/memory.ts'
 import { PollSet } from '../../../forwarder/sys/poll.ts'
-import { IPPROTO_IPIP, openRawIp } from '../../../forwarder/sys/raw-ip.ts'
+import { openRawIp } from '../../../forwarder/sys/raw-ip.ts'
 import { openTun } from '../../../forwarder/sys/tun.ts'
+import { PROTOCOL_IPIP } from '../../../protocol/packet/ipv4.ts'
 import { until } from '../../until.ts'
 import { ip } from '../namespace.ts'
 
@@ -77,9 +78,9 @@ test('a raw socket receives tunnelled packets whole and in order, and leaves oth
   const tun = openTun('tun-three')
   t.teardown(() => tun.close())
   ip('address add 10.8.0.1/24 dev tun-three')
-  const raw = openRawIp(IPPROTO_IPIP, undefined, 4)
+  const raw = openRawIp({ protocol: PROTOCOL_IPIP, isIPv6: false }, 4)
   t.teardown(() => raw.close())
-  const sent = Array.from({ length: 6 }, (_, sequence) => ipv4(IPPROTO_IPIP, echoRequest(sequence)))
+  const sent = Array.from({ length: 6 }, (_, sequence) => ipv4(PROTOCOL_IPIP, echoRequest(sequence)))
   for (const packet of inMemory([...sent.slice(0, 3), echoRequest(9), ...sent.slice(3)])) t.ok(tun.write(packet))
   const received: number[][] = []
   const poll = new PollSet([raw.descriptor])
@@ -101,6 +102,9 @@ test('a raw socket receives tunnelled packets whole and in order, and leaves oth
 test('who may not open them is told what is missing', async (t) => {
   process.seteuid?.(65_534)
   t.teardown(() => process.seteuid?.(0))
-  t.throws(() => openRawIp(IPPROTO_IPIP), { code: 'PRIVILEGE_MISSING', message: /CAP_NET_RAW/ })
+  t.throws(() => openRawIp({ protocol: PROTOCOL_IPIP, isIPv6: false }), {
+    code: 'PRIVILEGE_MISSING',
+    message: /CAP_NET_RAW/,
+  })
   t.throws(() => openTun('tun-four'), { code: 'PRIVILEGE_MISSING', message: /tun-four/ })
 })

@@ -47,3 +47,13 @@ test('a full book gives up the numbers that nobody retains, and only those', asy
   t.equal(writer.intern(7, 7, 7, 7), numbers[3])
   t.equal(reader.numberOf(kept[3]), NO_ADDRESS)
 })
+
+test('what packets name gets at most half of the numbers', async (t) => {
+  const { writer } = books(64)
+  for (let index = 0; index < 32; index++) writer.retain(writer.internNamed(1, 2, 3, index))
+  t.equal(writer.internNamed(1, 2, 3, 32), NO_ADDRESS)
+  t.ok(isIPv6Number(writer.internNamed(1, 2, 3, 31)), 'one that is known is found')
+  t.ok(isIPv6Number(writer.intern(1, 2, 3, 32)), 'what is configured has room')
+  writer.release(writer.find(1, 2, 3, 0))
+  t.ok(isIPv6Number(writer.internNamed(1, 2, 3, 33)))
+})

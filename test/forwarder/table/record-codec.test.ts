@@ -14,6 +14,7 @@ import { ServerDirectory } from '../../../forwarder/table/server-directory.ts'
 import { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import { keyOf } from '../../support/connection-keys.ts'
 
 function encoded(expires: number, tick: number): Uint8Array {
   const directory = new ServerDirectory(ServerDirectory.allocate(8))
@@ -21,8 +22,8 @@ function encoded(expires: number, tick: number): Uint8Array {
   const identity = { protocol: 6, virtualAddress: virtual, virtualPort: 80, address: server, port: 8000 }
   const slot = directory.addServer(identity, 0)
   const table = new ConnectionTable(ConnectionMemory.allocate(8), directory, 1, 0)
-  const ports = (3456 << 16) | 80
-  const index = table.insert(6, parseIPv4('202.100.1.2'), virtual, ports, slot, 8000, methodFlags(METHOD_TUN, true))
+  const key = keyOf(6, parseIPv4('202.100.1.2'), virtual, (3456 << 16) | 80)
+  const index = table.insert(key, slot, 8000, methodFlags(METHOD_TUN, true))
   table.setState(index, 7)
   table.setExpires(index, expires)
   const target = new Uint8Array(RECORD_LENGTH + 2).fill(0xee)

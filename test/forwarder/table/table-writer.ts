@@ -4,6 +4,7 @@ import { type ConnectionIndex, NO_CONNECTION } from '../../../forwarder/table/co
 import { ConnectionTable } from '../../../forwarder/table/connection-table.ts'
 import { ServerDirectory } from '../../../forwarder/table/server-directory.ts'
 import { seededRandom } from '../../random.ts'
+import { keyOf } from '../../support/connection-keys.ts'
 import { clientOf, SERVERS, serverOf, VIRTUAL, VIRTUAL_PORT } from './churn.ts'
 
 const { tableMemory, directoryMemory, stop } = workerData as {
@@ -29,7 +30,7 @@ while (Atomics.load(stopped, 0) === 0) {
   const isKnown = table.findByClient(6, clientOf(number), VIRTUAL, ports) !== NO_CONNECTION
   if (!isKnown && living.length < 1000) {
     const slot = slots[number % SERVERS]
-    const index = table.insert(6, clientOf(number), VIRTUAL, ports, slot, number, 0)
+    const index = table.insert(keyOf(6, clientOf(number), VIRTUAL, ports), slot, number, 0)
     table.setExpires(index, 100)
     table.file(index)
     living.push(index)

@@ -2,6 +2,7 @@
 import { test } from 'tap'
 import type { Explanation, Question } from '../../../forwarder/engine/explain.ts'
 import { renderExplanation } from '../../../node/cli/director/explain.ts'
+import { anyEndpoint } from '../../../node/cli/director/values.ts'
 
 const question: Question = {
   protocol: 'tcp',
@@ -63,3 +64,43 @@ test('a packet that goes nowhere has few lines', async (t) => {
     'Address     198.51.100.10 is unknown here',
   ])
 })
+
+test('firewall marks, templates and IPv6 have their words', async (t) => {
+  const explanation: Explanation = {
+    outcome: 'forwarded',
+    reason: 'its persistence template chooses its server',
+    address: 'active',
+    decision: 'template',
+    mark: 9,
+    service: { mark: 9, address: '::', port: 0, scheduler: 'rr', flags: [] },
+    template: { client: '2001:db8:c::', state: 'ASSURED', expiresMs: 59_600 },
+    candidates: [],
+    server: { address: '2001:db8:2::1', port: 80, method: 'nat' },
+  }
+  const asked = { ...question, client: '2001:db8:c::7', virtual: '2001:db8:1::10' }
+  t.same(renderExplanation(asked, explanation).split('\n'), [
+    'Outcome     forwarded: its persistence template chooses its server',
+    'Address     2001:db8:1::10 is active here',
+    'Mark        firewall mark 9, by a rule of `director mark list`',
+    'Service     firewall mark 9 of IPv6 rr',
+    'Template    of 2001:db8:c::, ASSURED, expires in 60 s',
+    'Server      [2001:db8:2::1]:80 by nat',
+  ])
+})
+
+const endpoints: [text: string, expected: { address: string; port: number } | undefined][] = [
+  ['192.0.2.1:80', { address: '192.0.2.1', port: 80 }],
+  ['[2001:DB8:0::1]:80', { address: '2001:db8::1', port: 80 }],
+  ['2001:db8::1:80', undefined],
+  ['[192.0.2.1]:80', undefined],
+  ['[fe80::1%eth0]:80', undefined],
+  ['192.0.2.1', undefined],
+  ['192.0.2.1:0', undefined],
+  ['[::1]:65536', undefined],
+]
+for (const [text, expected] of endpoints) {
+  test(`${text} is ${expected ? 'an endpoint' : 'none'}`, async (t) => {
+    if (expected) t.same(anyEndpoint(text), expected)
+    else t.throws(() => anyEndpoint(text), /ADDRESS:PORT/)
+  })
+}

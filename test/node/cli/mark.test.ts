@@ -32,6 +32,9 @@ test('director mark', async (t) => {
       ].join('\n'),
     )
     await mark('delete 8 --protocol udp --source 10.0.0.0/8')
+    await mark('add 9 --source 2001:DB8:0::1/48 --destination 2001:db8:5::1 --at 1')
+    t.match(await mark('list'), / {4}1 {11}9 {2}any {7}2001:db8::\/48 {2}2001:db8:5::1\/128 {2}any/)
+    await mark('delete 9 --source 2001:db8::/48 --destination 2001:db8:5::1/128')
     t.same(
       JSON.parse(await mark('list --json')).map((rule: { mark: number }) => rule.mark),
       [7, 4294967295],
@@ -43,7 +46,11 @@ test('director mark', async (t) => {
     await refused(t, 'add 0', { code: 2, stderr: /^director: .*1 to 4294967295\.\n$/ })
     await refused(t, 'add 1 --source 10.0.0.0/33', {
       code: 2,
-      stderr: /^director: .*IPv4 prefix such as 10\.3\.0\.0\/24\.\n$/,
+      stderr: /^director: .*prefix such as 10\.3\.0\.0\/24 or 2001:db8::\/32\.\n$/,
+    })
+    await refused(t, 'add 1 --source 10.0.0.0/8 --destination 2001:db8::/32', {
+      code: 2,
+      stderr: /^director: rule\.destination: expected a prefix of the same IP version.*\(INPUT_INVALID\)\n$/,
     })
     await refused(t, 'add 1 --port 90-80', { code: 2, stderr: /^director: .*range such as 8000-8999\.\n$/ })
     await refused(t, 'add 1 --protocol icmp', { code: 2, stderr: /^director: .*tcp, udp, sctp\.\n$/ })
@@ -59,7 +66,7 @@ test('director mark', async (t) => {
     const post = (rule: object) => pool.control('POST', '/marks', { rule })
     await t.rejects(post({ mark: 1, lastPort: 80 }), { code: 'INPUT_INVALID', message: /^rule\.lastPort: / })
     await t.rejects(post({ mark: 1, firstPort: 81, lastPort: 80 }), { code: 'INPUT_INVALID' })
-    await t.rejects(post({ mark: 1, source: '10.0.0.256/8' }), { message: /^rule\.source: expected an IPv4 prefix/ })
+    await t.rejects(post({ mark: 1, source: '10.0.0.256/8' }), { message: /^rule\.source: expected a prefix such as/ })
     await t.rejects(post({ mark: 4294967296 }), { code: 'INPUT_INVALID', message: /^rule\.mark: / })
     await t.rejects(post({ mark: 1, colour: 'red' }), { code: 'INPUT_INVALID' })
     await post({ mark: 1, source: '172.16.3.4/12' })

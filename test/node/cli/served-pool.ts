@@ -83,8 +83,8 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       explain: async () => {
         throw new Error('there is no forwarder here')
       },
-      services: () => configuration.services().map((service) => listService(service, sources)),
-      service: (address) => listService(demandService(configuration.service(address), address), sources),
+      services: (view) => configuration.services().map((service) => listService(service, sources, view)),
+      service: (address, view) => listService(demandService(configuration.service(address), address), sources, view),
       connections: () => pool.connections,
       health: () => ({ forwarder: true, cluster: true, vip: true }),
       zero: async (service) => {

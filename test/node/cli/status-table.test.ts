@@ -49,7 +49,7 @@ const status: DirectorStatus = {
           upperThreshold: 0,
           lowerThreshold: 0,
           isLocal: false,
-          persistentConnections: 0,
+          persistentConnections: 3,
           health: 'up',
           load: 0.514,
           loadFactor: 0.62,
@@ -105,9 +105,9 @@ d1    yes        12 records, 8 ms  no
 d3    NO         no                40 records, 900 ms
 
 TCP 10.1.0.100:80 wlc
-Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive
-10.2.0.11:8080  nat        100         62  51 %      0.62    up           5        17
-10.2.0.12:8080  nat          1          0  no agent  1.00    DOWN         0         0
+Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive  Persistent
+10.2.0.11:8080  nat        100         62  51 %      0.62    up           5        17           3
+10.2.0.12:8080  nat          1          0  no agent  1.00    DOWN         0         0           0
 
 Link     Received  Transmitted  Errors  Overruns
 outside        10            9       0         0

@@ -116,6 +116,12 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ],
   ['a prefix longer than an IPv6 address', '-A -t [2001:db8::1]:80 -p -M 129', 'illegal ipv6 netmask specified', 2],
   ['a group that is none', '--start-daemon master --mcast-group 24.0.0.1', "invalid IPv4 mcast-group `24.0.0.1'", 2],
+  [
+    'a group with a zone',
+    '--start-daemon master --mcast-group ff02::81%eth0',
+    "invalid IPv6 mcast-group `ff02::81%eth0'",
+    2,
+  ],
   ['a daemon of no kind', '--start-daemon both', 'illegal start-daemon parameter specified', 2],
   [
     'a size that is no way of clamping',
@@ -341,6 +347,17 @@ for (const [name, lines, listed, strict, right] of mended) {
     t.equal((await vsadm(listed.split(' '), pool, { program: 'ipvsadm' })).stdout, strict)
   })
 }
+
+test('counters are as they were last estimated with --strict, and up to now without', async (t) => {
+  const pool = await poolAfter(t, '-A -t 10.0.0.1:80')
+  for (const words of ['-Ln --stats', '--strict -Ln --stats', '--strict -Ln -t 10.0.0.1:80 --rate'])
+    await listing(pool, words)
+  t.same(pool.requests.slice(-3), [
+    'GET /services',
+    'GET /services?counters=snapshot',
+    'GET /services?protocol=tcp&address=10.0.0.1&port=80&counters=snapshot',
+  ])
+})
 
 test('-M takes the length of a prefix, and with --strict what the C library makes of a number', async (t) => {
   const pool = await poolAfter(t, '-A -t 10.0.0.1:80 -p 60 -M 24', '--strict -A -t 10.0.0.2:80 -p 60 -M 24')

@@ -1,10 +1,10 @@
 /** FTP's lines about data connections: what they say, what is no such line, and reply 227 with another address. */
 import { test } from 'tap'
-import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { formatIPv4 } from '../../../protocol/packet/bytes.ts'
 import { parseFtpCommand, parsePassiveReply, rewritePassiveReply } from '../../../protocol/packet/ftp.ts'
 import { seededRandom } from '../../random.ts'
 
-const at = (address: string, port: number) => ({ kind: 'active', endpoint: { address: parseIPv4(address), port } })
+const at = (address: string, port: number) => ({ kind: 'active', endpoint: { address, port } })
 const passive = { kind: 'passive' }
 const commands: [line: string, expected: unknown][] = [
   ['PORT 10,1,0,201,15,160', at('10.1.0.201', 4000)],
@@ -19,7 +19,14 @@ const commands: [line: string, expected: unknown][] = [
   ['EPRT |1|10.1.0.201|65536|', undefined],
   ['EPRT |1|10.1.0.999|4000|', undefined],
   ['EPRT |1|10.1.0.201|4000!', undefined],
-  ['EPRT |2|2001:db8::1|4000|', undefined],
+  ['EPRT |2|2001:DB8:0::1|4000|', at('2001:db8::1', 4000)],
+  ['EPRT !2!fe80::9!1!', at('fe80::9', 1)],
+  ['EPRT |2|10.1.0.201|4000|', undefined],
+  ['EPRT |1|2001:db8::1|4000|', undefined],
+  ['EPRT |2|2001:db8::1::|4000|', undefined],
+  ['EPRT |2|fe80::1%eth0|4000|', undefined],
+  ['EPRT |3|2001:db8::1|4000|', undefined],
+  ['EPSV 2', passive],
   ['PASV', passive],
   ['pasv', passive],
   ['EPSV', passive],
@@ -34,8 +41,8 @@ for (const [line, expected] of commands) {
 }
 
 const replies: [line: string, expected: unknown][] = [
-  ['227 Entering Passive Mode (10,2,0,11,156,64).', { address: parseIPv4('10.2.0.11'), port: 40_000 }],
-  ['227 =10,2,0,11,156,64', { address: parseIPv4('10.2.0.11'), port: 40_000 }],
+  ['227 Entering Passive Mode (10,2,0,11,156,64).', { address: '10.2.0.11', port: 40_000 }],
+  ['227 =10,2,0,11,156,64', { address: '10.2.0.11', port: 40_000 }],
   ['227 Entering Passive Mode (10,2,0,11,156)', undefined],
   ['227 Entering Passive Mode', undefined],
   ['227-Entering Passive Mode (10,2,0,11,156,64).', undefined],
@@ -83,7 +90,7 @@ const rewritten: [sentence: string, line: string, address: string, expected: str
   ],
 ]
 for (const [sentence, line, address, expected] of rewritten) {
-  test(`${sentence}`, async (t) => t.equal(rewritePassiveReply(line, parseIPv4(address)), expected))
+  test(`${sentence}`, async (t) => t.equal(rewritePassiveReply(line, address), expected))
 }
 
 test('whatever the addresses, a rewritten reply is as long as before and says the same port', async (t) => {
@@ -93,7 +100,7 @@ test('whatever the addresses, a rewritten reply is as long as before and says th
     const from = address() >>> 0
     const dotted = [from >>> 24, (from >>> 16) & 255, (from >>> 8) & 255, from & 255]
     const line = `227 Entering Passive Mode (${dotted.join(',')},${random.below(256)},${1 + random.below(255)}).`
-    const to = address()
+    const to = formatIPv4(address())
     const after = rewritePassiveReply(line, to)
     t.equal(after.length, line.length)
     t.same(parsePassiveReply(after), { address: to, port: parsePassiveReply(line)?.port })

@@ -12,6 +12,7 @@ import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/s
 import type { Clock } from '../../clock.ts'
 import type { PeerStatus } from '../../control/api.ts'
 import type { PeerName, Transport } from '../transport.ts'
+import { AbsentSenders } from './absent-senders.ts'
 import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
@@ -66,7 +67,6 @@ const STALL_GRACE_MS = 300
 /** Batches are left to be asked for again when the forwarder has this much before it. */
 const WAITING_LIMIT_BYTES = 4 * 1024 * 1024
 const FAILED_SNAPSHOT_PAUSE_MS = 1000
-const MAX_KNOWN_POSITIONS = 512
 
 export class Replicator {
   readonly #options: ReplicatorOptions
@@ -79,10 +79,7 @@ export class Replicator {
   readonly #views = new Map<PeerName, SenderView>()
   /** Peers whose table we need, and why. */
   readonly #wanted = new Map<PeerName, string>()
-  /** Senders we have not met, of whom a snapshot held everything up to here. */
-  readonly #known = new Map<Epoch, Position>()
-  /** Pairs of a dead sender's epoch and the peer that has given its table because it had followed it further. */
-  readonly #rescued = new Set<string>()
+  readonly #absent = new AbsentSenders()
   readonly #ended = new EndedConnections()
   readonly #failedAt = new Map<PeerName, number>()
   readonly #counters = createCounters()
@@ -188,7 +185,7 @@ export class Replicator {
       this.#counters.malformedMessages++
       return
     }
-    const met = view.meet(batch.epoch)
+    const met = this.#meet(view, batch.epoch)
     if (met === 'old') return
     if (met === 'new') this.#startOver(view)
     if (this.#incoming.waitingBytes > WAITING_LIMIT_BYTES) {
@@ -214,7 +211,7 @@ export class Replicator {
       this.#counters.malformedMessages++
       return
     }
-    const met = view.meet(presence.epoch)
+    const met = this.#meet(view, presence.epoch)
     if (met === 'old') return
     const covered = met === 'new' && this.#startOver(view)
     const previous = view.presence
@@ -370,9 +367,8 @@ export class Replicator {
     for (const position of positions) {
       const view = [...this.#views.values()].find((candidate) => candidate.epoch === position.epoch)
       if (view) view.cover(position)
-      else if (position.epoch !== this.#epoch) this.#known.set(position.epoch, position)
+      else if (position.epoch !== this.#epoch) this.#absent.note(position)
     }
-    while (this.#known.size > MAX_KNOWN_POSITIONS) this.#known.delete(this.#known.keys().next().value as Epoch)
     this.#act()
   }
 
@@ -387,27 +383,23 @@ export class Replicator {
     return failedAt !== undefined && this.#options.clock.now() - failedAt < FAILED_SNAPSHOT_PAUSE_MS
   }
 
-  /** A sender is gone and numbers of its are missing here: a peer that has more of them gives its table. */
   #lookForRescue(): void {
-    for (const gone of this.#views.values()) {
-      if (gone.connected || gone.missingSince === undefined || !gone.applied) continue
-      const { epoch, records } = gone.applied
-      for (const peer of this.#views.values()) {
-        const theirs = peer.connected && peer.presence?.applied.find((position) => position.epoch === epoch)
-        const rescue = `${epoch} ${peer.epoch}`
-        if (!theirs || theirs.records <= records || this.#rescued.has(rescue)) continue
-        this.#rescued.add(rescue)
-        this.#wanted.set(peer.name, `${peer.name} has seen more of ${gone.name}, which is gone`)
-      }
-    }
+    const rescuers = this.#absent.rescuers([...this.#views.values()], this.#epoch, this.#options.clock.now())
+    for (const { peer, reason } of rescuers) if (!this.#wanted.has(peer)) this.#wanted.set(peer, reason)
+  }
+
+  #meet(view: SenderView, epoch: Epoch): 'same' | 'new' | 'old' {
+    const before = view.applied
+    const met = view.meet(epoch)
+    if (met === 'new' && before) this.#absent.note(before)
+    return met
   }
 
   /** A sender under a new epoch. Returns true if a snapshot has told where it stood. */
   #startOver(view: SenderView): boolean {
     this.#wanted.delete(view.name)
-    const position = view.epoch === undefined ? undefined : this.#known.get(view.epoch)
+    const position = view.epoch === undefined ? undefined : this.#absent.take(view.epoch)
     if (!position) return false
-    this.#known.delete(position.epoch)
     view.cover(position)
     return true
   }
@@ -423,7 +415,8 @@ export class Replicator {
   }
 
   #appliedPositions() {
-    return [...this.#views.values()].flatMap((view) => view.applied ?? [])
+    const absent = this.#absent.positions().map((position) => ({ ...position, newestSentAtMs: 0 }))
+    return [...this.#views.values()].flatMap((view) => view.applied ?? []).concat(absent)
   }
 
   #presence(): Uint8Array {

@@ -289,6 +289,41 @@ test('a director that started alone learns from the pool it meets what a dead me
   pool.stop()
 })
 
+test('the last words of a director that died are fetched from a peer that heard them', async (t) => {
+  const pool = new Pool(['d1', 'd2', 'd3'])
+  const [d1, d2, d3] = await pool.startAll()
+  await writeSteadily(pool, d1, 0, 10)
+  await pool.clock.advance(500)
+  // d3 hears nothing of what comes now, not even that there is something.
+  pool.network.isolate('d3')
+  await writeSteadily(pool, d1, 10, 20)
+  await pool.clock.advance(50)
+  await d1.kill()
+  pool.network.heal('d2', 'd3')
+  await pool.clock.until(() => sameTables(d2, d3), 5000, 10)
+  t.equal(d3.connections.size, 20)
+  await pool.clock.advance(10_000)
+  t.equal(d3.replicator.status().counters.snapshotsTaken, 2, 'one when it joined, and this')
+  pool.stop()
+})
+
+test('so are those of a director that has restarted since', async (t) => {
+  const pool = new Pool(['d1', 'd2', 'd3'])
+  const [d1, d2, d3] = await pool.startAll()
+  await writeSteadily(pool, d1, 0, 10)
+  await pool.clock.advance(500)
+  pool.network.isolate('d3')
+  await writeSteadily(pool, d1, 10, 20)
+  await pool.clock.advance(50)
+  await d1.kill()
+  await pool.start('d1')
+  pool.network.cut('d1', 'd3')
+  pool.network.heal('d2', 'd3')
+  await pool.clock.until(() => sameTables(d2, d3), 5000, 10)
+  t.equal(d3.connections.size, 20)
+  pool.stop()
+})
+
 test('what a director said before it restarted is not heard after', async (t) => {
   const pool = new Pool(['d1', 'd2'])
   const [d1, d2] = await pool.startAll()

@@ -130,6 +130,18 @@ test('counters are zeroed for one service or for all', async (t) => {
   t.equal(zeroed.length, 3)
 })
 
+test('services are listed with counters up to now, or as they were last estimated', async (t) => {
+  const listed = (view: string) => [{ ...web, scheduler: view }] as unknown as ServiceListing[]
+  const { ask } = await served(t, { services: listed, service: (_, view) => listed(view)[0] })
+  const schedulers = async (url: string) => ((await ask('GET', url)) as ServiceListing[]).map((each) => each.scheduler)
+  const one = 'protocol=tcp&address=10.0.0.100&port=80'
+  t.same(await schedulers('/services'), ['now'])
+  t.same(await schedulers(`/services?${one}`), ['now'])
+  t.same(await schedulers('/services?counters=snapshot'), ['snapshot'])
+  t.same(await schedulers(`/services?${one}&counters=snapshot`), ['snapshot'])
+  await t.rejects(ask('GET', '/services?counters=old'), { code: 'INPUT_INVALID' })
+})
+
 test('what is asked wrongly is refused with a status, a code and the field', async (t) => {
   const { path, configuration } = await served(t)
   await configuration.addService({ ...web, scheduler: 'wlc' })

@@ -63,15 +63,17 @@ test('each local server has one rule, by protocol and port unless it is of loopb
     service('tcp', 0, ['10.0.0.11', 0]),
     service('tcp', 0, ['127.0.0.2', 0]),
     service('fwm', 0, ['127.0.0.3', 0]),
+    service('tcp', 80, ['2001:db8::11', 80], ['2001:db8::12', 80]),
   ]
   t.same(
-    rulesFor(services, (address) => address.startsWith('127.') || address === '10.0.0.11'),
+    rulesFor(services, (address) => address.startsWith('127.') || address.endsWith('11')),
     [
-      'from 10.0.0.11 ipproto tcp',
-      'from 10.0.0.11 ipproto tcp sport 81',
-      'from 127.0.0.1',
-      'from 127.0.0.2',
-      'from 127.0.0.3',
+      '-4 from 10.0.0.11 ipproto tcp',
+      '-4 from 10.0.0.11 ipproto tcp sport 81',
+      '-4 from 127.0.0.1',
+      '-4 from 127.0.0.2',
+      '-4 from 127.0.0.3',
+      '-6 from 2001:db8::11 ipproto tcp sport 80',
     ],
   )
 })
@@ -92,6 +94,7 @@ test('the device is made for the first local server, rules follow by difference,
     '-4 rule add pref 2160 from 127.0.0.1 table 2160',
   ])
   t.same(settings, [
+    'ipv6/conf/director-host/addr_gen_mode=1',
     'ipv6/conf/director-host/disable_ipv6=1',
     'ipv4/conf/director-host/route_localnet=1',
     'ipv4/conf/director-host/rp_filter=2',
@@ -108,11 +111,37 @@ test('the device is made for the first local server, rules follow by difference,
 test('rules that a director without power left behind are taken away, others are not', async (t) => {
   const { local, commands } = host({ rules: [0, 2160, 2160, 32766] })
   await local.setServices([])
-  t.same(commands, ['-4 rule del pref 2160', '-4 rule del pref 2160'])
+  const each = (family: string) => [`${family} rule del pref 2160`, `${family} rule del pref 2160`]
+  t.same(commands, [...each('-4'), ...each('-6')])
 })
 
 test('a host that cannot make the device is told of, and the director goes on', async (t) => {
   const { local, warnings } = host({ fails: true })
   await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
   t.match(warnings, [/^no device: .*local servers/])
+})
+
+test('the first local server of IPv6 lets the device have it', async (t) => {
+  const { local, commands, settings, addresses } = host()
+  addresses.add('2001:db8::11')
+  local.refresh()
+  await local.setServices([service('tcp', 80, ['10.0.0.11', 80])])
+  commands.length = 0
+  settings.length = 0
+  await local.setServices([service('tcp', 80, ['2001:db8::11', 80])])
+  t.same(commands.splice(0), [
+    '-6 route replace default dev director-host table 2160',
+    '-4 rule del pref 2160 from 10.0.0.11 ipproto tcp sport 80 table 2160',
+    '-6 rule add pref 2160 from 2001:db8::11 ipproto tcp sport 80 table 2160',
+  ])
+  t.same(settings, ['ipv6/conf/director-host/disable_ipv6=0'])
+})
+
+test('a real server ::1 is warned of, once, and left alone', async (t) => {
+  const { local, commands, warnings } = host()
+  t.notOk(local.isLocal('::1'))
+  await local.setServices([service('tcp', 80, ['::1', 80])])
+  await local.setServices([service('tcp', 80, ['::1', 80]), service('tcp', 81, ['::1', 81])])
+  t.match(warnings, [/real server ::1 gets no packets: give an address of the director/])
+  t.same(commands, [])
 })

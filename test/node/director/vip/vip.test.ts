@@ -183,6 +183,20 @@ test('a director that is not in sync takes the VIP when it is the last one left'
   t.equal(states([second, third]), 'backup active')
 })
 
+test('whoever is heard first when a partition heals, the one that stays announces again', async (t) => {
+  const { pool, best, second, third } = await settled()
+  for (let offset = 0; offset < 50; offset += 5) {
+    pool.partition([best], [second, third], true)
+    await pool.clock.advance(1500 + offset)
+    const healedAt = pool.clock.now()
+    pool.partition([best], [second, third], false)
+    await pool.clock.advance(1100)
+    t.equal(states(pool.members), 'active backup backup')
+    const announced = best.transmitted.filter(({ atMs }) => atMs >= healedAt)
+    t.ok(announced.length >= 10, `healed ${offset} ms later: ${announced.length} frames`)
+  }
+})
+
 test('two sides of a partition both serve; when it heals, the better stays and announces again', async (t) => {
   const { pool, best, second, third } = await settled()
   pool.partition([best], [second, third], true)
@@ -282,12 +296,12 @@ test('a takeover is announced five times in both forms, and five times again, fo
   pool.start()
   await pool.clock.until(() => member.state === 'active', 1000)
   const start = member.service.status[0].activeSinceMonotonicMs!
-  await pool.clock.advance(10_000)
+  await pool.clock.advance(15_000)
   t.same(
     member.placed.map(({ address, link, state }) => `${address} ${link} ${state}`),
     [`${VIP} outside active`, '10.0.0.101 outside active', `${GATEWAY} inside active`],
   )
-  const expected = [0, 20, 50, 100, 200, 5000, 5020, 5050, 5100, 5200]
+  const expected = [0, 20, 50, 100, 200, 5000, 5020, 5050, 5100, 5200, 10_000, 15_000]
   for (const [address, link] of [
     [VIP, 'outside'],
     ['10.0.0.101', 'outside'],

@@ -79,12 +79,12 @@ const cases: readonly Case[] = [
     [...toActive, [400, heard('10.0.0.9', 0), 'advertise 128, arm 500']],
   ],
   [
-    'an active router yields to a higher priority',
-    [...toActive, [400, heard('10.0.0.1', 129), 'become backup, arm 750']],
+    'an active router yields to a higher priority, and lets it hear that there was a rival',
+    [...toActive, [400, heard('10.0.0.1', 129), 'advertise 128, become backup, arm 750']],
   ],
   [
     'an active router yields to an equal priority with a higher address',
-    [...toActive, [400, heard('10.0.0.10', 128), 'become backup, arm 750']],
+    [...toActive, [400, heard('10.0.0.10', 128), 'advertise 128, become backup, arm 750']],
   ],
   [
     'an active router stays against an equal priority with a lower address, and announces again',
@@ -92,7 +92,7 @@ const cases: readonly Case[] = [
   ],
   [
     'addresses are compared as numbers, also above 127',
-    [...toActive, [400, heard('200.0.0.1', 128), 'become backup, arm 750']],
+    [...toActive, [400, heard('200.0.0.1', 128), 'advertise 128, become backup, arm 750']],
   ],
   [
     'an active router answers a lower priority at once, but announces at most once a second',
@@ -106,6 +106,24 @@ const cases: readonly Case[] = [
       [2500, heard('10.0.0.3', 100), 'advertise 128, arm 2900, note, announce'],
     ],
     { intervalMs: 400 },
+  ],
+  [
+    'the announcement that came too soon is made up for after the pause, though the rival is silent by then',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 1400'],
+      [1400, timer, 'become active, advertise 128, arm 1800'],
+      [1500, heard('10.0.0.3', 100), 'advertise 128, arm 1900, note, announce'],
+      [1700, heard('10.0.0.3', 100), 'advertise 128, arm 2100'],
+      [2100, timer, 'advertise 128, arm 2500'],
+      [2500, timer, 'advertise 128, arm 2900, note, announce'],
+      [2900, timer, 'advertise 128, arm 3300'],
+    ],
+    { intervalMs: 400 },
+  ],
+  [
+    'a router that yields after a stall says nothing to one of the lowest priority, which would yield too',
+    [...toActive, [800, timer, 'note, arm 900'], [850, heard('10.0.0.3', 1), 'become backup, arm 1200']],
   ],
   ['an active router that is stopped resigns', [...toActive, [400, stop, 'advertise 0, disarm, become init']]],
   ['a backup that is stopped is silent', [...toActive.slice(0, 2), [100, stop, 'disarm, become init']]],
@@ -188,7 +206,7 @@ const cases: readonly Case[] = [
     [
       [0, start, 'become backup, arm 400.78125'],
       [401, timer, 'become active, advertise 1, arm 501'],
-      [500, heard('10.0.0.1', 2), 'become backup, arm 900.78125'],
+      [500, heard('10.0.0.1', 2), 'advertise 1, become backup, arm 900.78125'],
     ],
     { priority: 254 },
   ],
@@ -252,12 +270,16 @@ const cases: readonly Case[] = [
     [...toActive, [800, timer, 'note, arm 900'], [900, timer, 'advertise 128, arm 1000']],
   ],
   [
-    'an active router that was stalled yields to whoever took over, even with a lower priority',
-    [...toActive, [800, timer, 'note, arm 900'], [850, heard('10.0.0.3', 100), 'become backup, arm 1200']],
+    'an active router that was stalled yields to whoever took over, even with a lower priority, and does not drive it away',
+    [
+      ...toActive,
+      [800, timer, 'note, arm 900'],
+      [850, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1200'],
+    ],
   ],
   [
     'it yields as well if it hears the successor before its own timer',
-    [...toActive, [800, heard('10.0.0.3', 100), 'become backup, arm 1150']],
+    [...toActive, [800, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1150']],
   ],
 ]
 

@@ -37,7 +37,7 @@ import {
   templateProtocol,
 } from './templates.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
 
 /** Connections that one call of expire() looks at: about a millisecond of work. */

@@ -1,5 +1,5 @@
 /**
- * What would become of a packet that opens a connection: the way of engine.ts and ipv6-path.ts handle(), asked step by step with the
+ * What would become of a packet that opens a connection: the way of ipv4-path.ts and ipv6-path.ts handle(), asked step by step with the
  * same tables and the same functions, and nothing changed. Schedulers decide on a copy of their memory, and the frame is a scratch one.
  *
  * Not for the packet path: it allocates as it likes.

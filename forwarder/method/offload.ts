@@ -18,7 +18,7 @@ import type { FramePool, PooledFrame } from '../engine/frame-pool.ts'
 import type { Frame } from '../link/link.ts'
 import * as link from '../link/link.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
 

@@ -122,12 +122,14 @@ test('the status of the active director names itself as holder', async (t) => {
   t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
 })
 
-test('IPv6 addresses stand in brackets before their ports', async (t) => {
+test('addresses of IPv6 stand in brackets where a port follows', async (t) => {
+  const vips = [{ ...status.vips[0], addresses: ['2001:db8:1::100'], gateway: 'fe80::1', holder: 'fe80::11' }]
   const [service] = status.services
-  const servers = [{ ...service.servers[0], address: 'fd00:2::11' }]
-  const shown = renderStatus({ ...status, services: [{ ...service, address: 'fd00:1::100', servers }] })
-  t.match(shown, /^TCP \[fd00:1::100\]:80 wlc$/m)
-  t.match(shown, /^\[fd00:2::11\]:8080 +nat/m)
+  const servers = [{ ...service.servers[0], address: '2001:db8:2::11' }]
+  const text = renderStatus({ ...status, vips, services: [{ ...service, address: '2001:db8:1::100', servers }] })
+  t.match(text, /^2001:db8:1::100 +fe80::11 +backup +184 +51 +fe80::1 /m)
+  t.match(text, /^TCP \[2001:db8:1::100\]:80 wlc$/m)
+  t.match(text, /^\[2001:db8:2::11\]:8080 +nat/m)
 })
 
 test("a firewall mark's service is named after its mark, as vsadm does", async (t) => {

@@ -89,9 +89,9 @@ async function addClient(lab: Lab): Promise<void> {
   for (let host = 101; host <= 140; host++) {
     commands.push(`address add 10.1.0.${host}/32 dev outside`, `address add fd00:1::1:${host}/128 dev outside nodad`)
   }
-  for (const [family, prefix] of Object.entries(OUTSIDE_PREFIXES)) {
-    commands.push(`route replace ${prefix} dev outside src ${CLIENT_ADDRESSES[family as Family]}`)
-  }
+  // In the place of the kernel's own routes, of which IPv6's has this metric.
+  commands.push(`route replace ${OUTSIDE_PREFIXES.ipv4} dev outside src ${CLIENT_ADDRESSES.ipv4}`)
+  commands.push(`route replace ${OUTSIDE_PREFIXES.ipv6} dev outside src ${CLIENT_ADDRESSES.ipv6} metric 256`)
   await runOn(lab, 'c1', ['ip', '-batch', '-'], commands.join('\n'))
   // Ports of one case are free for the next.
   const settings = ['net.ipv4.tcp_max_tw_buckets=0', `net.ipv4.ip_local_port_range=${CHOSEN_PORTS}`]
@@ -118,7 +118,7 @@ async function addServer(lab: Lab, number: number): Promise<void> {
   ]
   await runOn(lab, host, ['ip', '-batch', '-'], commands.join('\n'))
   for (const [family, address] of Object.entries(VIRTUAL_ADDRESSES)) {
-    const words = ['rule', 'add', 'from', address, 'lookup', String(TABLE)]
+    const words = ['rule', 'add', 'pref', '2', 'from', address, 'lookup', String(TABLE)]
     await runOn(lab, host, ['ip', '-family', family === 'ipv6' ? 'inet6' : 'inet', ...words])
   }
   await startTunnelEnd(lab, host)

@@ -42,20 +42,22 @@ const recordings = readFileSync(new URL('../reference/traffic.jsonl', import.met
   .filter(({ cmd = '' }) => !cmd.includes('/proc/'))
 const cases = Map.groupBy(recordings, (recording) => recording.case)
 
-test('real traffic is taken as the kernel was recorded to take it', {
-  skip: needsRoot,
-  timeout: 600_000,
-}, async (t) => {
-  await withRecordedLab(`t${process.pid}-r`, async (lab) => {
-    for (const [name, lines] of cases) {
-      await t.test(name, async (t) => {
-        for (const [number, part] of parts(lines).entries()) {
-          await withFreshDirector(lab, `${name}-${number}`, () => new RecordedCase(t, lab).replay(part))
-        }
-      })
-    }
+/** Replays the cases of a forwarding method, in a lab of their own. */
+export function replayTraffic(method: 'nat' | 'dr' | 'tun'): void {
+  const name = `real traffic by ${method} is taken as the kernel was recorded to take it`
+  test(name, { skip: needsRoot, timeout: 170_000 }, async (t) => {
+    await withRecordedLab(`t${process.pid}-r`, async (lab) => {
+      for (const [name, lines] of cases) {
+        if (!name.startsWith(`${method}-`)) continue
+        await t.test(name, async (t) => {
+          for (const [number, part] of parts(lines).entries()) {
+            await withFreshDirector(lab, `${name}-${number}`, () => new RecordedCase(t, lab).replay(part))
+          }
+        })
+      }
+    })
   })
-})
+}
 
 /** The lines between which the table was emptied. */
 function parts(lines: readonly Recording[]): Recording[][] {

@@ -1,10 +1,10 @@
 /** Started by ipv6-only.test.ts inside a network namespace of its own. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import tap, { test } from 'tap'
+import tap, { type Test, test } from 'tap'
 import type { DirectorStatus } from '../../node/director/control/api.ts'
 import { request } from '../../node/director/control/client.ts'
 import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../forwarder/namespace.ts'
@@ -12,6 +12,7 @@ import { capture } from '../interop/capture.ts'
 import { eventually } from './lab-directors.ts'
 
 const COMMAND = join(import.meta.dirname, '../../node/cli/director.ts')
+const VSADM = join(import.meta.dirname, '../../node/cli/vsadm.ts')
 const VIP = '2001:db8:1::100'
 const GATEWAY = 'fe80::1'
 
@@ -42,6 +43,7 @@ function startDirector(changes: object = {}): ChildProcess {
     control: join(folder, 'c.sock'),
     cluster: { listen: '[2001:db8:1::2]:7946' },
     vips: [{ vrid: 51, addresses: ['2001:db8:1:0::100'], gateway: GATEWAY }],
+    health: { intervalMs: 100 },
     connections: 1024,
     logLevel: 'warn',
     ...changes,
@@ -60,6 +62,21 @@ async function refusal(changes: object = {}): Promise<string> {
 function inNamespace({ enter }: { enter: readonly string[] }, ...command: string[]): string {
   const [program, ...rest] = [...enter, ...command]
   return spawnSync(program, rest, { encoding: 'utf8' }).stdout
+}
+
+/** A web server whose default gateway is the director's, by its link-local address. */
+function startServer(t: Test): void {
+  ip(`-6 route add default via ${GATEWAY} dev server0`, server)
+  const script = `require('http').createServer(({ socket }, answer) => answer.end('asked by ' + socket.remoteAddress)).listen(8080, '::')`
+  const [program, ...rest] = [...server.enter, process.execPath, '-e', script]
+  const child = spawn(program, rest, { stdio: 'ignore' })
+  t.teardown(() => child.kill('SIGKILL'))
+}
+
+/** @throws Error unless it ends well */
+function vsadm(...words: string[]): string {
+  const env = { ...process.env, DIRECTOR_SOCKET: join(folder, 'c.sock') }
+  return execFileSync(process.execPath, [VSADM, ...words], { encoding: 'utf8', env })
 }
 
 /** What the kernel of a namespace learns when it asks for an address. */
@@ -87,7 +104,7 @@ test('an interface without what IPv6 needs is named, with the command that mends
   )
 })
 
-test('a director takes its VIP, answers neighbours, and leaves when told to', async (t) => {
+test('a director takes its VIP, answers neighbours, serves by NAT, and leaves when told to', async (t) => {
   // Without "nodad": the kernel still makes sure of them while the director starts.
   ip('address add fe80::2/64 dev outside\naddress add fe80::2/64 dev inside')
   const announced = await capture(t, 'outside', 'icmp6 and ip6[40] == 136')
@@ -105,6 +122,20 @@ test('a director takes its VIP, answers neighbours, and leaves when told to', as
   const [mac] = /([0-9a-f]{2}:){5}[0-9a-f]{2}/.exec(inNamespace({ enter: [] }, 'ip', 'link', 'show', 'outside'))!
   t.match(await neighbourOf(client, VIP), `lladdr ${mac} router`)
   t.match(await neighbourOf(server, GATEWAY, '%server0'), /lladdr .* router/, 'the inside gateway answers too')
+
+  startServer(t)
+  vsadm('-A', '-t', `[2001:DB8:1:0::100]:80`, '-s', 'rr')
+  vsadm('-a', '-t', `[${VIP}]:80`, '-r', '[2001:db8:2:0::9]:8080', '-m')
+  await eventually('the server is found healthy', async () => {
+    const [{ address, health }] = (await status()).services[0].servers
+    return address === '2001:db8:2::9' && health === 'up' ? true : undefined
+  })
+  const ask = `exec 3<>/dev/tcp/${VIP}/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`
+  t.match(inNamespace(client, 'bash', '-c', ask), /asked by 2001:db8:1::9$/)
+  t.match(vsadm('-Ln', '-t', `[${VIP}]:80`), /-> \[2001:db8:2::9\]:8080 +Masq +1 +\d+ +\d+/)
+  t.match(vsadm('-Lnc'), /\[2001:db8:1::9\]:\d+ +\[2001:db8:1::100\]:80 +\[2001:db8:2::9\]:8080/)
+  vsadm('-D', '-t', '[2001:0db8:1::100]:80')
+  t.same((await status()).services, [])
 
   director.kill('SIGTERM')
   t.same(await ended, [0, null], await said)

@@ -402,14 +402,32 @@ test('a director that loses the VIP stops announcing it', async (t) => {
 
 test('a fault hands the VIP over at once; its end takes part again', async (t) => {
   const { pool, best, second, third } = await settled()
-  best.service.setFault('the forwarder died')
+  best.service.setFault('forwarder', 'the forwarder died')
   t.equal(best.state, 'fault')
   t.equal(best.service.status[0].waiting, 'the forwarder died')
   const counts = await watch(pool, [second, third], 300)
   t.ok(counts[0] <= 32, `${counts[0]} ms without a holder`)
-  best.service.setFault(undefined)
+  best.service.setFault('forwarder', undefined)
   await pool.clock.advance(1000)
   t.equal(best.state, 'active')
+})
+
+test('two faults are over when both are, and a fault of one family’s sender leaves the other family’s VIP where it is', async (t) => {
+  const pool = new Pool()
+  const member = pool.add(1, {}, { addresses: [VIP6] })
+  pool.start()
+  const states = () => member.service.status.map(({ state }) => state)
+  await pool.clock.advance(1000)
+  t.same(states(), ['active', 'active'])
+  member.service.setFault('fe80::1', 'fe80::1 is no longer on outside')
+  t.same(states(), ['active', 'fault'])
+  member.service.setFault('inside', 'inside has no carrier')
+  t.same(states(), ['fault', 'fault'])
+  member.service.setFault('fe80::1', undefined)
+  t.same(states(), ['fault', 'fault'])
+  member.service.setFault('inside', undefined)
+  await pool.clock.advance(1000)
+  t.same(states(), ['active', 'active'])
 })
 
 test('the interval goes down to 10 ms and up to 40 s', async (t) => {

@@ -42,8 +42,3 @@ const byName = new Map(schedulers.map((scheduler) => [scheduler.name, scheduler]
 export function schedulerByName(name: string): Scheduler | undefined {
   return byName.get(name)
 }
-
-/** The name of today for the kernel module's file name that ipvsadm took in 1999: `ip_vs_wlc.o` is `wlc`. */
-export function modernSchedulerName(name: string): string {
-  return /^ip_vs_(\w+)\.o$/.exec(name)?.[1] ?? name
-}

@@ -126,7 +126,7 @@ export class Engine {
       replication: this.replication,
     })
     this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
-    this.warmUp = new WarmUp(table, this.addresses)
+    this.warmUp = new WarmUp(table, this.addresses, book)
     this.#table = table
     this.#drops = drops
     this.answers = new Answers(drops)

@@ -186,6 +186,7 @@ function refusalText(question: Question, service: Service | undefined, reason: D
     standby: 'another director holds the address',
     'martian-source': 'no client can have this address',
     'no-service': `there is no ${protocol} service on ${formatEndpoint(virtual, virtualPort)}`,
+    'no-call-id': 'its service is for SIP calls, which are UDP',
     'no-server': `${service?.scheduler.name} finds no server`,
   }
   return `${texts[reason] ?? 'it is dropped'} (${reason})`

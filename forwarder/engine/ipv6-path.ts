@@ -14,7 +14,7 @@ import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
 import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import { lowerSegmentSize } from '../method/segment-size.ts'
-import { longestShim } from '../method/tunnel.ts'
+import { longestShim, outerHeaderLength } from '../method/tunnel.ts'
 import * as book from '../table/address-book.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -29,7 +29,6 @@ import { IPv6FragmentPath } from './ipv6-fragment-path.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
 import type { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { isAnswered } from './new-connections.ts'
-import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import * as tcpStates from './tcp-states.ts'
@@ -337,7 +336,7 @@ export class IPv6Path {
     const word = this.#states[index * STATE_WORDS + STATE.flagsReturnPath]
     const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)
-    if (method === METHOD_TUN) mtu -= outerHeaderLength(server) + longestShim(server.tunnel)
+    if (method === METHOD_TUN) mtu -= outerHeaderLength(server.address) + longestShim(server.tunnel)
     if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
     }

@@ -65,17 +65,6 @@ export function compareAddresses(one: string, other: string): number {
   return at < 0 ? 0 : (words[at] >>> 0) - (others[at] >>> 0)
 }
 
-/** Whether `address` is in the network of `network`/`prefixLength`; one of the other family never is. */
-export function isCovered(address: string, network: string, prefixLength: number): boolean {
-  if (isIPv6Text(address) !== isIPv6Text(network)) return false
-  const words = wordsOf(network)
-  return wordsOf(address).every((word, index) => {
-    const bits = Math.min(32, prefixLength - index * 32)
-    // A shift by 32 bits would be a shift by none.
-    return bits <= 0 || (word ^ words[index]) >>> (32 - bits) === 0
-  })
-}
-
 export interface Endpoint {
   readonly address: string
   readonly port: number

@@ -24,7 +24,8 @@ import { formatIPv4, parseIPv4, readInt32, readUint16, writeInt32, writeUint16 }
 import { checksum, pseudoHeaderSum } from './checksum.ts'
 import { IPV4, IPV4_HEADER_LENGTH, soundIPv4HeaderLength } from './ipv4.ts'
 import { IPV6, IPV6_HEADER_LENGTH, IPV6_MINIMUM_MTU, pseudoHeaderSumIPv6 } from './ipv6.ts'
-import { ADDRESS_BYTES, isCovered, isIPv6Text, parseIPv6, readIPv6Text, writeIPv6Words } from './ipv6-address.ts'
+import { ADDRESS_BYTES, isIPv6Text, parseIPv6, readIPv6Text, writeIPv6Words } from './ipv6-address.ts'
+import { isCovered } from './prefix.ts'
 
 export const PROTOCOL_VRRP = 112
 export const VRRP_GROUP_IPV4 = '224.0.0.18'
@@ -126,7 +127,7 @@ export function decodeAdvertisement(
   if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
   if (destination !== vrrpGroupOf(source)) return refuse('destination')
   // Of a router of IPv6 the link-local address speaks (RFC 9568 section 5.1.2.1).
-  if (isIPv6 && !isCovered(source, 'fe80::', 10)) return refuse('source')
+  if (isIPv6 && !isCovered(source, 'fe80::/10')) return refuse('source')
   if (message.length < HEADER_LENGTH) return refuse('length')
   if (message[VRRP.versionAndType] >> 4 !== VERSION) return refuse('version')
   if ((message[VRRP.versionAndType] & 15) !== TYPE_ADVERTISEMENT) return refuse('type')

@@ -1,6 +1,7 @@
 /** The names under which schedulers are found. */
 import { test } from 'tap'
-import { DEFAULT_SCHEDULER, modernSchedulerName, schedulerByName, schedulers } from '../../scheduler/registry.ts'
+import { DEFAULT_SCHEDULER, schedulerByName, schedulers } from '../../scheduler/registry.ts'
+import { modernSchedulerName } from '../../scheduler/scheduler-name.ts'
 
 test('every scheduler is found by its own name, and no two share one', async (t) => {
   for (const scheduler of schedulers) t.equal(schedulerByName(scheduler.name), scheduler)

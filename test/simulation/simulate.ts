@@ -34,7 +34,9 @@ export const FAULTS_MS = 6_000
 /** Differences are gone 5 s after the last fault; and a second in which nothing is said, so that tables can be compared. */
 const RECOVERY_MS = 5_300
 const SILENCE_MS = 1_000
-const CONVERSATIONS = 20
+/** The last director that was stopped has come back by then. */
+const CALM_LIMIT_MS = 30_000
+const CONVERSATIONS = 16
 
 export async function simulate(plan: Plan): Promise<Outcome> {
   // Long work is cut into slices by the real clock (node/director/pace.ts), which therefore stands still meanwhile.
@@ -96,7 +98,11 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
     })
   }
   await pass(FAULTS_MS)
-  while (calmSinceMs === undefined && !promises.breach) await pass(STEP_MS)
+  const limitMs = clock.now() + CALM_LIMIT_MS
+  while (calmSinceMs === undefined && !promises.breach) {
+    if (clock.now() > limitMs) throw new Error(`seed ${seed}: the simulation left a fault behind`)
+    await pass(STEP_MS)
+  }
   await pass(RECOVERY_MS)
   clients.isQuiet = true
   operators.isAtWork = false

@@ -2,10 +2,17 @@
 # Runs one of our programs under a Node.js that can: the one pinned in node_modules, or else one on the PATH that is new
 # enough. The program takes the place of this script (exec), so signals, exit status and memory are its own.
 #
-# usage: launch.sh director|vsadm|FILE [ARGUMENT...]
+# usage: launch.sh FILE [ARGUMENT...]
+#        . launch.sh, with director|vsadm [ARGUMENT...] in "$@", and in $here the folder of this script
+#
+# No process is started on the way that is not needed: vsadm is run often.
 
-self=$(readlink -f "$0")
-here=${self%/*}
+case $0 in
+*launch.sh)
+  self=$(readlink -f "$0")
+  here=${self%/*}
+  ;;
+esac
 flags=
 
 case $1 in
@@ -25,12 +32,6 @@ director | vsadm)
   ;;
 esac
 
-case $(uname -m) in
-x86_64) architecture=x64 ;;
-aarch64) architecture=arm64 ;;
-*) architecture=none ;;
-esac
-
 # Compiled code is kept beside the packages it comes from, where only their owner can write: vsadm answers in a third of
 # the time. A folder that cannot be written is passed over by Node.js.
 cache_in() {
@@ -40,13 +41,15 @@ cache_in() {
 
 folder=$here
 while [ -n "$folder" ]; do
-  node=$folder/node_modules/node-linux-$architecture/bin/node
-  # Flags are words, so no quotes.
-  # shellcheck disable=SC2086
-  if [ -x "$node" ]; then
-    cache_in "$folder"
-    exec "$node" $flags "$@"
-  fi
+  # npm installs the one for this machine's processor alone.
+  for node in "$folder"/node_modules/node-linux-*/bin/node; do
+    if [ -x "$node" ]; then
+      cache_in "$folder"
+      # Flags are words, so no quotes.
+      # shellcheck disable=SC2086
+      exec "$node" $flags "$@"
+    fi
+  done
   folder=${folder%/*}
 done
 

@@ -4,7 +4,7 @@
  * named before its service knows neither its port nor its protocol. Source: ipvsadm(8) 1.31 and recordings of it.
  */
 import { isIPv4, isIPv6 } from 'node:net'
-import { modernSchedulerName } from '../../../scheduler/registry.ts'
+import { modernSchedulerName } from '../../../scheduler/scheduler-name.ts'
 import type { ServerInput, ServiceInput } from '../../director/control/api.ts'
 import { type CommandName, LEGAL_TUNNEL_OPTIONS, type OptionName, TUNNEL_OPTIONS, type TunnelType } from './grammar.ts'
 import { checkOptions, checkTunnelOptions } from './legality.ts'

@@ -3,8 +3,7 @@
  */
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { ConnectionListing, PoolEdit, ServiceInput, ServiceListing } from '../../director/control/api.ts'
-import { formatConnections, splitEndpoint } from './connection-listing.ts'
-import { formatDaemons, formatTimeouts, type Timeouts } from './facility-listing.ts'
+import type { Timeouts } from './facility-listing.ts'
 import type { CommandName, OptionName } from './grammar.ts'
 import { formatServices, LISTING_VERSION, type ListingFormat, type ListingKind } from './listing.ts'
 import { type Label, namedLabel, numericLabel } from './names.ts'
@@ -69,6 +68,7 @@ async function list(request: Request, director: Director, dialect: Dialect): Pro
   const { options, service } = request
   const { control } = director
   if (options.has('connection')) {
+    const { formatConnections, splitEndpoint } = await import('./connection-listing.ts')
     const connections = (await control('GET', '/connections')) as ConnectionListing[]
     const endpoints = connections.flatMap(({ client, virtual, server }) => [client, virtual, server])
     const label = await chooseLabel(
@@ -82,8 +82,11 @@ async function list(request: Request, director: Director, dialect: Dialect): Pro
   const kinds: (ListingKind & OptionName)[] = ['stats', 'rate', 'thresholds', 'persistent-conn', 'tun-info']
   const kind = kinds.find((each) => options.has(each)) ?? 'plain'
   if (service) return listServices(request, kind, director, dialect)
-  if (options.has('timeout')) return formatTimeouts((await control('GET', '/settings')) as Timeouts)
-  if (options.has('daemon')) return formatDaemons((await control('GET', '/sync-daemons')) as SyncDaemon[])
+  if (options.has('timeout') || options.has('daemon')) {
+    const { formatDaemons, formatTimeouts } = await import('./facility-listing.ts')
+    if (options.has('timeout')) return formatTimeouts((await control('GET', '/settings')) as Timeouts)
+    return formatDaemons((await control('GET', '/sync-daemons')) as SyncDaemon[])
+  }
   return LISTING_VERSION + (await listServices(request, kind, director, dialect))
 }
 

@@ -1,13 +1,12 @@
 /**
- * vsadm from its words to its exit status; everything outside it comes in as a parameter.
+ * vsadm from its words to its exit status; everything outside it comes in as a parameter. What only some commands need is loaded
+ * with them: a listing is asked for far more often, and most of its time is that of loading.
  */
 import { DirectorError } from '../../../protocol/errors.ts'
 import { asUsageError, type Director, execute } from './execute.ts'
-import { helpText, versionText } from './help.ts'
 import type { NameDatabase } from './names.ts'
 import { parseCommandLine } from './parse.ts'
 import { type Dialect, UsageError } from './request.ts'
-import { restoreLineByLine, restoreWhole } from './restore.ts'
 
 export interface Surroundings {
   /** The name the program was called by. */
@@ -37,13 +36,15 @@ export async function runVsadm(words: readonly string[], surroundings: Surroundi
   async function run(given: readonly string[]): Promise<number> {
     const request = await parseCommandLine(given.length > 0 ? given : ['--list'], dialect)
     if (request.command === 'restore') return await restore()
-    if (request.command === 'help') writeOutput(helpText(program, dialect.strict))
-    else if (request.command === 'version') writeOutput(versionText(program, dialect.strict))
-    else writeOutput(await execute(request, director, dialect))
+    if (request.command === 'help' || request.command === 'version') {
+      const { helpText, versionText } = await import('./help.ts')
+      writeOutput((request.command === 'help' ? helpText : versionText)(program, dialect.strict))
+    } else writeOutput(await execute(request, director, dialect))
     return 0
   }
 
   async function restore(): Promise<number> {
+    const { restoreLineByLine, restoreWhole } = await import('./restore.ts')
     const text = surroundings.readStandardInput()
     if (dialect.strict) {
       return restoreLineByLine(text, director, dialect, { write: writeOutput, writeError })

@@ -24,7 +24,8 @@
  */
 import { readFile } from 'node:fs/promises'
 import { DirectorError } from '../../../protocol/errors.ts'
-import { canonicalAddress, isCovered, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { canonicalAddress, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { isCovered } from '../../../protocol/packet/prefix.ts'
 import { type IpLink, type IpRoute, type RunIp, runIp } from './ip-command.ts'
 import { ANY_IPV4, ANY_IPV6, parseDestination } from './network.ts'
 
@@ -137,7 +138,7 @@ function findAddress(address: string, facts: HostFacts): Interference[] {
   const family = isIPv6Text(address) ? '-6 ' : ''
   for (const { dst, dev, table = 'main' } of facts.localRoutes) {
     const { network, prefixLength } = parseDestination(dst, anyOf(address))
-    if (!isCovered(address, network, prefixLength)) continue
+    if (!isCovered(address, `${network}/${prefixLength}`)) continue
     const route = `local ${dst}${dev === undefined ? '' : ` dev ${dev}`} table ${table}`
     return [{ setting: `route ${route}`, effect, remedy: `ip ${family}route del ${route}` }]
   }
@@ -150,7 +151,7 @@ const ANSWERED_ROUTES = ['unreachable', 'prohibit', 'throw']
 function findNoRoute(address: string, { routes6 }: HostFacts): Interference[] {
   const [best] = routes6
     .map((route) => ({ route, ...parseDestination(route.dst, anyOf(address)) }))
-    .filter(({ network, prefixLength }) => isCovered(address, network, prefixLength))
+    .filter(({ network, prefixLength }) => isCovered(address, `${network}/${prefixLength}`))
     .toSorted((a, b) => b.prefixLength - a.prefixLength || (a.route.metric ?? 0) - (b.route.metric ?? 0))
   if (best && !ANSWERED_ROUTES.includes(best.route.type ?? 'unicast')) return []
   return [

@@ -6,7 +6,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Route } from '../../../forwarder/commands.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { parseMac } from '../../../protocol/packet/bytes.ts'
-import { canonicalAddress, isCovered, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { canonicalAddress, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { isCovered } from '../../../protocol/packet/prefix.ts'
 import { type IpAddress, type IpLink, type IpRoute, type RunIp, runIp } from './ip-command.ts'
 
 export interface HostInterface {
@@ -114,7 +115,7 @@ function standing({ local, deprecated, temporary }: IpAddress): number {
 }
 
 function isLinkLocal(address: string): boolean {
-  return isCovered(address, 'fe80::', 10)
+  return isCovered(address, 'fe80::/10')
 }
 
 /** What "default" means. */
@@ -167,7 +168,7 @@ function sourceTowards(
   // What comes from a link-local address gets no further than a link-local gateway.
   const isNear =
     gateway === undefined || isLinkLocal(gateway)
-      ? ({ address }: HostAddress) => isCovered(address, network, prefixLength)
-      : (own: HostAddress) => isCovered(gateway, own.address, own.prefixLength)
+      ? ({ address }: HostAddress) => isCovered(address, `${network}/${prefixLength}`)
+      : (own: HostAddress) => isCovered(gateway, `${own.address}/${own.prefixLength}`)
   return (ofFamily.find(isNear) ?? ofFamily.at(0))?.address
 }

@@ -335,7 +335,7 @@ test('a takeover of IPv6 is announced to all nodes in the same rounds, for VIP a
   pool.start()
   await pool.clock.until(() => member.state === 'active', 1000)
   const start = member.service.status[0].activeSinceMonotonicMs!
-  await pool.clock.advance(10_000)
+  await pool.clock.advance(10_001)
   const ip = 14
   const icmp = ip + 40
   for (const [address, link] of [
@@ -345,7 +345,7 @@ test('a takeover of IPv6 is announced to all nodes in the same rounds, for VIP a
     const sent = member.transmitted.filter(({ frame }) => readIPv6Text(frame, icmp + 8) === address)
     t.same(
       sent.map(({ atMs }) => Math.round(atMs - start)),
-      [0, 20, 50, 100, 200, 5000, 5020, 5050, 5100, 5200],
+      [0, 20, 50, 100, 200, 5000, 5020, 5050, 5100, 5200, 10_000],
     )
     for (const { frame, link: via } of sent) {
       t.equal(via, link)
@@ -358,7 +358,7 @@ test('a takeover of IPv6 is announced to all nodes in the same rounds, for VIP a
       t.same(frame.subarray(icmp + 24), Uint8Array.of(2, 1, ...frame.subarray(6, 12)), 'the MAC it is sent from')
     }
   }
-  t.equal(member.transmitted.length, 20)
+  t.equal(member.transmitted.length, 22)
 })
 
 test('a group of each family under one number are two virtual routers', async (t) => {

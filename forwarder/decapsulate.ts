@@ -8,7 +8,7 @@
  *   crossed a wire, and on those its receive offload (GRO, which looks into IPIP) has merged; a raw socket is not told.
  */
 import { readUint16, writeUint16 } from '../protocol/packet/bytes.ts'
-import { checksum, difference16, fold, pseudoHeaderSum, updateChecksum } from '../protocol/packet/checksum.ts'
+import { checksum, difference16, fold, updateChecksum } from '../protocol/packet/checksum.ts'
 import {
   FRAGMENT_OFFSET_MASK,
   IPV4,
@@ -18,14 +18,8 @@ import {
   PROTOCOL_UDP,
   soundIPv4HeaderLength,
 } from '../protocol/packet/ipv4.ts'
-import {
-  IPV6,
-  IPV6_HEADER_LENGTH,
-  pseudoHeaderSumIPv6,
-  soundIPv6Length,
-  trafficClass,
-  walkToTransport,
-} from '../protocol/packet/ipv6.ts'
+import { IPV6, IPV6_HEADER_LENGTH, soundIPv6Length, trafficClass, walkToTransport } from '../protocol/packet/ipv6.ts'
+import { pseudoHeaderSumOf } from '../protocol/packet/pseudo-header.ts'
 import { TCP, TCP_HEADER_LENGTH } from '../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../protocol/packet/udp.ts'
 import type { AddressSet } from './address-set.ts'
@@ -70,8 +64,7 @@ export function decapsulate(
     return 'congestion'
   }
   if (!finishRemoteChecksum(packet, protocol, tunnel, inner, length)) return 'malformed'
-  if (isIPv6) finishTransportChecksum6(view, bytes, inner, length)
-  else finishTransportChecksum(bytes, inner, length)
+  finishTransportChecksum(view, bytes, inner, length, isIPv6)
   packet.start = inner
   packet.length = length
   return undefined
@@ -102,29 +95,26 @@ function markCongestion(view: DataView, ip: number, isIPv6: boolean): boolean {
   return true
 }
 
-function finishTransportChecksum(bytes: Uint8Array, ip: number, packetLength: number): void {
-  if (readUint16(bytes, ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) return
-  const headerLength = (bytes[ip] & 15) << 2
-  const protocol = bytes[ip + IPV4.protocol]
-  const length = packetLength - headerLength
-  finish(bytes, ip + headerLength, length, protocol, fold(pseudoHeaderSum(bytes, ip, protocol, length)))
-}
-
-function finishTransportChecksum6(view: DataView, bytes: Uint8Array, ip: number, packetLength: number): void {
-  const walked = walkToTransport(view, ip, ip + packetLength)
-  // A fragment, among what cannot be walked: its first bytes may be data.
-  if (walked < 0) return
-  const protocol = walked & 255
-  const length = packetLength - (walked >> 8)
-  finish(bytes, ip + (walked >> 8), length, protocol, fold(pseudoHeaderSumIPv6(bytes, ip, protocol, length)))
-}
-
-function finish(bytes: Uint8Array, transport: number, length: number, protocol: number, pseudoHeader: number): void {
-  const offset = checksumOffset(protocol, length)
-  if (offset < 0 || readUint16(bytes, transport + offset) !== pseudoHeader) return
+function finishTransportChecksum(view: DataView, bytes: Uint8Array, ip: number, packetLength: number, isIPv6: boolean) {
+  const found = isIPv6 ? walkToTransport(view, ip, ip + packetLength) : transportOf(view, ip)
+  // A fragment, among what has no transport header that can be found: its first bytes may be data.
+  if (found < 0) return
+  const protocol = found & 255
+  const transport = ip + (found >> 8)
+  const length = ip + packetLength - transport
+  const field = transport + checksumOffset(protocol, length)
+  if (field < transport) return
+  const pseudoHeader = fold(pseudoHeaderSumOf(bytes, ip, protocol, length))
+  if (readUint16(bytes, field) !== pseudoHeader) return
   // The field holds the pseudo-header's part of the sum. A checksum that was finished and equals it by chance stays the same.
   const finished = checksum(bytes, transport, length)
-  writeUint16(bytes, transport + offset, protocol === PROTOCOL_UDP && finished === 0 ? 0xffff : finished)
+  writeUint16(bytes, field, protocol === PROTOCOL_UDP && finished === 0 ? 0xffff : finished)
+}
+
+/** Of IPv4, what walkToTransport() says of IPv6. */
+function transportOf(view: DataView, ip: number): number {
+  if (view.getUint16(ip + IPV4.fragment) & (MORE_FRAGMENTS | FRAGMENT_OFFSET_MASK)) return -1
+  return ((view.getUint8(ip) & 15) << 10) | view.getUint8(ip + IPV4.protocol)
 }
 
 /** Where the checksum is in the transport header; negative: there is none. */

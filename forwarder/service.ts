@@ -5,6 +5,8 @@
  * `weight` is already the effective weight, and a dead server arrives with weight 0.
  */
 
+import { formatEndpoint } from '../protocol/packet/ipv6-address.ts'
+
 /** 'fwm': packets that carry a firewall mark, whatever their protocol, address and port. */
 export type ServiceProtocol = 'tcp' | 'udp' | 'sctp' | 'fwm'
 /** How a frame reaches a real server: ipvsadm's -m, -i, -g; local: the director itself serves. */
@@ -85,10 +87,10 @@ export interface MarkRule {
 
 /** "tcp 10.0.0.100:80", "fwm 7 of 0.0.0.0:0": identifies a service in maps, messages and logs. */
 export function serviceKey({ protocol, address, port, mark }: ServiceAddress): string {
-  return `${protocol} ${mark === undefined ? '' : `${mark} of `}${address}:${port}`
+  return `${protocol} ${mark === undefined ? '' : `${mark} of `}${formatEndpoint(address, port)}`
 }
 
-/** "10.0.0.1:80": identifies a real server within its service. */
+/** "10.0.0.1:80" or "[2001:db8::1]:80": identifies a real server within its service. */
 export function serverKey(server: { readonly address: string; readonly port: number }): string {
-  return `${server.address}:${server.port}`
+  return formatEndpoint(server.address, server.port)
 }

@@ -6,11 +6,11 @@
  * Without one a datagram is let in over IPv6 too (RFC 6935 section 5).
  */
 import { readUint16, writeUint16 } from '../protocol/packet/bytes.ts'
-import { addBytes, checksum, fold, pseudoHeaderSum } from '../protocol/packet/checksum.ts'
+import { addBytes, checksum, fold } from '../protocol/packet/checksum.ts'
 import { GRE_HEADER_LENGTH, PROTOCOL_GRE } from '../protocol/packet/gre.ts'
 import { GUE, hasRemoteChecksum } from '../protocol/packet/gue.ts'
 import { PROTOCOL_UDP } from '../protocol/packet/ipv4.ts'
-import { pseudoHeaderSumIPv6 } from '../protocol/packet/ipv6.ts'
+import { pseudoHeaderSumOf } from '../protocol/packet/pseudo-header.ts'
 import { tunnelledPacket } from '../protocol/packet/tunnel.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../protocol/packet/udp.ts'
 import type { Frame } from './link/link.ts'
@@ -60,9 +60,6 @@ export function finishRemoteChecksum(
 function udpChecksumIsRight(bytes: Uint8Array, ip: number, udp: number, length: number): boolean {
   const field = readUint16(bytes, udp + UDP.checksum)
   if (field === 0) return true
-  const pseudoHeader =
-    bytes[ip] >> 4 === 6
-      ? pseudoHeaderSumIPv6(bytes, ip, PROTOCOL_UDP, length)
-      : pseudoHeaderSum(bytes, ip, PROTOCOL_UDP, length)
+  const pseudoHeader = pseudoHeaderSumOf(bytes, ip, PROTOCOL_UDP, length)
   return fold(addBytes(pseudoHeader, bytes, udp, length)) === 0xffff || field === fold(pseudoHeader)
 }

@@ -14,17 +14,30 @@ import {
   FLAG_INACTIVE,
   FLAG_ONE_PACKET,
   FLAG_REPLICATED,
+  KEY,
+  KEY_WORDS,
   NO_CONNECTION,
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { COUNTER, COUNTERS, type Slot } from '../table/server-directory.ts'
 import type { Persistence, RealServer, Service, ServiceTable } from '../table/service-table.ts'
+import { Calls } from './calls.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
-import { isTemplate, REARM_S, TEMPLATE_ANY, TEMPLATE_ANY6, templateProtocol } from './templates.ts'
+import {
+  isTemplate,
+  isTemplateOfCall,
+  REARM_S,
+  TEMPLATE_ANY,
+  TEMPLATE_ANY6,
+  TEMPLATE_CALL,
+  TEMPLATE_CALL_ANY,
+  TEMPLATE_CALL_ANY6,
+  templateProtocol,
+} from './templates.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
 
 /** Connections that one call of expire() looks at: about a millisecond of work. */
@@ -33,6 +46,8 @@ const EXPIRY_BUDGET = 4096
 export class Connections {
   readonly table: ConnectionTable
   readonly services: ServiceTable
+  /** Of the packet that is being looked at, if its service tells calls apart. */
+  readonly calls = new Calls()
   /** Half-open connections given up for new ones. */
   evicted = 0
   /** By protocol * STATES + state. */
@@ -93,6 +108,8 @@ export class Connections {
       this.services.release(server)
     } else if ((flags & FLAG_CONTROLLED) !== 0) {
       this.#countControlled(index, 1)
+    } else if (isTemplateOfCall(protocol)) {
+      this.services.directory.calls.retain(key.client, 0)
     }
     return index
   }
@@ -140,6 +157,9 @@ export class Connections {
     const flags = table.flags(index)
     const protocol = table.protocol(index)
     if ((flags & FLAG_CONTROLLED) !== 0) this.#countControlled(index, -1)
+    if (isTemplateOfCall(protocol)) {
+      services.directory.calls.release(table.memory.keys, index * KEY_WORDS + KEY.clientAddress)
+    }
     table.remove(index)
     this.#count(slot, protocol, flags, -1)
     const server = services.serverBySlot[slot]
@@ -147,21 +167,49 @@ export class Connections {
   }
 
   /**
-   * The persistence template that a connection belongs to, by the service as it now is; NO_CONNECTION when there is none.
+   * The persistence template that a connection belongs to, by the service as it now is; NO_CONNECTION when there is none. Of a call's
+   * the connection does not know.
    * Source: ip_vs_core.c ip_vs_sched_persist().
    */
   templateOf(index: ConnectionIndex): ConnectionIndex {
     const { table } = this
     const service = this.services.serverBySlot[table.server(index)]?.service
-    if (service?.persistence === undefined) return NO_CONNECTION
+    if (service?.persistence === undefined || service.persistence.isByCall) return NO_CONNECTION
     table.readKey(index, this.#key)
     return this.findTemplate(service, service.persistence, this.#key)
   }
 
-  /** The template of a service for a client; NO_CONNECTION when there is none. */
+  /** The template of a service for a client, or for its call; NO_CONNECTION when there is none. */
   findTemplate(service: Service, persistence: Persistence, key: ConnectionKey): ConnectionIndex {
-    writeTemplateKey(service, persistence, key, this.#templateKey)
+    this.writeTemplateKey(service, persistence, key, this.#templateKey)
     return this.table.find(this.#templateKey)
+  }
+
+  /** Writes what the template of a service is found by, for whoever `key` is of, into `template`. */
+  writeTemplateKey(
+    service: Service,
+    { mask, isByCall }: Persistence,
+    { client, protocol, virtual }: ConnectionKey,
+    template: ConnectionKey,
+  ): void {
+    const { isMark, isIPv6 } = service
+    if (isByCall) {
+      template.client.set(this.calls.hash)
+      template.protocol = !isMark ? TEMPLATE_CALL : isIPv6 ? TEMPLATE_CALL_ANY6 : TEMPLATE_CALL_ANY
+    } else {
+      for (let word = 0; word < client.length; word++) template.client[word] = client[word] & mask[word]
+      template.protocol = !isMark ? templateProtocol(protocol) : isIPv6 ? TEMPLATE_ANY6 : TEMPLATE_ANY
+    }
+    // All four words count of a call.
+    template.isIPv6 = isIPv6 || isByCall
+    template.virtual = isMark ? service.address : virtual
+    // For one port, unless its service has several: of FTP, of every port, of a firewall mark.
+    template.ports = service.port === PORT_FTP ? 0 : service.port
+  }
+
+  /** Writes down which call the packet is of, for the template that it has. */
+  describeCall(): void {
+    this.calls.describe(this.services.directory.calls)
   }
 
   #countControlled(index: ConnectionIndex, change: number): void {
@@ -188,23 +236,6 @@ export class Connections {
   expire(): void {
     this.table.timers.advance(this.table.memory.tick, EXPIRY_BUDGET, this.#expire)
   }
-}
-
-/** Writes what the template of a service is found by, for whoever `key` is of, into `template`. */
-export function writeTemplateKey(
-  service: Service,
-  { mask }: Persistence,
-  key: ConnectionKey,
-  template: ConnectionKey,
-): void {
-  const { isMark, isIPv6 } = service
-  const { client } = template
-  for (let word = 0; word < client.length; word++) client[word] = key.client[word] & mask[word]
-  template.protocol = isMark ? (isIPv6 ? TEMPLATE_ANY6 : TEMPLATE_ANY) : templateProtocol(key.protocol)
-  template.isIPv6 = isIPv6
-  template.virtual = isMark ? service.address : key.virtual
-  // For one port, unless its service has several: of FTP, of every port, of a firewall mark.
-  template.ports = service.port === PORT_FTP ? 0 : service.port
 }
 
 export function toTicks(seconds: number): number {

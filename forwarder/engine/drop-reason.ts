@@ -13,6 +13,7 @@ export const DROP_REASONS = [
   'ttl-exceeded', // the packet has travelled too far
   'no-service', // the VIP is ours, the port is not served
   'no-server', // no real server may take a new connection
+  'no-call-id', // its service tells clients apart by SIP's Call-ID, and it has none
   'no-connection', // mid-stream, and its connection is not known
   'server-gone', // its real server was removed
   'standby', // a new connection, but another director holds the VIP

@@ -4,15 +4,14 @@
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
-import { DONT_FRAGMENT, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
+import { DONT_FRAGMENT } from '../../protocol/packet/ipv4.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import type { Route } from '../commands.ts'
 import type { Frame, FrameMemory, Link } from '../link/link.ts'
 import { cut } from '../method/fragmentation.ts'
-import { segment6 } from '../method/ipv6-offload.ts'
 import { encapsulate6In4, encapsulateIn6 } from '../method/ipv6-tunnel.ts'
 import { segment } from '../method/offload.ts'
-import { encapsulate } from '../method/tunnel.ts'
+import { encapsulate, outerHeaderLength } from '../method/tunnel.ts'
 import { isIPv6Packet } from '../method/tunnel-header.ts'
 import type { EngineSettings } from '../settings.ts'
 import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
@@ -20,6 +19,7 @@ import { METHOD_LOCAL, type RealServer, type ServiceTable } from '../table/servi
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
 import { type Neighbour, Neighbours } from './neighbours.ts'
+import { PathMtus } from './path-mtus.ts'
 import { NO_RETURN_PATH, ReturnPaths } from './return-paths.ts'
 import { Routes } from './routes.ts'
 import { CONSUMED, type Verdict } from './verdict.ts'
@@ -55,8 +55,9 @@ export class Egress {
   #segmentHop: Neighbour | undefined
   #segmentServer: RealServer | undefined
   #pieceLink = 0
-  /** Of tunnel packets that may be cut. */
+  /** Of tunnel packets that may be cut. 32 bits, of which IPv4 has room for 16. */
   #identification = 0
+  readonly #pathMtus = new PathMtus()
   /** Pool frames that are kept for later. */
   #kept = 0
   #nowMs = 0
@@ -93,14 +94,16 @@ export class Egress {
     }
     this.#emitSegment = (packet) => {
       const hop = this.#segmentHop as Neighbour
-      this.wrap(packet, hop, this.#segmentServer as RealServer)
+      const server = this.#segmentServer as RealServer
+      this.wrap(packet, hop, server)
       this.#address(packet, hop.link, hop.macHigh, hop.macLow)
       packet.link = hop.link
-      if (packet.length - ETHERNET_HEADER_LENGTH <= this.mtus[hop.link]) {
+      const mtu = this.mtuToServer(server)
+      if (packet.length - ETHERNET_HEADER_LENGTH <= mtu) {
         this.#outbox.push(packet)
         return
       }
-      this.#cut(packet, IPV4_HEADER_LENGTH, hop.link)
+      this.#cut(packet, outerHeaderLength(server.address), hop.link, mtu)
       this.#pool.give(packet)
     }
   }
@@ -126,10 +129,16 @@ export class Egress {
     return server.nextHop ?? this.#findNextHop(server)
   }
 
-  /** MTU of the link to a server; without a route there is none to keep to. */
+  /** MTU of the way to a server; without a route there is none to keep to. */
   mtuToServer(server: RealServer): number {
     const hop = this.nextHop(server)
-    return hop === undefined ? Number.POSITIVE_INFINITY : this.mtus[hop.link]
+    if (hop === undefined) return Number.POSITIVE_INFINITY
+    return this.#pathMtus.find(server.address, this.mtus[hop.link], this.#nowMs)
+  }
+
+  /** A router on the way to a tunnel's far end has said what it can carry. */
+  learnPathMtu(server: RealServer, mtu: number): void {
+    this.#pathMtus.learn(server.address, mtu, this.#nowMs)
   }
 
   /** MTU of the link that toClient() would choose. */
@@ -162,22 +171,6 @@ export class Egress {
   /** Cuts a large frame into packets and sends each through the tunnel to a server. */
   segmentsToServer(
     frame: Frame,
-    ipHeaderLength: number,
-    transportLength: number,
-    hop: Neighbour,
-    server: RealServer,
-  ): Verdict {
-    if (!hop.resolved) return this.#drops.drop(DROP_PENDING)
-    hop.usedMs = this.#nowMs
-    this.#segmentHop = hop
-    this.#segmentServer = server
-    const isDone = segment(frame, ipHeaderLength, transportLength, this.#pool, this.#emitSegment)
-    return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
-  }
-
-  /** As segmentsToServer(), of an IPv6 frame. */
-  segmentsToServer6(
-    frame: Frame,
     headerLength: number,
     protocol: number,
     transportLength: number,
@@ -188,14 +181,14 @@ export class Egress {
     hop.usedMs = this.#nowMs
     this.#segmentHop = hop
     this.#segmentServer = server
-    const isDone = segment6(frame, headerLength, protocol, transportLength, this.#pool, this.#emitSegment)
+    const isDone = segment(frame, headerLength, protocol, transportLength, this.#pool, this.#emitSegment)
     return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
   }
 
   /** Puts the headers of a server's tunnel in front of the packet. */
   wrap(frame: Frame, hop: Neighbour, server: RealServer): void {
-    this.#identification = (this.#identification + 1) & 0xffff
-    this.encapsulate(frame, hop, server, this.#identification)
+    this.#identification = (this.#identification + 1) | 0
+    this.encapsulate(frame, hop, server, this.#identification & 0xffff)
   }
 
   /** @param identification of the outer IPv4 header */
@@ -216,7 +209,8 @@ export class Egress {
   /** As toServer(), for a packet that is longer than the way and may be cut. */
   piecesToServer(frame: Frame, ipHeaderLength: number, server: RealServer): Verdict {
     const hop = this.nextHop(server)
-    return hop === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#piecesTo(frame, ipHeaderLength, hop)
+    if (hop === undefined) return this.#drops.drop(DROP_NO_ROUTE)
+    return this.#piecesTo(frame, ipHeaderLength, hop, this.mtuToServer(server))
   }
 
   /** As toClient(), for a packet that is longer than the way and may be cut. */
@@ -224,10 +218,11 @@ export class Egress {
     const paths = this.returnPaths
     if (path !== NO_RETURN_PATH) {
       this.#address(frame, paths.links[path], paths.macHigh[path], paths.macLow[path])
-      return this.#cut(frame, ipHeaderLength, paths.links[path])
+      return this.#cut(frame, ipHeaderLength, paths.links[path], this.mtus[paths.links[path]])
     }
     const neighbour = this.#neighbourOf(client)
-    return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#piecesTo(frame, ipHeaderLength, neighbour)
+    if (neighbour === undefined) return this.#drops.drop(DROP_NO_ROUTE)
+    return this.#piecesTo(frame, ipHeaderLength, neighbour, this.mtus[neighbour.link])
   }
 
   /** @param path where the client's packets came from; by route when that is not known */
@@ -298,16 +293,16 @@ export class Egress {
   }
 
   /** What cannot be cut before its address is known does not wait: it would be sent whole. */
-  #piecesTo(frame: Frame, ipHeaderLength: number, hop: Neighbour): Verdict {
+  #piecesTo(frame: Frame, ipHeaderLength: number, hop: Neighbour, mtu: number): Verdict {
     if (!hop.resolved) return this.#drops.drop(DROP_PENDING)
     hop.usedMs = this.#nowMs
     this.#address(frame, hop.link, hop.macHigh, hop.macLow)
-    return this.#cut(frame, ipHeaderLength, hop.link)
+    return this.#cut(frame, ipHeaderLength, hop.link, mtu)
   }
 
-  #cut(frame: Frame, ipHeaderLength: number, link: number): Verdict {
+  #cut(frame: Frame, ipHeaderLength: number, link: number, mtu: number): Verdict {
     this.#pieceLink = link
-    const isDone = cut(frame, ipHeaderLength, this.mtus[link], this.#pool, this.#emitPiece)
+    const isDone = cut(frame, ipHeaderLength, mtu, this.#identification, this.#pool, this.#emitPiece)
     return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
   }
 

@@ -1,5 +1,5 @@
 /**
- * What would become of a packet that opens a connection: the way of engine.ts and ipv6-path.ts handle(), asked step by step with the
+ * What would become of a packet that opens a connection: the way of ipv4-path.ts and ipv6-path.ts handle(), asked step by step with the
  * same tables and the same functions, and nothing changed. Schedulers decide on a copy of their memory, and the frame is a scratch one.
  *
  * Not for the packet path: it allocates as it likes.
@@ -186,6 +186,7 @@ function refusalText(question: Question, service: Service | undefined, reason: D
     standby: 'another director holds the address',
     'martian-source': 'no client can have this address',
     'no-service': `there is no ${protocol} service on ${formatEndpoint(virtual, virtualPort)}`,
+    'no-call-id': 'its service is for SIP calls, which are UDP',
     'no-server': `${service?.scheduler.name} finds no server`,
   }
   return `${texts[reason] ?? 'it is dropped'} (${reason})`

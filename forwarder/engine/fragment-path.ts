@@ -125,7 +125,7 @@ export class FragmentPath {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, egress.sourceOn(link))
-    // What this host sends comes from this host: see engine.ts.
+    // What this host sends comes from this host: see ipv4-path.ts.
     const flags = states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return drops.drop(DROP_MARTIAN)

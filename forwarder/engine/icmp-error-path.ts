@@ -136,7 +136,7 @@ export class IcmpErrorPath {
 
   /** Somebody on the way to a real server cannot pass the tunnel on: the client is told, as if it were about its own packet. */
   #passTunnelError(frame: Frame, icmp: number): Verdict {
-    const { table, services, answers, answers6, drops } = this.#parts
+    const { table, services, egress, answers, answers6, drops } = this.#parts
     const { view, bytes } = frame.memory
     const outer = this.#quoted
     const inner = this.#inner
@@ -154,6 +154,8 @@ export class IcmpErrorPath {
     if (!error.translate(outer.isIPv6, inner.isIPv6, at - outer.ip, type, code, rest)) {
       return drops.drop(DROP_ICMP_UNRELATED)
     }
+    // Nobody on the way cuts packets of IPv6: those that may be cut are so before they leave, from now on.
+    if (outer.isIPv6 && error.outerMtu > 0) egress.learnPathMtu(server, error.outerMtu)
     const start = at - ETHERNET_HEADER_LENGTH
     bytes.copyWithin(start, frame.start, frame.start + ETHERNET_HEADER_LENGTH)
     view.setUint16(start + 12, inner.isIPv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4)

@@ -1,5 +1,5 @@
 /**
- * An IPv6 packet's way: what engine.ts does for IPv4, in a path of its own, so that neither family asks at every step which one
+ * An IPv6 packet's way: what ipv4-path.ts is for IPv4, in a path of its own, so that neither family asks at every step which one
  * it is. Connections, services, neighbours and counters are the same for both.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_hook(), ip_vs_out_hook() with af == AF_INET6.
@@ -12,10 +12,9 @@ import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
-import { wireLength6 } from '../method/ipv6-offload.ts'
-import { hasUnfinishedChecksum } from '../method/offload.ts'
+import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import { lowerSegmentSize } from '../method/segment-size.ts'
-import { longestShim } from '../method/tunnel.ts'
+import { longestShim, outerHeaderLength } from '../method/tunnel.ts'
 import * as book from '../table/address-book.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -30,14 +29,13 @@ import { IPv6FragmentPath } from './ipv6-fragment-path.ts'
 import { IPv6Icmp } from './ipv6-icmp.ts'
 import type { IPv6Tunnels } from './ipv6-tunnels.ts'
 import { isAnswered } from './new-connections.ts'
-import { outerHeaderLength } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import * as tcpStates from './tcp-states.ts'
 import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
@@ -245,7 +243,7 @@ export class IPv6Path {
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToServer(server)
-      if (wireLength6(frame, headerLength, protocol) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       }
     }
@@ -284,7 +282,7 @@ export class IPv6Path {
     const word = this.#states[state + STATE.flagsReturnPath]
     const flags = word >>> 16
     const path = word & 0xffff
-    // What this host sends comes from this host: see engine.ts.
+    // What this host sends comes from this host: see ipv4-path.ts.
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
@@ -299,7 +297,7 @@ export class IPv6Path {
     const client = key + KEY.clientAddress
     if (frame.length > this.#fitsAnywhere) {
       const mtu = egress.mtuToClient6(path, this.#keys, client)
-      if (wireLength6(frame, headerLength, protocol) > mtu) {
+      if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answerServer(link) ? this.#answers.tooBig(frame, link, mtu) : this.#drops.drop(DROP_TOO_BIG)
       }
     }
@@ -338,7 +336,7 @@ export class IPv6Path {
     const word = this.#states[index * STATE_WORDS + STATE.flagsReturnPath]
     const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)
-    if (method === METHOD_TUN) mtu -= outerHeaderLength(server) + longestShim(server.tunnel)
+    if (method === METHOD_TUN) mtu -= outerHeaderLength(server.address) + longestShim(server.tunnel)
     if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
     }

@@ -1,24 +1,25 @@
 /**
  * An IPv6 packet's way into the tunnel to its real server, of either family: cut, finished and wrapped up, since no card can do it
- * behind the outer header. A router does not cut IPv6 packets: the sender is told what fits.
+ * behind the outer header. A router does not cut IPv6 packets: the sender is told what fits. But what is no longer than any link must
+ * carry, nobody sends shorter: its tunnel packet is cut (RFC 2473 section 7.1).
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
-import { type Frame, VNET_GSO_TCPV6 } from '../link/link.ts'
+import { IPV6_MINIMUM_MTU } from '../../protocol/packet/ipv6.ts'
+import type { Frame } from '../link/link.ts'
 import { decrementHopLimit } from '../method/ipv6-nat.ts'
-import { wireLength6 } from '../method/ipv6-offload.ts'
 import {
   checksumIsInside,
   cuttableHeaderLength,
   finishChecksum,
   hasUnfinishedChecksum,
   segmentSize,
+  wireLength,
 } from '../method/offload.ts'
-import { shimLength } from '../method/tunnel.ts'
+import { outerHeaderLength, shimLength } from '../method/tunnel.ts'
 import type { RealServer } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
 import type { IPv6Answers } from './ipv6-answers.ts'
-import { outerHeaderLength } from './packet-size.ts'
 import { DROPPED, type Verdict } from './verdict.ts'
 
 const DROP_BAD_HEADER = dropCode('bad-header')
@@ -50,21 +51,23 @@ export class IPv6Tunnels {
     const hop = egress.nextHop(server)
     if (hop === undefined) return this.#drops.drop(DROP_NO_ROUTE)
     const { tunnel } = server
-    const mtu = egress.mtus[hop.link] - outerHeaderLength(server) - shimLength(tunnel, frame)
+    const outerLength = outerHeaderLength(server.address)
+    const mtu = egress.mtuToServer(server) - outerLength - shimLength(tunnel, frame)
     const isLarge = segmentSize(frame) !== 0
-    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV6) : 0
+    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol) : 0
     if (isLarge && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
-    if (frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength6(frame, headerLength, protocol) > mtu) {
+    const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength, protocol) > mtu
+    if (isTooLong && wireLength(frame, headerLength, protocol) > IPV6_MINIMUM_MTU) {
       if (!isSilent) return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
       this.#drops.add(DROP_TOO_BIG, 1)
       return DROPPED
     }
     decrementHopLimit(frame.memory.view, frame.start + ETHERNET_HEADER_LENGTH)
-    if (isLarge) return egress.segmentsToServer6(frame, headerLength, protocol, transportLength, hop, server)
+    if (isLarge) return egress.segmentsToServer(frame, headerLength, protocol, transportLength, hop, server)
     if (hasUnfinishedChecksum(frame) && !(tunnel.isRemote ? checksumIsInside(frame) : finishChecksum(frame))) {
       return this.#drops.drop(DROP_BAD_HEADER)
     }
     egress.wrap(frame, hop, server)
-    return egress.toServer(frame, server)
+    return isTooLong ? egress.piecesToServer(frame, outerLength, server) : egress.toServer(frame, server)
   }
 }

@@ -6,13 +6,14 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c tcp_conn_schedule(), ip_vs_core.c ip_vs_schedule().
  */
+import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { IPV6 } from '../../protocol/packet/ipv6.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import { type Flow, memoryCopy } from '../../scheduler/scheduler.ts'
 import type { Frame } from '../link/link.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, NO_CONNECTION } from '../table/connection-layout.ts'
-import type { Service, ServiceTable } from '../table/service-table.ts'
+import type { Persistence, Service, ServiceTable } from '../table/service-table.ts'
 import type { Admission } from './admission.ts'
 import type { Connections } from './connections.ts'
 import type { Defences } from './defences.ts'
@@ -25,6 +26,7 @@ import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses
 
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
+const DROP_NO_CALL_ID = dropCode('no-call-id')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_STANDBY = dropCode('standby')
 const DROP_PACKET = dropCode('drop-packet')
@@ -144,6 +146,11 @@ export class NewConnections {
       this.refusal = DROP_PACKET
       return
     }
+    if (service.persistence?.isByCall && !this.#readCall(frame, transport, service.persistence, isTrial)) {
+      scheduling.forget()
+      this.refusal = DROP_NO_CALL_ID
+      return
+    }
     const memory = isTrial ? memoryCopy(service.scheduler, service.memory) : service.memory
     if (!scheduling.choose(service, memory, key, this.flow)) this.refusal = DROP_NO_SERVER
   }
@@ -162,6 +169,14 @@ export class NewConnections {
     if (index === NO_CONNECTION) this.refusal = DROP_TABLE_FULL
     else if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
     return index
+  }
+
+  /** Whether the packet is of a call. One that is only thought of says nothing, and so may be of one that is not known. */
+  #readCall(frame: Frame, transport: number, { mask }: Persistence, isTrial: boolean): boolean {
+    const { calls } = this.#parts.connections
+    if (!isTrial || this.key.protocol !== PROTOCOL_UDP) return calls.read(frame, transport, this.key, mask)
+    calls.readUnknown()
+    return true
   }
 
   #setPorts(ports: number): void {

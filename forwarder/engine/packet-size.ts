@@ -6,7 +6,6 @@
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import { IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
-import { IPV6_HEADER_LENGTH } from '../../protocol/packet/ipv6.ts'
 import { TCP_HEADER_LENGTH } from '../../protocol/packet/tcp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
@@ -14,8 +13,7 @@ import { mayBeCut } from '../method/fragmentation.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
 import { finishChecksum, hasUnfinishedChecksum } from '../method/offload.ts'
 import { lowerSegmentSize } from '../method/segment-size.ts'
-import { longestShim } from '../method/tunnel.ts'
-import { isIPv6Number } from '../table/address-book.ts'
+import { longestShim, outerHeaderLength } from '../method/tunnel.ts'
 import { type ConnectionIndex, KEY, KEY_WORDS, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -91,7 +89,7 @@ export class PacketSize {
     const word = states[index * STATE_WORDS + STATE.flagsReturnPath]
     const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)
-    if (method === METHOD_TUN) mtu -= outerHeaderLength(server) + longestShim(server.tunnel)
+    if (method === METHOD_TUN) mtu -= outerHeaderLength(server.address) + longestShim(server.tunnel)
     // Replies pass here by NAT and from this host alone.
     if (!isOneWay(method)) {
       mtu = Math.min(mtu, egress.mtuToClient(word & 0xffff, keys[index * KEY_WORDS + KEY.clientAddress]))
@@ -100,9 +98,4 @@ export class PacketSize {
     const most = mtu - IPV4_HEADER_LENGTH - TCP_HEADER_LENGTH
     lowerSegmentSize(frame.memory.view, tcp, frame.start + frame.length, most, hasUnfinishedChecksum(frame))
   }
-}
-
-/** Of the tunnel to a server. */
-export function outerHeaderLength(server: RealServer): number {
-  return isIPv6Number(server.address) ? IPV6_HEADER_LENGTH : IPV4_HEADER_LENGTH
 }

@@ -10,13 +10,16 @@ import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
+  CALL,
   RECORD,
+  RECORD_CALL,
   RECORD_FLAG,
   RECORD_FTP_DATA,
   RECORD_REMOVE,
   RECORD_UPSERT,
 } from '../../protocol/wire/connection-record.ts'
 import { isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
+import { NO_CALL } from '../table/call-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
@@ -33,6 +36,8 @@ import {
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import {
+  callPieces,
+  encodeCallPiece,
   encodeRecord,
   isMapped,
   isNewer,
@@ -48,7 +53,16 @@ import { PROTOCOL_MARK, PROTOCOL_MARK6, type ServerIdentity, type ServiceIdentit
 import { isOneWay, METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
-import { isTemplate, isTemplateOfMark, protocolOfTemplate, TEMPLATE_ANY, TEMPLATE_ANY6 } from './templates.ts'
+import {
+  isTemplate,
+  isTemplateOfCall,
+  isTemplateOfMark,
+  protocolOfTemplate,
+  TEMPLATE_ANY,
+  TEMPLATE_ANY6,
+  TEMPLATE_CALL,
+  TEMPLATE_CALL_ANY,
+} from './templates.ts'
 
 const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
@@ -107,6 +121,20 @@ export class Replication {
     this.#outgoing.bytes[slot + RECORD.kind] = kind
     this.#outgoing.commit()
     this.#written = true
+    if (kind === RECORD_UPSERT && isTemplateOfCall(table.protocol(index))) this.#tellCall(index)
+  }
+
+  /** What the template of a call was made from. */
+  #tellCall(index: ConnectionIndex): void {
+    const { memory } = this.#table
+    const { directory } = this.#services
+    const pieces = callPieces(memory, directory, index)
+    for (let piece = 0; piece < pieces; piece++) {
+      const slot = this.#outgoing.reserve()
+      if (slot < 0) return
+      encodeCallPiece(memory, directory, index, piece, this.#outgoing.bytes, slot)
+      this.#outgoing.commit()
+    }
   }
 
   /** Whether the peers' copy of a replicated connection is old enough to be renewed. One comparison on the packet path. */
@@ -131,6 +159,7 @@ export class Replication {
    */
   apply(bytes: Uint8Array, at: number): boolean {
     const protocol = bytes[at + RECORD.protocol]
+    if (protocol === RECORD_CALL) return this.#applyCall(bytes, at)
     const state = bytes[at + RECORD.state]
     const toldMethod = bytes[at + RECORD.method]
     const timeoutMs = new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(RECORD.timeoutMs)
@@ -143,7 +172,8 @@ export class Replication {
     ) {
       return false
     }
-    const isIPv4 = isMapped(bytes, at + RECORD.clientAddress)
+    const isOfCall = isTemplateOfCall(protocol)
+    const isIPv4 = isOfIPv4(bytes, at, protocol)
     if (protocol === (isIPv4 ? TEMPLATE_ANY6 : TEMPLATE_ANY)) return false
     const { book } = this.#services.directory
     // The template of a firewall mark has the mark as its address.
@@ -160,14 +190,15 @@ export class Replication {
     const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
     const key = this.#key
-    readClient(bytes, at, key)
+    // All four words count of a call.
+    readClient(bytes, at, key, isIPv4 && !isOfCall)
     key.protocol = protocol
     key.virtual = virtual
     key.ports = ports
     const version = recordVersion(bytes, at)
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
-    const identity = this.#serverIdentity(bytes, at, protocol, virtual, virtualPort, server)
+    const identity = this.#serverIdentity(bytes, at, protocol, isIPv4, virtual, virtualPort, server)
     const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
     const known = isFtpData
       ? this.#services.ftpServer(virtual, identity.address)
@@ -225,11 +256,22 @@ export class Replication {
     return true
   }
 
+  /** A piece of what a call's template was made from. It comes after the template. */
+  #applyCall(bytes: Uint8Array, at: number): boolean {
+    const { calls } = this.#services.directory
+    const hash = this.#key.client
+    for (let word = 0; word < hash.length; word++) hash[word] = readInt32(bytes, at + CALL.hash + word * 4)
+    const entry = calls.find(hash, 0)
+    calls.writePiece(entry, bytes[at + CALL.piece], readUint16(bytes, at + CALL.length), bytes, at + CALL.bytes)
+    return entry !== NO_CALL
+  }
+
   /** Whose server the record is of: its service's address and port may be others than its connection's. */
   #serverIdentity(
     bytes: Uint8Array,
     at: number,
     protocol: number,
+    isIPv4: boolean,
     virtual: number,
     virtualPort: number,
     address: number,
@@ -238,7 +280,7 @@ export class Replication {
     const mark = readInt32(bytes, at + RECORD.firewallMark)
     const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
     const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? PORT_FTP : virtualPort
-    const markProtocol = isMapped(bytes, at + RECORD.clientAddress) ? PROTOCOL_MARK : PROTOCOL_MARK6
+    const markProtocol = isIPv4 ? PROTOCOL_MARK : PROTOCOL_MARK6
     const service: ServiceIdentity =
       mark !== 0
         ? { protocol: markProtocol, virtualAddress: mark, virtualPort: 0 }
@@ -263,10 +305,17 @@ export class Replication {
   }
 }
 
+/** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */
+function isOfIPv4(bytes: Uint8Array, at: number, protocol: number): boolean {
+  if (protocol === TEMPLATE_CALL) return isMapped(bytes, at + RECORD.virtualAddress)
+  if (isTemplateOfCall(protocol)) return protocol === TEMPLATE_CALL_ANY
+  return isMapped(bytes, at + RECORD.clientAddress)
+}
+
 /** The client of the record at `at`. */
-function readClient(bytes: Uint8Array, at: number, key: ConnectionKey): void {
+function readClient(bytes: Uint8Array, at: number, key: ConnectionKey, isIPv4: boolean): void {
   const { client } = key
-  key.isIPv6 = !isMapped(bytes, at + RECORD.clientAddress)
+  key.isIPv6 = !isIPv4
   for (let word = 0; word < ADDRESS_WORDS; word++) {
     client[word] = key.isIPv6 ? readInt32(bytes, at + RECORD.clientAddress + word * 4) : 0
   }

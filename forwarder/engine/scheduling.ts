@@ -25,7 +25,7 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
 import { isOneWay, type Persistence, type RealServer, type Service } from '../table/service-table.ts'
-import { type Connections, toTicks, writeTemplateKey } from './connections.ts'
+import { type Connections, toTicks } from './connections.ts'
 import type { Replication } from './replication.ts'
 import { TEMPLATE_STATE } from './templates.ts'
 
@@ -87,6 +87,13 @@ export class Scheduling {
     return choice.server !== undefined
   }
 
+  /** Takes back what choose() said last. */
+  forget(): void {
+    this.choice.server = undefined
+    this.choice.template = NO_CONNECTION
+    this.choice.isByTemplate = false
+  }
+
   /** The port at which the chosen server gets the packet. */
   serverPort(service: Service, server: RealServer, key: ConnectionKey): number {
     const port = key.ports & 0xffff
@@ -103,14 +110,12 @@ export class Scheduling {
     const server = this.choice.server as RealServer
     const { protocol } = key
     const serverPort = this.serverPort(service, server, key)
-    if (service.persistence !== undefined) {
-      if (!this.#keepTemplate(service, service.persistence, key, server)) return NO_CONNECTION
-      const more = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
-      return this.#connect(key, server, serverPort, more)
-    }
-    return service.onePacket && protocol === PROTOCOL_UDP
-      ? this.#connectDatagram(key, server, serverPort)
-      : this.#connect(key, server, serverPort, 0)
+    const { persistence } = service
+    if (persistence !== undefined && !this.#keepTemplate(service, persistence, key, server)) return NO_CONNECTION
+    if (service.onePacket && protocol === PROTOCOL_UDP) return this.#connectDatagram(key, server, serverPort)
+    const isControlled = persistence !== undefined && !persistence.isByCall
+    const more = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
+    return this.#connect(key, server, serverPort, isControlled ? more : 0)
   }
 
   /** The packet that made a connection has been sent. To a single datagram by tunnel or route no reply will come here. */
@@ -145,6 +150,8 @@ export class Scheduling {
     const { timeoutS } = persistence
     if (isByTemplate) {
       this.#connections.keepTemplate(template, timeoutS)
+      // A peer may have told of the call, but not yet of which.
+      if (persistence.isByCall) this.#connections.describeCall()
       if (this.#replication.isStale(template, timeoutS)) this.#replication.publish(template)
       return true
     }
@@ -152,7 +159,7 @@ export class Scheduling {
       this.#replication.publishEnd(template)
       this.#connections.discard(template)
     }
-    writeTemplateKey(service, persistence, key, this.#templateKey)
+    this.#connections.writeTemplateKey(service, persistence, key, this.#templateKey)
     const made = this.#connections.insert(
       this.#templateKey,
       server,
@@ -162,6 +169,7 @@ export class Scheduling {
     if (made === NO_CONNECTION) return false
     this.#table.setExpires(made, this.#table.memory.tick + toTicks(timeoutS))
     this.#table.file(made)
+    if (persistence.isByCall) this.#connections.describeCall()
     this.#replication.publish(made)
     return true
   }
@@ -194,13 +202,14 @@ export class Scheduling {
       const isOfService = keys[at + KEY.ports] === key.ports && keys[at + KEY.virtualAddress] === key.virtual
       if (!isOfService) index = NO_CONNECTION
     }
-    if (index === NO_CONNECTION) {
+    const isNew = index === NO_CONNECTION
+    if (isNew) {
       const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_PACKET
       index = connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return index
-      table.setExpires(index, table.memory.tick + toTicks(REPLY_TIMEOUT_S))
-      table.file(index)
     }
+    table.setExpires(index, table.memory.tick + toTicks(REPLY_TIMEOUT_S))
+    if (isNew) table.file(index)
     return index
   }
 }

@@ -16,7 +16,7 @@ import type { Replication } from './replication.ts'
 import type { Scheduling } from './scheduling.ts'
 import * as tcpStates from './tcp-states.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = ipv4
 const { sctpChunkType } = sctp
 const { finishSctpChecksum, hasUnfinishedChecksum } = offload

@@ -5,6 +5,9 @@
  * not assigned, one for each transport protocol and two for firewall marks, whose packets may be of any. Its client is the
  * client's address under the service's mask, its client port 0.
  *
+ * Where clients are told apart by their calls (--pe sip), a template is a call's, under numbers of its own: in the place of the
+ * client's address it has the hash of that address and the Call-ID, in four words whatever the family (calls.ts).
+ *
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_sched_persist(); ip_vs_conn.c ip_vs_ct_in_get().
  */
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
@@ -16,6 +19,12 @@ export const TEMPLATE_SCTP = 202
 /** Of a firewall mark, by family: the mark stands in the place of the virtual address, and does not tell the families apart. */
 export const TEMPLATE_ANY = 203
 export const TEMPLATE_ANY6 = 204
+/** Of a call. */
+export const TEMPLATE_CALL = 205
+export const TEMPLATE_CALL_ANY = 206
+export const TEMPLATE_CALL_ANY6 = 207
+/** The last one. */
+export const TEMPLATE_HIGHEST = TEMPLATE_CALL_ANY6
 
 export const TEMPLATE_STATE = { NONE: 0, ASSURED: 1 } as const
 /** By state, as IPVS prints them: assured is what has led to an established connection. */
@@ -29,15 +38,21 @@ const templateProtocols: Readonly<Record<number, number>> = {
   [PROTOCOL_UDP]: TEMPLATE_UDP,
   [PROTOCOL_SCTP]: TEMPLATE_SCTP,
 }
-const names = ['tcp', 'udp', 'sctp', 'ip', 'ip'] as const
+const names = ['tcp', 'udp', 'sctp', 'ip', 'ip', 'udp', 'ip', 'ip'] as const
 
 export function isTemplate(protocol: number): boolean {
-  return protocol >= TEMPLATE_TCP && protocol <= TEMPLATE_ANY6
+  return protocol >= TEMPLATE_TCP && protocol <= TEMPLATE_HIGHEST
 }
 
 /** Whether it is the protocol of a firewall mark's templates. */
 export function isTemplateOfMark(protocol: number): boolean {
-  return protocol === TEMPLATE_ANY || protocol === TEMPLATE_ANY6
+  if (protocol === TEMPLATE_ANY || protocol === TEMPLATE_ANY6) return true
+  return protocol === TEMPLATE_CALL_ANY || protocol === TEMPLATE_CALL_ANY6
+}
+
+/** Whether it is the protocol of calls' templates. */
+export function isTemplateOfCall(protocol: number): boolean {
+  return protocol >= TEMPLATE_CALL && protocol <= TEMPLATE_HIGHEST
 }
 
 /** The protocol number of templates for a transport protocol's connections. */
@@ -48,7 +63,8 @@ export function templateProtocol(protocol: number): number {
 /** The transport protocol of a template's connections; 0 for a firewall mark's. */
 export function protocolOfTemplate(template: number): number {
   if (isTemplateOfMark(template)) return 0
-  return template === TEMPLATE_TCP ? PROTOCOL_TCP : template === TEMPLATE_UDP ? PROTOCOL_UDP : PROTOCOL_SCTP
+  if (template === TEMPLATE_TCP) return PROTOCOL_TCP
+  return template === TEMPLATE_SCTP ? PROTOCOL_SCTP : PROTOCOL_UDP
 }
 
 export function templateProtocolName(template: number): (typeof names)[number] {

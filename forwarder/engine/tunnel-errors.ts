@@ -28,6 +28,8 @@ export class TunnelError {
   code = 0
   /** The second word of the ICMP header. */
   rest = 0
+  /** What fits outside; 0 when the error is not about that, or does not tell. */
+  outerMtu = 0
 
   /**
    * @param added bytes of the tunnel's headers, outer IP header included
@@ -45,8 +47,10 @@ export class TunnelError {
     const isTooBig = isOuterIPv6
       ? type === ICMPV6_PACKET_TOO_BIG
       : type === ICMP_UNREACHABLE && code === ICMP_CODE_FRAGMENTATION_NEEDED
+    this.outerMtu = 0
     if (isTooBig) {
       const mtu = isOuterIPv6 ? rest >>> 0 : rest & 0xffff
+      this.outerMtu = mtu
       if (isInnerIPv6) this.#set(ICMPV6_PACKET_TOO_BIG, 0, Math.max(IPV6_MINIMUM_MTU, mtu - added))
       else this.#set(ICMP_UNREACHABLE, ICMP_CODE_FRAGMENTATION_NEEDED, largestIPv4(mtu, added))
       return true

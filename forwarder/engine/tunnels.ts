@@ -4,10 +4,9 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_xmit.c ensure_mtu_is_adequate() (what is answered, what is cut).
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
-import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH } from '../../protocol/packet/ipv4.ts'
-import { type Frame, VNET_GSO_TCPV4 } from '../link/link.ts'
+import { DONT_FRAGMENT, IPV4 } from '../../protocol/packet/ipv4.ts'
+import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
-import { overhead6 } from '../method/ipv6-tunnel.ts'
 import {
   checksumIsInside,
   cuttableHeaderLength,
@@ -16,9 +15,8 @@ import {
   segmentSize,
   wireLength,
 } from '../method/offload.ts'
-import { overhead } from '../method/tunnel.ts'
+import { outerHeaderLength, shimLength } from '../method/tunnel.ts'
 import type { EngineSettings } from '../settings.ts'
-import { isIPv6Number } from '../table/address-book.ts'
 import type { RealServer } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -51,28 +49,28 @@ export class Tunnels {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const { tunnel } = server
-    const isIn6 = isIPv6Number(server.address)
-    const added = isIn6 ? overhead6(tunnel, frame) : overhead(tunnel, frame)
-    const mtu = egress.mtus[hop.link] - added
+    const outerLength = outerHeaderLength(server.address)
+    const added = outerLength + shimLength(tunnel, frame)
+    const mtu = egress.mtuToServer(server) - added
     const protocol = frame.memory.bytes[frame.start + ETHERNET_HEADER_LENGTH + IPV4.protocol]
     const isLarge = segmentSize(frame) !== 0
-    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol, VNET_GSO_TCPV4) : 0
+    const transportLength = isLarge ? cuttableHeaderLength(frame, headerLength, protocol) : 0
     if (segmentSize(frame) !== 0 && transportLength === 0) return this.#drops.drop(DROP_UNSUPPORTED)
-    const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength) > mtu
-    // An outer IPv6 header is never cut: who may be told, is told.
+    const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu && wireLength(frame, headerLength, protocol) > mtu
     if (
       isTooLong &&
-      (isIn6 || !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength) + added))
+      !this.#mayBeCut(view.getUint16(ip + IPV4.fragment), wireLength(frame, headerLength, protocol) + added)
     ) {
       return this.#answers.tooBig(frame, link, mtu, view.getInt32(ip + IPV4.destination))
     }
     decrementTtl(view, ip)
-    if (transportLength !== 0) return egress.segmentsToServer(frame, headerLength, transportLength, hop, server)
+    if (transportLength !== 0)
+      return egress.segmentsToServer(frame, headerLength, protocol, transportLength, hop, server)
     if (hasUnfinishedChecksum(frame) && !(tunnel.isRemote ? checksumIsInside(frame) : finishChecksum(frame))) {
       return this.#drops.drop(DROP_BAD_HEADER)
     }
     egress.wrap(frame, hop, server)
-    return isTooLong ? egress.piecesToServer(frame, IPV4_HEADER_LENGTH, server) : egress.toServer(frame, server)
+    return isTooLong ? egress.piecesToServer(frame, outerLength, server) : egress.toServer(frame, server)
   }
 
   #mayBeCut(fragment: number, outerLength: number): boolean {

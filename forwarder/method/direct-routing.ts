@@ -5,7 +5,7 @@
 import * as checksums from '../../protocol/packet/checksum.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { difference16, updateChecksum } = checksums
 const { IPV4 } = ipv4
 

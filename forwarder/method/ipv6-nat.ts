@@ -9,7 +9,7 @@ import * as sctp from '../../protocol/packet/sctp.ts'
 import * as tcp from '../../protocol/packet/tcp.ts'
 import * as udp from '../../protocol/packet/udp.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { difference16, difference32, fold, updateChecksum } = checksums
 const { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH } = ipv6

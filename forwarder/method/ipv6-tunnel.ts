@@ -14,7 +14,7 @@ import * as offload from './offload.ts'
 import * as tunnels from './tunnel.ts'
 import * as tunnelHeader from './tunnel-header.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { fold } = checksums
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { PROTOCOL_GRE } = gre
@@ -23,11 +23,6 @@ const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_IPV6, trafficClass } = ipv6
 const { clearOffload } = offload
 const { halves, shimLength } = tunnels
 const { isIPv6Packet, writeGre, writeGue } = tunnelHeader
-
-/** Bytes that a tunnel to an IPv6 server costs this frame. */
-export function overhead6(tunnel: tunnels.Tunnel, frame: Frame): number {
-  return IPV6_HEADER_LENGTH + shimLength(tunnel, frame)
-}
 
 /** As encapsulate() in tunnel.ts, around a packet of either family; the outer addresses are words from the places given. */
 export function encapsulateIn6(
@@ -40,7 +35,7 @@ export function encapsulateIn6(
   const view = frame.memory.view
   const inner = frame.start + ETHERNET_HEADER_LENGTH
   const isIPv6 = isIPv6Packet(view, inner)
-  const added = overhead6(tunnel, frame)
+  const added = IPV6_HEADER_LENGTH + shimLength(tunnel, frame)
   const outer = inner - added
   let sumOfAddresses = 0
   for (let word = 0; word < 4; word++)

@@ -9,7 +9,7 @@ import * as tcp from '../../protocol/packet/tcp.ts'
 import * as udp from '../../protocol/packet/udp.ts'
 import * as directRouting from './direct-routing.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { difference16, difference32, fold, updateChecksum } = checksums
 const { IPV4, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { TCP } = tcp

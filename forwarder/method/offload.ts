@@ -6,9 +6,11 @@
  * net/ipv4/udp_offload.c __udp_gso_segment().
  */
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
-import { checksum, pseudoHeaderSum } from '../../protocol/packet/checksum.ts'
+import { checksum } from '../../protocol/packet/checksum.ts'
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import { IPV4, PROTOCOL_TCP, PROTOCOL_UDP, refreshIPv4Checksum } from '../../protocol/packet/ipv4.ts'
+import { IPV6, IPV6_HEADER_LENGTH } from '../../protocol/packet/ipv6.ts'
+import { pseudoHeaderSumOf } from '../../protocol/packet/pseudo-header.ts'
 import { SCTP, sctpChecksum } from '../../protocol/packet/sctp.ts'
 import { TCP, TCP_CWR, TCP_FIN, TCP_HEADER_LENGTH, TCP_PSH, tcpHeaderLength } from '../../protocol/packet/tcp.ts'
 import { UDP, UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
@@ -16,9 +18,9 @@ import type { FramePool, PooledFrame } from '../engine/frame-pool.ts'
 import type { Frame } from '../link/link.ts'
 import * as link from '../link/link.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
-const { VNET_GSO_NONE, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
+const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
 
 /** A bit beside the type of segmentation: congestion was marked (VIRTIO_NET_HDR_GSO_ECN). */
 const GSO_ECN = 0x80
@@ -35,14 +37,16 @@ export function segmentSize(frame: Frame): number {
   return bytes[header + 1] === VNET_GSO_NONE ? 0 : bytes[header + 4] | (bytes[header + 5] << 8)
 }
 
-/** IP length of what will be on the wire: the packet, or one segment when it is to be cut. */
-export function wireLength(frame: Frame, ipHeaderLength: number): number {
+/**
+ * IP length of what will be on the wire: the packet, or one segment when it is to be cut.
+ * @param headerLength of the IP header and its extension headers
+ */
+export function wireLength(frame: Frame, headerLength: number, protocol: number): number {
   const size = segmentSize(frame)
   if (size === 0) return frame.length - ETHERNET_HEADER_LENGTH
-  const bytes = frame.memory.bytes
-  const ip = frame.start + ETHERNET_HEADER_LENGTH
-  const isTcp = bytes[ip + IPV4.protocol] === PROTOCOL_TCP
-  return ipHeaderLength + (isTcp ? tcpHeaderLength(bytes, ip + ipHeaderLength) : UDP_HEADER_LENGTH) + size
+  const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
+  const isTcp = protocol === PROTOCOL_TCP
+  return headerLength + (isTcp ? tcpHeaderLength(frame.memory.bytes, transport) : UDP_HEADER_LENGTH) + size
 }
 
 /** Clears the virtio header: nothing is left for anybody to finish. */
@@ -85,61 +89,63 @@ export function finishSctpChecksum(frame: Frame, sctp: number): void {
   clearOffload(frame)
 }
 
-/**
- * Bytes of the transport header of a frame that segment() or segment6() can cut: TCP or UDP with data behind it. 0 when it cannot.
- * @param tcpType what the virtio header calls TCP of the frame's family: VNET_GSO_TCPV4 or VNET_GSO_TCPV6
- */
-export function cuttableHeaderLength(frame: Frame, ipHeaderLength: number, protocol: number, tcpType: number): number {
+/** Bytes of the transport header of a frame that segment() can cut: TCP or UDP with data behind it. 0 when it cannot. */
+export function cuttableHeaderLength(frame: Frame, headerLength: number, protocol: number): number {
   const bytes = frame.memory.bytes
   const type = bytes[frame.start - VNET_HEADER_LENGTH + 1] & ~GSO_ECN
-  const transport = frame.start + ETHERNET_HEADER_LENGTH + ipHeaderLength
+  const ip = frame.start + ETHERNET_HEADER_LENGTH
+  const tcpType = bytes[ip] >> 4 === 6 ? VNET_GSO_TCPV6 : VNET_GSO_TCPV4
   let length = 0
-  if (type === tcpType && protocol === PROTOCOL_TCP) length = tcpHeaderLength(bytes, transport)
+  if (type === tcpType && protocol === PROTOCOL_TCP) length = tcpHeaderLength(bytes, ip + headerLength)
   else if (type === VNET_GSO_UDP_L4 && protocol === PROTOCOL_UDP) length = UDP_HEADER_LENGTH
   if (protocol === PROTOCOL_TCP && length < TCP_HEADER_LENGTH) return 0
-  return frame.length > ETHERNET_HEADER_LENGTH + ipHeaderLength + length ? length : 0
+  return frame.length > ETHERNET_HEADER_LENGTH + headerLength + length ? length : 0
 }
 
 /**
- * Cuts such a frame into packets with finished checksums, each a frame from the pool handed to `emit`.
+ * Cuts such a frame, of either family, into packets with finished checksums, each a frame from the pool handed to `emit`.
+ * @param headerLength of the IP header and its extension headers
  * @param transportLength what cuttableHeaderLength() said
  * @returns false when the pool cannot hold them; nothing was emitted then
  */
 export function segment(
   frame: Frame,
-  ipHeaderLength: number,
+  headerLength: number,
+  protocol: number,
   transportLength: number,
   pool: FramePool,
   emit: (segment: PooledFrame) => void,
 ): boolean {
   const source = frame.memory.bytes
   const size = segmentSize(frame)
-  const ip = frame.start + ETHERNET_HEADER_LENGTH
-  const headers = ETHERNET_HEADER_LENGTH + ipHeaderLength + transportLength
+  const headers = ETHERNET_HEADER_LENGTH + headerLength + transportLength
   const payload = frame.length - headers
   if (headers + size > pool.maxLength) return false
   const count = Math.ceil(payload / size)
   if (count > pool.free) return false
-  const identification = readUint16(source, ip + IPV4.identification)
+  const isIPv6 = source[frame.start + ETHERNET_HEADER_LENGTH] >> 4 === 6
   for (let number = 0; number < count; number++) {
-    const segment = pool.take() as PooledFrame
-    const bytes = segment.memory.bytes
+    const packet = pool.take() as PooledFrame
+    const { bytes } = packet.memory
     const from = number * size
     const length = Math.min(size, payload - from)
-    bytes.set(source.subarray(frame.start, frame.start + headers), segment.start)
     const dataAt = frame.start + headers + from
-    bytes.set(source.subarray(dataAt, dataAt + length), segment.start + headers)
-    segment.length = headers + length
-    const segmentIp = segment.start + ETHERNET_HEADER_LENGTH
-    writeUint16(bytes, segmentIp + IPV4.totalLength, segment.length - ETHERNET_HEADER_LENGTH)
-    writeUint16(bytes, segmentIp + IPV4.identification, identification + number)
-    refreshIPv4Checksum(bytes, segmentIp, ipHeaderLength)
-    if (bytes[segmentIp + IPV4.protocol] === PROTOCOL_TCP) {
-      finishTcpSegment(bytes, segmentIp, ipHeaderLength, from, number === 0, number === count - 1)
+    bytes.set(source.subarray(frame.start, frame.start + headers), packet.start)
+    bytes.set(source.subarray(dataAt, dataAt + length), packet.start + headers)
+    packet.length = headers + length
+    const ip = packet.start + ETHERNET_HEADER_LENGTH
+    if (isIPv6) {
+      writeUint16(bytes, ip + IPV6.payloadLength, packet.length - ETHERNET_HEADER_LENGTH - IPV6_HEADER_LENGTH)
     } else {
-      finishDatagram(bytes, segmentIp, ipHeaderLength)
+      writeUint16(bytes, ip + IPV4.totalLength, packet.length - ETHERNET_HEADER_LENGTH)
+      writeUint16(bytes, ip + IPV4.identification, readUint16(bytes, ip + IPV4.identification) + number)
+      refreshIPv4Checksum(bytes, ip, headerLength)
     }
-    emit(segment)
+    const transport = ip + headerLength
+    const end = packet.start + packet.length
+    if (protocol === PROTOCOL_TCP) finishTcpSegment(bytes, ip, transport, end, from, number === count - 1)
+    else finishDatagram(bytes, ip, transport, end)
+    emit(packet)
   }
   return true
 }
@@ -148,27 +154,23 @@ export function segment(
 function finishTcpSegment(
   bytes: Uint8Array,
   ip: number,
-  ipHeaderLength: number,
+  tcp: number,
+  end: number,
   from: number,
-  isFirst: boolean,
   isLast: boolean,
 ): void {
-  const tcp = ip + ipHeaderLength
   writeInt32(bytes, tcp + TCP.sequence, readInt32(bytes, tcp + TCP.sequence) + from)
   if (!isLast) bytes[tcp + TCP.flags] &= ~(TCP_FIN | TCP_PSH)
-  if (!isFirst) bytes[tcp + TCP.flags] &= ~TCP_CWR
-  const length = readUint16(bytes, ip + IPV4.totalLength) - ipHeaderLength
+  if (from > 0) bytes[tcp + TCP.flags] &= ~TCP_CWR
   writeUint16(bytes, tcp + TCP.checksum, 0)
-  const initial = pseudoHeaderSum(bytes, ip, PROTOCOL_TCP, length)
-  writeUint16(bytes, tcp + TCP.checksum, checksum(bytes, tcp, length, initial))
+  const initial = pseudoHeaderSumOf(bytes, ip, PROTOCOL_TCP, end - tcp)
+  writeUint16(bytes, tcp + TCP.checksum, checksum(bytes, tcp, end - tcp, initial))
 }
 
 /** Each is a datagram of its own. */
-function finishDatagram(bytes: Uint8Array, ip: number, ipHeaderLength: number): void {
-  const udp = ip + ipHeaderLength
-  const length = readUint16(bytes, ip + IPV4.totalLength) - ipHeaderLength
-  writeUint16(bytes, udp + UDP.length, length)
+function finishDatagram(bytes: Uint8Array, ip: number, udp: number, end: number): void {
+  writeUint16(bytes, udp + UDP.length, end - udp)
   writeUint16(bytes, udp + UDP.checksum, 0)
-  const initial = pseudoHeaderSum(bytes, ip, PROTOCOL_UDP, length)
-  writeUint16(bytes, udp + UDP.checksum, checksum(bytes, udp, length, initial) || 0xffff)
+  const initial = pseudoHeaderSumOf(bytes, ip, PROTOCOL_UDP, end - udp)
+  writeUint16(bytes, udp + UDP.checksum, checksum(bytes, udp, end - udp, initial) || 0xffff)
 }

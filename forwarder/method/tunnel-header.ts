@@ -17,7 +17,7 @@ import { hashAddress, hashWords } from '../table/keyed-hash.ts'
 import * as offload from './offload.ts'
 import type { Tunnel } from './tunnel.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { addBytes, fold } = checksums
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { GRE, GRE_CHECKSUM_PRESENT } = gre

@@ -14,13 +14,15 @@ import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as gre from '../../protocol/packet/gre.ts'
 import * as gue from '../../protocol/packet/gue.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
+import { IPV6_HEADER_LENGTH } from '../../protocol/packet/ipv6.ts'
 import { UDP_HEADER_LENGTH } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import type { TunnelSpec } from '../service.ts'
+import { isIPv6Number } from '../table/address-book.ts'
 import * as offload from './offload.ts'
 import * as tunnelHeader from './tunnel-header.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { fold } = checksums
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4 } = ethernet
 const { GRE_CHECKSUM_LENGTH, GRE_HEADER_LENGTH, PROTOCOL_GRE } = gre
@@ -75,9 +77,9 @@ export function longestShim(tunnel: Tunnel): number {
   return tunnel.isRemote ? tunnel.shimLength + GUE_REMOTE_CHECKSUM_LENGTH : tunnel.shimLength
 }
 
-/** Bytes that an IPv4 tunnel costs this frame. */
-export function overhead(tunnel: Tunnel, frame: Frame): number {
-  return IPV4_HEADER_LENGTH + shimLength(tunnel, frame)
+/** Of the tunnel to a server with this address number. */
+export function outerHeaderLength(address: number): number {
+  return isIPv6Number(address) ? IPV6_HEADER_LENGTH : IPV4_HEADER_LENGTH
 }
 
 /**
@@ -96,7 +98,7 @@ export function encapsulate(
 ): void {
   const view = frame.memory.view
   const inner = frame.start + ETHERNET_HEADER_LENGTH
-  const added = overhead(tunnel, frame)
+  const added = IPV4_HEADER_LENGTH + shimLength(tunnel, frame)
   const outer = inner - added
   const sumOfAddresses = halves(outerSource) + halves(outerDestination)
   if (tunnel.protocol === PROTOCOL_UDP) writeGue(frame, tunnel, sumOfAddresses)

@@ -8,6 +8,7 @@ import { addressOf } from './libc.ts'
 import { SO_ATTACH_FILTER, SOL_SOCKET, setOption } from './socket.ts'
 
 // linux/bpf_common.h
+const LOAD_WORD = 0x20 // BPF_LD | BPF_W | BPF_ABS
 const LOAD_BYTE = 0x30 // BPF_LD | BPF_B | BPF_ABS
 const LOAD_HALF_WORD = 0x28 // BPF_LD | BPF_H | BPF_ABS
 const LOAD_HALF_WORD_INDEXED = 0x48 // BPF_LD | BPF_H | BPF_IND
@@ -21,6 +22,7 @@ const SKF_AD_OFF = 0xffff_f000
 const SKF_AD_PROTOCOL = SKF_AD_OFF + 0
 const SKF_AD_PKTTYPE = SKF_AD_OFF + 4
 const SKF_AD_VLAN_TAG_PRESENT = SKF_AD_OFF + 48
+const SKF_NET_OFF = 0xfff0_0000 // the packet from its network header on, wherever the program's own bytes begin
 const PACKET_MULTICAST = 2 // linux/if_packet.h: host 0, broadcast 1, multicast 2, other hosts and outgoing above
 
 export type Instruction = readonly [code: number, ifTrue: number, ifFalse: number, constant: number]
@@ -55,7 +57,34 @@ export function udpPortFilter(port: number, isIPv6: boolean): Instruction[] {
 /** Takes nothing. */
 export const nothingFilter: readonly Instruction[] = [[RETURN, 0, 0, 0]]
 
+/** To this many bytes the packets are cut that ipv6HeaderFilter() does not believe. */
+export const CUT_HOP_LIMIT = 1
+export const CUT_DESTINATION = 2
+
+/**
+ * For a raw IPv6 socket, which hands out packets without their IPv6 header: takes those with this hop limit and to this
+ * address, given as four words, whole. Of others it leaves as many bytes as say what was wrong, so that they can be counted.
+ */
+export function ipv6HeaderFilter(hopLimit: number, destination: ArrayLike<number>): Instruction[] {
+  return [
+    [LOAD_BYTE, 0, 0, SKF_NET_OFF + 7],
+    [JUMP_EQUAL, 1, 0, hopLimit],
+    [RETURN, 0, 0, CUT_HOP_LIMIT],
+    ...Array.from({ length: 4 }).flatMap((_, word): Instruction[] => [
+      [LOAD_WORD, 0, 0, SKF_NET_OFF + 24 + word * 4],
+      [JUMP_EQUAL, 1, 0, destination[word] >>> 0],
+      [RETURN, 0, 0, CUT_DESTINATION],
+    ]),
+    [RETURN, 0, 0, 0xffff_ffff],
+  ]
+}
+
 export function attachFilter(descriptor: number, program: readonly Instruction[], what: string): void {
+  withFilterProgram(program, (option) => setOption(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, option, what))
+}
+
+/** Lends the struct sock_fprog of a program, to be given to SO_ATTACH_FILTER before `attach` returns. */
+export function withFilterProgram(program: readonly Instruction[], attach: (option: Uint8Array) => void): void {
   const instructions = new DataView(new ArrayBuffer(program.length * 8))
   for (const [index, [code, ifTrue, ifFalse, constant]] of program.entries()) {
     instructions.setUint16(index * 8, code, true)
@@ -66,6 +95,6 @@ export function attachFilter(descriptor: number, program: readonly Instruction[]
   const header = new DataView(new ArrayBuffer(16))
   header.setUint16(0, program.length, true)
   header.setBigUint64(8, BigInt(addressOf(instructions.buffer)), true)
-  setOption(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(header.buffer), what)
+  attach(new Uint8Array(header.buffer))
   instructions.getUint8(0) // still in use here, so its memory was there during the call
 }

@@ -5,11 +5,17 @@
  * when they differ, or there is none, the place is passed over: whoever took it is told of by other means.
  */
 import { formatIPv4 } from '../../protocol/packet/bytes.ts'
-import { formatIPv6 } from '../../protocol/packet/ipv6-address.ts'
+import { ADDRESS_BYTES, formatIPv6, readIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { monotonicMs } from '../clock.ts'
 import { protocolByNumber, stateName } from '../engine/protocols/registry.ts'
-import { isTemplate, isTemplateOfMark, templateProtocolName } from '../engine/templates.ts'
+import {
+  isTemplate,
+  isTemplateOfCall,
+  isTemplateOfMark,
+  TEMPLATE_CALL_ANY6,
+  templateProtocolName,
+} from '../engine/templates.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
   type ConnectionIndex,
@@ -22,7 +28,7 @@ import {
   STATE_WORDS,
   TICK_MS,
 } from './connection-layout.ts'
-import { encodeRecord } from './record-codec.ts'
+import { callPieces, encodeCallPiece, encodeRecord, isMapped, readMapped } from './record-codec.ts'
 import { ServerDirectory } from './server-directory.ts'
 
 export class ConnectionReader {
@@ -41,6 +47,7 @@ export class ConnectionReader {
 
   /**
    * Writes the records of the connections in places `from` to `from + count` that replication covers: all but half-open ones.
+   * @param target has room for RECORDS_OF_PLACE_MAX records a place
    * @returns how many were written
    */
   encodeRange(from: number, count: number, target: Uint8Array, offset: number): number {
@@ -58,9 +65,26 @@ export class ConnectionReader {
       // The same addresses at another server are another connection too; and a change of state is told of by the loop.
       const isSame =
         this.#identity(place) === identity && memory.states[place * STATE_WORDS + STATE.portProtocolState] === word
-      if (isSame) written++
+      if (!isSame) continue
+      written++
+      if (isTemplateOfCall((word >>> 8) & 255)) {
+        written += this.#encodeCall(place as ConnectionIndex, target, at + RECORD_LENGTH)
+      }
     }
     return written
+  }
+
+  /** Writes the records that describe a call. @returns how many */
+  #encodeCall(index: ConnectionIndex, target: Uint8Array, offset: number): number {
+    const { keys } = this.memory
+    const { calls } = this.#directory
+    const hash = index * KEY_WORDS + KEY.clientAddress
+    const entry = calls.find(keys, hash)
+    const pieces = callPieces(this.memory, this.#directory, index)
+    for (let piece = 0; piece < pieces; piece++) {
+      encodeCallPiece(this.memory, this.#directory, index, piece, target, offset + piece * RECORD_LENGTH)
+    }
+    return calls.find(keys, hash) === entry ? pieces : 0
   }
 
   /** The connection in a place; undefined when there is none. */
@@ -72,7 +96,10 @@ export class ConnectionReader {
     const state = place * STATE_WORDS
     const word = states[state + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
-    const isIPv6 = ((states[state + STATE.flagsReturnPath] >>> 16) & FLAG_IPV6) !== 0
+    const isOfCall = isTemplateOfCall(protocol)
+    const isIPv6 = isOfCall
+      ? protocol === TEMPLATE_CALL_ANY6
+      : ((states[state + STATE.flagsReturnPath] >>> 16) & FLAG_IPV6) !== 0
     const { addresses, book } = this.#directory
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const virtual = keys[key + KEY.virtualAddress]
@@ -88,7 +115,21 @@ export class ConnectionReader {
       serverPort: word >>> 16,
     }
     if (isTemplate(protocol)) snapshot.isTemplate = true
+    if (isOfCall) Object.assign(snapshot, this.#caller(key + KEY.clientAddress))
     return this.#identity(place) === identity ? snapshot : undefined
+  }
+
+  /** Whom a call is of, and its Call-ID, by the hash at `at`. Until its description has come nobody knows. */
+  #caller(at: number): Pick<ConnectionSnapshot, 'clientAddress' | 'persistenceEngine'> {
+    const { calls } = this.#directory
+    const { keys } = this.memory
+    const entry = calls.find(keys, at)
+    const start = calls.startOf(entry)
+    const bytes = calls.contents.slice(start, start + calls.lengthOf(entry))
+    if (bytes.length < ADDRESS_BYTES) return { clientAddress: '0.0.0.0', persistenceEngine: { name: 'sip', data: '' } }
+    const clientAddress = isMapped(bytes, 0) ? formatIPv4(readMapped(bytes, 0)) : readIPv6Text(bytes, 0)
+    const data = String.fromCharCode(...bytes.subarray(ADDRESS_BYTES))
+    return { clientAddress, persistenceEngine: { name: 'sip', data } }
   }
 
   *connections(): Generator<ConnectionSnapshot> {

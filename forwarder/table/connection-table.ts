@@ -16,7 +16,7 @@ import * as keyedHash from './keyed-hash.ts'
 import type { ServerDirectory } from './server-directory.ts'
 import { TimerWheel } from './timer-wheel.ts'
 
-// Names of this module's own, for speed: see engine.ts.
+// Names of this module's own, for speed: see ipv4-path.ts.
 const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_PACKET, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } =
   layout
 const { hashAddress, hashWords } = keyedHash

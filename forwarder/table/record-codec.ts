@@ -2,7 +2,10 @@
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { ADDRESS_WORDS, writeIPv6Words } from '../../protocol/packet/ipv6-address.ts'
 import {
+  CALL,
+  CALL_PIECE_LENGTH,
   RECORD,
+  RECORD_CALL,
   RECORD_FLAG,
   RECORD_FTP_DATA,
   RECORD_LENGTH,
@@ -76,6 +79,35 @@ export function encodeRecord(
   else writeAddress(target, at + RECORD.virtualAddress, virtual, book)
   writeAddress(target, at + RECORD.serverAddress, addresses[server], book)
   writeInt32(target, at + RECORD.firewallMark, mark)
+}
+
+/** How many records describe the call of a template besides its own; 0: it is of none, or not described itself. */
+export function callPieces({ keys }: ConnectionMemory, { calls }: ServerDirectory, index: ConnectionIndex): number {
+  return Math.ceil(calls.lengthOf(calls.find(keys, index * KEY_WORDS + KEY.clientAddress)) / CALL_PIECE_LENGTH)
+}
+
+/** Writes the record of one piece of what a call's template was made from. */
+export function encodeCallPiece(
+  { keys }: ConnectionMemory,
+  { calls }: ServerDirectory,
+  index: ConnectionIndex,
+  piece: number,
+  target: Uint8Array,
+  at: number,
+): void {
+  const hash = index * KEY_WORDS + KEY.clientAddress
+  const entry = calls.find(keys, hash)
+  const length = calls.lengthOf(entry)
+  target.fill(0, at, at + RECORD_LENGTH)
+  target[at + RECORD.kind] = RECORD_UPSERT
+  target[at + RECORD.protocol] = RECORD_CALL
+  target[at + CALL.piece] = piece
+  writeUint16(target, at + CALL.length, length)
+  writeIPv6Words(target, at + CALL.hash, keys, hash)
+  const start = piece * CALL_PIECE_LENGTH
+  const from = calls.startOf(entry) + start
+  for (let i = 0; i < CALL_PIECE_LENGTH && start + i < length; i++)
+    target[at + CALL.bytes + i] = calls.contents[from + i]
 }
 
 /** Whether the 16 bytes are an IPv4 address in mapped form. */

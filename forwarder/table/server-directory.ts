@@ -13,6 +13,7 @@
  */
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { AddressBook } from './address-book.ts'
+import { CallBook } from './call-book.ts'
 import { hashWords } from './keyed-hash.ts'
 
 export type Slot = number
@@ -49,9 +50,11 @@ export const COUNTER = {
 } as const
 
 const HEADER_BYTES = 64
-const HEADER = { capacity: 0, bookCapacity: 1, secret: 2 } as const
+const HEADER = { capacity: 0, bookCapacity: 1, secret: 2, callCapacity: 3 } as const
 /** As many as there are neighbours. */
 const ADDRESSES_TO_SPARE = 4096
+/** SIP calls that can be described at a time. */
+const MOST_CALLS = 2 ** 16
 /** Counters, identity, address, and the next slot of the same service. */
 const BYTES_PER_SLOT = COUNTERS * 8 + IDENTITY_WORDS * 4 + 4 + 4
 
@@ -83,6 +86,8 @@ export class ServerDirectory {
   readonly addresses: Int32Array
   /** What the address numbers of IPv6 stand for. */
   readonly book: AddressBook
+  /** What the templates of SIP calls are of. */
+  readonly calls: CallBook
   /** COUNTERS doubles a slot. */
   readonly counters: Float64Array
   readonly #identities: Int32Array
@@ -111,21 +116,27 @@ export class ServerDirectory {
     this.addresses = words(this.capacity)
     this.#siblings = words(this.capacity)
     this.#buckets = words(bucketsFor(this.capacity))
-    this.book = new AddressBook(shared, at, header[HEADER.bookCapacity], this.#secret)
+    const bookCapacity = header[HEADER.bookCapacity]
+    this.book = new AddressBook(shared, at, bookCapacity, this.#secret)
+    const callsAt = at + AddressBook.bytesFor(bookCapacity)
+    this.calls = new CallBook(shared, callsAt, header[HEADER.callCapacity], this.#secret)
   }
 
   /**
-   * Room for `slots` services and servers, and for the addresses of as many, with some to spare for neighbours.
+   * Room for `slots` services and servers, and for the addresses of as many, with some to spare for neighbours; and for the
+   * descriptions of half as many calls, up to MOST_CALLS.
    * @param secret 32 random bits, for the hashes
    */
   static allocate(slots: number, secret = 0): SharedArrayBuffer {
     const bookCapacity = 2 ** Math.ceil(Math.log2(slots * 2 + ADDRESSES_TO_SPARE))
-    const bytes = slots * BYTES_PER_SLOT + bucketsFor(slots) * 4 + AddressBook.bytesFor(bookCapacity)
-    const shared = new SharedArrayBuffer(HEADER_BYTES + bytes)
+    const callCapacity = Math.min(MOST_CALLS, 2 ** Math.floor(Math.log2(slots / 2)))
+    const bookBytes = AddressBook.bytesFor(bookCapacity) + CallBook.bytesFor(callCapacity)
+    const shared = new SharedArrayBuffer(HEADER_BYTES + slots * BYTES_PER_SLOT + bucketsFor(slots) * 4 + bookBytes)
     const header = new Int32Array(shared, 0, HEADER_BYTES / 4)
     header[HEADER.capacity] = slots
     header[HEADER.bookCapacity] = bookCapacity
     header[HEADER.secret] = secret
+    header[HEADER.callCapacity] = callCapacity
     return shared
   }
 

@@ -128,6 +128,8 @@ export interface Persistence {
   readonly timeoutS: number
   /** Bits of a client's address, in the words of ConnectionKey, that tell clients apart. */
   readonly mask: Int32Array
+  /** They are told apart by their SIP calls besides (--pe sip). */
+  readonly isByCall: boolean
 }
 
 export interface Service {
@@ -399,8 +401,9 @@ export function serviceIdentity(service: ServiceAddress, book: AddressBook): Ser
   return { protocol: protocolNumber(service.protocol), virtualAddress, virtualPort: service.port }
 }
 
-function persistenceOf({ timeoutS, netmask }: PersistenceSpec, isIPv6: boolean): Persistence {
-  return { timeoutS, mask: isIPv6 ? prefixMask(Number(netmask)) : Int32Array.of(parseIPv4(netmask), 0, 0, 0) }
+function persistenceOf({ timeoutS, netmask, engine }: PersistenceSpec, isIPv6: boolean): Persistence {
+  const mask = isIPv6 ? prefixMask(Number(netmask)) : Int32Array.of(parseIPv4(netmask), 0, 0, 0)
+  return { timeoutS, mask, isByCall: engine === 'sip' }
 }
 
 function setLimits(server: RealServer, spec: RealServerSpec): void {

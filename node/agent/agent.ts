@@ -7,16 +7,16 @@
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
-import { isIP, isIPv4 } from 'node:net'
+import { isIP } from 'node:net'
 import { cpus, networkInterfaces } from 'node:os'
 import { DirectorError } from '../../protocol/errors.ts'
-import { canonicalAddress } from '../../protocol/packet/ipv6-address.ts'
+import { canonicalAddress, isIPv6Text, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { encodeAgentReport, MAX_AGENT_ADDRESSES } from '../../protocol/wire/agent-report.ts'
 import { readAgentKey } from './key-file.ts'
 import { Meter } from './measurements.ts'
 
 export interface AgentOptions {
-  /** "ADDRESS:PORT" of each director's agents.listen. */
+  /** Each director's agents.listen: "10.0.0.1:7947" or "[2001:db8::1]:7947". */
   directors: readonly string[]
   /** File with the shared key: 64 hexadecimal digits. */
   keyFile: string
@@ -44,6 +44,7 @@ const LINK_LOCAL = /^fe[89ab]/i
 
 interface Director {
   text: string
+  family: 'udp4' | 'udp6'
   address: string
   port: number
   /** The last send failed; kept so that each change is logged once. */
@@ -64,12 +65,11 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
   const addresses = checkAddresses(options.addresses ?? ownAddresses(options.virtualAddresses))
   const runId = randomBytes(8).toString('hex')
   const meter = new Meter(cpus().length)
-  const socket = createSocket('udp4')
   const failureHandlers: ((error: Error) => void)[] = []
   const fail = (error: Error) => {
     for (const handler of failureHandlers) handler(error)
   }
-  socket.on('error', fail)
+  const sockets = openSockets(directors, fail)
   decapsulator?.onFailure(fail)
 
   let sequence = 0
@@ -78,7 +78,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
       { addresses, runId, sequence: sequence++, timeMs: Date.now(), intervalMs, ...meter.measure() },
       key,
     )
-    for (const director of directors) send(socket, datagram, director, log)
+    for (const director of directors) send(sockets[director.family]!, datagram, director, log)
   }
   report()
   const timer = setInterval(report, intervalMs)
@@ -89,10 +89,19 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
     async stop() {
       clearInterval(timer)
       meter.close()
-      await new Promise<void>((resolve) => socket.close(resolve))
+      await Promise.all(Object.values(sockets).map((socket) => new Promise<void>((resolve) => socket.close(resolve))))
       await decapsulator?.stop()
     },
   }
+}
+
+/** One for each family that a director has. */
+function openSockets(
+  directors: readonly Director[],
+  onError: (error: Error) => void,
+): Partial<Record<Director['family'], Socket>> {
+  const families = new Set(directors.map(({ family }) => family))
+  return Object.fromEntries([...families].map((family) => [family, createSocket(family).on('error', onError)]))
 }
 
 function send(socket: Socket, datagram: Uint8Array, director: Director, log: (line: string) => void): void {
@@ -105,12 +114,12 @@ function send(socket: Socket, datagram: Uint8Array, director: Director, log: (li
 }
 
 function parseDirector(text: string): Director {
-  const [address, port, ...rest] = text.split(':')
-  const valid = rest.length === 0 && isIPv4(address) && /^\d{1,5}$/.test(port ?? '')
-  if (!valid || Number(port) < 1 || Number(port) > 65535) {
-    throw new DirectorError('INPUT_INVALID', `director ${text}: expected ADDRESS:PORT such as 192.0.2.1:7947`)
+  const endpoint = parseEndpoint(text)
+  if (!endpoint || endpoint.port === 0) {
+    const example = '192.0.2.1:7947 or [2001:db8::1]:7947'
+    throw new DirectorError('INPUT_INVALID', `director ${text}: expected ADDRESS:PORT such as ${example}`)
   }
-  return { text, address, port: Number(port), unreachable: false }
+  return { text, family: isIPv6Text(endpoint.address) ? 'udp6' : 'udp4', ...endpoint, unreachable: false }
 }
 
 function ownAddresses(except: readonly string[] = []): string[] {
@@ -123,10 +132,10 @@ function ownAddresses(except: readonly string[] = []): string[] {
 }
 
 function checkAddresses(addresses: readonly string[]): string[] {
-  const wrong = addresses.find((address) => isIP(address) === 0)
+  const wrong = addresses.find((address) => isIP(address) === 0 || address.includes('%'))
   if (wrong !== undefined)
     throw new DirectorError('INPUT_INVALID', `address ${wrong}: expected an IPv4 or IPv6 address`)
-  const distinct = [...new Set(addresses)]
+  const distinct = [...new Set(addresses.map(canonicalAddress))]
   if (distinct.length >= 1 && distinct.length <= MAX_AGENT_ADDRESSES) return distinct
   throw new DirectorError(
     'INPUT_INVALID',

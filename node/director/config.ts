@@ -2,21 +2,15 @@
  * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
  */
 import { readFileSync } from 'node:fs'
-import { isIPv4 } from 'node:net'
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { DirectorError } from '../../protocol/errors.ts'
+import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
+import { MOST_IPV6_ADDRESSES } from '../../protocol/packet/vrrp.ts'
+import { endpoint, ipAddress } from './address-schema.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
 const interfaceName = z.string().regex(/^[^\s/]{1,15}$/, 'expected the name of a network interface')
-const ipv4 = z.string().refine((text) => isIPv4(text), 'expected an IPv4 address such as 192.0.2.1')
-const endpoint = z.string().refine((text) => {
-  const [address, port, ...rest] = text.split(':')
-  return (
-    rest.length === 0 && isIPv4(address) && /^\d{1,5}$/.test(port ?? '') && Number(port) >= 1 && Number(port) <= 65535
-  )
-}, 'expected ADDRESS:PORT such as 192.0.2.1:7946')
-
 const peer = z.strictObject({
   name,
   /** libp2p peer id, as `director identity` prints it. */
@@ -24,18 +18,44 @@ const peer = z.strictObject({
   address: endpoint,
 })
 
-const vip = z.strictObject({
-  /** Virtual router identifier, RFC 9568 section 5.2.3. */
-  vrid: z.int().min(1).max(255),
-  /** 255 owns the address; higher wins. */
-  priority: z.int().min(1).max(255).default(100),
-  /** VRRPv3 counts in centiseconds: a multiple of 10. */
-  advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').default(50),
-  preempt: z.boolean().default(true),
-  addresses: z.array(ipv4).min(1).max(255),
-  /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
-  gateway: ipv4.optional(),
-})
+const vip = z
+  .strictObject({
+    /** Virtual router identifier, RFC 9568 section 5.2.3: the two families have numbers of their own. */
+    vrid: z.int().min(1).max(255),
+    /** 255 owns the address; higher wins. */
+    priority: z.int().min(1).max(255).default(100),
+    /** VRRPv3 counts in centiseconds: a multiple of 10. */
+    advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').default(50),
+    preempt: z.boolean().default(true),
+    /** All of one family. */
+    addresses: z.array(ipAddress).min(1).max(255),
+    /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
+    gateway: ipAddress.optional(),
+  })
+  .superRefine(({ addresses, gateway }, context) => {
+    // An empty list is refused by itself, and comes here all the same.
+    const isIPv6 = isIPv6Text(addresses[0] ?? '')
+    const expected = `expected an ${isIPv6 ? 'IPv6' : 'IPv4'} address, as the group's first one is: a virtual router is of one family (RFC 9568), so addresses of the other need a group of their own`
+    const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
+    const stranger = addresses.findIndex((address) => isIPv6Text(address) !== isIPv6)
+    if (stranger > 0) refuse(['addresses', stranger], expected)
+    if (gateway !== undefined && isIPv6Text(gateway) !== isIPv6) refuse(['gateway'], expected)
+    if (isIPv6 && addresses.length > MOST_IPV6_ADDRESSES) {
+      refuse(['addresses'], `expected at most ${MOST_IPV6_ADDRESSES} IPv6 addresses in a group`)
+    }
+  })
+
+const vips = z
+  .array(vip)
+  .max(32)
+  .default([])
+  .superRefine((groups, context) => {
+    const keys = groups.map(({ vrid, addresses }) => `${vrid} ${isIPv6Text(addresses[0] ?? '')}`)
+    const again = keys.findIndex((key, index) => keys.indexOf(key) < index)
+    if (again < 0) return
+    const message = `expected another vrid: two groups of one address family have ${groups[again].vrid}`
+    context.addIssue({ code: 'custom', path: [again, 'vrid'], message })
+  })
 
 export const directorConfigSchema = z.strictObject({
   name,
@@ -49,7 +69,7 @@ export const directorConfigSchema = z.strictObject({
   /** Path of the control socket. */
   control: z.string().min(1).max(100).default('/run/linux-director/control.sock'),
   cluster: z.strictObject({ listen: endpoint, peers: z.array(peer).max(63).default([]) }),
-  vips: z.array(vip).max(32).default([]),
+  vips,
   agents: z
     .strictObject({
       listen: endpoint,
@@ -78,6 +98,12 @@ export const directorConfigSchema = z.strictObject({
 })
 
 export type DirectorConfig = z.infer<typeof directorConfigSchema>
+
+/** Whether the director needs IPv6 addresses of its host. */
+export function usesIPv6({ vips, cluster, agents }: DirectorConfig): boolean {
+  const endpoints = agents ? [cluster.listen, agents.listen] : [cluster.listen]
+  return vips.some(({ addresses }) => isIPv6Text(addresses[0])) || endpoints.some((listen) => listen.startsWith('['))
+}
 
 /**
  * Reads and checks a configuration file.

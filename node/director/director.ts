@@ -8,9 +8,10 @@ import type { Logger } from 'pino'
 import { monotonicMs } from '../../forwarder/clock.ts'
 import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
+import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { readAgentKey } from '../agent/key-file.ts'
 import { Cluster } from './cluster/cluster.ts'
-import type { DirectorConfig } from './config.ts'
+import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
@@ -18,7 +19,7 @@ import { readHostAddresses } from './host/host-addresses.ts'
 import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
-import { readHostNetwork } from './host/network.ts'
+import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
@@ -29,7 +30,7 @@ import { ServiceFeed } from './service-feed.ts'
 import { LevelStore } from './store/level-store.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
-import { openVrrpSocket } from './vip/vrrp-socket.ts'
+import { openVrrpTransports } from './vip/vrrp-transports.ts'
 
 /** The pool's configuration is compared with the peers' this often. */
 const ANNOUNCE_INTERVAL_MS = 5_000
@@ -85,15 +86,14 @@ export class Director {
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
 
-    const network = await readHostNetwork(interfaces)
+    const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
+    const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
+    const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts)
+    this.#started.push(() => {
+      for (const transport of transports) transport.close()
+    })
     const addresses = config.vips.flatMap((vip) => (vip.gateway ? [...vip.addresses, vip.gateway] : vip.addresses))
     await refuseInterference({ interfaces, addresses })
-    const vrrp = await openVrrpSocket({
-      interfaceName: outside,
-      interfaceIndex: network.interfaces[0].index,
-      sourceAddress: network.interfaces[0].addresses[0].address,
-    })
-    this.#started.push(() => vrrp.close())
 
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
@@ -128,7 +128,7 @@ export class Director {
         // One of which nothing was known has been used already, and to find it well is no news.
         const isNews = verdict === 'down' || before === 'down'
         log[isNews ? 'info' : 'debug']({ server, verdict }, 'health of a real server')
-        if (isNews) feed.refreshAt(server.slice(0, server.lastIndexOf(':')))
+        if (isNews) feed.refreshAt((parseEndpoint(server) as Endpoint).address)
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
     })
@@ -156,14 +156,9 @@ export class Director {
     this.#started.push(() => pool.close())
 
     const vip = new VipService(
+      { vips: config.vips, outside, inside },
       {
-        vips: config.vips,
-        sourceAddress: network.interfaces[0].addresses[0].address,
-        outside,
-        inside,
-      },
-      {
-        transport: vrrp,
+        transports,
         forwarder,
         isInSync: () => cluster.status().inSync,
         note: (message) => log.info(message),

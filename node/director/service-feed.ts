@@ -17,7 +17,7 @@ import type { PoolServer, PoolService } from './pool/pool-entry.ts'
 export interface ServiceFeedOptions {
   readonly forwarder: Pick<Forwarder, 'setService' | 'removeService'>
   readonly health: Pick<Health, 'use' | 'release'>
-  readonly localServers: Pick<LocalServers, 'setServices'>
+  readonly localServers: Pick<LocalServers, 'setServices' | 'concerns'>
   readonly conditions: ServerConditions
 }
 
@@ -100,7 +100,7 @@ export class ServiceFeed {
   }
 
   #noteLocal(key: string, service: PoolService | undefined): void {
-    const isLocal = service?.servers.some(({ address }) => this.#options.conditions.isLocal(address))
+    const isLocal = service?.servers.some(({ address }) => this.#options.localServers.concerns(address))
     if (!isLocal && !this.#local.has(key)) return
     if (service && isLocal) this.#local.set(key, service)
     else this.#local.delete(key)

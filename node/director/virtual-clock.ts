@@ -8,12 +8,12 @@ interface Task {
   readonly at: number
   readonly order: number
   readonly run: () => void
+  isCancelled: boolean
 }
 
 export class VirtualClock implements Clock {
   /** A binary heap, the earliest first. */
   readonly #tasks: Task[] = []
-  readonly #cancelled = new Set<Task>()
   #now = 0
   #scheduled = 0
 
@@ -22,9 +22,11 @@ export class VirtualClock implements Clock {
   }
 
   schedule(delayMs: number, run: () => void): () => void {
-    const task = { at: this.#now + Math.max(0, delayMs), order: this.#scheduled++, run }
+    const task = { at: this.#now + Math.max(0, delayMs), order: this.#scheduled++, run, isCancelled: false }
     this.#push(task)
-    return () => this.#cancelled.add(task)
+    return () => {
+      task.isCancelled = true
+    }
   }
 
   /** Lets the given time pass. What a task starts with promises has run before the next task. */
@@ -33,7 +35,7 @@ export class VirtualClock implements Clock {
     await setImmediate()
     while (this.#tasks.length > 0 && this.#tasks[0].at <= until) {
       const task = this.#pop()
-      if (this.#cancelled.delete(task)) continue
+      if (task.isCancelled) continue
       this.#now = task.at
       task.run()
       await setImmediate()

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { get, type IncomingMessage } from 'node:http'
+import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import type { Conversation, LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
 
 export class Downloads {
@@ -58,8 +59,8 @@ export class Downloads {
       server = String(response.headers['x-server'] ?? '')
       conversation = {
         kind: 'download',
-        client: `${socket.localAddress}:${socket.localPort}`,
-        virtual: `${virtualAddress}:${webPort}`,
+        client: formatEndpoint(socket.localAddress!, socket.localPort!),
+        virtual: formatEndpoint(virtualAddress, webPort),
         server,
       }
       this.#underWay.add(conversation)

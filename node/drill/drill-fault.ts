@@ -7,13 +7,21 @@ import type { ConnectionListing } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
 import type { Lab } from './lab.ts'
 import { killProcesses, unplug } from './lab-network.ts'
-import { hostNamed, hostsOf } from './lab-plan.ts'
+import { addressOf, type Family, hostNamed, hostsOf, VIRTUAL_ADDRESSES } from './lab-plan.ts'
 import { controlSocketOf } from './lab-programs.ts'
-import { statusOf } from './lab-ready.ts'
+import { groupOf, statusOf } from './lab-ready.ts'
 import { type Conversation, monotonicMs } from './load-messages.ts'
 
 export const DRILLS = ['crash', 'handover', 'server-death'] as const
 export type DrillName = (typeof DRILLS)[number]
+
+/** What is rehearsed, where. */
+export interface Rehearsal {
+  readonly lab: Lab
+  readonly drill: DrillName
+  /** Of the services that clients use. */
+  readonly family: Family
+}
 
 export interface Fault {
   /** Host that the failure was done to. */
@@ -34,12 +42,11 @@ const LOOK_MS = 20
 const REACTION_DEADLINE_MS = 10_000
 
 /** The director that holds the VIP; on a busy machine that may take a moment to be one. @throws DirectorError LAB_FAILED */
-export async function findActive(lab: Lab): Promise<string> {
+export async function findActive(lab: Lab, family: Family = 'ipv4'): Promise<string> {
   const deadline = monotonicMs() + REACTION_DEADLINE_MS
   do {
     for (const { name } of hostsOf(lab.plan, 'director')) {
-      const status = await statusOf(lab.folder, name)
-      if (status?.vips.some((vip) => vip.state === 'active')) return name
+      if (groupOf(await statusOf(lab.folder, name), VIRTUAL_ADDRESSES[family])?.state === 'active') return name
     }
     await delay(LOOK_MS)
   } while (monotonicMs() < deadline)
@@ -48,8 +55,7 @@ export async function findActive(lab: Lab): Promise<string> {
 
 /** Makes the failure. `announce` is called with its time at the last moment before it. */
 export async function makeFault(
-  lab: Lab,
-  drill: DrillName,
+  { lab, drill }: Rehearsal,
   active: string,
   announce: (atMs: number) => void,
 ): Promise<Fault> {
@@ -71,12 +77,12 @@ export async function makeFault(
 
 /** Waits for the pool's answer to the failure; undefined: there was none in time. */
 export async function awaitReaction(
-  lab: Lab,
-  drill: DrillName,
+  { lab, drill, family }: Rehearsal,
   active: string,
   fault: Fault,
 ): Promise<Reaction | undefined> {
   const look = drill === 'server-death' ? serverIsDown : successor
+  const virtualAddress = VIRTUAL_ADDRESSES[family]
   while (monotonicMs() - fault.atMs < REACTION_DEADLINE_MS) {
     const reaction = await look()
     if (reaction) return reaction
@@ -87,7 +93,7 @@ export async function awaitReaction(
   async function successor(): Promise<Reaction | undefined> {
     for (const { name } of hostsOf(lab.plan, 'director')) {
       if (name === fault.victim) continue
-      const since = (await statusOf(lab.folder, name))?.vips[0]?.activeSinceMonotonicMs
+      const since = groupOf(await statusOf(lab.folder, name), virtualAddress)?.activeSinceMonotonicMs
       if (since === undefined || since === null) continue
       if (since >= fault.atMs) return { active: name, atMs: since }
       // It took the address from the victim at the last moment before the failure.
@@ -97,15 +103,15 @@ export async function awaitReaction(
   }
 
   async function isActive(director: string): Promise<boolean> {
-    return (await statusOf(lab.folder, director))?.vips[0]?.state === 'active'
+    return groupOf(await statusOf(lab.folder, director), virtualAddress)?.state === 'active'
   }
 
   async function serverIsDown(): Promise<Reaction | undefined> {
-    const address = hostNamed(lab.plan, fault.victim).interfaces[0].address
+    const address = addressOf(hostNamed(lab.plan, fault.victim).interfaces[0], family)
     const status = await statusOf(lab.folder, active)
-    const down = status?.services.every(({ servers }) =>
-      servers.some((server) => server.address === address && server.health === 'down'),
-    )
+    const down = status?.services
+      .filter((service) => service.address === virtualAddress)
+      .every(({ servers }) => servers.some((server) => server.address === address && server.health === 'down'))
     return down ? { active, atMs: monotonicMs() } : undefined
   }
 }

@@ -8,11 +8,13 @@
  */
 import Table from 'cli-table3'
 import type { DrillName, Fault, Reaction } from './drill-fault.ts'
+import type { Family } from './lab-plan.ts'
 import type { LoadResult } from './load-messages.ts'
 
 export interface DrillResult {
   drill: DrillName
   method: string
+  family: Family
   directors: number
   servers: number
   sessions: { opened: number; survived: number; lost: number }
@@ -28,6 +30,7 @@ export interface DrillResult {
 export interface Observations {
   drill: DrillName
   method: string
+  family: Family
   directors: number
   servers: number
   /** How many were asked for. */
@@ -80,6 +83,7 @@ export function judge(observations: Observations): Verdict {
     result: {
       drill,
       method: observations.method,
+      family: observations.family,
       directors: observations.directors,
       servers: observations.servers,
       sessions: { opened: load.opened, survived: load.opened - load.lost.length, lost: load.lost.length },
@@ -120,11 +124,16 @@ export function percentile(sorted: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? 0
 }
 
+const FAMILY_NAMES: Record<Family, string> = { ipv4: 'IPv4', ipv6: 'IPv6' }
+
 export function resultTable({ result }: Verdict): string {
   const { sessions, pauseMs, newConnections, downloads } = result
   const table = new Table({ style: { head: [], border: [] } })
   table.push(
-    ['drill', `${result.drill}, ${result.method}, ${result.directors} directors, ${result.servers} servers`],
+    [
+      'drill',
+      `${result.drill}, ${result.method}, ${FAMILY_NAMES[result.family]}, ${result.directors} directors, ${result.servers} servers`,
+    ],
     ['sessions', `${sessions.opened} opened, ${sessions.survived} survived, ${sessions.lost} lost`],
     ['pause a session', `median ${pauseMs.p50} ms, 99th percentile ${pauseMs.p99} ms, longest ${pauseMs.max} ms`],
     ['without a failure', `longest ${pauseMs.baseline} ms`],

@@ -13,7 +13,7 @@ import { awaitReaction, DRILLS, type DrillName, findActive, makeFault, missingFr
 import { judge, resultTable, type Verdict, verdictSentence } from './drill-report.ts'
 import { untilInterrupted } from './interruption.ts'
 import { type Lab, withLab } from './lab.ts'
-import { hostsOf, type LabMethod, SESSION_PORT, VIRTUAL_ADDRESS, WEB_PORT } from './lab-plan.ts'
+import { type Family, hostsOf, type LabMethod, SESSION_PORT, VIRTUAL_ADDRESSES, WEB_PORT } from './lab-plan.ts'
 import { BULK_BYTES, logsOf } from './lab-programs.ts'
 import { LoadClient } from './load-client.ts'
 import type { LoadProgress } from './load-messages.ts'
@@ -22,6 +22,8 @@ import { ProgressLine } from './progress-line.ts'
 export interface DrillOptions {
   drill: DrillName
   method?: LabMethod
+  /** Of the services that clients use; ipv4 unless given. */
+  family?: Family
   directors?: number
   servers?: number
   sessions?: number
@@ -70,14 +72,15 @@ export async function runDrill(options: DrillOptions): Promise<number> {
 }
 
 async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, line: ProgressLine): Promise<Verdict> {
-  const { drill, sessions = 1000, seconds = 10, rate = 50 } = options
+  const { drill, family = 'ipv4', sessions = 1000, seconds = 10, rate = 50 } = options
+  const rehearsal = { lab, drill, family }
   let phase = `opening ${sessions} sessions`
   const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, (progress) =>
     line.show(describeProgress(phase, progress)),
   )
   line.show(phase)
   const { opened, reasons } = await client.open({
-    virtualAddress: VIRTUAL_ADDRESS,
+    virtualAddress: VIRTUAL_ADDRESSES[family],
     sessionPort: SESSION_PORT,
     webPort: WEB_PORT,
     sessions,
@@ -97,11 +100,11 @@ async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, li
   client.observe()
   await delay(seconds * 1000, undefined, { signal })
 
-  const active = await findActive(lab)
+  const active = await findActive(lab, family)
   const conversations = await client.census()
-  const fault = await makeFault(lab, drill, active, (atMs) => client.fault(atMs))
+  const fault = await makeFault(rehearsal, active, (atMs) => client.fault(atMs))
   phase = `${drill}: ${fault.victim}`
-  const reaction = await awaitReaction(lab, drill, active, fault)
+  const reaction = await awaitReaction(rehearsal, active, fault)
   const wanted = conversations.filter(({ server }) => drill !== 'server-death' || server !== fault.victim)
   const missing = reaction ? await missingFrom(lab, reaction.active, wanted) : wanted
   await delay(seconds * 1000, undefined, { signal })
@@ -112,7 +115,7 @@ async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, li
   const directors = hostsOf(lab.plan, 'director').length
   const servers = hostsOf(lab.plan, 'server').length
   const missingRecords = missing.length
-  const verdict = judge({ drill, method, directors, servers, sessions, fault, reaction, missingRecords, load })
+  const verdict = judge({ drill, method, family, directors, servers, sessions, fault, reaction, missingRecords, load })
   if (verdict.needless.length > 0) keepLogs(lab.folder)
   return verdict
 }

@@ -7,26 +7,35 @@
  * and netlink show the namespace's.)
  */
 import { spawn } from 'node:child_process'
-import { readdirSync, readlinkSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
-import { belongsToLab, type LabHost, type LabPlan, VIRTUAL_ADDRESS } from './lab-plan.ts'
+import { belongsToLab, GATEWAY_ADDRESSES, type LabHost, type LabPlan, VIRTUAL_ADDRESSES } from './lab-plan.ts'
 
 const NAMESPACE_FOLDER = '/run/netns'
 
-/**
- * A new namespace takes these from the machine (net.core.devconf_inherit_init_net), and a machine with containers forwards.
- * Without IPv6 no interface sends router solicitations.
- */
+/** A new namespace takes these from the machine (net.core.devconf_inherit_init_net), and a machine with containers forwards. */
 const SETTINGS = {
   'ipv4/ip_forward': 0,
   'ipv4/conf/all/rp_filter': 0,
   'ipv4/conf/default/rp_filter': 0,
   'ipv4/conf/all/proxy_arp': 0,
   'ipv4/conf/default/proxy_arp': 0,
-  'ipv6/conf/default/disable_ipv6': 1,
 }
-/** A real server must neither answer for the VIP that it holds nor name it in requests of its own: LVS's "ARP problem". */
+/** Nobody asks a router for an address, and nobody waits until it is certain that an address is his alone (DAD, RFC 4862). */
+const HOST_SETTINGS = Object.fromEntries(
+  ['all', 'default'].flatMap((scope) =>
+    Object.entries({ disable_ipv6: 0, forwarding: 0, proxy_ndp: 0, accept_ra: 0, autoconf: 0, accept_dad: 0 }).map(
+      ([name, value]) => [`ipv6/conf/${scope}/${name}`, value],
+    ),
+  ),
+)
+/** A switch says nothing itself. */
+const SWITCH_SETTINGS = { 'ipv6/conf/default/disable_ipv6': 1 }
+/**
+ * A real server must neither answer for the VIP that it holds nor name it in requests of its own: LVS's "ARP problem".
+ * Neighbour discovery needs no such thing: Linux asks and answers on an interface for the addresses of that interface alone.
+ */
 const SETTINGS_WITH_VIP = { 'ipv4/conf/all/arp_ignore': 1, 'ipv4/conf/all/arp_announce': 2 }
 
 /** @throws DirectorError PRIVILEGE_MISSING, LAB_FAILED */
@@ -34,13 +43,23 @@ export async function createNetwork(plan: LabPlan): Promise<void> {
   if (process.getuid?.() !== 0) {
     throw new DirectorError('PRIVILEGE_MISSING', 'a lab makes network namespaces, which only root may: run it as root')
   }
-  const namespaces = [plan.switchNamespace, ...plan.hosts.map((host) => host.namespace)]
+  if (!existsSync('/proc/sys/net/ipv6')) {
+    throw new DirectorError(
+      'LAB_FAILED',
+      'this kernel runs without IPv6, which a lab has too: start it without ipv6.disable',
+    )
+  }
+  const hosts = plan.hosts.map((host) => host.namespace)
+  const namespaces = [plan.switchNamespace, ...hosts]
   await ipBatch(
     undefined,
     namespaces.map((namespace) => `netns add ${namespace}`),
   )
   // Before the links exist, so that they are born with it.
-  await Promise.all(namespaces.map((namespace) => setKernelParameters(namespace, SETTINGS)))
+  await Promise.all([
+    setKernelParameters(plan.switchNamespace, { ...SETTINGS, ...SWITCH_SETTINGS }),
+    ...hosts.map((namespace) => setKernelParameters(namespace, { ...SETTINGS, ...HOST_SETTINGS })),
+  ])
   await ipBatch(plan.switchNamespace, switchCommands(plan))
   await Promise.all(plan.hosts.map((host) => configureHost(plan, host)))
 }
@@ -155,10 +174,19 @@ async function configureHost(plan: LabPlan, host: LabHost): Promise<void> {
   }
   const commands = ['link set lo up']
   for (const port of host.interfaces) {
-    commands.push(`address add ${port.address}/24 dev ${port.name}`, `link set ${port.name} up`)
+    commands.push(
+      `address add ${port.address}/24 dev ${port.name}`,
+      `address add ${port.ipv6Address}/64 dev ${port.name} nodad`,
+      `link set ${port.name} up`,
+    )
   }
-  if (host.defaultRoute) commands.push(`route add default via ${host.defaultRoute}`)
-  if (host.role === 'server' && plan.method === 'dr') commands.push(`address add ${VIRTUAL_ADDRESS}/32 dev lo`)
+  if (host.behindGateway) {
+    for (const gateway of Object.values(GATEWAY_ADDRESSES)) commands.push(`route add default via ${gateway}`)
+  }
+  if (host.role === 'server' && plan.method === 'dr') {
+    const { ipv4, ipv6 } = VIRTUAL_ADDRESSES
+    commands.push(`address add ${ipv4}/32 dev lo`, `address add ${ipv6}/128 dev lo nodad`)
+  }
   await ipBatch(host.namespace, commands)
 }
 

@@ -5,12 +5,17 @@
  *
  *     outside 10.1.0.0/24   VIP .100, directors .11 .., servers (dr, tun) .21 .., clients .201 ..
  *     inside  10.2.0.0/24   nat only: gateway .1 (moves with the VIP), servers .11 .., directors .251 downwards
+ *
+ * and beside each its IPv6 address, which has the same last part: fd00:1::100 beside 10.1.0.100, fd00:2::11 beside 10.2.0.11.
  */
 import type { ForwardingMethod, TunnelSpec } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 
 /** The lab's real servers are hosts of their own. */
 export type LabMethod = Exclude<ForwardingMethod, 'local'>
+
+export const FAMILIES = ['ipv4', 'ipv6'] as const
+export type Family = (typeof FAMILIES)[number]
 
 export interface LabOptions {
   name: string
@@ -20,10 +25,12 @@ export interface LabOptions {
   method?: LabMethod
   /** With method tun; ipip unless given. */
   tunnel?: TunnelSpec['type']
-  /** A name in the scheduler registry, for both services; wlc unless given. */
+  /** A name in the scheduler registry, for all services; wlc unless given. */
   scheduler?: string
   /** VRRP advertisement interval; a multiple of 10, 50 unless given. */
   advertisementIntervalMs?: number
+  /** Size of the directors' connection tables, a power of two; what a director has by itself unless given. */
+  connections?: number
 }
 
 export interface LabHost {
@@ -32,13 +39,21 @@ export interface LabHost {
   readonly role: 'director' | 'server' | 'client'
   readonly namespace: string
   /** Interfaces are named after the bridge that they are on. */
-  readonly interfaces: readonly { readonly name: BridgeName; readonly address: string }[]
-  readonly defaultRoute?: string
+  readonly interfaces: readonly LabInterface[]
+  /** It reaches the other bridge by the gateways. */
+  readonly behindGateway: boolean
   /** VRRP priority of a director; 0 for others. */
   readonly priority: number
 }
 
 export type BridgeName = 'outside' | 'inside'
+
+export interface LabInterface {
+  readonly name: BridgeName
+  /** IPv4. */
+  readonly address: string
+  readonly ipv6Address: string
+}
 
 export interface LabPlan {
   readonly name: string
@@ -46,13 +61,17 @@ export interface LabPlan {
   readonly tunnel: TunnelSpec['type']
   readonly scheduler: string
   readonly advertisementIntervalMs: number
+  readonly connections?: number
   readonly switchNamespace: string
   readonly bridges: readonly BridgeName[]
   readonly hosts: readonly LabHost[]
 }
 
-export const VIRTUAL_ADDRESS = '10.1.0.100'
-export const GATEWAY_ADDRESS = '10.2.0.1'
+export const VIRTUAL_ADDRESSES = inBothFamilies('10.1.0.100')
+export const GATEWAY_ADDRESSES = inBothFamilies('10.2.0.1')
+/** For what is about IPv4 alone. */
+export const VIRTUAL_ADDRESS = VIRTUAL_ADDRESSES.ipv4
+export const GATEWAY_ADDRESS = GATEWAY_ADDRESSES.ipv4
 export const WEB_PORT = 80
 /** Where nginx listens as well: NAT translates the port. */
 export const WEB_PORT_INSIDE = 8080
@@ -86,35 +105,42 @@ export function planLab(options: LabOptions): LabPlan {
   // Far apart, so that the skew times of RFC 9568 section 6.1 differ by more than a busy machine's timers err.
   const step = Math.floor(200 / directors)
   for (let i = 0; i < directors; i++) {
-    const inside = { name: 'inside', address: `10.2.0.${251 - i}` } as const
-    const outside = { name: 'outside', address: `10.1.0.${11 + i}` } as const
-    add(`d${i + 1}`, 'director', translated ? [outside, inside] : [outside], undefined, 250 - i * step)
+    const outside = port('outside', 11 + i)
+    add('director', i, translated ? [outside, port('inside', 251 - i)] : [outside], 250 - i * step)
   }
-  for (let i = 0; i < servers; i++) {
-    if (translated) add(`s${i + 1}`, 'server', [{ name: 'inside', address: `10.2.0.${11 + i}` }], GATEWAY_ADDRESS)
-    else add(`s${i + 1}`, 'server', [{ name: 'outside', address: `10.1.0.${21 + i}` }])
-  }
-  for (let i = 0; i < clients; i++) add(`c${i + 1}`, 'client', [{ name: 'outside', address: `10.1.0.${201 + i}` }])
+  for (let i = 0; i < servers; i++) add('server', i, [translated ? port('inside', 11 + i) : port('outside', 21 + i)])
+  for (let i = 0; i < clients; i++) add('client', i, [port('outside', 201 + i)])
   return {
     name,
     method,
     tunnel,
     scheduler: options.scheduler ?? 'wlc',
     advertisementIntervalMs: options.advertisementIntervalMs ?? 50,
+    connections: options.connections,
     switchNamespace: namespaceOf(name, 'switch'),
     bridges: translated ? ['outside', 'inside'] : ['outside'],
     hosts,
   }
 
-  function add(
-    host: string,
-    role: LabHost['role'],
-    interfaces: LabHost['interfaces'],
-    defaultRoute?: string,
-    priority = 0,
-  ): void {
-    hosts.push({ name: host, role, namespace: namespaceOf(name, host), interfaces, defaultRoute, priority })
+  function add(role: LabHost['role'], index: number, interfaces: LabHost['interfaces'], priority = 0): void {
+    const host = `${role[0]}${index + 1}`
+    const behindGateway = interfaces.every((each) => each.name === 'inside')
+    hosts.push({ name: host, role, namespace: namespaceOf(name, host), interfaces, behindGateway, priority })
   }
+}
+
+function port(name: BridgeName, last: number): LabInterface {
+  const { ipv4: address, ipv6: ipv6Address } = inBothFamilies(`10.${name === 'outside' ? 1 : 2}.0.${last}`)
+  return { name, address, ipv6Address }
+}
+
+function inBothFamilies(address: string): Readonly<Record<Family, string>> {
+  const [, network, , last] = address.split('.')
+  return { ipv4: address, ipv6: `fd00:${network}::${last}` }
+}
+
+export function addressOf(port: LabInterface, family: Family): string {
+  return family === 'ipv4' ? port.address : port.ipv6Address
 }
 
 export function hostsOf(plan: LabPlan, role: LabHost['role']): LabHost[] {

@@ -14,13 +14,14 @@ import { inNamespace } from './lab-network.ts'
 import {
   AGENT_PORT,
   CLUSTER_PORT,
-  GATEWAY_ADDRESS,
+  FAMILIES,
+  GATEWAY_ADDRESSES,
   GUE_PORT,
   hostsOf,
   type LabHost,
   type LabPlan,
   SESSION_PORT,
-  VIRTUAL_ADDRESS,
+  VIRTUAL_ADDRESSES,
   WEB_PORT,
   WEB_PORT_INSIDE,
 } from './lab-plan.ts'
@@ -40,7 +41,7 @@ export interface LabProcess {
 
 const BULK_FILES = 4
 export const BULK_BYTES = 16 * 1024 * 1024
-const VRID = 51
+const VRIDS = { ipv4: 51, ipv6: 52 }
 
 /** In the repository .ts, in an installed package .js. */
 const EXTENSION = extname(import.meta.filename)
@@ -113,16 +114,15 @@ function directorConfig(plan: LabPlan, folder: string, host: LabHost, peers: obj
     store: join(folder, host.name, 'store'),
     control: controlSocketOf(folder, host.name),
     cluster: { listen: `${host.interfaces[0].address}:${CLUSTER_PORT}`, peers },
-    vips: [
-      {
-        vrid: VRID,
-        priority: host.priority,
-        advertisementIntervalMs: plan.advertisementIntervalMs,
-        addresses: [VIRTUAL_ADDRESS],
-        ...(translated ? { gateway: GATEWAY_ADDRESS } : {}),
-      },
-    ],
+    vips: FAMILIES.map((family) => ({
+      vrid: VRIDS[family],
+      priority: host.priority,
+      advertisementIntervalMs: plan.advertisementIntervalMs,
+      addresses: [VIRTUAL_ADDRESSES[family]],
+      ...(translated ? { gateway: GATEWAY_ADDRESSES[family] } : {}),
+    })),
     agents: { listen: `${host.interfaces.at(-1)!.address}:${AGENT_PORT}`, keyFile: join(folder, 'agents.key') },
+    ...(plan.connections === undefined ? {} : { connections: plan.connections }),
     // Quicker than the default, so that a lab is ready soon and a dead server is noticed within a drill.
     health: { intervalMs: 500, timeoutMs: 1000, rise: 1, fall: 2 },
   }
@@ -143,7 +143,8 @@ function agentCommand(plan: LabPlan, folder: string): string[] {
     '--director',
     `${host.interfaces.at(-1)!.address}:${AGENT_PORT}`,
   ])
-  const decapsulate = plan.method === 'tun' ? ['--decapsulate', VIRTUAL_ADDRESS, '--tunnel', tunnelWord(plan)] : []
+  const decapsulate =
+    plan.method === 'tun' ? ['--decapsulate', ...Object.values(VIRTUAL_ADDRESSES), '--tunnel', tunnelWord(plan)] : []
   return directorCommand('agent', ...directors, '--key-file', join(folder, 'agents.key'), ...decapsulate)
 }
 
@@ -195,8 +196,10 @@ http {
   default_type application/octet-stream;
   ${temporary.map((kind) => `${kind}_temp_path ${home}/${kind};`).join(' ')}
   server {
-    listen ${WEB_PORT} backlog=4096;
-    listen ${WEB_PORT_INSIDE} backlog=4096;
+${[WEB_PORT, WEB_PORT_INSIDE]
+  .flatMap((port) => [port, `[::]:${port}`])
+  .map((address) => `    listen ${address} backlog=4096;`)
+  .join('\n')}
     add_header X-Server ${name};
     location = /hello { return 200 "hello\\n"; }
     location /bulk/ { alias ${files}/; }

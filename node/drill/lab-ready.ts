@@ -1,18 +1,23 @@
 /**
  * Bringing a lab's pool to where clients can use it: its services are made at one director, and every director then has to
- * know them, see every server up, hear its agent, and be in sync with its peers, and exactly one has to hold the VIP.
+ * know them, see every server up, hear its agent, and be in sync with its peers, and exactly one has to hold the VIPs of
+ * both families.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { TunnelSpec } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
-import type { DirectorStatus, ServerInput, ServiceInput } from '../director/control/api.ts'
+import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import type { DirectorStatus, ServerInput, ServiceInput, VipStatus } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
 import {
+  addressOf,
+  FAMILIES,
+  type Family,
   GUE_PORT,
   hostsOf,
   type LabPlan,
   SESSION_PORT,
-  VIRTUAL_ADDRESS,
+  VIRTUAL_ADDRESSES,
   WEB_PORT,
   WEB_PORT_INSIDE,
 } from './lab-plan.ts'
@@ -78,26 +83,35 @@ export function whatIsMissing(
     if (absent) return { host, what: `not connected to ${absent.name}` }
     if (!status.inSync) return { host, what: `not in sync: ${status.syncReason}` }
     for (const { service, servers } of services) {
-      const label = `${service.protocol} ${service.address}:${service.port}`
+      const label = `${service.protocol} ${formatEndpoint(service.address, service.port)}`
       const listed = status.services.find(({ address, port }) => address === service.address && port === service.port)
       if (!listed) return { host, what: `does not know the service ${label}` }
       for (const server of servers) {
         const known = listed.servers.find(({ address, port }) => address === server.address && port === server.port)
-        const name = `server ${server.address}:${server.port} of ${label}`
+        const name = `server ${formatEndpoint(server.address, server.port)} of ${label}`
         if (known?.health !== 'up') return { host, what: `${name} is ${known?.health ?? 'missing'}` }
         // With tun the agent also takes packets out of their tunnel: no session can be opened before it runs.
         if (known.load === null) return { host, what: `no agent speaks for ${name}` }
       }
     }
   }
-  const states = statuses.map((status) => status?.vips[0]?.state)
-  const active = directors.filter((_, index) => states[index] === 'active')
-  if (active.length === 0) return { host: directors[0].name, what: 'nobody holds the virtual address' }
-  if (active.length > 1)
-    return { host: active[1].name, what: `holds the virtual address, and so does ${active[0].name}` }
-  const idle = states.findIndex((state) => state !== 'active' && state !== 'backup')
-  if (idle >= 0) return { host: directors[idle].name, what: `VRRP is in state ${states[idle]}` }
-  return undefined
+  const holders = new Set<string>()
+  for (const address of Object.values(VIRTUAL_ADDRESSES)) {
+    const states = statuses.map((status) => groupOf(status, address)?.state)
+    const active = directors.filter((_, index) => states[index] === 'active').map(({ name }) => name)
+    if (active.length === 0) return { host: directors[0].name, what: `nobody holds ${address}` }
+    if (active.length > 1) return { host: active[1], what: `holds ${address}, and so does ${active[0]}` }
+    const idle = states.findIndex((state) => state !== 'active' && state !== 'backup')
+    if (idle >= 0) return { host: directors[idle].name, what: `VRRP for ${address} is in state ${states[idle]}` }
+    holders.add(active[0])
+  }
+  const [first, second] = holders
+  return second === undefined ? undefined : { host: second, what: `holds one virtual address, but ${first} the other` }
+}
+
+/** The VRRP group that an address belongs to, as one director sees it. */
+export function groupOf(status: DirectorStatus | undefined, address: string): VipStatus | undefined {
+  return status?.vips.find(({ addresses }) => addresses.includes(address))
 }
 
 async function makeServices(plan: LabPlan, socketPath: string): Promise<void> {
@@ -110,23 +124,25 @@ async function makeServices(plan: LabPlan, socketPath: string): Promise<void> {
 function wantedServices(plan: LabPlan): { service: ServiceInput; servers: ServerInput[] }[] {
   // Only NAT can translate a port.
   const webPort = plan.method === 'nat' ? WEB_PORT_INSIDE : WEB_PORT
-  return [
-    [WEB_PORT, webPort],
-    [SESSION_PORT, SESSION_PORT],
-  ].map(([port, serverPort]) => {
-    const address = { protocol: 'tcp', address: VIRTUAL_ADDRESS, port } as const
-    const servers = hostsOf(plan, 'server').map(
-      (host): ServerInput => ({
-        service: address,
-        address: host.interfaces[0].address,
-        port: serverPort,
-        method: plan.method,
-        ...tunnelOf(plan),
-        weight: 1,
-      }),
-    )
-    return { service: { ...address, scheduler: plan.scheduler }, servers }
-  })
+  return FAMILIES.flatMap((family) => [
+    wantedService(plan, family, WEB_PORT, webPort),
+    wantedService(plan, family, SESSION_PORT, SESSION_PORT),
+  ])
+}
+
+function wantedService(plan: LabPlan, family: Family, port: number, serverPort: number) {
+  const address = { protocol: 'tcp', address: VIRTUAL_ADDRESSES[family], port } as const
+  const servers = hostsOf(plan, 'server').map(
+    (host): ServerInput => ({
+      service: address,
+      address: addressOf(host.interfaces[0], family),
+      port: serverPort,
+      method: plan.method,
+      ...tunnelOf(plan),
+      weight: 1,
+    }),
+  )
+  return { service: { ...address, scheduler: plan.scheduler }, servers }
 }
 
 /** What a server's description says of its tunnel; with a checksum where there is one, so that a lab sees the whole of it. */

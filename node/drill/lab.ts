@@ -10,7 +10,7 @@ import { constants } from 'node:os'
 import { DirectorError } from '../../protocol/errors.ts'
 import { untilInterrupted } from './interruption.ts'
 import { createNetwork, destroyNetwork, inNamespace, namespacesOf } from './lab-network.ts'
-import { checkLabName, hostNamed, type LabOptions, type LabPlan, planLab, VIRTUAL_ADDRESS } from './lab-plan.ts'
+import { checkLabName, hostNamed, type LabOptions, type LabPlan, planLab, VIRTUAL_ADDRESSES } from './lab-plan.ts'
 import {
   type BulkFile,
   type LabProcess,
@@ -107,7 +107,7 @@ export async function labExec(name: string, host: string, command: readonly stri
 export interface LabDescription {
   name: string
   method: string
-  virtualAddress: string
+  virtualAddresses: string[]
   /** Left standing on purpose; false: it belongs to a running drill or test. */
   kept: boolean
   createdAt: Date
@@ -150,10 +150,13 @@ function describe({ plan, kept, createdAt }: LabRecord): LabDescription {
   return {
     name: plan.name,
     method: plan.method,
-    virtualAddress: VIRTUAL_ADDRESS,
+    virtualAddresses: Object.values(VIRTUAL_ADDRESSES),
     kept,
     createdAt: new Date(createdAt * 1000),
-    hosts: plan.hosts.map((host) => ({ name: host.name, addresses: host.interfaces.map(({ address }) => address) })),
+    hosts: plan.hosts.map(({ name, interfaces }) => ({
+      name,
+      addresses: interfaces.flatMap(({ address, ipv6Address }) => [address, ipv6Address]),
+    })),
   }
 }
 

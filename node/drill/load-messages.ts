@@ -36,9 +36,9 @@ export type FromClient =
 /** A TCP connection that is open now. */
 export interface Conversation {
   kind: 'session' | 'download'
-  /** ADDRESS:PORT on the client's side. */
+  /** "10.0.0.1:80" or "[2001:db8::1]:80", on the client's side. */
   client: string
-  /** ADDRESS:PORT of the service. */
+  /** The same of the service. */
   virtual: string
   /** Name of the server that answers. */
   server: string

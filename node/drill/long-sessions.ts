@@ -9,6 +9,7 @@
  * Since TCP keeps order and messages are numbered, when a message was due follows from its number: no state a message.
  */
 import { Socket } from 'node:net'
+import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import type { Conversation, LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
 import { answers, MESSAGE_BYTES, serverNameIn, writeRequest } from './session-message.ts'
 
@@ -86,7 +87,7 @@ export class LongSessions {
   }
 
   conversations(): Conversation[] {
-    const virtual = `${this.#options.virtualAddress}:${this.#options.sessionPort}`
+    const virtual = formatEndpoint(this.#options.virtualAddress, this.#options.sessionPort)
     return this.#sessions
       .filter((session) => session.state === 'alive')
       .map(({ client, server }) => ({ kind: 'session', client, virtual, server }))
@@ -164,7 +165,7 @@ export class LongSessions {
       resolve()
     })
     socket.connect(this.#options.sessionPort, this.#options.virtualAddress, () => {
-      session.client = `${socket.localAddress}:${socket.localPort}`
+      session.client = formatEndpoint(socket.localAddress!, socket.localPort!)
       this.#send(session)
     })
     return promise.finally(() => clearTimeout(giveUp))

@@ -3,6 +3,7 @@
  * the next one does not wait for the one before. A lost SYN that TCP repeats is no failure; no answer in time is.
  */
 import { connect } from 'node:net'
+import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import type { LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
 
 /** An answer is a few hundred bytes; whatever is longer is not read to its end. */
@@ -61,7 +62,9 @@ export class NewConnections {
     const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
     const giveUp = setTimeout(() => socket.destroy(new Error(`no answer within ${patienceMs / 1000} s`)), patienceMs)
     socket.setEncoding('latin1')
-    socket.once('connect', () => socket.write(`GET /hello HTTP/1.0\r\nHost: ${virtualAddress}\r\n\r\n`))
+    socket.once('connect', () =>
+      socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`),
+    )
     socket.on('data', (text: string) => {
       answer += text
       if (answer.length > ANSWER_BYTES) socket.destroy(new Error('the answer does not end'))

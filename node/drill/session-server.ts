@@ -13,7 +13,8 @@ server.on('error', (error) => {
   process.stderr.write(`session server ${nameArgument}: ${error.message}\n`)
   process.exit(1)
 })
-server.listen(Number(portArgument), '0.0.0.0', 4096)
+// Both families.
+server.listen({ port: Number(portArgument), host: '::', ipv6Only: false, backlog: 4096 })
 
 function serve(socket: Socket): void {
   let rest: Buffer | undefined

@@ -1,6 +1,8 @@
 /**
- * IPv6 addresses: four signed 32-bit words in network order, and text in the one form that RFC 5952 recommends.
+ * IPv6 addresses: four signed 32-bit words in network order, and text in the one form that RFC 5952 recommends. Also what is
+ * asked of an address whichever of the two families it is of.
  */
+import { isIP } from 'node:net'
 import { formatIPv4, parseIPv4, readInt32, writeInt32 } from './bytes.ts'
 
 export const ADDRESS_WORDS = 4
@@ -55,9 +57,30 @@ export function canonicalAddress(text: string): string {
   return isIPv6Text(text) ? formatIPv6(parseIPv6(text)) : text
 }
 
+/** The order of two addresses of one family as numbers: below 0, 0 or above 0. */
+export function compareAddresses(one: string, other: string): number {
+  const words = wordsOf(one)
+  const others = wordsOf(other)
+  const at = words.findIndex((word, index) => word !== others[index])
+  return at < 0 ? 0 : (words[at] >>> 0) - (others[at] >>> 0)
+}
+
+export interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+
 /** "10.0.0.1:80" or "[2001:db8::1]:80" (RFC 5952 section 6). */
 export function formatEndpoint(address: string, port: number): string {
   return isIPv6Text(address) ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** What formatEndpoint() has written, its address in canonical form; undefined when the text is no endpoint. */
+export function parseEndpoint(text: string): Endpoint | undefined {
+  const [, bracketed, plain, digits] = /^(?:\[([\da-f:.]+)\]|([\d.]+)):(\d{1,5})$/i.exec(text) ?? []
+  const port = Number(digits)
+  if (isIP(bracketed ?? plain ?? '') !== (bracketed === undefined ? 4 : 6) || port > 65_535) return undefined
+  return { address: canonicalAddress(bracketed ?? plain), port }
 }
 
 /**
@@ -68,6 +91,10 @@ export function formatEndpoint(address: string, port: number): string {
 export function isHostIPv6(first: number, second: number, third: number, fourth: number): boolean {
   if (first === 0 && second === 0) return third !== 0xffff && (third !== 0 || (fourth !== 0 && fourth !== 1))
   return first >>> 24 !== 0xff && first >>> 22 !== 0xfe80 >>> 6
+}
+
+function wordsOf(address: string): Int32Array {
+  return isIPv6Text(address) ? parseIPv6(address) : Int32Array.of(parseIPv4(address))
 }
 
 function groupsOf(text: string): number[] {

@@ -33,6 +33,13 @@ export function canonicalPrefix(text: string): string {
   return `${isIPv6 ? formatIPv6(network) : formatIPv4(network[0])}/${partsOf(text).length}`
 }
 
+/** Whether an address is in the network of a prefix; one of the other family never is. */
+export function isCovered(address: string, prefix: string): boolean {
+  const { isIPv6, network, mask } = parsePrefix(prefix)
+  if (isIPv6Text(address) !== isIPv6) return false
+  return parsePrefix(address).network.every((word, index) => (word & mask[index]) === network[index])
+}
+
 /** Whether packets can be from one prefix to the other; undefined stands for both families. */
 export function isOneFamily(source: string | undefined, destination: string | undefined): boolean {
   return source === undefined || destination === undefined || isIPv6Text(source) === isIPv6Text(destination)

@@ -1,5 +1,5 @@
 /**
- * VRRP version 3 for IPv4 (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 in IP protocol 112.
+ * VRRP version 3 (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 or ff02::12 in IP protocol 112.
  *
  * ```
  *  0                   1                   2                   3
@@ -9,20 +9,27 @@
  * +-------+-------+---------------+---------------+---------------+
  * |   0   |  interval, centisec.  |           checksum            |
  * +-------+-----------------------+-------------------------------+
- * |                    address, once per count                    |
+ * |     address, once per count: 4 bytes of IPv4, 16 of IPv6      |
  * +---------------------------------------------------------------+
  * ```
  *
+ * Which family the message is of, the packet around it says: here, the sender's address.
+ *
  * The checksum of version 3 over IPv4 has two readings. RFC 5798 was unclear, and keepalived, tcpdump and Wireshark put
  * a pseudo-header of source, destination, protocol and length before the message; RFC 9568 section 5.2.8 covers the
- * message alone. Both are accepted, and the decoder tells which it was, so that a peer can be answered in its own way.
+ * message alone. Both are accepted, and the decoder tells which it was, so that a peer can be answered in its own way. Over
+ * IPv6 the pseudo-header always counts.
  */
 import { formatIPv4, parseIPv4, readInt32, readUint16, writeInt32, writeUint16 } from './bytes.ts'
 import { checksum, pseudoHeaderSum } from './checksum.ts'
-import { DONT_FRAGMENT, IPV4, IPV4_HEADER_LENGTH, soundIPv4HeaderLength, writeIPv4 } from './ipv4.ts'
+import { IPV4, IPV4_HEADER_LENGTH, soundIPv4HeaderLength } from './ipv4.ts'
+import { IPV6, IPV6_HEADER_LENGTH, IPV6_MINIMUM_MTU, pseudoHeaderSumIPv6 } from './ipv6.ts'
+import { ADDRESS_BYTES, isIPv6Text, parseIPv6, readIPv6Text, writeIPv6Words } from './ipv6-address.ts'
+import { isCovered } from './prefix.ts'
 
 export const PROTOCOL_VRRP = 112
 export const VRRP_GROUP_IPV4 = '224.0.0.18'
+export const VRRP_GROUP_IPV6 = 'ff02::12'
 /** The hop limit of every advertisement: a packet that was routed here from elsewhere arrives with less. */
 export const VRRP_HOP_LIMIT = 255
 /** Priority of a router that resigns. */
@@ -33,10 +40,9 @@ export const PRIORITY_OWNER = 255
 const VERSION = 3
 const TYPE_ADVERTISEMENT = 1
 const HEADER_LENGTH = 8
-const ADDRESS_LENGTH = 4
 const VRRP = { versionAndType: 0, vrid: 1, priority: 2, count: 3, interval: 4, checksum: 6 } as const
-/** Internetwork control (RFC 2474 class selector 6). */
-const TYPE_OF_SERVICE = 0xc0
+/** Addresses of a virtual router of IPv6 at most, so that its advertisement is one packet on every link. */
+export const MOST_IPV6_ADDRESSES = Math.floor((IPV6_MINIMUM_MTU - IPV6_HEADER_LENGTH - HEADER_LENGTH) / ADDRESS_BYTES)
 
 export type VrrpChecksum = 'message' | 'pseudo-header'
 
@@ -64,6 +70,7 @@ export const VRRP_REFUSALS = [
   'protocol',
   'hop-limit',
   'destination',
+  'source',
   'version',
   'type',
   'length',
@@ -76,23 +83,36 @@ export type VrrpRefusal = (typeof VRRP_REFUSALS)[number]
 
 export type Decoded<Value> = ({ readonly ok: true } & Value) | { readonly ok: false; readonly reason: VrrpRefusal }
 
-/** The message of an advertisement that goes from `source` to the group. */
+/** Where the advertisements of a sender with this address go. */
+export function vrrpGroupOf(source: string): string {
+  return isIPv6Text(source) ? VRRP_GROUP_IPV6 : VRRP_GROUP_IPV4
+}
+
+/**
+ * The message of an advertisement that goes from `source` to the group.
+ * @param checksumKind counts for IPv4 alone
+ */
 export function encodeAdvertisement(
   advertisement: Advertisement,
   source: string,
   checksumKind: VrrpChecksum,
 ): Uint8Array {
   const { addresses } = advertisement
-  const message = new Uint8Array(HEADER_LENGTH + addresses.length * ADDRESS_LENGTH)
+  const isIPv6 = isIPv6Text(source)
+  const addressLength = isIPv6 ? ADDRESS_BYTES : 4
+  const message = new Uint8Array(HEADER_LENGTH + addresses.length * addressLength)
   message[VRRP.versionAndType] = (VERSION << 4) | TYPE_ADVERTISEMENT
   message[VRRP.vrid] = advertisement.vrid
   message[VRRP.priority] = advertisement.priority
   message[VRRP.count] = addresses.length
   writeUint16(message, VRRP.interval, advertisement.intervalMs / 10)
   for (const [index, address] of addresses.entries()) {
-    writeInt32(message, HEADER_LENGTH + index * ADDRESS_LENGTH, parseIPv4(address))
+    const at = HEADER_LENGTH + index * addressLength
+    if (isIPv6) writeIPv6Words(message, at, parseIPv6(address))
+    else writeInt32(message, at, parseIPv4(address))
   }
-  const initial = checksumKind === 'message' ? 0 : pseudoHeader(source, VRRP_GROUP_IPV4, message.length)
+  const isAlone = checksumKind === 'message' && !isIPv6
+  const initial = isAlone ? 0 : pseudoHeader(source, vrrpGroupOf(source), message.length)
   writeUint16(message, VRRP.checksum, checksum(message, 0, message.length, initial))
   return message
 }
@@ -102,28 +122,28 @@ export function decodeAdvertisement(
   datagram: VrrpDatagram,
 ): Decoded<{ readonly advertisement: Advertisement; readonly checksum: VrrpChecksum }> {
   const { message, source, destination } = datagram
+  const isIPv6 = isIPv6Text(source)
+  const addressLength = isIPv6 ? ADDRESS_BYTES : 4
   if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
-  if (destination !== VRRP_GROUP_IPV4) return refuse('destination')
+  if (destination !== vrrpGroupOf(source)) return refuse('destination')
+  // Of a router of IPv6 the link-local address speaks (RFC 9568 section 5.1.2.1).
+  if (isIPv6 && !isCovered(source, 'fe80::/10')) return refuse('source')
   if (message.length < HEADER_LENGTH) return refuse('length')
   if (message[VRRP.versionAndType] >> 4 !== VERSION) return refuse('version')
   if ((message[VRRP.versionAndType] & 15) !== TYPE_ADVERTISEMENT) return refuse('type')
   const count = message[VRRP.count]
   if (count === 0) return refuse('count')
-  if (message.length !== HEADER_LENGTH + count * ADDRESS_LENGTH) return refuse('length')
+  if (message.length !== HEADER_LENGTH + count * addressLength) return refuse('length')
   if (message[VRRP.vrid] === 0) return refuse('vrid')
   // The four bits above the interval are reserved: whatever they hold is ignored (RFC 9568 section 5.2.6).
   const intervalMs = (readUint16(message, VRRP.interval) & 0x0fff) * 10
   if (intervalMs === 0) return refuse('interval')
-  let checksumKind: VrrpChecksum = 'message'
-  if (checksum(message, 0, message.length) !== 0) {
-    checksumKind = 'pseudo-header'
-    if (checksum(message, 0, message.length, pseudoHeader(source, destination, message.length)) !== 0) {
-      return refuse('checksum')
-    }
-  }
-  const addresses = Array.from({ length: count }, (_, index) =>
-    formatIPv4(readInt32(message, HEADER_LENGTH + index * ADDRESS_LENGTH)),
-  )
+  const checksumKind = checksumKindOf(datagram)
+  if (checksumKind === undefined) return refuse('checksum')
+  const addresses = Array.from({ length: count }, (_, index) => {
+    const at = HEADER_LENGTH + index * addressLength
+    return isIPv6 ? readIPv6Text(message, at) : formatIPv4(readInt32(message, at))
+  })
   return {
     ok: true,
     advertisement: { vrid: message[VRRP.vrid], priority: message[VRRP.priority], intervalMs, addresses },
@@ -147,30 +167,26 @@ export function readVrrpPacket(packet: Uint8Array): Decoded<{ readonly datagram:
   }
 }
 
-/** The IPv4 packet of a datagram, as the kernel would build it for a raw socket. */
-export function writeVrrpPacket(datagram: VrrpDatagram): Uint8Array {
-  const packet = new Uint8Array(IPV4_HEADER_LENGTH + datagram.message.length)
-  packet.set(datagram.message, IPV4_HEADER_LENGTH)
-  writeIPv4(packet, 0, {
-    tos: TYPE_OF_SERVICE,
-    totalLength: packet.length,
-    identification: 0,
-    fragment: DONT_FRAGMENT,
-    ttl: datagram.hopLimit,
-    protocol: PROTOCOL_VRRP,
-    source: parseIPv4(datagram.source),
-    destination: parseIPv4(datagram.destination),
-  })
-  return packet
-}
-
 function refuse(reason: VrrpRefusal): { readonly ok: false; readonly reason: VrrpRefusal } {
   return { ok: false, reason }
 }
 
+/** Undefined when the message holds no right checksum. */
+function checksumKindOf({ source, destination, message }: VrrpDatagram): VrrpChecksum | undefined {
+  if (!isIPv6Text(source) && checksum(message, 0, message.length) === 0) return 'message'
+  const initial = pseudoHeader(source, destination, message.length)
+  return checksum(message, 0, message.length, initial) === 0 ? 'pseudo-header' : undefined
+}
+
 function pseudoHeader(source: string, destination: string, length: number): number {
-  const addresses = new Uint8Array(IPV4_HEADER_LENGTH)
-  writeInt32(addresses, IPV4.source, parseIPv4(source))
-  writeInt32(addresses, IPV4.destination, parseIPv4(destination))
-  return pseudoHeaderSum(addresses, 0, PROTOCOL_VRRP, length)
+  if (isIPv6Text(source)) {
+    const header = new Uint8Array(IPV6_HEADER_LENGTH)
+    writeIPv6Words(header, IPV6.source, parseIPv6(source))
+    writeIPv6Words(header, IPV6.destination, parseIPv6(destination))
+    return pseudoHeaderSumIPv6(header, 0, PROTOCOL_VRRP, length)
+  }
+  const header = new Uint8Array(IPV4_HEADER_LENGTH)
+  writeInt32(header, IPV4.source, parseIPv4(source))
+  writeInt32(header, IPV4.destination, parseIPv4(destination))
+  return pseudoHeaderSum(header, 0, PROTOCOL_VRRP, length)
 }

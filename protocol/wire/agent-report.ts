@@ -27,6 +27,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { Packr } from 'msgpackr/pack'
 import { DirectorError } from '../errors.ts'
+import { canonicalAddress } from '../packet/ipv6-address.ts'
 
 export const AGENT_REPORT_VERSION = 1
 export const MAX_AGENT_REPORT_BYTES = 1200
@@ -104,7 +105,7 @@ function readBody(body: unknown): AgentReport | undefined {
     Array.isArray(addresses) &&
     addresses.length >= 1 &&
     addresses.length <= MAX_AGENT_ADDRESSES &&
-    addresses.every((address) => typeof address === 'string' && isIP(address) !== 0) &&
+    addresses.every((address) => typeof address === 'string' && isIP(address) !== 0 && !address.includes('%')) &&
     typeof runId === 'string' &&
     /^[0-9a-f]{16}$/.test(runId) &&
     isWhole(sequence) &&
@@ -117,7 +118,8 @@ function readBody(body: unknown): AgentReport | undefined {
     isWithin(loadPerCore, Number.MAX_VALUE) &&
     isWhole(establishedConnections)
   if (!valid) return undefined
-  return { addresses, runId, sequence, timeMs, intervalMs, cpu, memory, loadPerCore, establishedConnections }
+  const known = addresses.map(canonicalAddress)
+  return { addresses: known, runId, sequence, timeMs, intervalMs, cpu, memory, loadPerCore, establishedConnections }
 }
 
 function isWhole(value: unknown): value is number {

@@ -22,7 +22,18 @@
  *  3 the real server takes the port that the client asked for (its own port is 0)
  * ```
  * A persistence template stands under a protocol number of its own (forwarder/engine/templates.ts), with client port 0.
- * With a firewall mark the virtual service is the mark's.
+ * With a firewall mark the virtual service is the mark's. The template of a SIP call has, in the place of the client's address,
+ * the hash of whom the call is of and of its Call-ID (forwarder/table/call-hash.ts). What it was made from follows in pieces:
+ *
+ * ```
+ *  0      1         2      3       4        6                                              20         36
+ * +------+---------+------+-------+--------+-----------------------------------------------+----------+------------+
+ * | kind | CALL    | piece|   0   | length |                       0                       | hash (16)| bytes (36) |
+ * +------+---------+------+-------+--------+-----------------------------------------------+----------+------------+
+ * ```
+ *
+ * kind is that of a connection, so that a reader who does not know the protocol number passes it over; `length` is that of the
+ * whole: the client's address under the service's mask (16 bytes), then the Call-ID.
  * Version rule: the batch header names the record's length; a reader takes the 72 bytes it knows and skips the rest.
  */
 export const RECORD_LENGTH = 72
@@ -31,6 +42,15 @@ export const RECORD_LENGTH = 72
 export const RECORD_UPSERT = 1
 /** kind: the connection has ended; only the identifying fields count. */
 export const RECORD_REMOVE = 2
+
+/** In the place of a protocol: no connection, but a piece of what a call's template was made from. */
+export const RECORD_CALL = 208
+export const CALL = { piece: 2, length: 4, hash: 20, bytes: 36 } as const
+export const CALL_PIECE_LENGTH: number = RECORD_LENGTH - CALL.bytes
+/** An address and a Call-ID. */
+export const CALL_LENGTH_MAX = 16 + 255
+/** Records that one place of a connection table can fill. */
+export const RECORDS_OF_PLACE_MAX: number = 1 + Math.ceil(CALL_LENGTH_MAX / CALL_PIECE_LENGTH)
 
 export const RECORD_FLAG = { controlled: 1, everyPort: 2, ftpData: 4, serverEveryPort: 8 } as const
 /** flags: a data connection of FTP, or one that is expected (state LISTEN); its server is one of the FTP service. */

@@ -13,17 +13,19 @@ const commands = {
 }
 const network = { packetsPerSecond: comparison, cpuPerPacketUs: comparison, bulkNatMbps: comparison }
 
-test('the engine is measured with every method and number of connections', async (t) => {
+test('the engine is measured with both families, every method and number of connections', async (t) => {
   const progress: string[] = []
   const measured = await measureInMemory(2, (what) => progress.push(what), COUNTS)
-  t.strictSame(Object.keys(measured.engineNs), ['nat', 'tun', 'dr'])
-  for (const byConnections of Object.values(measured.engineNs)) {
-    t.strictSame(Object.keys(byConnections).map(Number), COUNTS)
-    for (const nanoseconds of Object.values(byConnections)) t.ok(nanoseconds > 0 && Number.isFinite(nanoseconds))
+  for (const byMethod of [measured.engineNs, measured.engineNsIPv6]) {
+    t.strictSame(Object.keys(byMethod), ['nat', 'tun', 'dr'])
+    for (const byConnections of Object.values(byMethod)) {
+      t.strictSame(Object.keys(byConnections).map(Number), COUNTS)
+      for (const nanoseconds of Object.values(byConnections)) t.ok(nanoseconds > 0 && Number.isFinite(nanoseconds))
+    }
   }
   t.equal(measured.bytesPerConnection, 64)
   t.ok(measured.newConnectionsPerSecond > 0)
-  t.equal(progress.length, 3 * COUNTS.length + 1)
+  t.equal(progress.length, 2 * 3 * COUNTS.length + 1)
 })
 
 test('replication is measured between two real clusters', async (t) => {
@@ -35,6 +37,7 @@ test('replication is measured between two real clusters', async (t) => {
 const byConnections = { 1000: 1.5, 1000000: 2.5 }
 const measurements: Measurements = {
   engineNs: { nat: byConnections, tun: byConnections, dr: byConnections },
+  engineNsIPv6: { nat: byConnections, tun: byConnections, dr: byConnections },
   bytesPerConnection: 64,
   newConnectionsPerSecond: 1234.5,
   replication: { perSecond: 4321, latencyMs: { p50: 2, p99: 8 } },
@@ -45,6 +48,7 @@ const measurements: Measurements = {
 test('the JSON has the promised fields and no others', async (t) => {
   t.strictSame(JSON.parse(JSON.stringify(toJson(measurements))), {
     engineNs: { nat: byConnections, tun: byConnections, dr: byConnections },
+    engineNsIPv6: { nat: byConnections, tun: byConnections, dr: byConnections },
     bytesPerConnection: 64,
     newConnectionsPerSecond: 1234.5,
     replicatedPerSecond: 4321,

@@ -22,8 +22,13 @@ const TABLE_SIZE = 2 ** 20
  * Median over `rounds` of a packet's nanoseconds, connections chosen at random.
  * With NAT every other batch comes from the servers; with TUN and DR servers answer past the director.
  */
-export function engineNanoseconds(method: ForwardingMethod, connections: number, rounds: number): number {
-  const pool = new NumberedConnections(method, 2 ** Math.ceil(Math.log2(connections + 1)), FRAMES)
+export function engineNanoseconds(
+  method: ForwardingMethod,
+  isIPv6: boolean,
+  connections: number,
+  rounds: number,
+): number {
+  const pool = new NumberedConnections(method, 2 ** Math.ceil(Math.log2(connections + 1)), FRAMES, isIPv6)
   const servers = establish(pool, connections)
   const random = seededRandom(connections)
   const nanoseconds: number[] = []

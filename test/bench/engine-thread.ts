@@ -9,6 +9,7 @@ export type EngineMeasurement =
   | {
       readonly kind: 'established'
       readonly method: ForwardingMethod
+      readonly isIPv6: boolean
       readonly connections: number
       readonly rounds: number
     }
@@ -30,6 +31,6 @@ if (measurement !== null) {
   parentPort?.postMessage(
     measurement.kind === 'new'
       ? newConnectionsPerSecond(measurement.rounds)
-      : engineNanoseconds(measurement.method, measurement.connections, measurement.rounds),
+      : engineNanoseconds(measurement.method, measurement.isIPv6, measurement.connections, measurement.rounds),
   )
 }

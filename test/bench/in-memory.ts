@@ -10,18 +10,25 @@ export async function measureInMemory(
   rounds: number,
   progress: (what: string) => void,
   connections: readonly number[] = CONNECTIONS,
-): Promise<Pick<Measurements, 'engineNs' | 'bytesPerConnection' | 'newConnectionsPerSecond'>> {
-  const engineNs: Record<string, Record<number, number>> = {}
-  for (const method of METHODS) {
-    engineNs[method] = {}
-    for (const count of connections) {
-      progress(`engine, ${method}, ${count} connections`)
-      engineNs[method][count] = await measureEngine({ kind: 'established', method, connections: count, rounds })
+): Promise<Pick<Measurements, 'engineNs' | 'engineNsIPv6' | 'bytesPerConnection' | 'newConnectionsPerSecond'>> {
+  const established = async (isIPv6: boolean): Promise<EngineNanoseconds> => {
+    const nanoseconds: Record<string, Record<number, number>> = {}
+    for (const method of METHODS) {
+      nanoseconds[method] = {}
+      for (const count of connections) {
+        progress(`engine, ${isIPv6 ? 'IPv6' : 'IPv4'}, ${method}, ${count} connections`)
+        const measurement = { kind: 'established', method, isIPv6, connections: count, rounds } as const
+        nanoseconds[method][count] = await measureEngine(measurement)
+      }
     }
+    return nanoseconds as EngineNanoseconds
   }
+  const engineNs = await established(false)
+  const engineNsIPv6 = await established(true)
   progress('new connections')
   return {
-    engineNs: engineNs as EngineNanoseconds,
+    engineNs,
+    engineNsIPv6,
     bytesPerConnection: Math.round(ConnectionMemory.allocate(TABLE_SIZE).byteLength / TABLE_SIZE),
     newConnectionsPerSecond: await measureEngine({ kind: 'new', rounds: Math.ceil(rounds / 4) }),
   }

@@ -12,6 +12,7 @@ export type EngineNanoseconds = Record<(typeof METHODS)[number], Record<(typeof 
 
 export interface Measurements {
   readonly engineNs: EngineNanoseconds
+  readonly engineNsIPv6: EngineNanoseconds
   readonly bytesPerConnection: number
   readonly newConnectionsPerSecond: number
   readonly replication: ReplicationResult
@@ -33,12 +34,19 @@ export function toJson({ replication, network, commands, ...engine }: Measuremen
 }
 
 export function toText(measurements: Measurements): string {
-  const { engineNs, replication, network, commands } = measurements
+  const { engineNs, engineNsIPv6, replication, network, commands } = measurements
   const engine = new Table({
     head: ['engine, ns a packet', ...CONNECTIONS.map((count) => `${group(count)} connections`)],
     style: plain,
   })
-  for (const method of METHODS) engine.push([method, ...CONNECTIONS.map((count) => engineNs[method][count].toFixed(0))])
+  for (const [family, nanoseconds] of [
+    ['IPv4', engineNs],
+    ['IPv6', engineNsIPv6],
+  ] as const) {
+    for (const method of METHODS) {
+      engine.push([`${family}, ${method}`, ...CONNECTIONS.map((count) => nanoseconds[method][count].toFixed(0))])
+    }
+  }
   const memory = new Table({ style: plain })
   memory.push(
     ['bytes a connection', measurements.bytesPerConnection.toFixed(0)],

@@ -13,7 +13,7 @@ import { PROTOCOL_IPIP } from '../../protocol/packet/ipv4.ts'
 import { TCP_ACK, TCP_PSH, TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { vsadm } from '../node/cli/run-vsadm.ts'
 import { servePool } from '../node/cli/served-pool.ts'
-import { type BenchLink, DirectorBench } from '../support/director-bench.ts'
+import { DirectorBench, type DirectorBenchOptions } from '../support/director-bench.ts'
 import { checksumsAreRight, tcpFrame } from '../support/frames.ts'
 import { hex } from '../support/hex.ts'
 
@@ -25,7 +25,7 @@ interface Setup {
   /** What the text has the administrator type. */
   commands: string
   virtual: string
-  links: readonly BenchLink[]
+  links: DirectorBenchOptions['links']
   routes: readonly Route[]
   /** MACs of the real servers, and of the routers to them. */
   hosts: Record<string, string>

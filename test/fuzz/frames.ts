@@ -142,6 +142,7 @@ export class FrameSource {
   #payload(): Uint8Array {
     const random = this.#random
     if (random.oneIn(8)) return this.#ftpLine()
+    if (random.oneIn(8)) return this.#sipMessage()
     return this.#noise(this.#pick(random.oneIn(20) ? LARGE : LENGTHS))
   }
 
@@ -209,6 +210,17 @@ export class FrameSource {
       `150 first\r\n229 Entering Extended Passive Mode (|||${random.below(70_000)}|)\r\n`,
     ])
     return new TextEncoder().encode(random.oneIn(4) ? line.slice(0, random.below(line.length)) : line)
+  }
+
+  /** One of few calls, whole, cut off or out of order. */
+  #sipMessage(): Uint8Array {
+    const random = this.#random
+    const callId = `${random.below(20)}@${'host'.repeat(random.oneIn(8) ? random.below(70) : 1)}`
+    const line = this.#pick([`Call-ID: ${callId}`, `i:${callId}`, `CALL-ID :\r\n\t${callId}`, `i ${callId}`, 'Call-ID'])
+    const lines = ['INVITE sip:bob SIP/2.0', 'Via: SIP/2.0/UDP a', line, 'CSeq: 1 INVITE', '']
+    if (random.oneIn(8)) lines.reverse()
+    const message = lines.join(this.#pick(['\r\n', '\r\n', '\n', '\r']))
+    return new TextEncoder().encode(random.oneIn(4) ? message.slice(0, random.below(message.length)) : message)
   }
 
   #chunks(): { type: number; value: Uint8Array }[] {

@@ -67,7 +67,7 @@ export function randomService(random: Random, address: string, index: number): S
     port,
     mss: random.oneIn(2) ? 'clamp' : undefined,
     scheduler: ['rr', 'wrr', 'lc', 'wlc', 'sh', 'lblc'][random.below(6)],
-    persistence: random.oneIn(4) ? randomPersistence(random, isIPv6Text(address)) : undefined,
+    persistence: random.oneIn(4) ? randomPersistence(random, isIPv6Text(address), protocol) : undefined,
     onePacket: protocol === 'udp' && random.oneIn(4),
     servers: servers
       .filter(() => !random.oneIn(4))
@@ -81,9 +81,11 @@ export function randomService(random: Random, address: string, index: number): S
   }
 }
 
-function randomPersistence(random: Random, isIPv6: boolean): PersistenceSpec {
+function randomPersistence(random: Random, isIPv6: boolean, protocol: ServiceProtocol): PersistenceSpec {
   const netmasks = isIPv6 ? ['128', '64', '1'] : ['255.255.255.255', '255.255.255.0', '0.0.0.1']
-  return { timeoutS: 1 + random.below(100), netmask: netmasks[random.below(netmasks.length)] }
+  const netmask = netmasks[random.below(netmasks.length)]
+  const engine = random.oneIn(protocol === 'udp' ? 2 : 16) ? 'sip' : undefined
+  return { timeoutS: 1 + random.below(100), netmask, engine }
 }
 
 /** The service of a firewall mark, in either family. */

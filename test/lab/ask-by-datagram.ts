@@ -4,6 +4,7 @@
  */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { isIPv6 } from 'node:net'
 import { json } from 'node:stream/consumers'
 
 /** What one asks at a time: more would only fill the queues of a busy machine. */
@@ -24,7 +25,7 @@ await Promise.all(
 process.stdout.write(JSON.stringify(answers))
 
 async function ask(question: { port: number; payload: string }): Promise<string> {
-  const socket = createSocket('udp4')
+  const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4')
   socket.bind(question.port)
   await once(socket, 'listening')
   const payload = Buffer.from(question.payload, 'base64')

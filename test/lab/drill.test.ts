@@ -5,27 +5,30 @@ import { directorCommand, startDirectorCommand } from './run-director.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
-// Three labs, one after another, on a machine that may be busy.
-t.setTimeout(300_000)
+// Five labs, one after another, on a machine that may be busy.
+t.setTimeout(500_000)
 
 // The smallest that still means something; the numbers that the README promises are measured with the defaults.
 const SMALL = ['--sessions', '200', '--seconds', '3', '--json']
 
 const cases = [
-  ['crash', 'nat', 'when the active director is killed, no session through nat is lost'],
-  ['handover', 'dr', 'when the active director is stopped in order, nothing through direct routing is lost'],
-  ['server-death', 'tun', 'when a real server dies behind tunnels, only its own sessions end'],
+  ['crash', 'nat', 'ipv4', 'when the active director is killed, no session through nat is lost'],
+  ['handover', 'dr', 'ipv4', 'when the active director is stopped in order, nothing through direct routing is lost'],
+  ['server-death', 'tun', 'ipv4', 'when a real server dies behind tunnels, only its own sessions end'],
+  ['crash', 'tun', 'ipv6', 'when the active director is killed, no session over IPv6 through tunnels is lost'],
+  ['handover', 'nat', 'ipv6', 'when the active director is stopped in order, nothing over IPv6 through nat is lost'],
 ] as const
 
-for (const [drill, method, name] of cases) {
+for (const [drill, method, family, name] of cases) {
   test(name, { skip: needsRoot, timeout: 120_000 }, async (t) => {
-    const { child, outcome } = startDirectorCommand('drill', drill, '--method', method, ...SMALL)
+    const { child, outcome } = startDirectorCommand('drill', drill, '--method', method, '--family', family, ...SMALL)
     const { code, stdout, stderr } = await outcome
     t.equal(code, 0, stderr)
     const result = JSON.parse(stdout)
     t.match(result, {
       drill,
       method,
+      family,
       directors: 3,
       servers: 3,
       sessions: { opened: 200 },

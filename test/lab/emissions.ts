@@ -48,11 +48,13 @@ const PAYLOADS_ARE_DATA = [
  * of the datagrams that a test has made whole itself, and of the others all else.
  */
 const WRITTEN_AS_ALL_ONES = '(tcp.checksum == 0xffff && tcp.checksum_calculated == 0)'
+const IS_ICMP = '(icmp || icmpv6)'
 export const FAULTS = {
-  bad: `!icmp && !${WRITTEN_AS_ALL_ONES} && (${BAD_PACKET} || _ws.expert.severity == "Error")`,
-  badQuote: 'icmp && udp.checksum.status == 0 && udp.port >= 4001 && udp.port <= 4008',
+  bad: `!${IS_ICMP} && !${WRITTEN_AS_ALL_ONES} && (${BAD_PACKET} || _ws.expert.severity == "Error")`,
+  badQuote: `${IS_ICMP} && udp.checksum.status == 0 && udp.port >= 4001 && udp.port <= 4008`,
   badIcmp: 'icmp && (_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status != 1)',
-  unjudged: `(tcp || udp) && !icmp && !${WRITTEN_AS_ALL_ONES} && !(tcp.checksum.status == 1 || udp.checksum.status == 1 || udp.checksum.status == 3)`,
+  badIcmpv6: 'icmpv6 && (_ws.malformed || ip.checksum.status == 0 || icmpv6.checksum.status != 1)',
+  unjudged: `(tcp || udp) && !${IS_ICMP} && !${WRITTEN_AS_ALL_ONES} && !(tcp.checksum.status == 1 || udp.checksum.status == 1 || udp.checksum.status == 3)`,
   tooLong: `frame.len > ${FRAME_MAX_BYTES}`,
 }
 

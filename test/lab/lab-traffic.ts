@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import type { ServiceInput } from '../../node/director/control/api.ts'
 import { request } from '../../node/director/control/client.ts'
 import type { Lab } from '../../node/drill/lab.ts'
-import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { addressOf, type Family, hostsOf, VIRTUAL_ADDRESSES } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf, logsOf } from '../../node/drill/lab-programs.ts'
 import { tunnelOf } from '../../node/drill/lab-ready.ts'
 import { onHost } from './lab-directors.ts'
@@ -46,33 +46,41 @@ export async function* outputOf(lab: Lab, host: string, command: readonly string
   if (code !== 0) throw new Error(`${command.join(' ')} on ${host} ended with ${code}: ${await complaint}`)
 }
 
-function programOf(name: string, ...args: (string | number)[]): string[] {
+/** The command line that runs a program of this folder. */
+export function programOf(name: string, ...args: (string | number)[]): string[] {
   return [process.execPath, join(import.meta.dirname, `${name}.ts`), ...args.map(String)]
+}
+
+/** Starts a program on a host and waits until it says that it is ready; it ends with the lab. */
+export async function startUntilReady(lab: Lab, host: string, command: readonly string[]): Promise<void> {
+  const [program, ...args] = onHost(lab, host, ...command)
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  child.unref()
+  const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`${command[1]} ended with ${code}`)))
+  ended.catch(() => {})
+  await Promise.race([once(child.stdout, 'data'), ended])
+  child.stdout.destroy()
 }
 
 /** Starts a sink on every server; each ends with the lab. */
 export async function startSinks(lab: Lab): Promise<void> {
-  await Promise.all(
-    hostsOf(lab.plan, 'server').map(async ({ name }) => {
-      const [program, ...args] = onHost(lab, name, ...programOf('sink', name, SINK_PORT))
-      const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-      child.unref()
-      const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the sink ended with ${code}`)))
-      ended.catch(() => {})
-      await Promise.race([once(child.stdout, 'data'), ended])
-      child.stdout.destroy()
-    }),
-  )
+  const servers = hostsOf(lab.plan, 'server')
+  await Promise.all(servers.map(({ name }) => startUntilReady(lab, name, programOf('sink', name, SINK_PORT))))
 }
 
-/** Makes a virtual service with these servers behind it: all of the lab unless given. */
+/** The addresses of all real servers, in one family. */
+export function serverAddresses(lab: Lab, family: Family): string[] {
+  return hostsOf(lab.plan, 'server').map((host) => addressOf(host.interfaces[0], family))
+}
+
+/** Makes a virtual service with these servers behind it: all of the lab, in the same family, unless given. */
 export async function addService(
   lab: Lab,
-  { protocol, port }: Pick<ServiceInput, 'protocol' | 'port'>,
-  servers: readonly string[] = hostsOf(lab.plan, 'server').map((host) => host.interfaces[0].address),
+  { protocol, port, family = 'ipv4' }: Pick<ServiceInput, 'protocol' | 'port'> & { family?: Family },
+  servers: readonly string[] = serverAddresses(lab, family),
 ): Promise<void> {
   const socketPath = controlSocketOf(lab.folder, hostsOf(lab.plan, 'director')[0].name)
-  const service = { protocol, address: VIRTUAL_ADDRESS, port }
+  const service = { protocol, address: VIRTUAL_ADDRESSES[family], port }
   await request(socketPath, 'POST', '/services', { ...service, scheduler: 'rr' })
   for (const address of servers) {
     const { method } = lab.plan
@@ -85,17 +93,23 @@ export async function askByDatagram(
   lab: Lab,
   port: number,
   questions: readonly { port: number; payload: Buffer }[],
+  family: Family = 'ipv4',
 ): Promise<Buffer[]> {
   const input = JSON.stringify(questions.map((each) => ({ ...each, payload: each.payload.toString('base64') })))
-  const answers = await runOn(lab, 'c1', programOf('ask-by-datagram', VIRTUAL_ADDRESS, port), input)
+  const answers = await runOn(lab, 'c1', programOf('ask-by-datagram', VIRTUAL_ADDRESSES[family], port), input)
   return JSON.parse(answers).map((answer: string) => Buffer.from(answer, 'base64'))
 }
 
-/** Puts frames on the first client's wire. */
-export async function inject(lab: Lab, frames: Iterable<Uint8Array>): Promise<void> {
+/** Puts frames on a client's wire: the first one's, and fast, unless given. */
+export async function inject(
+  lab: Lab,
+  frames: Iterable<Uint8Array>,
+  { client = 'c1', perSecond }: { client?: string; perSecond?: number } = {},
+): Promise<void> {
   const pieces: Uint8Array[] = []
   for (const frame of frames) pieces.push(Uint8Array.of(frame.length >> 8, frame.length), frame)
-  await runOn(lab, 'c1', programOf('inject', 'outside'), Buffer.concat(pieces))
+  const rate = perSecond === undefined ? [] : [perSecond]
+  await runOn(lab, client, programOf('inject', 'outside', ...rate), Buffer.concat(pieces))
 }
 
 /** The MAC of an interface of a host. */

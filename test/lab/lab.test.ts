@@ -12,7 +12,7 @@ const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need ro
 // Five director processes start in it, on a machine that may be busy.
 t.setTimeout(120_000)
 
-test('a lab comes up, serves its client through the virtual address, and goes', { skip: needsRoot }, async (t) => {
+test('a lab comes up, serves its client through both virtual addresses, and goes', { skip: needsRoot }, async (t) => {
   const name = `t${process.pid}-u`
   t.teardown(() => labDown(name).catch(() => {}))
   const up = await directorCommand('lab', 'up', name, '--directors', '2', '--servers', '2')
@@ -22,8 +22,10 @@ test('a lab comes up, serves its client through the virtual address, and goes', 
   t.equal(again.code, 1)
   t.match(again.stderr, `director: lab ${name} exists: end it with \`director lab down ${name}\` (LAB_EXISTS)\n`)
 
-  const hello = await directorCommand('lab', 'exec', name, 'c1', '--', 'curl', '-s', 'http://10.1.0.100/hello')
-  t.match(hello, { code: 0, stdout: 'hello\n' })
+  for (const address of ['10.1.0.100', '[fd00:1::100]']) {
+    const hello = await directorCommand('lab', 'exec', name, 'c1', '--', 'curl', '-s', `http://${address}/hello`)
+    t.match(hello, { code: 0, stdout: 'hello\n' }, address)
+  }
   t.match((await directorCommand('lab', 'list')).stdout, name)
 
   const down = await directorCommand('lab', 'down', name)

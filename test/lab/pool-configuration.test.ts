@@ -14,6 +14,7 @@ import type { DirectorStatus, ServiceListing } from '../../node/director/control
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
+import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import {
   ask,
   configFileOf,
@@ -31,7 +32,12 @@ const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need ro
 
 const SERVICE = `${VIRTUAL_ADDRESS}:443`
 /** What the lab itself has made. */
-const OF_THE_LAB = ['tcp 10.1.0.100:80 wlc 10.1.0.21:80 dr 1', 'tcp 10.1.0.100:7000 wlc 10.1.0.21:7000 dr 1']
+const OF_THE_LAB = [
+  'tcp 10.1.0.100:80 wlc 10.1.0.21:80 dr 1',
+  'tcp 10.1.0.100:7000 wlc 10.1.0.21:7000 dr 1',
+  'tcp [fd00:1::100]:80 wlc [fd00:1::21]:80 dr 1',
+  'tcp [fd00:1::100]:7000 wlc [fd00:1::21]:7000 dr 1',
+]
 
 /** Each change is made at another director than the one before, and rests upon what was made there. */
 const CHANGES = [
@@ -246,8 +252,10 @@ function faultsOf(lab: Lab): Record<string, () => Fault> {
 
 /** "PROTOCOL ADDRESS:PORT SCHEDULER" and the servers, oldest first. */
 function toRule({ protocol, address, port, scheduler, servers }: ServiceListing): string {
-  const listed = servers.map((server) => `${server.address}:${server.port} ${server.method} ${server.weight}`)
-  return [`${protocol} ${address}:${port} ${scheduler}`, ...listed].join(' ')
+  const listed = servers.map((server) => {
+    return `${formatEndpoint(server.address, server.port)} ${server.method} ${server.weight}`
+  })
+  return [`${protocol} ${formatEndpoint(address, port)} ${scheduler}`, ...listed].join(' ')
 }
 
 /** Waits until directors have these rules and no others. */

@@ -6,10 +6,8 @@
  * of a firewall mark, whose servers have no port of their own, is given its packets by a rule for as long as the case lasts.
  */
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { test } from 'tap'
 import type { ServiceListing } from '../../node/director/control/api.ts'
@@ -18,9 +16,9 @@ import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import type { Recording } from '../scheduler/replay.ts'
-import { ask, endProcess, eventually, onHost } from './lab-directors.ts'
+import { ask, endProcess, eventually } from './lab-directors.ts'
 import { runOn } from './lab-traffic.ts'
-import type { ClientRequest } from './named-client.ts'
+import { NamedClient, startNamedServer } from './named-programs.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -45,7 +43,9 @@ test('a running director picks as the kernel was recorded to', { skip: needsRoot
   const options = { name: `t${process.pid}-k`, directors: 1, servers: 3, clients: 1, method: 'nat' } as const
   await withLab(options, new AbortController().signal, async (lab) => {
     await silenceAgents(lab)
-    await Promise.all([1, 2, 3].map((number) => startServer(lab, `s${number}`, `rs${number}`)))
+    const ports = { udpPort: UDP_PORT, tcpPort: TCP_PORT, addresses: ['0.0.0.0'] }
+    const start = (number: number) => startNamedServer(lab, `s${number}`, { name: `rs${number}`, ...ports })
+    await Promise.all([1, 2, 3].map(start))
     const sources = new Set([USUAL_SOURCE, ...recordings.flatMap(({ srcs }) => srcs ?? [])])
     const commands = [...sources].map((source) => `address add ${source}/24 dev outside`).join('\n')
     const route = `route add ${DESTINATIONS} via ${VIRTUAL_ADDRESS}`
@@ -102,7 +102,7 @@ class RecordedCase {
   /** What each connection got. */
   async picks(): Promise<(string | null)[]> {
     const { kind, name, seq, ops, srcs, dsts } = this.#recording
-    const client = new Client(this.#lab)
+    const client = new NamedClient(this.#lab)
     const picks: (string | null)[] = []
     for (let connection = 0; connection < seq.length; connection++) {
       for (const { before, op } of ops) if (before === connection) await this.#do(op, client)
@@ -115,7 +115,7 @@ class RecordedCase {
     return picks
   }
 
-  async #do(op: string, client: Client): Promise<void> {
+  async #do(op: string, client: NamedClient): Promise<void> {
     const closed = /^client closed \d+ held connections of \w+ \(no\.([\d,]+)\)$/.exec(op)
     if (!closed) {
       const refusal = await this.#vsadm([op.replace(/^\$ /, '')])
@@ -150,31 +150,6 @@ class RecordedCase {
   }
 }
 
-/** One client program on the client's host; its sockets end with it. */
-class Client {
-  readonly #child
-  readonly #answers: AsyncIterator<string>
-
-  constructor(lab: Lab) {
-    const [program, ...args] = onHost(lab, 'c1', process.execPath, join(import.meta.dirname, 'named-client.ts'))
-    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    this.#answers = createInterface(this.#child.stdout)[Symbol.asyncIterator]()
-  }
-
-  async ask(request: ClientRequest): Promise<string | null> {
-    this.#child.stdin.write(`${JSON.stringify(request)}\n`)
-    const { value, done } = await this.#answers.next()
-    if (done) throw new Error('the client has ended')
-    return JSON.parse(value)
-  }
-
-  async end(): Promise<void> {
-    const ended = once(this.#child, 'exit')
-    this.#child.stdin.end()
-    await ended
-  }
-}
-
 /** The recorded servers told nobody of their load. */
 async function silenceAgents(lab: Lab): Promise<void> {
   const agents = lab.processes.filter(({ program }) => program === 'agent')
@@ -184,15 +159,4 @@ async function silenceAgents(lab: Lab): Promise<void> {
     const servers = services.flatMap(({ servers }) => servers)
     return servers.every(({ load, health }) => load === null && health !== 'down') ? true : undefined
   })
-}
-
-async function startServer(lab: Lab, host: string, name: string): Promise<void> {
-  const file = join(import.meta.dirname, 'named-server.ts')
-  const [program, ...args] = onHost(lab, host, process.execPath, file, name, String(UDP_PORT), String(TCP_PORT))
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  child.unref()
-  const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the server ended with ${code}`)))
-  ended.catch(() => {})
-  await Promise.race([once(child.stdout, 'data'), ended])
-  child.stdout.destroy()
 }

@@ -14,12 +14,14 @@ const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need ro
 /** What of the machine itself a lab might change. */
 function machine(): string {
   const links = execFileSync('ip', ['-brief', 'link'], { encoding: 'utf8' })
-  const routes = execFileSync('ip', ['route', 'show', 'table', 'all'], { encoding: 'utf8' })
+  const routes = ['-4', '-6'].map((family) =>
+    execFileSync('ip', [family, 'route', 'show', 'table', 'all'], { encoding: 'utf8' }),
+  )
   const settings = execFileSync('sysctl', ['-a', '--pattern', '^net[.](ipv4|ipv6)[.](conf|ip_forward|neigh)'], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
   })
-  return links + routes + settings
+  return [links, ...routes, settings].join('\n')
 }
 
 /** Starts a lab in a process of its own, which can be killed. */
@@ -111,7 +113,7 @@ test('a lab that was left standing on purpose is not swept, and ends when it is 
   t.ok(answersHello(name, 's2'))
   t.match(
     labList().find((lab) => lab.name === name),
-    { kept: true, method: 'nat', virtualAddress: '10.1.0.100' },
+    { kept: true, method: 'nat', virtualAddresses: ['10.1.0.100', 'fd00:1::100'] },
   )
   await labDown(name)
   t.same(namespacesOf(name), [])

@@ -23,6 +23,7 @@ export const SERVER1_6 = `[${SERVER1_ADDRESS6}]:8000`
 export interface SceneOptions6 extends Partial<DirectorBenchOptions> {
   method?: ForwardingMethod
   protocol?: ServiceProtocol
+  scheduler?: string
   /** Weights of the servers, oldest first; there are as many servers. One server of weight 1 unless given. */
   weights?: readonly number[]
   state?: VirtualAddress['state']
@@ -36,7 +37,7 @@ export function service6(options: SceneOptions6 = {}): ServiceSpec {
     protocol: options.protocol ?? 'tcp',
     address: VIP6,
     port: 80,
-    scheduler: 'rr',
+    scheduler: options.scheduler ?? 'rr',
     servers: (options.weights ?? [1]).map(
       (weight, index): RealServerSpec => ({
         address: `2001:db8:2::${index + 1}`,

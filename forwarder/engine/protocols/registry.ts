@@ -1,7 +1,7 @@
 /** The transport protocols whose packets are balanced, and their properties by IP's number and by state, flat for the packet path. */
 import type { ServiceProtocol } from '../../service.ts'
 import { HALF_OPEN_QUEUES } from '../../table/timer-wheel.ts'
-import { isTemplate, TEMPLATE_ANY6, TEMPLATE_STATE_NAMES, TEMPLATE_TCP } from '../templates.ts'
+import { isTemplate, TEMPLATE_HIGHEST, TEMPLATE_STATE_NAMES, TEMPLATE_TCP } from '../templates.ts'
 import { NOT_HALF_OPEN, type Protocol, STATES } from './protocol.ts'
 import { sctpProtocol } from './sctp.ts'
 import { tcpProtocol } from './tcp.ts'
@@ -33,7 +33,7 @@ for (const protocol of protocols) {
   }
 }
 
-stateCounts.fill(TEMPLATE_STATE_NAMES.length, TEMPLATE_TCP, TEMPLATE_ANY6 + 1)
+stateCounts.fill(TEMPLATE_STATE_NAMES.length, TEMPLATE_TCP, TEMPLATE_HIGHEST + 1)
 
 /** Undefined for a protocol that has no connections. */
 export function protocolByNumber(number: number): Protocol | undefined {

@@ -1,7 +1,8 @@
 /** `director drill`: a failure rehearsed in a lab of its own, under load, and measured. */
-import { Argument, type Command } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import { type DrillOptions, runDrill } from '../../drill/drill.ts'
 import { DRILLS } from '../../drill/drill-fault.ts'
+import { FAMILIES } from '../../drill/lab-plan.ts'
 import { poolOptions } from './pool-options.ts'
 import { wholeNumber } from './values.ts'
 
@@ -9,6 +10,7 @@ export function declare(command: Command): void {
   command.addArgument(new Argument('<drill>', 'what is made to fail').choices(DRILLS))
   for (const option of poolOptions()) command.addOption(option)
   command
+    .addOption(new Option('--family <family>', 'of the services that are used').choices(FAMILIES).default('ipv4'))
     .option('--sessions <number>', 'long sessions, 1 to 20000', wholeNumber(1, 20_000), 1000)
     .option('--rate <number>', 'new connections a second, 1 to 500', wholeNumber(1, 500), 50)
     .option('--seconds <number>', 'watched before the failure, and after it', wholeNumber(1, 3600), 10)

@@ -2,15 +2,15 @@
 import { type Command, Option } from 'commander'
 import type { Explanation, Question } from '../../../forwarder/engine/explain.ts'
 import type { FrameFacts } from '../../../forwarder/engine/explained-frame.ts'
-import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { request } from '../../director/control/client.ts'
 import { controlSocketPath } from '../control-socket.ts'
 import { table } from './table.ts'
-import { anyEndpoint } from './values.ts'
+import { endpoint } from './values.ts'
 
 interface Options {
-  from: ReturnType<typeof anyEndpoint>
-  to: ReturnType<typeof anyEndpoint>
+  from: string
+  to: string
   proto: Question['protocol']
   json?: true
   socket: string
@@ -18,8 +18,8 @@ interface Options {
 
 export function declare(command: Command): void {
   command
-    .requiredOption('--from <address:port>', 'the client', anyEndpoint)
-    .requiredOption('--to <address:port>', 'the virtual address and port that it asks for', anyEndpoint)
+    .requiredOption('--from <address:port>', 'the client', endpoint)
+    .requiredOption('--to <address:port>', 'the virtual address and port that it asks for', endpoint)
     .addOption(new Option('--proto <protocol>', 'of the packet').choices(['tcp', 'udp', 'sctp']).default('tcp'))
     .option('--json', 'print the explanation as one JSON object')
     .option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET", controlSocketPath())
@@ -27,10 +27,9 @@ export function declare(command: Command): void {
 }
 
 async function show({ from, to, proto, json, socket }: Options): Promise<void> {
-  const question: Question = {
-    protocol: proto,
-    ...{ client: from.address, clientPort: from.port, virtual: to.address, virtualPort: to.port },
-  }
+  const { address: client, port: clientPort } = parseEndpoint(from) as Endpoint
+  const { address: virtual, port: virtualPort } = parseEndpoint(to) as Endpoint
+  const question: Question = { protocol: proto, client, clientPort, virtual, virtualPort }
   const explanation = (await request(socket, 'POST', '/explain', question)) as Explanation
   process.stdout.write(`${json ? JSON.stringify(explanation) : renderExplanation(question, explanation)}\n`)
 }

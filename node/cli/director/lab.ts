@@ -28,8 +28,8 @@ export function declare(command: Command): void {
     })
 }
 
-function print({ name, method, virtualAddress, kept, createdAt, hosts }: LabDescription): void {
-  const title = `${name}: ${method}, VIP ${virtualAddress}, since ${createdAt.toISOString()}`
+function print({ name, method, virtualAddresses, kept, createdAt, hosts }: LabDescription): void {
+  const title = `${name}: ${method}, VIPs ${virtualAddresses.join(' ')}, since ${createdAt.toISOString()}`
   const lines = hosts.map((host) => `  ${host.name.padEnd(4)} ${host.addresses.join(' ')}`)
   process.stdout.write(`${title}${kept ? '' : ', in use by a drill'}\n${lines.join('\n')}\n`)
 }

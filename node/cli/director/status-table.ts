@@ -1,4 +1,5 @@
 /** A DirectorStatus as tables for people. Pure. */
+import { formatEndpoint, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import type {
   DirectorStatus,
   PeerStatus,
@@ -62,8 +63,10 @@ function peerRow(peer: PeerStatus): string[] {
   ]
 }
 
-function serviceSection({ protocol, address, port, scheduler, servers }: ServiceListing): string {
-  const title = `${protocol.toUpperCase()} ${address}:${port} ${scheduler}`
+function serviceSection({ protocol, address, port, mark, scheduler, servers }: ServiceListing): string {
+  // A firewall mark's has an address for its family alone.
+  const name = mark === undefined ? formatEndpoint(address, port) : `${mark}${isIPv6Text(address) ? ' IPv6' : ''}`
+  const title = `${protocol.toUpperCase()} ${name} ${scheduler}`
   if (servers.length === 0) return `${title}\nno real servers`
   return `${title}\n${table(SERVER_COLUMNS, servers.map(serverRow))}`
 }
@@ -83,7 +86,7 @@ const SERVER_COLUMNS = [
 
 function serverRow(server: ServerListing): (string | number)[] {
   return [
-    `${server.address}:${server.port}`,
+    formatEndpoint(server.address, server.port),
     server.method,
     server.weight,
     server.effectiveWeight,

@@ -1,8 +1,8 @@
 /** Checks for the values of options. What they throw becomes one line on stderr and exit status 2. */
-import { isIP, isIPv4, isIPv6 } from 'node:net'
+import { isIP } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
-import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
+import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
 const GUE_PORT = 6080
@@ -28,18 +28,9 @@ export function address(text: string): string {
 }
 
 export function endpoint(text: string): string {
-  const [host, port, ...rest] = text.split(':')
-  if (rest.length === 0 && isIPv4(host) && /^[1-9]\d{0,4}$/.test(port ?? '') && Number(port) <= 65535) return text
-  throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:7947.')
-}
-
-/** Of either family: "192.0.2.1:80" or "[2001:db8::1]:80". */
-export function anyEndpoint(text: string): { address: string; port: number } {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):([1-9]\d{0,4})$/.exec(text) ?? []
-  const host = bracketed ?? plain ?? ''
-  const isSound = bracketed === undefined ? isIPv4(host) : isIPv6(host) && !host.includes('%')
-  if (isSound && Number(port) <= 65535) return { address: canonicalAddress(host), port: Number(port) }
-  throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:80 or [2001:db8::1]:80.')
+  const parsed = parseEndpoint(text)
+  if (parsed && parsed.port > 0) return formatEndpoint(parsed.address, parsed.port)
+  throw new InvalidArgumentError('Expected ADDRESS:PORT such as 192.0.2.1:7947 or [2001:db8::1]:7947.')
 }
 
 /** As the tunnel's end wants it: ipip, gre, gue, or gue with its UDP port. */

@@ -15,6 +15,7 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { type Endpoint, isIPv6Text, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { systemClock } from '../clock.ts'
 import { createGossipService, Gossip } from './gossip.ts'
 import { LIFE_INTERVAL_MS, PeerLink } from './peer-link.ts'
@@ -32,7 +33,7 @@ export interface ClusterPeer {
   readonly name: PeerName
   /** libp2p peer id. */
   readonly id: string
-  /** ADDRESS:PORT */
+  /** ADDRESS:PORT, an address of IPv6 in brackets. */
   readonly address: string
 }
 
@@ -40,7 +41,7 @@ export interface Libp2pTransportOptions {
   readonly name: PeerName
   /** As identity.ts makes it. */
   readonly privateKey: Uint8Array
-  /** ADDRESS:PORT */
+  /** ADDRESS:PORT, an address of IPv6 in brackets. */
   readonly listen: string
   readonly peers: readonly ClusterPeer[]
 }
@@ -297,8 +298,8 @@ function createNode(privateKey: Uint8Array, listen: string, connectionGater: Con
 }
 
 function tcpAddress(endpoint: string): string {
-  const [address, port] = endpoint.split(':')
-  return `/ip4/${address}/tcp/${port}`
+  const { address, port } = parseEndpoint(endpoint) as Endpoint
+  return `/${isIPv6Text(address) ? 'ip6' : 'ip4'}/${address}/tcp/${port}`
 }
 
 function parsePeerId(peer: ClusterPeer): PeerId {

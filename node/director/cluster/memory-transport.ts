@@ -52,14 +52,19 @@ interface Member {
 
 export class MemoryNetwork {
   readonly options: MemoryNetworkOptions
-  /** May be changed at any time. */
+  /** These three may be changed at any time. */
   loss: number
+  jitterMs: number
+  duplication: number
   readonly #members = new Map<PeerName, Member>()
+  /** "FROM TO" */
   readonly #cuts = new Set<string>()
 
   constructor(options: Partial<MemoryNetworkOptions> & Pick<MemoryNetworkOptions, 'clock' | 'random'>) {
     this.options = { ...DEFAULTS, ...options }
     this.loss = this.options.loss
+    this.jitterMs = this.options.jitterMs
+    this.duplication = this.options.duplication
   }
 
   /** A new director on this network; a name can be used again after stop(). */
@@ -69,16 +74,23 @@ export class MemoryNetwork {
 
   /** Nothing passes between the two any more; both notice later. */
   cut(a: PeerName, b: PeerName): void {
-    this.#cuts.add(pairOf(a, b))
+    this.cutOneWay(a, b)
+    this.cutOneWay(b, a)
+  }
+
+  /** Nothing gets from one to the other any more. Without acknowledgements the other way ends soon, too: both notice. */
+  cutOneWay(from: PeerName, to: PeerName): void {
+    this.#cuts.add(wayOf(from, to))
     this.options.clock.schedule(this.options.detectionMs, () => {
-      if (this.#cuts.has(pairOf(a, b))) this.#disconnect(a, b)
+      if (this.isCut(from, to)) this.disconnect(from, to)
     })
   }
 
   heal(a: PeerName, b: PeerName): void {
-    this.#cuts.delete(pairOf(a, b))
+    this.#cuts.delete(wayOf(a, b))
+    this.#cuts.delete(wayOf(b, a))
     // A connection whose end was not noticed goes on, without what was lost; its stream has lost too, so it must end.
-    this.#disconnect(a, b)
+    this.disconnect(a, b)
     this.#connect(a, b)
   }
 
@@ -91,8 +103,14 @@ export class MemoryNetwork {
     for (const other of this.#members.keys()) if (other !== name) this.heal(name, other)
   }
 
-  isCut(a: PeerName, b: PeerName): boolean {
-    return this.#cuts.has(pairOf(a, b))
+  isCut(from: PeerName, to: PeerName): boolean {
+    return this.#cuts.has(wayOf(from, to))
+  }
+
+  /** Ends the connection between the two, if there is one; they stay apart until heal(). */
+  disconnect(a: PeerName, b: PeerName): void {
+    this.#members.get(a)?.transport.disconnect(b)
+    this.#members.get(b)?.transport.disconnect(a)
   }
 
   member(name: PeerName): MemoryTransport | undefined {
@@ -106,7 +124,7 @@ export class MemoryNetwork {
 
   remove(transport: MemoryTransport): void {
     if (this.#members.get(transport.self)?.transport !== transport) return
-    for (const other of this.#members.keys()) this.#disconnect(transport.self, other)
+    for (const other of this.#members.keys()) this.disconnect(transport.self, other)
     this.#members.delete(transport.self)
   }
 
@@ -114,7 +132,7 @@ export class MemoryNetwork {
     this.options.clock.schedule(2 * this.options.delayMs, () => {
       const first = this.#members.get(a)
       const second = this.#members.get(b)
-      if (!first || !second || a === b || this.isCut(a, b)) return
+      if (!first || !second || a === b || this.isCut(a, b) || this.isCut(b, a)) return
       if (!first.peers.has(b) || !second.peers.has(a)) {
         first.transport.counters.refusedStrangers++
         second.transport.counters.refusedStrangers++
@@ -123,11 +141,6 @@ export class MemoryNetwork {
       first.transport.connect(b)
       second.transport.connect(a)
     })
-  }
-
-  #disconnect(a: PeerName, b: PeerName): void {
-    this.#members.get(a)?.transport.disconnect(b)
-    this.#members.get(b)?.transport.disconnect(a)
   }
 }
 
@@ -166,9 +179,10 @@ class MemoryTransport implements Transport {
       this.counters.oversizedMessages++
       return
     }
-    const { clock, random, delayMs, jitterMs, duplication } = this.#network.options
+    const { clock, random, delayMs } = this.#network.options
+    const { loss, jitterMs, duplication } = this.#network
     for (const peer of this.#streams.keys()) {
-      const copies = random() < this.#network.loss ? 0 : random() < duplication ? 2 : 1
+      const copies = random() < loss ? 0 : random() < duplication ? 2 : 1
       for (let copy = 0; copy < copies; copy++) {
         clock.schedule(delayMs + random() * jitterMs, () => {
           if (!this.#network.isCut(this.self, peer)) this.#network.member(peer)?.deliver(topic, this.self, message)
@@ -232,6 +246,6 @@ class MemoryTransport implements Transport {
   }
 }
 
-function pairOf(a: PeerName, b: PeerName): string {
-  return a < b ? `${a} ${b}` : `${b} ${a}`
+function wayOf(from: PeerName, to: PeerName): string {
+  return `${from} ${to}`
 }

@@ -29,30 +29,23 @@
  * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
  * 500 with the code INTERNAL is a bug, and the director's log has more of it.
  */
-import { isIPv4, isIPv6, SocketAddress } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
 import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
+import { ipAddress } from '../address-schema.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
 const MAX_INT = 2147483647
 
-/** An address has one spelling in the pool, so that a service written in two ways is one service. */
-const address = z
-  .string()
-  .refine(
-    (text) => isIPv4(text) || (isIPv6(text) && !text.includes('%')),
-    'expected an IPv4 or IPv6 address, without a zone',
-  )
-  .overwrite((text) => (isIPv6(text) ? new SocketAddress({ address: text, family: 'ipv6' }).address : text))
 const port = z.int().min(0).max(65535)
 
 export const serviceAddressSchema = z.strictObject({
   protocol: z.enum(['tcp', 'udp', 'sctp', 'fwm']),
   /** Of a firewall mark, the family alone counts: 0.0.0.0 or ::. */
-  address,
+  address: ipAddress,
   /** 0: every port; of a firewall mark always. */
   port,
   /** Of protocol fwm, and of no other. */
@@ -94,7 +87,7 @@ export const serviceInputSchema = serviceAddressSchema.extend({
   mss: z.literal('clamp').optional(),
 })
 
-export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address, port })
+export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address: ipAddress, port })
 
 export const tunnelSchema = z.strictObject({
   type: z.enum(['ipip', 'gue', 'gre']),
@@ -165,9 +158,9 @@ export type MarkInput = z.infer<typeof markInputSchema>
 export const questionSchema = z
   .strictObject({
     protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
-    client: address,
+    client: ipAddress,
     clientPort: port,
-    virtual: address,
+    virtual: ipAddress,
     virtualPort: port,
   })
   .refine(({ client, virtual }) => isIPv6(client) === isIPv6(virtual), {

@@ -14,6 +14,7 @@ import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
+import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { startPace } from '../pace.ts'
 import { EditRefused } from '../pool/pool-configuration.ts'
 import { demandService } from '../pool/service-changes.ts'
@@ -221,17 +222,13 @@ function* listings(connections: Iterable<ConnectionSnapshot>): Generator<Connect
       protocol,
       state,
       expiresMs,
-      client: endpoint(connection.clientAddress, connection.clientPort),
-      virtual: endpoint(connection.virtualAddress, connection.virtualPort),
-      server: endpoint(connection.serverAddress, connection.serverPort),
+      client: formatEndpoint(connection.clientAddress, connection.clientPort),
+      virtual: formatEndpoint(connection.virtualAddress, connection.virtualPort),
+      server: formatEndpoint(connection.serverAddress, connection.serverPort),
       ...(connection.isTemplate && { isTemplate: true }),
       ...(connection.persistenceEngine && { persistenceEngine: connection.persistenceEngine }),
     }
   }
-}
-
-function endpoint(address: string, port: number): string {
-  return `${address.includes(':') ? `[${address}]` : address}:${port}`
 }
 
 /** The service that is asked for, if it is one, and how its counters are. */

@@ -4,7 +4,7 @@
  * ```
  * { version   1
  *   sequence  integer        later messages of a director have greater ones; begins at its wall clock in milliseconds
- *   up        array of text  "ADDRESS:PORT" of servers that the sender finds live
+ *   up        array of text  "10.0.0.1:80" or "[2001:db8::1]:80" of servers that the sender finds live
  *   down      array of text  and of those it finds dead }
  * ```
  *

@@ -15,11 +15,19 @@
  *
  * Harmless, and left alone: rp_filter, accept_local, arp_ignore, arp_announce, send_redirects and the like, which act only on
  * packets that the kernel delivers or forwards; packet filters, which run after the copy was made.
+ *
+ * IPv6 differs (ip6_forward() in net/ipv6/ip6_output.c, ip6_pkt_drop() in net/ipv6/route.c). Whether a packet is sent on, the
+ * kernel asks `net.ipv6.conf.all.forwarding`, and from Linux 6.17 on the interface's `force_forwarding`; the interface's own
+ * `forwarding` only says whether it is a router to its neighbours, which is harmless. And what it has no route for it answers
+ * with "no route" even if it forwards nothing: so there must be a route that covers each address, blackhole being one that is
+ * silent.
  */
 import { readFile } from 'node:fs/promises'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { canonicalAddress, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { isCovered } from '../../../protocol/packet/prefix.ts'
 import { type IpLink, type IpRoute, type RunIp, runIp } from './ip-command.ts'
-import { isCovered } from './network.ts'
+import { ANY_IPV4, ANY_IPV6, parseDestination } from './network.ts'
 
 export interface InterferencePlan {
   /** Interfaces that the director uses. */
@@ -32,6 +40,8 @@ export interface HostFacts {
   readonly links: readonly IpLink[]
   /** Routes of type local, of all tables. */
   readonly localRoutes: readonly IpRoute[]
+  /** The main table of IPv6; only if there is an address of it. */
+  readonly routes6: readonly IpRoute[]
   /** By path below /proc/sys, such as "net/ipv4/conf/eth0/forwarding"; those that the kernel does not have are missing. */
   readonly settings: ReadonlyMap<string, string>
 }
@@ -59,45 +69,102 @@ export async function refuseInterference(plan: InterferencePlan, run: RunIp = ru
 }
 
 export function findInterference(plan: InterferencePlan, facts: HostFacts): Interference[] {
+  const addresses6 = plan.addresses.filter(isIPv6Text)
   return [
     ...plan.addresses.flatMap((address) => findAddress(address, facts)),
-    ...plan.interfaces.flatMap((name) => [...findMaster(name, facts), ...findForwarding(name, facts)]),
-    ...['all', ...plan.interfaces].flatMap((name) => findProxy(name, facts)),
+    ...plan.interfaces.flatMap((name) => [...findMaster(name, facts), ...findEnabled(forwarding4(name), facts)]),
+    ...['all', ...plan.interfaces].flatMap((name) => proxies(name).flatMap((setting) => findEnabled(setting, facts))),
+    ...(addresses6.length > 0 ? forwarding6(plan).flatMap((setting) => findEnabled(setting, facts)) : []),
+    ...addresses6.flatMap((address) => findNoRoute(address, facts)),
   ]
 }
 
+/** One that must be 0. */
+interface Setting {
+  readonly name: string
+  readonly path: string
+  /** What it would do otherwise. */
+  readonly effect: string
+}
+
+const FORWARDING_EFFECT = 'the kernel would forward the same packets as the director, past its connection table'
+
+function forwarding4(name: string): Setting {
+  return { name, path: `net/ipv4/conf/${name}/forwarding`, effect: FORWARDING_EFFECT }
+}
+
+function forwarding6({ interfaces }: InterferencePlan): Setting[] {
+  return [
+    { name: 'all', path: 'net/ipv6/conf/all/forwarding', effect: FORWARDING_EFFECT },
+    ...interfaces.map((name) => ({ ...forwarding4(name), path: `net/ipv6/conf/${name}/force_forwarding` })),
+  ]
+}
+
+function proxies(name: string): Setting[] {
+  const effect = 'the kernel may answer ARP for an address that another director holds'
+  return ['proxy_arp', 'proxy_arp_pvlan'].map((key) => ({ name, path: `net/ipv4/conf/${name}/${key}`, effect }))
+}
+
 async function readHostFacts(plan: InterferencePlan, run: RunIp): Promise<HostFacts> {
-  const paths = [
-    ...plan.interfaces.map((name) => settingPath(name, 'forwarding')),
-    ...['all', ...plan.interfaces].flatMap((name) => PROXY_SETTINGS.map((key) => settingPath(name, key))),
+  const hasIPv6 = plan.addresses.some(isIPv6Text)
+  const runFor6 = hasIPv6 ? run : async () => []
+  const watched = [
+    ...plan.interfaces.map(forwarding4),
+    ...['all', ...plan.interfaces].flatMap(proxies),
+    ...forwarding6(plan),
   ]
   const settings = new Map<string, string>()
-  const [links, localRoutes] = await Promise.all([
+  const [links, localRoutes, localRoutes6, routes6] = await Promise.all([
     run(['-details', 'address', 'show']) as Promise<IpLink[]>,
     run(['-4', 'route', 'show', 'table', 'all', 'type', 'local']) as Promise<IpRoute[]>,
-    ...paths.map(async (path) => {
+    runFor6(['-6', 'route', 'show', 'table', 'all', 'type', 'local']) as Promise<IpRoute[]>,
+    runFor6(['-6', 'route', 'show', 'table', 'main']) as Promise<IpRoute[]>,
+    ...watched.map(async ({ path }) => {
       const value = await readFile(`/proc/sys/${path}`, 'utf8').catch(ignoreMissing)
       if (value !== undefined) settings.set(path, value.trim())
     }),
   ])
-  return { links, localRoutes, settings }
+  return { links, localRoutes: [...localRoutes, ...localRoutes6], routes6, settings }
 }
 
 function findAddress(address: string, facts: HostFacts): Interference[] {
   const effect = `the kernel itself would answer for ${address}`
   for (const { ifname, addr_info = [] } of facts.links) {
-    const own = addr_info.find(({ local }) => local === address)
+    const own = addr_info.find(({ local }) => canonicalAddress(local) === address)
     if (!own) continue
     const owned = `${address}/${own.prefixlen}`
     return [{ setting: `${owned} on ${ifname}`, effect, remedy: `ip address del ${owned} dev ${ifname}` }]
   }
+  const family = isIPv6Text(address) ? '-6 ' : ''
   for (const { dst, dev, table = 'main' } of facts.localRoutes) {
-    const [network, length = '32'] = dst === 'default' ? ['0.0.0.0', '0'] : dst.split('/')
-    if (!isCovered(address, network, Number(length))) continue
+    const { network, prefixLength } = parseDestination(dst, anyOf(address))
+    if (!isCovered(address, `${network}/${prefixLength}`)) continue
     const route = `local ${dst}${dev === undefined ? '' : ` dev ${dev}`} table ${table}`
-    return [{ setting: `route ${route}`, effect, remedy: `ip route del ${route}` }]
+    return [{ setting: `route ${route}`, effect, remedy: `ip ${family}route del ${route}` }]
   }
   return []
+}
+
+/** Kinds of route for which the kernel answers with an error. */
+const ANSWERED_ROUTES = ['unreachable', 'prohibit', 'throw']
+
+function findNoRoute(address: string, { routes6 }: HostFacts): Interference[] {
+  const [best] = routes6
+    .map((route) => ({ route, ...parseDestination(route.dst, anyOf(address)) }))
+    .filter(({ network, prefixLength }) => isCovered(address, `${network}/${prefixLength}`))
+    .toSorted((a, b) => b.prefixLength - a.prefixLength || (a.route.metric ?? 0) - (b.route.metric ?? 0))
+  if (best && !ANSWERED_ROUTES.includes(best.route.type ?? 'unicast')) return []
+  return [
+    {
+      setting: `no route to ${address}`,
+      effect: 'the kernel would answer packets to it with "no route", past the director',
+      remedy: `ip -6 route add blackhole ${address}`,
+    },
+  ]
+}
+
+function anyOf(address: string): string {
+  return isIPv6Text(address) ? ANY_IPV6 : ANY_IPV4
 }
 
 function findMaster(name: string, facts: HostFacts): Interference[] {
@@ -113,29 +180,12 @@ function findMaster(name: string, facts: HostFacts): Interference[] {
   ]
 }
 
-function findForwarding(name: string, facts: HostFacts): Interference[] {
-  const effect = 'the kernel would forward the same packets as the director, past its connection table'
-  return findEnabled(name, 'forwarding', effect, facts)
-}
-
-const PROXY_SETTINGS = ['proxy_arp', 'proxy_arp_pvlan'] as const
-
-function findProxy(name: string, facts: HostFacts): Interference[] {
-  const effect = 'the kernel may answer ARP for an address that another director holds'
-  return PROXY_SETTINGS.flatMap((key) => findEnabled(name, key, effect, facts))
-}
-
-function findEnabled(name: string, key: string, effect: string, facts: HostFacts): Interference[] {
-  const path = settingPath(name, key)
+function findEnabled({ name, path, effect }: Setting, facts: HostFacts): Interference[] {
   const value = facts.settings.get(path)
   if (value === undefined || value === '0') return []
   // sysctl(8) takes dots or slashes; an interface's own name may hold dots.
   const setting = name.includes('.') ? path : path.replaceAll('/', '.')
   return [{ setting: `${setting} = ${value}`, effect, remedy: `sysctl -w ${setting}=0` }]
-}
-
-function settingPath(name: string, key: string): string {
-  return `net/ipv4/conf/${name}/${key}`
 }
 
 function ignoreMissing(error: NodeJS.ErrnoException): undefined {

@@ -27,12 +27,20 @@ export interface IpAddress {
   readonly local: string
   readonly prefixlen: number
   readonly scope: string
+  /** Of IPv6: not yet known to be nobody else's (RFC 4862 section 5.4), and so not yet usable. */
+  readonly tentative?: boolean
+  /** Of IPv6: somebody else's. */
+  readonly dadfailed?: boolean
+  /** Of IPv6: not for new conversations (RFC 4862 section 5.5.4). */
+  readonly deprecated?: boolean
+  /** Of IPv6: for the privacy of clients (RFC 8981). */
+  readonly temporary?: boolean
 }
 
 export interface IpRoute {
   /** Absent: unicast. */
   readonly type?: string
-  /** "default", "10.0.0.0/8", or an address alone. */
+  /** "default", "10.0.0.0/8", or an address alone; of either family. */
   readonly dst: string
   readonly gateway?: string
   readonly dev?: string

@@ -94,6 +94,11 @@ export class LocalServers {
     return isLoopback(address) || this.#own.has(address)
   }
 
+  /** Whether setServices() is to know of a service that has a server at this address. */
+  concerns(address: string): boolean {
+    return address === LOOPBACK6 || this.isLocal(address)
+  }
+
   /** Looks which addresses the host has now; true when they are not what they were. */
   refresh(): boolean {
     const before = this.#own
@@ -101,7 +106,7 @@ export class LocalServers {
     return before.size !== this.#own.size || [...before].some((address) => !this.#own.has(address))
   }
 
-  /** All services of the pool. Resolves when the host serves the local ones among their servers, or cannot. */
+  /** All services with servers that are this host's concern. Resolves when the host serves the local ones among their servers, or cannot. */
   setServices(services: readonly Served[]): Promise<void> {
     const rules = rulesFor(services, (address) => this.isLocal(address))
     this.#warnOfLoopback6(services)

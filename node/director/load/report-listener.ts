@@ -5,12 +5,13 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { monotonicMs } from '../../../forwarder/clock.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { type Endpoint, isIPv6Text, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { type AgentReportRefusal, decodeAgentReport } from '../../../protocol/wire/agent-report.ts'
 import { LoadBook, type ServerLoad } from './load-book.ts'
 import { ReplayGuard, type ReplayRefusal } from './replay-guard.ts'
 
 export interface ReportListenerOptions {
-  /** "ADDRESS:PORT", as agents.listen in the configuration. */
+  /** "10.0.0.1:7947" or "[2001:db8::1]:7947", as agents.listen in the configuration. */
   listen: string
   /** 32 bytes, shared with the agents. */
   key: Uint8Array
@@ -47,13 +48,13 @@ export class ReportListener {
 
   /** @throws DirectorError SOCKET_BUSY */
   async start(): Promise<void> {
-    const [address, port] = this.#options.listen.split(':')
-    const socket = createSocket('udp4')
+    const { address, port } = parseEndpoint(this.#options.listen) as Endpoint
+    const socket = createSocket(isIPv6Text(address) ? 'udp6' : 'udp4')
     await new Promise<void>((resolve, reject) => {
       socket.once('error', (error) =>
         reject(new DirectorError('SOCKET_BUSY', `agents.listen ${this.#options.listen}: ${error.message}`)),
       )
-      socket.bind(Number(port), address, resolve)
+      socket.bind(port, address, resolve)
     })
     socket.removeAllListeners('error')
     // An error on a bound UDP socket is about one datagram; the next one comes all the same.

@@ -7,7 +7,7 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_sync.c ip_vs_sync_conn(), sync_thread_master().
  */
-import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import { RECORD_LENGTH, RECORDS_OF_PLACE_MAX } from '../../../protocol/wire/connection-record.ts'
 import { SyncDatagramWriter } from '../../../protocol/wire/ipvs-sync.ts'
 import type { Clock } from '../clock.ts'
 import type { ConnectionSource } from '../cluster/replication/snapshot-server.ts'
@@ -79,7 +79,7 @@ export class SyncMaster {
   #tellTable(from: number): void {
     const { source, clock } = this.#options
     if (from >= source.capacity) return
-    const records = new Uint8Array(PLACES_PER_STEP * RECORD_LENGTH)
+    const records = new Uint8Array(PLACES_PER_STEP * RECORDS_OF_PLACE_MAX * RECORD_LENGTH)
     const count = source.encodeRange(from, PLACES_PER_STEP, records, 0)
     for (let i = 0; i < count; i++) this.note(records, i * RECORD_LENGTH)
     this.#cancelStep = clock.schedule(STEP_PAUSE_MS, () => this.#tellTable(from + PLACES_PER_STEP))

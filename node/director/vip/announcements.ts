@@ -1,16 +1,17 @@
 /**
- * Gratuitous ARP: tells every neighbour that an address is now at this director's MAC (RFC 5227 section 2.3,
- * RFC 5944 section 4.6).
+ * Gratuitous ARP and unsolicited neighbour advertisements: they tell every neighbour that an address is now at this director's
+ * MAC (RFC 5227 section 2.3, RFC 5944 section 4.6; RFC 4861 section 7.2.6, RFC 9568 section 6.4.2).
  *
- * Each announcement is made in both forms, since some stacks learn only from requests and some only from replies.
- * The sender is the interface's own MAC and not VRRP's virtual one (docs/divergence.md, VRRP).
+ * ARP is sent in both forms, since some stacks learn only from requests and some only from replies. The sender is the interface's own MAC and not VRRP's virtual one (docs/divergence.md, VRRP).
  */
 import { ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, writeArpFrame } from '../../../protocol/packet/arp.ts'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { BROADCAST_MAC } from '../../../protocol/packet/ethernet.ts'
+import { isIPv6Text, parseIPv6 } from '../../../protocol/packet/ipv6-address.ts'
+import { unsolicitedAdvertisement } from '../../../protocol/packet/neighbour-discovery.ts'
 
 /**
- * The first ends the pause, so it goes at once. A broadcast is easily lost while a switch is busy with the same failure,
+ * The first ends the pause, so it goes at once. What is sent to all is easily lost while a switch is busy with the same failure,
  * hence four more with growing distance; all within the time in which a client may notice nothing.
  */
 const BURST_MS = [0, 20, 50, 100, 200]
@@ -33,6 +34,7 @@ const UNKNOWN_MAC = new Uint8Array(6)
 
 /** The Ethernet frames of one announcement of `address` at `mac`. */
 export function announcementFrames(address: string, mac: Uint8Array): Uint8Array[] {
+  if (isIPv6Text(address)) return [unsolicitedAdvertisement(parseIPv6(address), mac)]
   const value = parseIPv4(address)
   return [
     { operation: ARP_REQUEST, targetMac: UNKNOWN_MAC },

@@ -1,36 +1,35 @@
 /**
  * A VRRP network in memory, for tests and simulation: what one port sends, every port that it reaches receives after a delay.
- * Packets pass through the same bytes as on the wire.
+ * Messages pass through the same bytes as on the wire. What is lost, doubled or late is up to whoever makes the network.
  */
-import {
-  readVrrpPacket,
-  VRRP_GROUP_IPV4,
-  VRRP_HOP_LIMIT,
-  type VrrpDatagram,
-  writeVrrpPacket,
-} from '../../../protocol/packet/vrrp.ts'
+import { VRRP_HOP_LIMIT, type VrrpDatagram, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import type { Clock } from '../clock.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
 /** As many as a socket's receive buffer holds, roughly; more are lost. */
 const LONGEST_QUEUE = 1024
 
+const DELAY_MS = 0.1
+
+/** What becomes of a message on its way from one address to another: the delay of each copy that arrives, in milliseconds. */
+export type MessageFate = (from: string, to: string, message: Uint8Array) => readonly number[]
+
 interface Port {
   readonly address: string
-  readonly queue: Uint8Array[]
+  readonly queue: VrrpDatagram[]
   handler: ((datagram: VrrpDatagram) => void) | undefined
   frozen: boolean
 }
 
 export class MemoryNetwork {
   readonly #clock: Clock
-  readonly #delayMs: number
+  readonly #fate: MessageFate
   readonly #ports = new Map<string, Port>()
   readonly #cuts = new Set<string>()
 
-  constructor(clock: Clock, delayMs = 0.1) {
+  constructor(clock: Clock, fate: MessageFate = () => [DELAY_MS]) {
     this.#clock = clock
-    this.#delayMs = delayMs
+    this.#fate = fate
   }
 
   /** Joins the network under an address. */
@@ -38,6 +37,7 @@ export class MemoryNetwork {
     const port: Port = { address, queue: [], handler: undefined, frozen: false }
     this.#ports.set(address, port)
     return {
+      address,
       send: (message) => this.#send(port, message),
       onDatagram: (handler) => {
         port.handler = handler
@@ -61,26 +61,22 @@ export class MemoryNetwork {
     if (!frozen) this.#deliver(port)
   }
 
-  #send(from: Port, message: Uint8Array): void {
-    const packet = writeVrrpPacket({
-      source: from.address,
-      destination: VRRP_GROUP_IPV4,
-      hopLimit: VRRP_HOP_LIMIT,
-      message,
-    })
+  #send({ address: source }: Port, message: Uint8Array): void {
+    const destination = vrrpGroupOf(source)
     for (const to of this.#ports.values()) {
-      if (to === from || this.#cuts.has(`${from.address} ${to.address}`)) continue
-      this.#clock.schedule(this.#delayMs, () => {
-        if (to.queue.length < LONGEST_QUEUE) to.queue.push(packet.slice())
-        if (!to.frozen) this.#deliver(to)
-      })
+      if (vrrpGroupOf(to.address) !== destination) continue
+      if (to.address === source || this.#cuts.has(`${source} ${to.address}`)) continue
+      for (const delayMs of this.#fate(source, to.address, message)) {
+        const datagram = { source, destination, hopLimit: VRRP_HOP_LIMIT, message: message.slice() }
+        this.#clock.schedule(delayMs, () => {
+          if (to.queue.length < LONGEST_QUEUE) to.queue.push(datagram)
+          if (!to.frozen) this.#deliver(to)
+        })
+      }
     }
   }
 
   #deliver(port: Port): void {
-    for (let packet = port.queue.shift(); packet; packet = port.queue.shift()) {
-      const read = readVrrpPacket(packet)
-      if (read.ok) port.handler?.(read.datagram)
-    }
+    for (let datagram = port.queue.shift(); datagram; datagram = port.queue.shift()) port.handler?.(datagram)
   }
 }

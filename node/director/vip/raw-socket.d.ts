@@ -17,7 +17,7 @@ declare module 'raw-socket' {
 
   interface RawSocketModule {
     /** @throws Error with the text of strerror(3) */
-    createSocket(options: { protocol: number; bufferSize?: number }): Socket
+    createSocket(options: { protocol: number; addressFamily: 1 | 2; bufferSize?: number }): Socket
   }
 
   const module: RawSocketModule

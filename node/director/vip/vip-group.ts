@@ -7,6 +7,7 @@
  */
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
+import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import type { Advertisement, VrrpChecksum } from '../../../protocol/packet/vrrp.ts'
 import { encodeAdvertisement } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, sleep } from '../clock.ts'
@@ -27,6 +28,7 @@ export type VipConfig = DirectorConfig['vips'][number]
 
 /** What the service lends to each of its groups. */
 export interface VipGroupComponents {
+  /** Of the group's family. */
   readonly transport: VrrpTransport
   readonly clock: Clock
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
@@ -40,7 +42,6 @@ export interface VipGroupComponents {
 
 export class VipGroup {
   readonly config: VipConfig
-  readonly #sourceAddress: string
   readonly #links: { readonly outside: string; readonly inside: string }
   readonly #components: VipGroupComponents
   readonly #router: VirtualRouter
@@ -59,20 +60,23 @@ export class VipGroup {
 
   constructor(
     config: VipConfig,
-    sourceAddress: string,
     links: { readonly outside: string; readonly inside: string },
     components: VipGroupComponents,
   ) {
     this.config = config
-    this.#sourceAddress = sourceAddress
     this.#links = links
     this.#components = components
     this.#router = new VirtualRouter({
-      address: sourceAddress,
+      address: components.transport.address,
       priority: config.priority,
       intervalMs: config.advertisementIntervalMs,
       preempt: config.preempt,
     })
+  }
+
+  /** As the log has it: of a family each, two groups may have one number. */
+  get #name(): string {
+    return `vrid ${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? ' (IPv6)' : ''}`
   }
 
   get virtualAddresses(): VirtualAddress[] {
@@ -91,6 +95,11 @@ export class VipGroup {
       activeSinceMonotonicMs: this.#activeSinceMs,
       waiting: this.#router.waiting,
     }
+  }
+
+  /** Whether what comes in on the transport for this virtual router is this group's. */
+  isAddressed(transport: VrrpTransport, vrid: number): boolean {
+    return transport === this.#components.transport && vrid === this.config.vrid
   }
 
   start(): void {
@@ -163,7 +172,7 @@ export class VipGroup {
           this.#advertise(action.priority)
           break
         case 'become':
-          this.#components.note(`vrid ${this.config.vrid}: ${action.state}: ${action.reason}`)
+          this.#components.note(`${this.#name}: ${action.state}: ${action.reason}`)
           if (action.state === 'active') this.#takeOver(nowMs)
           else if (this.#addressState === 'active') this.#giveUp(nowMs)
           break
@@ -178,7 +187,7 @@ export class VipGroup {
           this.#announce(nowMs)
           break
         case 'note':
-          this.#components.note(`vrid ${this.config.vrid}: ${action.message}`)
+          this.#components.note(`${this.#name}: ${action.message}`)
           break
       }
     }
@@ -193,7 +202,8 @@ export class VipGroup {
   #advertise(priority: number): void {
     const { vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
     const advertisement = { vrid, priority, intervalMs, addresses }
-    this.#components.transport.send(encodeAdvertisement(advertisement, this.#sourceAddress, this.#checksum))
+    const { transport } = this.#components
+    transport.send(encodeAdvertisement(advertisement, transport.address, this.#checksum))
   }
 
   #takeOver(nowMs: number): void {
@@ -254,7 +264,7 @@ export class VipGroup {
     if (addresses !== own) differences.push(`addresses ${addresses}, here ${own}`)
     const mismatch = differences.length > 0 ? `${from} advertises other ${differences.join('; ')}` : ''
     if (mismatch !== '' && mismatch !== this.#lastMismatch) {
-      this.#components.note(`vrid ${this.config.vrid}: ${mismatch}`)
+      this.#components.note(`${this.#name}: ${mismatch}`)
     }
     this.#lastMismatch = mismatch
   }

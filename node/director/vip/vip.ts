@@ -1,10 +1,12 @@
 /**
- * The VIP service: every configured group of virtual addresses, on one VRRP transport, with the forwarder that owns them.
+ * The VIP service: every configured group of virtual addresses, on one VRRP transport a family, with the forwarder that owns
+ * them.
  *
  * Liveness and ownership are VRRP's alone (RFC 9568); whether this director is in sync is asked of the caller each time it
  * matters. Runs on the main thread, where raw sockets work.
  */
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
+import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
@@ -13,15 +15,14 @@ import type { VrrpTransport } from './vrrp-transport.ts'
 
 export interface VipOptions {
   readonly vips: readonly VipConfig[]
-  /** Primary address of the outside interface: advertisements come from it, and it breaks ties. */
-  readonly sourceAddress: string
   /** Names of the forwarder's links. `inside` carries the gateways; the outside unless given. */
   readonly outside: string
   readonly inside?: string
 }
 
 export interface VipComponents {
-  readonly transport: VrrpTransport
+  /** One for each family that a group is of. */
+  readonly transports: readonly VrrpTransport[]
   readonly forwarder: Pick<Forwarder, 'setVirtualAddresses' | 'transmit' | 'mac'>
   /** Whether this director's table is as good as its peers'. Asked often; must be cheap. */
   readonly isInSync: () => boolean
@@ -36,17 +37,14 @@ export type VipRefusal = VrrpRefusal | 'unknown-vrid' | 'own-address'
 export class VipService {
   /** Advertisements that were not believed, by reason. */
   readonly refusals: Partial<Record<VipRefusal, number>> = {}
-  readonly #options: VipOptions
   readonly #components: VipComponents
   readonly #groups: readonly VipGroup[]
   readonly #handlers: ((status: VipStatus[]) => void)[] = []
 
   constructor(options: VipOptions, components: VipComponents) {
-    this.#options = options
     this.#components = components
     const links = { outside: options.outside, inside: options.inside ?? options.outside }
     const lent = {
-      transport: components.transport,
       forwarder: components.forwarder,
       isInSync: components.isInSync,
       clock: components.clock ?? systemClock,
@@ -54,7 +52,12 @@ export class VipService {
       addressesChanged: () => this.#placeAddresses(),
       statusChanged: () => this.#publish(),
     }
-    this.#groups = options.vips.map((vip) => new VipGroup(vip, options.sourceAddress, links, lent))
+    this.#groups = options.vips.map((vip) => {
+      const isIPv6 = isIPv6Text(vip.addresses[0])
+      const transport = components.transports.find(({ address }) => isIPv6Text(address) === isIPv6)
+      if (!transport) throw new RangeError(`no transport for ${vip.addresses[0]}`)
+      return new VipGroup(vip, links, { ...lent, transport })
+    })
   }
 
   get status(): VipStatus[] {
@@ -67,15 +70,17 @@ export class VipService {
   }
 
   start(): void {
-    this.#components.transport.onDatagram((datagram) => this.#receive(datagram))
+    for (const transport of this.#components.transports) {
+      transport.onDatagram((datagram) => this.#receive(transport, datagram))
+    }
     this.#placeAddresses()
     for (const group of this.#groups) group.start()
   }
 
-  /** Hands every address over in order and closes the transport. When it resolves, the forwarder may stop. */
+  /** Hands every address over in order and closes the transports. When it resolves, the forwarder may stop. */
   async stop(): Promise<void> {
     await Promise.all(this.#groups.map((group) => group.stop()))
-    this.#components.transport.close()
+    for (const transport of this.#components.transports) transport.close()
   }
 
   /** Gives everything up at once because of `reason`, or, with undefined, takes part again. */
@@ -83,10 +88,10 @@ export class VipService {
     for (const group of this.#groups) group.setFault(reason)
   }
 
-  #receive(datagram: VrrpDatagram): void {
+  #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {
     const decoded = decodeAdvertisement(datagram)
-    const group = decoded.ok && this.#groups.find(({ config }) => config.vrid === decoded.advertisement.vrid)
-    if (decoded.ok && group && datagram.source !== this.#options.sourceAddress) {
+    const group = decoded.ok && this.#groups.find((one) => one.isAddressed(transport, decoded.advertisement.vrid))
+    if (decoded.ok && group && datagram.source !== transport.address) {
       group.hear(datagram.source, decoded.advertisement, decoded.checksum)
       return
     }

@@ -3,7 +3,7 @@
  * come out. Where it departs from the RFC, docs/divergence.md says how and why: preemption only in sync, a lower standing
  * for directors out of sync, and no takeover on the strength of our own slowness.
  */
-import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { compareAddresses } from '../../../protocol/packet/ipv6-address.ts'
 import { PRIORITY_OWNER, PRIORITY_RESIGN } from '../../../protocol/packet/vrrp.ts'
 import {
   PRIORITY_OUT_OF_SYNC,
@@ -17,7 +17,7 @@ import {
 export type RouterState = 'init' | 'backup' | 'active' | 'fault'
 
 export interface VirtualRouterOptions {
-  /** Primary address of this router on the outside: the sender of its advertisements; breaks ties. */
+  /** The sender of its advertisements, in canonical form; breaks ties. */
   readonly address: string
   /** 1 to 255. */
   readonly priority: number
@@ -53,7 +53,6 @@ const ANNOUNCEMENT_PAUSE_MS = 1000
 
 export class VirtualRouter {
   readonly #options: VirtualRouterOptions
-  readonly #address: number
   #state: RouterState = 'init'
   #inSync = false
   /** Active only: whether it was in sync at any time since it became active. From then on its own table is the truth. */
@@ -76,7 +75,6 @@ export class VirtualRouter {
 
   constructor(options: VirtualRouterOptions) {
     this.#options = options
-    this.#address = parseIPv4(options.address) >>> 0
     this.#activeIntervalMs = options.intervalMs
   }
 
@@ -129,7 +127,7 @@ export class VirtualRouter {
         this.#changeSync(input.inSync, nowMs)
         break
       case 'advertisement':
-        if (parseIPv4(input.from) >>> 0 !== this.#address) this.#hear(input, nowMs)
+        if (input.from !== this.#options.address) this.#hear(input, nowMs)
         break
       case 'timer':
         this.#timeout(nowMs)
@@ -197,7 +195,7 @@ export class VirtualRouter {
     }
     this.#suspectSuccessor(nowMs)
     const own = this.effectivePriority
-    const yields = priority > own || (priority === own && parseIPv4(from) >>> 0 > this.#address)
+    const yields = priority > own || (priority === own && compareAddresses(from, this.#options.address) > 0)
     if (yields || this.#doubtful) {
       const reason = yields
         ? `${from} advertises priority ${priority}, this director ${own}`

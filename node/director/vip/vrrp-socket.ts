@@ -1,50 +1,29 @@
 /**
- * The VRRP transport on a real interface: a raw IPv4 socket (raw(7), ip(7)) of protocol 112.
+ * The VRRP transport on a real interface: a raw socket (raw(7)) of protocol 112, of either family.
  *
  * The package's own send() waits for the event loop and starves while packets keep coming in, and its receiver takes one
  * packet a turn. Its native half underneath is used instead: sending acts at once, and drain() empties the kernel's queue.
  */
 import type { Socket } from 'raw-socket'
 import { DirectorError } from '../../../protocol/errors.ts'
-import { parseIPv4, writeInt32 } from '../../../protocol/packet/bytes.ts'
-import {
-  PROTOCOL_VRRP,
-  readVrrpPacket,
-  VRRP_GROUP_IPV4,
-  VRRP_HOP_LIMIT,
-  type VrrpDatagram,
-} from '../../../protocol/packet/vrrp.ts'
+import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { PROTOCOL_VRRP, type VrrpDatagram, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
+import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
+import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
+import { vrrpOverIPv6 } from './vrrp-socket-ipv6.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
-/** asm-generic/socket.h and linux/in.h. */
+/** asm-generic/socket.h. */
 const SOL_SOCKET = 1
 const SO_RCVBUF = 8
 const SO_PRIORITY = 12
 const SO_BINDTODEVICE = 25
-const IPPROTO_IP = 0
-const IP_TOS = 1
-const IP_MULTICAST_IF = 32
-const IP_MULTICAST_TTL = 33
-const IP_MULTICAST_LOOP = 34
-const IP_ADD_MEMBERSHIP = 35
-const IP_MULTICAST_ALL = 49
 
-/** Class selector 6, internetwork control, and the queue that goes with it (TC_PRIO_CONTROL in linux/pkt_sched.h). */
-const TOS_INTERNETWORK_CONTROL = 0xc0
+/** The queue for internetwork control (TC_PRIO_CONTROL in linux/pkt_sched.h). */
 const PRIORITY_CONTROL = 7
 const RECEIVE_BUFFER_BYTES = 256 * 1024
-/** The longest advertisement: IP header with options, 255 addresses. */
-const LONGEST_PACKET = 60 + 8 + 255 * 4
 /** One drain() takes no more, so that a flood cannot hold the event loop. */
 const LONGEST_DRAIN = 256
-
-export interface VrrpSocketOptions {
-  readonly interfaceName: string
-  /** Kernel's number of the interface. */
-  readonly interfaceIndex: number
-  /** The interface's primary IPv4 address: source of what is sent. */
-  readonly sourceAddress: string
-}
 
 export interface VrrpSocket extends VrrpTransport {
   /** What the socket could not do, or threw away, by reason. */
@@ -54,38 +33,48 @@ export interface VrrpSocket extends VrrpTransport {
 }
 
 /**
- * Opens the socket and joins the group.
+ * Opens the socket of the source address's family and joins the group.
  * @throws DirectorError MODULE_MISSING, PRIVILEGE_MISSING or INTERFACE_MISSING
  */
 export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSocket> {
-  const socket = await createRawSocket()
+  const family = isIPv6Text(options.sourceAddress) ? vrrpOverIPv6 : vrrpOverIPv4
+  const socket = await createRawSocket(family)
   try {
-    configure(socket, options)
+    configure(socket, family, options)
   } catch (error) {
     socket.close()
-    throw explain(error as Error, options.interfaceName)
+    throw explain(error as Error, family, options.interfaceName)
   }
-  return new RawVrrpSocket(socket)
+  return new RawVrrpSocket(socket, family, options.sourceAddress)
 }
 
 class RawVrrpSocket implements VrrpSocket {
   readonly counters = { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 }
+  readonly address: string
   lastError: string | undefined
   readonly #socket: Socket
-  readonly #buffer = Buffer.alloc(LONGEST_PACKET)
+  readonly #family: VrrpSocketFamily
+  readonly #group: string
+  readonly #buffer: Buffer
   #handler: ((datagram: VrrpDatagram) => void) | undefined
   #closed = false
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, family: VrrpSocketFamily, address: string) {
     this.#socket = socket
-    socket.on('message', (packet: Buffer) => this.#receive(packet))
+    this.#family = family
+    this.address = address
+    this.#group = vrrpGroupOf(address)
+    this.#buffer = Buffer.alloc(family.longestPacket)
+    // What came before the socket knew its interface, group and filter may be from anywhere.
+    this.drain()
+    socket.on('message', (packet: Buffer, source: string) => this.#receive(packet, source))
     socket.on('error', (error: Error) => this.#failedToReceive(error))
   }
 
   send(message: Uint8Array): void {
     if (this.#closed) return
     try {
-      this.#socket.wrap.send(Buffer.from(message), 0, message.length, VRRP_GROUP_IPV4, () => {})
+      this.#socket.wrap.send(Buffer.from(message), 0, message.length, this.#group, () => {})
     } catch (error) {
       this.counters.sendErrors++
       this.lastError = (error as Error).message
@@ -99,15 +88,17 @@ class RawVrrpSocket implements VrrpSocket {
   drain(): void {
     for (let taken = 0; taken < LONGEST_DRAIN && !this.#closed; taken++) {
       let length = 0
+      let source = ''
       try {
-        this.#socket.wrap.recv(this.#buffer, (_, received) => {
+        this.#socket.wrap.recv(this.#buffer, (_, received, sender) => {
           length = received
+          source = sender
         })
       } catch (error) {
         this.#failedToReceive(error as Error)
         return
       }
-      this.#receive(this.#buffer.subarray(0, length))
+      this.#receive(this.#buffer.subarray(0, length), source)
     }
   }
 
@@ -117,10 +108,11 @@ class RawVrrpSocket implements VrrpSocket {
     this.#socket.close()
   }
 
-  #receive(packet: Buffer): void {
+  #receive(packet: Buffer, source: string): void {
+    if (!this.#handler) return
     // The buffer is used again for the next packet: the handler gets its own copy.
-    const read = readVrrpPacket(Uint8Array.from(packet))
-    if (read.ok) this.#handler?.(read.datagram)
+    const read = this.#family.read(Uint8Array.from(packet), source)
+    if (read.ok) this.#handler(read.datagram)
     else this.counters.unsoundPackets++
   }
 
@@ -131,7 +123,7 @@ class RawVrrpSocket implements VrrpSocket {
   }
 }
 
-async function createRawSocket(): Promise<Socket> {
+async function createRawSocket({ addressFamily, longestPacket }: VrrpSocketFamily): Promise<Socket> {
   let module: typeof import('raw-socket').default
   try {
     module = (await import('raw-socket')).default
@@ -142,7 +134,7 @@ async function createRawSocket(): Promise<Socket> {
     )
   }
   try {
-    return module.createSocket({ protocol: PROTOCOL_VRRP, bufferSize: LONGEST_PACKET })
+    return module.createSocket({ protocol: PROTOCOL_VRRP, addressFamily, bufferSize: longestPacket })
   } catch (error) {
     throw new DirectorError(
       'PRIVILEGE_MISSING',
@@ -151,33 +143,19 @@ async function createRawSocket(): Promise<Socket> {
   }
 }
 
-function configure(socket: Socket, options: VrrpSocketOptions): void {
-  const set = (level: number, option: number, value: number | Buffer) =>
+function configure(socket: Socket, family: VrrpSocketFamily, options: VrrpSocketOptions): void {
+  const set = (level: number, option: number, value: number | Uint8Array) =>
     typeof value === 'number'
       ? socket.setOption(level, option, value)
-      : socket.setOption(level, option, value, value.length)
-  const membership = multicastRequest(options)
+      : socket.setOption(level, option, Buffer.from(value), value.length)
   set(SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${options.interfaceName}\0`))
   set(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-  set(IPPROTO_IP, IP_MULTICAST_ALL, 0)
-  set(IPPROTO_IP, IP_ADD_MEMBERSHIP, membership)
-  set(IPPROTO_IP, IP_MULTICAST_IF, membership)
-  set(IPPROTO_IP, IP_MULTICAST_TTL, VRRP_HOP_LIMIT)
-  set(IPPROTO_IP, IP_MULTICAST_LOOP, 0)
-  set(IPPROTO_IP, IP_TOS, TOS_INTERNETWORK_CONTROL)
+  family.configure(set, options)
+  // Behind IP_TOS, which would change it.
   set(SOL_SOCKET, SO_PRIORITY, PRIORITY_CONTROL)
 }
 
-/** struct ip_mreqn: group, own address, interface index in the machine's order (both supported machines: little endian). */
-function multicastRequest(options: VrrpSocketOptions): Buffer {
-  const request = Buffer.alloc(12)
-  writeInt32(request, 0, parseIPv4(VRRP_GROUP_IPV4))
-  writeInt32(request, 4, parseIPv4(options.sourceAddress))
-  request.writeInt32LE(options.interfaceIndex, 8)
-  return request
-}
-
-function explain(error: Error, interfaceName: string): DirectorError {
+function explain(error: Error, family: VrrpSocketFamily, interfaceName: string): DirectorError {
   if (/not permitted|denied/.test(error.message)) {
     return new DirectorError(
       'PRIVILEGE_MISSING',
@@ -186,7 +164,7 @@ function explain(error: Error, interfaceName: string): DirectorError {
   }
   return new DirectorError(
     'INTERFACE_MISSING',
-    `${interfaceName}: cannot take part in VRRP (${error.message}): the interface must exist, be up and have an IPv4 address`,
+    `${interfaceName}: cannot take part in VRRP (${error.message}): the interface must exist, be up and have ${family.needs}`,
   )
 }
 

@@ -1,10 +1,12 @@
 /**
- * How advertisements travel: one transport an interface, shared by every virtual router on it.
+ * How advertisements travel: one transport an interface and address family, shared by every virtual router of it.
  * Implementations: the raw socket (vrrp-socket.ts) and memory (memory-network.ts, for tests and simulation).
  */
 import type { VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
 
 export interface VrrpTransport {
+  /** What its messages come from, and so its family: the primary address of IPv4, a link-local one of IPv6. Breaks ties. */
+  readonly address: string
   /** Sends one VRRP message to the group. What cannot be sent is lost, as on the wire. */
   send(message: Uint8Array): void
   /** One handler, for every sound IP packet of the protocol; the bytes are the handler's to keep. */

@@ -5,9 +5,9 @@ import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { writeIPv4 } from '../../../protocol/packet/ipv4.ts'
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
-import { packetOf } from '../../support/frames.ts'
+import { packetOf, wholeOf } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
-import { icmpFrame6, ipv6Frame } from '../../support/ipv6-frames.ts'
+import { icmpFrame6, ipv6Frame, wholeOf6 } from '../../support/ipv6-frames.ts'
 import {
   CLIENT6_ADDRESS,
   clientTcp6,
@@ -22,7 +22,19 @@ import {
   unfinishedHeader6,
   VIP6,
 } from '../../support/ipv6-scene.ts'
-import { clientTcp, INSIDE, INSIDE_SOURCE, MAC, OUTSIDE, SERVER1_ADDRESS, service, VIP } from '../../support/scene.ts'
+import {
+  clientTcp,
+  clientUdp,
+  INSIDE,
+  INSIDE_SOURCE,
+  MAC,
+  OUTSIDE,
+  SERVER1_ADDRESS,
+  segmentationHeader,
+  service,
+  unfinish,
+  VIP,
+} from '../../support/scene.ts'
 
 const toServer = { sourceMac: MAC.inside, destinationMac: MAC.server1 }
 const text = 'GET / HTTP/1.0\r\n\r\n'
@@ -30,12 +42,13 @@ const text = 'GET / HTTP/1.0\r\n\r\n'
 /** A service whose one server is at `address`, by a tunnel. */
 function tunnelScene(
   address: string,
-  options: { tunnel?: TunnelSpec; protocol?: 'tcp' | 'udp'; isIPv4?: boolean } = {},
+  options: { tunnel?: TunnelSpec; protocol?: 'tcp' | 'udp'; isIPv4?: boolean; insideMtu?: number } = {},
 ) {
-  const { tunnel, protocol = 'tcp', isIPv4 = false } = options
+  const { tunnel, protocol = 'tcp', isIPv4 = false, insideMtu } = options
   const spec = isIPv4 ? service({ method: 'tun', protocol }) : service6({ method: 'tun', protocol })
   const servers = [{ address, port: 80, method: 'tun' as const, weight: 1, tunnel }]
   return scene6({
+    insideMtu,
     services: [{ ...spec, servers }],
     addresses: [{ address: isIPv4 ? VIP : VIP6, link: OUTSIDE, state: 'active' }],
   })
@@ -185,9 +198,79 @@ test('what does not fit into the tunnel is told with the MTU that is left inside
   t.equal(tunnelScene(SERVER1_ADDRESS).send(OUTSIDE, large)[0].link, INSIDE, 'it just fits')
   const [error4] = tunnelScene(SERVER1_ADDRESS6, { isIPv4: true }).send(
     OUTSIDE,
-    clientTcp({ flags: TCP_SYN, payload: new Uint8Array(1440), fragment: 0 }),
+    clientTcp({ flags: TCP_SYN, payload: new Uint8Array(1440) }),
   )
-  t.equal(error4.frame[34], 3, 'an IPv4 packet is not cut for an IPv6 tunnel either, DF or not')
+  t.match(hex(error4.frame.subarray(34, 42)), /^0304....000005b4$/)
+})
+
+/** The tunnel packet of which these are the fragments. */
+const wholeOfSent = (sent: { link: string; frame: Uint8Array }[]) => hex(wholeOf6(sent.map(({ frame }) => frame)))
+
+test('an IPv4 packet without DF that does not fit into a tunnel of IPv6 travels in fragments of the outer packet', async (t) => {
+  const bench = tunnelScene(SERVER1_ADDRESS6, { isIPv4: true, protocol: 'udp' })
+  const payload = Uint8Array.from({ length: 1460 }, (_, index) => index * 7)
+  for (const name of [1, 2]) {
+    const sent = bench.send(OUTSIDE, clientUdp({ payload, fragment: 0 }))
+    t.equal(sent.length, 2)
+    for (const { link, frame } of sent) {
+      t.equal(link, INSIDE)
+      t.ok(frame.length <= 1514)
+      t.equal(new DataView(frame.slice().buffer).getInt32(58), name, 'each packet has an identification of its own')
+    }
+    t.equal(wholeOfSent(sent), hex(in6(packetOf(clientUdp({ payload, fragment: 0, ttl: 63 })), 4)))
+  }
+})
+
+test('with pmtu_disc off a packet with DF is cut as well, and so are segments that a card would have made too long', async (t) => {
+  const bench = tunnelScene(SERVER1_ADDRESS6, { isIPv4: true })
+  bench.engine.settings.pmtuDisc = 0
+  const payload = new Uint8Array(1440)
+  const sent = bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN, payload }))
+  t.equal(wholeOfSent(sent), hex(in6(packetOf(clientTcp({ flags: TCP_SYN, payload, ttl: 63 })), 4)))
+  const large = clientTcp({ payload: new Uint8Array(2880) })
+  const pieces = bench.send(OUTSIDE, unfinish(large), segmentationHeader(large, 1440))
+  t.equal(pieces.length, 4)
+  for (const [number, sequence] of [1, 1441].entries()) {
+    const segment = clientTcp({ payload, sequence, ttl: 63, identification: number })
+    t.equal(wholeOfSent(pieces.slice(number * 2, number * 2 + 2)), hex(in6(packetOf(segment), 4)))
+  }
+})
+
+test('an IPv6 packet that every link must carry is cut outside where the tunnel leaves less than that', async (t) => {
+  const payload = new Uint8Array(1220)
+  for (const [address, mtu] of [
+    [SERVER1_ADDRESS6, 1300],
+    [SERVER1_ADDRESS, 1290],
+  ] as const) {
+    const bench = tunnelScene(address, { insideMtu: mtu })
+    const sent = bench.send(OUTSIDE, clientTcp6({ flags: TCP_SYN, payload }))
+    t.equal(sent.length, 2)
+    const inner = packetOf(clientTcp6({ flags: TCP_SYN, payload, hopLimit: 63 }))
+    const frames = sent.map(({ frame }) => frame)
+    if (address === SERVER1_ADDRESS6) t.equal(wholeOfSent(sent), hex(in6(inner, 41)))
+    else t.equal(hex(wholeOf(frames)), hex(in4(inner, 41, 1)))
+    const [error] = bench.send(OUTSIDE, clientTcp6({ payload: new Uint8Array(1221) }))
+    t.same([error.frame[54], new DataView(error.frame.slice().buffer).getUint32(58)], [2, 1280], 'a longer one is told')
+  }
+})
+
+test('what a router on the way to an IPv6 server can carry is kept to for ten minutes', async (t) => {
+  const bench = tunnelScene(SERVER1_ADDRESS6, { isIPv4: true, protocol: 'udp' })
+  const datagram = clientUdp({ payload: new Uint8Array(1300), fragment: 0 })
+  const [whole] = bench.send(OUTSIDE, datagram)
+  const router = { sourceMac: MAC.server1, destinationMac: MAC.inside, from: '2001:db8:2::77', to: INSIDE_SOURCE6 }
+  bench.send(INSIDE, icmpFrame6({ ...router, type: 2, rest: 1300, payload: packetOf(whole.frame).slice(0, 1232) }))
+  const sent = bench.send(OUTSIDE, datagram)
+  t.ok(sent.length === 2 && sent.every(({ frame }) => frame.length <= 1314))
+  t.equal(wholeOfSent(sent), hex(whole.frame))
+  const [told] = bench.send(OUTSIDE, clientUdp({ payload: new Uint8Array(1300) }))
+  t.match(hex(told.frame.subarray(34, 42)), /^0304....000004ec$/)
+  // The director looks after its neighbours as well.
+  const sendAgain = () => bench.send(OUTSIDE, datagram).filter(({ frame }) => frame[20] !== 58)
+  bench.nowMs += 599_000
+  t.equal(sendAgain().length, 2)
+  bench.nowMs += 2000
+  t.equal(sendAgain().length, 1)
 })
 
 test('an error about a reply follows it through the tunnel, and is not answered with another', async (t) => {

@@ -227,6 +227,36 @@ test('a standby takes no new connection of a marked destination', async (t) => {
   t.equal(pool.drops.toObject().standby, 1)
 })
 
+test('with one-packet scheduling and persistence each datagram goes where its template leads', async (t) => {
+  const pool = bench({ protocol: 'udp', method: 'dr' }, { protocol: 'udp', onePacket: true, persistence })
+  const macs = ['203.0.113.7:1', '203.0.113.7:2', '203.0.113.8:1', '203.0.113.7:1'].map((from) =>
+    serverMac(pool, datagram(from)),
+  )
+  t.same(macs, [neighbours['10.1.0.3'], neighbours['10.1.0.3'], MAC.server2, neighbours['10.1.0.3']])
+  t.same(listing(pool), [
+    `udp NONE 203.0.113.7:0 ${VIP}:80 10.1.0.3:80`,
+    `udp NONE 203.0.113.8:0 ${VIP}:80 10.1.0.2:80`,
+  ])
+  t.same(countsOf(pool, 3), [0, 0, 1])
+})
+
+test('the reply to a single datagram is awaited from the last one on', async (t) => {
+  const pool = bench(
+    { protocol: 'udp', weights: [1] },
+    { protocol: 'udp', onePacket: true, servers: service().servers },
+  )
+  const ask = () => t.equal(serverOf(pool, datagram('203.0.113.7:1')), 1)
+  const reply = () => pool.send(INSIDE, serverUdp({ to: '203.0.113.7:1', payload: 'ok' }))
+  ask()
+  pool.nowMs += 8000
+  ask()
+  pool.nowMs += 8000
+  t.same(reply()[0]?.frame, udpToClient({ to: '203.0.113.7:1', payload: 'ok' }))
+  pool.nowMs += 11_000
+  pool.breathe()
+  t.same(reply(), [])
+})
+
 test('with one-packet scheduling each datagram has its own server, and replies leave as the service', async (t) => {
   const pool = bench({ protocol: 'udp' }, { protocol: 'udp', onePacket: true })
   t.same(

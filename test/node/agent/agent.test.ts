@@ -3,17 +3,21 @@ import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { test } from 'tap'
 import { runAgent } from '../../../node/agent/agent.ts'
+import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { type AgentReport, decodeAgentReport } from '../../../protocol/wire/agent-report.ts'
 
 const key = Buffer.alloc(32, 5)
 const text = key.toString('hex')
 
-async function director(t: { teardown: (task: () => void) => void }): Promise<{ socket: Socket; at: string }> {
-  const socket = createSocket('udp4')
+async function director(
+  t: { teardown: (task: () => void) => void },
+  host = '127.0.0.1',
+): Promise<{ socket: Socket; at: string }> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
   t.teardown(() => socket.close())
-  socket.bind(0, '127.0.0.1')
+  socket.bind(0, host)
   await once(socket, 'listening')
-  return { socket, at: `127.0.0.1:${socket.address().port}` }
+  return { socket, at: formatEndpoint(host, socket.address().port) }
 }
 
 async function nextReport(socket: Socket): Promise<AgentReport> {
@@ -39,6 +43,20 @@ test('every director hears the same reports, numbered, again and again', async (
   const later = await nextReport(first.socket)
   t.equal(later.runId, atFirst.runId)
   t.equal(later.sequence, 1)
+})
+
+test('directors are told by the family of their address, and of this server’s addresses in their one form', async (t) => {
+  const [first, second] = [await director(t), await director(t, '::1')]
+  const heard = Promise.all([nextReport(first.socket), nextReport(second.socket)])
+  const agent = await runAgent({
+    directors: [first.at, second.at],
+    keyFile: `${t.testdir({ key: text })}/key`,
+    addresses: ['2001:DB8:0::1', '2001:db8::1', '10.0.0.1'],
+  })
+  t.teardown(() => agent.stop())
+  const [atFirst, atSecond] = await heard
+  t.same(atFirst, atSecond)
+  t.same(atFirst.addresses, ['2001:db8::1', '10.0.0.1'])
 })
 
 test('an agent that starts again begins another run', async (t) => {

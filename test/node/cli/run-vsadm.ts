@@ -11,6 +11,7 @@ domain 53/udp
 http 80/tcp www # WorldWideWeb HTTP
 https 443/tcp
 https 443/udp
+mdns 5353/udp
 http-alt 8080/tcp webcache
 http-alt 8080/udp
 `)

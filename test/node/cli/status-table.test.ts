@@ -122,6 +122,24 @@ test('the status of the active director names itself as holder', async (t) => {
   t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
 })
 
+test('addresses of IPv6 stand in brackets where a port follows', async (t) => {
+  const vips = [{ ...status.vips[0], addresses: ['2001:db8:1::100'], gateway: 'fe80::1', holder: 'fe80::11' }]
+  const [service] = status.services
+  const servers = [{ ...service.servers[0], address: '2001:db8:2::11' }]
+  const text = renderStatus({ ...status, vips, services: [{ ...service, address: '2001:db8:1::100', servers }] })
+  t.match(text, /^2001:db8:1::100 +fe80::11 +backup +184 +51 +fe80::1 /m)
+  t.match(text, /^TCP \[2001:db8:1::100\]:80 wlc$/m)
+  t.match(text, /^\[2001:db8:2::11\]:8080 +nat/m)
+})
+
+test("a firewall mark's service is named after its mark, as vsadm does", async (t) => {
+  const marked = status.services.map((each) => ({ ...each, protocol: 'fwm' as const, port: 0, mark: 9 }))
+  const addressed = (address: string) =>
+    renderStatus({ ...status, services: marked.map((each) => ({ ...each, address })) })
+  t.match(addressed('0.0.0.0'), /^FWM 9 wlc$/m)
+  t.match(addressed('::'), /^FWM 9 IPv6 wlc$/m)
+})
+
 test('defences are shown while they are at work, and what they have done after that', async (t) => {
   const atWork = { isMemoryShort: true, isDroppingEntries: true, isSecureTcp: false, packetDropRate: 4 }
   const shown = renderStatus({ ...status, defences: { ...atWork, droppedEntries: 7, evictedHalfOpen: 9 } })

@@ -25,7 +25,10 @@ function scene() {
       use: (server) => void checked.set(serverKey(server), (checked.get(serverKey(server)) ?? 0) + 1),
       release: (server) => void checked.set(serverKey(server), (checked.get(serverKey(server)) ?? 0) - 1),
     },
-    localServers: { setServices: async (services) => void served.push(services.map(({ port }) => port)) },
+    localServers: {
+      setServices: async (services) => void served.push(services.map(({ port }) => port)),
+      concerns: (address) => own.has(address),
+    },
     conditions: {
       health: (key) => (down.has(key) ? 'down' : 'up'),
       loadFactor: () => 1,

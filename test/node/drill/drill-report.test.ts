@@ -7,6 +7,7 @@ function observed(changes: Partial<Observations> = {}, load: Partial<Observation
   return {
     drill: 'crash',
     method: 'nat',
+    family: 'ipv6',
     directors: 3,
     servers: 3,
     sessions: 100,
@@ -34,6 +35,7 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
   t.same(verdict.result, {
     drill: 'crash',
     method: 'nat',
+    family: 'ipv6',
     directors: 3,
     servers: 3,
     sessions: { opened: 100, survived: 100, lost: 0 },
@@ -44,6 +46,7 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
     missingRecords: 0,
   })
   t.match(verdictSentence(verdict), /took over in 172.3 ms and none of 100 sessions was lost; 99 of 100 paused/)
+  t.match(resultTable(verdict), /crash, nat, IPv6, 3 directors/)
   t.match(resultTable(verdict), /100 opened, 100 survived, 0 lost/)
   t.end()
 })

@@ -1,20 +1,35 @@
 /** Hosts and addresses of a lab. */
+import { isIP } from 'node:net'
 import { test } from 'tap'
-import { belongsToLab, hostNamed, hostsOf, type LabPlan, planLab } from '../../../node/drill/lab-plan.ts'
+import {
+  addressOf,
+  belongsToLab,
+  FAMILIES,
+  GATEWAY_ADDRESSES,
+  hostNamed,
+  hostsOf,
+  type LabPlan,
+  planLab,
+  VIRTUAL_ADDRESSES,
+} from '../../../node/drill/lab-plan.ts'
+import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 
 const addresses = (plan: LabPlan, host: string) =>
-  hostNamed(plan, host).interfaces.map(({ name, address }) => `${name} ${address}`)
+  hostNamed(plan, host).interfaces.map(({ name, address, ipv6Address }) => `${name} ${address} ${ipv6Address}`)
 
-test('with nat the servers are inside and leave through the gateway', (t) => {
+test('with nat the servers are inside and leave through the gateways', (t) => {
   const plan = planLab({ name: 'a' })
   t.same(
     plan.hosts.map((host) => host.name),
     ['d1', 'd2', 'd3', 's1', 's2', 's3', 'c1'],
   )
-  t.same(addresses(plan, 'd2'), ['outside 10.1.0.12', 'inside 10.2.0.250'])
-  t.same(addresses(plan, 's3'), ['inside 10.2.0.13'])
-  t.equal(hostNamed(plan, 's3').defaultRoute, '10.2.0.1')
-  t.same(addresses(plan, 'c1'), ['outside 10.1.0.201'])
+  t.same(addresses(plan, 'd2'), ['outside 10.1.0.12 fd00:1::12', 'inside 10.2.0.250 fd00:2::250'])
+  t.same(addresses(plan, 's3'), ['inside 10.2.0.13 fd00:2::13'])
+  t.same(
+    plan.hosts.filter(({ behindGateway }) => behindGateway).map((host) => host.name),
+    ['s1', 's2', 's3'],
+  )
+  t.same(addresses(plan, 'c1'), ['outside 10.1.0.201 fd00:1::201'])
   t.end()
 })
 
@@ -22,9 +37,9 @@ test('with tun and dr everybody is outside, and nobody needs a route', (t) => {
   for (const method of ['tun', 'dr'] as const) {
     const plan = planLab({ name: 'a', method })
     t.same(plan.bridges, ['outside'])
-    t.same(addresses(plan, 'd1'), ['outside 10.1.0.11'])
-    t.same(addresses(plan, 's1'), ['outside 10.1.0.21'])
-    t.equal(hostNamed(plan, 's1').defaultRoute, undefined)
+    t.same(addresses(plan, 'd1'), ['outside 10.1.0.11 fd00:1::11'])
+    t.same(addresses(plan, 's1'), ['outside 10.1.0.21 fd00:1::21'])
+    t.notOk(plan.hosts.some(({ behindGateway }) => behindGateway))
   }
   t.end()
 })
@@ -32,10 +47,14 @@ test('with tun and dr everybody is outside, and nobody needs a route', (t) => {
 test('no two hosts of the largest lab share an address, and the first director has the highest priority', (t) => {
   for (const method of ['nat', 'dr'] as const) {
     const plan = planLab({ name: 'a', method, directors: 8, servers: 64, clients: 32 })
-    const all = plan.hosts.flatMap((host) => host.interfaces.map(({ address }) => address))
-    t.equal(new Set(all).size, all.length)
-    t.notOk(all.includes('10.1.0.100'))
-    t.notOk(all.includes('10.2.0.1'))
+    for (const family of FAMILIES) {
+      const ofHosts = plan.hosts.flatMap((host) => host.interfaces.map((port) => addressOf(port, family)))
+      const all = [...ofHosts, VIRTUAL_ADDRESSES[family], GATEWAY_ADDRESSES[family]]
+      t.equal(new Set(all).size, all.length)
+      t.ok(
+        all.every((address) => canonicalAddress(address) === address && isIP(address) === (family === 'ipv4' ? 4 : 6)),
+      )
+    }
     const priorities = hostsOf(plan, 'director').map((host) => host.priority)
     t.same(
       priorities,

@@ -12,16 +12,23 @@ function statuses(change: (statuses: (DirectorStatus | undefined)[]) => void = (
   const ready = names.map((name, index) => ({
     name,
     inSync: true,
-    vips: [{ state: index === 0 ? 'active' : 'backup' }],
+    vips: ['10.1.0.100', 'fd00:1::100'].map((address) => ({
+      addresses: [address],
+      state: index === 0 ? 'active' : 'backup',
+    })),
     peers: names.filter((other) => other !== name).map((other) => ({ name: other, connected: true })),
-    services: [
-      [80, 8080],
-      [7000, 7000],
-    ].map(([port, serverPort]) => ({
+    services: (
+      [
+        ['10.1.0.100', 80, 8080, '10.2.0.11', '10.2.0.12'],
+        ['10.1.0.100', 7000, 7000, '10.2.0.11', '10.2.0.12'],
+        ['fd00:1::100', 80, 8080, 'fd00:2::11', 'fd00:2::12'],
+        ['fd00:1::100', 7000, 7000, 'fd00:2::11', 'fd00:2::12'],
+      ] as const
+    ).map(([address, port, serverPort, ...servers]) => ({
       protocol: 'tcp',
-      address: '10.1.0.100',
+      address,
       port,
-      servers: ['10.2.0.11', '10.2.0.12'].map((address) => ({ address, port: serverPort, health: 'up', load: 0 })),
+      servers: servers.map((server) => ({ address: server, port: serverPort, health: 'up', load: 0 })),
     })),
   })) as unknown as DirectorStatus[]
   change(ready)
@@ -74,6 +81,20 @@ test('whatever else is named, with the director where it is so', (t) => {
     ],
     [
       (all) => {
+        all[1]!.services.splice(2, 1)
+      },
+      'd2',
+      /does not know the service tcp \[fd00:1::100\]:80/,
+    ],
+    [
+      (all) => {
+        serverOf(all[0], 3, 0).health = 'down'
+      },
+      'd1',
+      /server \[fd00:2::11\]:7000 of tcp \[fd00:1::100\]:7000 is down/,
+    ],
+    [
+      (all) => {
         serverOf(all[2], 0, 1).load = null
       },
       'd3',
@@ -98,21 +119,29 @@ test('whatever else is named, with the director where it is so', (t) => {
         all[0]!.vips[0].state = 'backup'
       },
       'd1',
-      /nobody holds the virtual address/,
+      /nobody holds 10.1.0.100/,
     ],
     [
       (all) => {
-        all[2]!.vips[0].state = 'active'
+        all[2]!.vips[1].state = 'active'
       },
       'd3',
-      /holds the virtual address, and so does d1/,
+      /holds fd00:1::100, and so does d1/,
+    ],
+    [
+      (all) => {
+        all[0]!.vips[1].state = 'backup'
+        all[1]!.vips[1].state = 'active'
+      },
+      'd2',
+      /holds one virtual address, but d1 the other/,
     ],
     [
       (all) => {
         all[1]!.vips[0].state = 'init'
       },
       'd2',
-      /VRRP is in state init/,
+      /VRRP for 10.1.0.100 is in state init/,
     ],
   ]
   for (const [spoil, host, what] of cases) t.match(whatIsMissing(plan, statuses(spoil)), { host, what })

@@ -2,9 +2,11 @@
 import { test } from 'tap'
 import {
   canonicalAddress,
+  compareAddresses,
   formatEndpoint,
   formatIPv6,
   isHostIPv6,
+  parseEndpoint,
   parseIPv6,
   readIPv6Text,
   writeIPv6Words,
@@ -52,8 +54,36 @@ test('every address survives text, bytes and words', async (t) => {
 })
 
 test('an address and a port are told apart by brackets', async (t) => {
-  t.equal(formatEndpoint('2001:db8::1', 80), '[2001:db8::1]:80')
-  t.equal(formatEndpoint('10.0.0.1', 80), '10.0.0.1:80')
+  for (const [address, port, text] of [
+    ['2001:db8::1', 80, '[2001:db8::1]:80'],
+    ['::ffff:10.0.0.1', 1, '[::ffff:10.0.0.1]:1'],
+    ['10.0.0.1', 65_535, '10.0.0.1:65535'],
+  ] as const) {
+    t.equal(formatEndpoint(address, port), text)
+    t.same(parseEndpoint(text), { address, port })
+  }
+  t.same(parseEndpoint('[2001:DB8:0::1]:080'), { address: '2001:db8::1', port: 80 })
+  for (const text of [
+    '2001:db8::1:80',
+    '[10.0.0.1]:80',
+    '[2001:db8::1]',
+    '[2001:db8::1%eth0]:80',
+    '10.0.0:80',
+    '10.0.0.1:65536',
+    '10.0.0.1:',
+    '10.0.0.1:80 ',
+    ':80',
+    '',
+  ]) {
+    t.equal(parseEndpoint(text), undefined, text)
+  }
+})
+
+test('addresses of one family have the order of numbers', async (t) => {
+  const sorted = ['fe80::9', 'fe80::10', 'fe80::8000:0', 'fe80:1::', 'ff02::1']
+  t.same([...sorted].reverse().sort(compareAddresses), sorted)
+  t.same(['200.0.0.1', '10.0.0.10', '10.0.0.9'].sort(compareAddresses), ['10.0.0.9', '10.0.0.10', '200.0.0.1'])
+  t.equal(compareAddresses('fe80:0::1', 'fe80::1'), 0)
 })
 
 test('no host that is further away has the unspecified, loopback, link-local, mapped or a multicast address', async (t) => {

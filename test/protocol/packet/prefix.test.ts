@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { isIPv6Text, parseIPv6 } from '../../../protocol/packet/ipv6-address.ts'
-import { canonicalPrefix, isPrefix, parsePrefix } from '../../../protocol/packet/prefix.ts'
+import { canonicalPrefix, isCovered, isPrefix, parsePrefix } from '../../../protocol/packet/prefix.ts'
 
 const forms: [text: string, canonical: string, inside: string, outside: string | undefined][] = [
   ['10.3.0.0/24', '10.3.0.0/24', '10.3.0.255', '10.3.1.0'],
@@ -44,5 +44,24 @@ test('what is no prefix is told from one', async (t) => {
     '::/6 4',
   ]) {
     t.notOk(isPrefix(text), text)
+  }
+})
+
+test('a network covers the addresses of its own family that begin as it does', async (t) => {
+  for (const [address, prefix, covered] of [
+    ['10.0.0.1', '10.0.0.0/24', true],
+    ['10.0.1.1', '10.0.0.0/24', false],
+    ['192.0.2.1', '0.0.0.0/0', true],
+    ['2001:db8:1::100', '2001:db8:1::/64', true],
+    ['2001:db8:1:0:8000::', '2001:db8:1::/65', false],
+    ['2001:db8:1::100', '2001:db8:1::100/128', true],
+    ['2001:db8:1::101', '2001:db8:1::100/128', false],
+    ['febf::1', 'fe80::/10', true],
+    ['fec0::1', 'fe80::/10', false],
+    ['2001:db8::1', '::/0', true],
+    ['2001:db8::1', '0.0.0.0/0', false],
+    ['10.0.0.1', '::/0', false],
+  ] as const) {
+    t.equal(isCovered(address, prefix), covered, `${address} in ${prefix}`)
   }
 })

@@ -1,14 +1,16 @@
 /** The VRRP codec, against bytes worked out by hand from RFC 9568 section 5, and against damage. */
 import { test } from 'tap'
-import { refreshIPv4Checksum } from '../../../protocol/packet/ipv4.ts'
+import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { refreshIPv4Checksum, writeIPv4 } from '../../../protocol/packet/ipv4.ts'
 import {
   type Advertisement,
   decodeAdvertisement,
   encodeAdvertisement,
+  MOST_IPV6_ADDRESSES,
+  PROTOCOL_VRRP,
   readVrrpPacket,
   VRRP_REFUSALS,
   type VrrpDatagram,
-  writeVrrpPacket,
 } from '../../../protocol/packet/vrrp.ts'
 import { seededRandom, seeds } from '../../random.ts'
 
@@ -26,6 +28,23 @@ const hex = (data: Uint8Array) => Buffer.from(data).toString('hex')
 
 function datagram(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): VrrpDatagram {
   return { source: '10.0.0.2', destination: '224.0.0.18', hopLimit: 255, message, ...changes }
+}
+
+/** As a raw IPv4 socket hands it out. */
+function packetOf({ source, destination, hopLimit, message }: VrrpDatagram): Uint8Array {
+  const packet = new Uint8Array(20 + message.length)
+  packet.set(message, 20)
+  writeIPv4(packet, 0, {
+    tos: 0xc0,
+    totalLength: packet.length,
+    identification: 0,
+    fragment: 0x4000,
+    ttl: hopLimit,
+    protocol: PROTOCOL_VRRP,
+    source: parseIPv4(source),
+    destination: parseIPv4(destination),
+  })
+  return packet
 }
 
 /** The same message with its checksum over the message made right again. */
@@ -55,6 +74,40 @@ test('an advertisement is encoded with the checksum of RFC 9568', async (t) => {
 
 test('an advertisement is encoded with the checksum that keepalived expects', async (t) => {
   t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'pseudo-header')), WITH_PSEUDO_HEADER)
+})
+
+/**
+ * The same fields with 2001:db8:1::100: 3133 + 6401 + 0032 + 2001 + 0db8 + 0001 + 0100 = c420. From fe80::2 (fe80 + 0002) to
+ * ff02::12 (ff02 + 0012), length 24 (0018), protocol 112 (0070): 1fe1e more, c420 + 1fe1e = 2c23e, folded c240.
+ */
+const ADDRESS_IPV6 = '20010db8000100000000000000000100'
+const OVER_IPV6 = `${FIELDS}3dbf${ADDRESS_IPV6}`
+const ADVERTISEMENT_IPV6: Advertisement = { ...ADVERTISEMENT, addresses: ['2001:db8:1::100'] }
+
+function datagram6(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): VrrpDatagram {
+  return { source: 'fe80::2', destination: 'ff02::12', hopLimit: 255, message, ...changes }
+}
+
+test('over IPv6 an advertisement has the checksum with the pseudo-header, whatever is asked for', async (t) => {
+  for (const checksum of ['message', 'pseudo-header'] as const) {
+    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_IPV6, 'fe80::2', checksum)), OVER_IPV6)
+  }
+  t.same(decodeAdvertisement(datagram6(bytes(OVER_IPV6))), {
+    ok: true,
+    advertisement: ADVERTISEMENT_IPV6,
+    checksum: 'pseudo-header',
+  })
+})
+
+test('as many addresses as IPv6 allows survive the way there and back, in one packet of 1280 bytes', async (t) => {
+  const addresses = Array.from(
+    { length: MOST_IPV6_ADDRESSES },
+    (_, index) => `2001:db8:ffff::${(index + 1).toString(16)}`,
+  )
+  const advertisement = { vrid: 255, priority: 255, intervalMs: 40_950, addresses }
+  const message = encodeAdvertisement(advertisement, 'fe80::2', 'pseudo-header')
+  t.ok(message.length + 40 <= 1280 && message.length + 40 + 16 > 1280)
+  t.match(decodeAdvertisement(datagram6(message)), { ok: true, advertisement })
 })
 
 test('both checksums are accepted and told apart', async (t) => {
@@ -94,7 +147,19 @@ const refusals: readonly [sentence: string, received: VrrpDatagram, reason: stri
   ['a checksum over neither reading', datagram(bytes(MESSAGE_ONLY.replace('6035', '6036'))), 'checksum'],
   ["a checksum over another sender's address", datagram(bytes(WITH_PSEUDO_HEADER), { source: '10.0.0.3' }), 'checksum'],
 ]
-for (const [sentence, received, reason] of refusals) {
+const refusals6: typeof refusals = [
+  ['over IPv6, a packet that was routed', datagram6(bytes(OVER_IPV6), { hopLimit: 254 }), 'hop-limit'],
+  ["over IPv6, a packet to IPv4's group", datagram6(bytes(OVER_IPV6), { destination: '224.0.0.18' }), 'destination'],
+  ['over IPv6, a sender that is not link-local', datagram6(bytes(OVER_IPV6), { source: '2001:db8:1::2' }), 'source'],
+  ['over IPv6, an address of IPv4', datagram6(bytes(MESSAGE_ONLY)), 'length'],
+  ['over IPv6, a checksum over the message alone', datagram6(resummed(bytes(OVER_IPV6))), 'checksum'],
+  [
+    "over IPv6, a checksum over another sender's address",
+    datagram6(bytes(OVER_IPV6), { source: 'fe80::3' }),
+    'checksum',
+  ],
+]
+for (const [sentence, received, reason] of [...refusals, ...refusals6]) {
   test(`refused: ${sentence}`, async (t) => {
     t.same(decodeAdvertisement(received), { ok: false, reason })
   })
@@ -106,14 +171,14 @@ test('the reserved bits above the interval are ignored', async (t) => {
 })
 
 test('a datagram is found in its IP packet, whatever follows the packet', async (t) => {
-  const packet = writeVrrpPacket(datagram(bytes(MESSAGE_ONLY)))
+  const packet = packetOf(datagram(bytes(MESSAGE_ONLY)))
   const padded = new Uint8Array(60)
   padded.set(packet)
   t.same(readVrrpPacket(padded), { ok: true, datagram: datagram(bytes(MESSAGE_ONLY)) })
 })
 
 test('a packet that is not sound, or not VRRP, holds no datagram', async (t) => {
-  const packet = writeVrrpPacket(datagram(bytes(MESSAGE_ONLY)))
+  const packet = packetOf(datagram(bytes(MESSAGE_ONLY)))
   t.same(readVrrpPacket(packet.subarray(0, 19)), { ok: false, reason: 'ip-header' })
   packet[9] = 17
   t.same(readVrrpPacket(packet), { ok: false, reason: 'ip-header' }, 'the header checksum no longer fits')
@@ -124,7 +189,7 @@ test('a packet that is not sound, or not VRRP, holds no datagram', async (t) => 
 for (const seed of seeds(1)) {
   test(`damaged packets are refused by a known reason and never throw (SEED=${seed})`, async (t) => {
     const random = seededRandom(seed)
-    const intact = writeVrrpPacket(datagram(bytes(WITH_PSEUDO_HEADER)))
+    const intact = packetOf(datagram(bytes(WITH_PSEUDO_HEADER)))
     let accepted = 0
     for (let round = 0; round < 20_000; round++) {
       const packet = intact.slice(0, random.oneIn(4) ? random.below(intact.length + 1) : intact.length)
@@ -134,6 +199,8 @@ for (const seed of seeds(1)) {
       }
       const read = readVrrpPacket(packet)
       const outcome = read.ok ? decodeAdvertisement(read.datagram) : read
+      const outcome6 = decodeAdvertisement(datagram6(packet.subarray(Math.min(20, packet.length))))
+      if (!outcome6.ok && !VRRP_REFUSALS.includes(outcome6.reason)) t.fail(`${hex(packet)}: ${outcome6.reason}`)
       if (outcome.ok) accepted++
       else if (!VRRP_REFUSALS.includes(outcome.reason)) t.fail(`${hex(packet)}: ${outcome.reason}`)
     }

@@ -14,3 +14,11 @@ export function connectionKey(bytes: Uint8Array, offset: number): string {
   for (let i = 0; i < ADDRESSES_LENGTH; i++) scratch[1 + PORTS_LENGTH + i] = bytes[offset + RECORD.clientAddress + i]
   return scratch.toString('latin1')
 }
+
+/** Writes the fields that the key is made of into a record of RECORD_LENGTH bytes. */
+export function writeConnectionKey(key: string, bytes: Uint8Array, offset: number): void {
+  scratch.write(key, 'latin1')
+  bytes[offset + RECORD.protocol] = scratch[0]
+  for (let i = 0; i < PORTS_LENGTH; i++) bytes[offset + RECORD.clientPort + i] = scratch[1 + i]
+  for (let i = 0; i < ADDRESSES_LENGTH; i++) bytes[offset + RECORD.clientAddress + i] = scratch[1 + PORTS_LENGTH + i]
+}

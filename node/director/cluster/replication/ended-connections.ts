@@ -1,47 +1,149 @@
 /**
- * The connections that ended while a snapshot is being taken. A piece may have been read from the giver's table before the end,
- * and come after it; such a record must not bring the connection back.
+ * The connections that ended of late, and as of which version. A table that is given may have been read before an end, or be that of a
+ * director that has not heard of it: an older version in it must not bring the connection back. And since a table does not tell of
+ * ends, whoever gives his gives these behind it.
+ *
+ * What a director says in a batch counts whatever its version: it says so because packets have come, and its clock may be behind.
  */
+import { isNewer, recordVersion } from '../../../../forwarder/table/record-codec.ts'
+import { writeUint16 } from '../../../../protocol/packet/bytes.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE } from '../../../../protocol/wire/connection-record.ts'
 import { filterBlock, type RecordBlock } from '../../../../protocol/wire/record-block.ts'
-import { connectionKey } from './connection-key.ts'
+import { connectionKey, writeConnectionKey } from './connection-key.ts'
+import type { ConnectionSource } from './snapshot-server.ts'
 
-/** One more than these could come back, until its timeout. */
-const MAX_ENDED = 2 ** 18
+/** As long as a copy lives that nobody renews: TCP's longest timeout. Twice that is well within the turn of a version. */
+const GENERATION_MS = 15 * 60_000
+/** Of a generation; one more than these could come back, until its timeout. */
+const MAX_ENDED = 2 ** 16
+
+interface Generation {
+  readonly beganMs: number
+  readonly versions: Map<string, number>
+  /** The keys of `versions`, by place; and of some that have begun anew. */
+  readonly keys: string[]
+  /** Of the names, so that most records are known at once not to be among them. */
+  readonly hashes: Set<number>
+}
 
 export class EndedConnections {
-  readonly #ended = new Set<string>()
+  readonly #now: () => number
+  /** The newer one is filled; the older one goes when it is full, or old. */
+  #newer: Generation
+  #older: Generation
   readonly #record = new Uint8Array(RECORD_LENGTH)
-  #isWatching = false
 
-  /** A snapshot begins. */
-  watch(): void {
-    this.#isWatching = true
+  /** @param now milliseconds */
+  constructor(now: () => number) {
+    this.#now = now
+    this.#newer = createGeneration(now())
+    this.#older = createGeneration(now())
   }
 
-  /** It is over. */
-  forget(): void {
-    this.#isWatching = false
-    this.#ended.clear()
+  /** A table as it is given: the connections first, and then these ends. */
+  behind(table: ConnectionSource): ConnectionSource {
+    const ended = this
+    return {
+      get capacity() {
+        return table.capacity + ended.#older.keys.length + ended.#newer.keys.length
+      },
+      encodeRange(from, count, target, offset) {
+        const inTable = Math.max(0, Math.min(count, table.capacity - from))
+        const written = inTable > 0 ? table.encodeRange(from, inTable, target, offset) : 0
+        const place = from + inTable - table.capacity
+        return written + ended.#encodeRange(place, count - inTable, target, offset + written * RECORD_LENGTH)
+      },
+    }
   }
 
-  /** Sees a record of RECORD_LENGTH bytes at `offset`. */
+  #encodeRange(from: number, count: number, target: Uint8Array, offset: number): number {
+    const { keys } = this.#older
+    let written = 0
+    for (let place = from; place < from + count; place++) {
+      const generation = place < keys.length ? this.#older : this.#newer
+      const key = generation.keys[place < keys.length ? place : place - keys.length]
+      if (key === undefined) break
+      const version = generation.versions.get(key)
+      if (version === undefined) continue
+      const at = offset + written * RECORD_LENGTH
+      target.fill(0, at, at + RECORD_LENGTH)
+      target[at + RECORD.kind] = RECORD_REMOVE
+      writeUint16(target, at + RECORD.version, version)
+      writeConnectionKey(key, target, at)
+      written++
+    }
+    return written
+  }
+
+  /** Sees a record of a batch, of RECORD_LENGTH bytes at `offset`. */
   note(bytes: Uint8Array, offset: number): void {
-    if (this.#isWatching && bytes[offset + RECORD.kind] === RECORD_REMOVE && this.#ended.size < MAX_ENDED)
-      this.#ended.add(connectionKey(bytes, offset))
+    if (bytes[offset + RECORD.kind] === RECORD_REMOVE) {
+      this.#remember(bytes, offset)
+    } else if (this.#mayKnow(bytes, offset)) {
+      const key = connectionKey(bytes, offset)
+      this.#newer.versions.delete(key)
+      this.#older.versions.delete(key)
+    }
   }
 
   noteAll(block: RecordBlock): void {
-    if (!this.#isWatching) return
     for (let i = 0; i < block.count; i++) {
       block.read(i, this.#record, 0)
       this.note(this.#record, 0)
     }
   }
 
-  /** What of a snapshot's piece still holds. */
-  current(block: RecordBlock): RecordBlock {
-    if (this.#ended.size === 0) return block
-    return filterBlock(block, (record) => !this.#ended.has(connectionKey(record, 0)))
+  /** Sees a piece of a table that is given. @returns what of it still holds */
+  takePiece(block: RecordBlock): RecordBlock {
+    for (let i = 0; i < block.count; i++) {
+      block.read(i, this.#record, 0)
+      if (this.#record[RECORD.kind] === RECORD_REMOVE) this.#remember(this.#record, 0)
+    }
+    return filterBlock(block, (record) => !this.#isOver(record))
   }
+
+  #remember(bytes: Uint8Array, offset: number): void {
+    this.#age()
+    const key = connectionKey(bytes, offset)
+    const version = recordVersion(bytes, offset)
+    const { versions, keys, hashes } = this.#newer
+    const known = versions.get(key)
+    if (known !== undefined && !isNewer(version, known)) return
+    if (known === undefined) keys.push(key)
+    versions.set(key, version)
+    hashes.add(hashOf(bytes, offset))
+  }
+
+  #mayKnow(bytes: Uint8Array, offset: number): boolean {
+    if (this.#newer.hashes.size === 0 && this.#older.hashes.size === 0) return false
+    const hash = hashOf(bytes, offset)
+    return this.#newer.hashes.has(hash) || this.#older.hashes.has(hash)
+  }
+
+  #isOver(record: Uint8Array): boolean {
+    if (record[RECORD.kind] === RECORD_REMOVE || !this.#mayKnow(record, 0)) return false
+    const key = connectionKey(record, 0)
+    const ended = this.#newer.versions.get(key) ?? this.#older.versions.get(key)
+    const version = recordVersion(record, 0)
+    return ended !== undefined && version !== 0 && !isNewer(version, ended)
+  }
+
+  #age(): void {
+    const now = this.#now()
+    if (now - this.#newer.beganMs < GENERATION_MS && this.#newer.keys.length < MAX_ENDED) return
+    this.#older = this.#newer
+    this.#newer = createGeneration(now)
+  }
+}
+
+function createGeneration(beganMs: number): Generation {
+  return { beganMs, versions: new Map(), keys: [], hashes: new Set() }
+}
+
+function hashOf(bytes: Uint8Array, offset: number): number {
+  let hash = 0
+  for (let i = RECORD.clientPort; i < RECORD.serverPort; i++) hash = Math.imul(hash ^ bytes[offset + i], 0x01000193)
+  for (let i = RECORD.clientAddress; i < RECORD.serverAddress; i++)
+    hash = Math.imul(hash ^ bytes[offset + i], 0x01000193)
+  return hash
 }

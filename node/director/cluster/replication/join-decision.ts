@@ -30,6 +30,8 @@ export function decideJoin(
 ): JoinDecision {
   const able = reachable.filter((peer) => peer.state === 'in-sync' || peer.state === 'joined')
   const best = able.sort(byPreference)[0]
+  // Asked again at once it would fail again at once, for ever.
+  if (best?.avoided) return { kind: 'wait', reason: `waits a moment before it asks ${best.name} again` }
   if (best) return { kind: 'copy', from: best.name }
   if (!graceOver && reachable.length < configured)
     return { kind: 'wait', reason: `waits for peers: ${reachable.length} of ${configured} reached` }

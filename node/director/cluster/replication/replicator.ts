@@ -23,6 +23,7 @@ import { SenderView } from './sender-view.ts'
 import { SnapshotClient } from './snapshot-client.ts'
 import { type ConnectionSource, SnapshotServer } from './snapshot-server.ts'
 import { judgeSync, START_GRACE_MS, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
+import { WantedTables } from './wanted-tables.ts'
 
 export interface ReplicatorOptions {
   readonly transport: Transport
@@ -77,10 +78,9 @@ export class Replicator {
   readonly #server: SnapshotServer
   readonly #client: SnapshotClient
   readonly #views = new Map<PeerName, SenderView>()
-  /** Peers whose table we need, and why. */
-  readonly #wanted = new Map<PeerName, string>()
+  readonly #wanted = new WantedTables()
   readonly #absent = new AbsentSenders()
-  readonly #ended = new EndedConnections()
+  readonly #ended: EndedConnections
   readonly #failedAt = new Map<PeerName, number>()
   readonly #counters = createCounters()
   #joined = false
@@ -99,6 +99,7 @@ export class Replicator {
     this.#options = options
     const { transport, clock, outgoing, incoming, wake, source } = options
     this.#epoch = [options.random(), options.random()].map((part) => part.toString(16).padStart(8, '0')).join('')
+    this.#ended = new EndedConnections(() => clock.now())
     for (const name of options.peers) this.#views.set(name, new SenderView(name))
     this.#sender = new RecordSender({
       epoch: this.#epoch,
@@ -121,7 +122,7 @@ export class Replicator {
       send: (peer, topic, message) => transport.send(peer, topic, message),
     })
     this.#server = new SnapshotServer({
-      source,
+      source: this.#ended.behind(source),
       clock,
       send: sendSync,
       positions: () => (this.#joined ? this.#positions() : undefined),
@@ -222,9 +223,9 @@ export class Replicator {
       // It was there before us: it may have said things that nobody will say again.
       const isStranger = !covered && view.applied?.sequence === 0
       if (this.#joined && presence.joined && isStranger)
-        this.#wanted.set(from, `meets ${from}, which was in the pool before`)
-    } else if (presence.lost !== view.lostCovered && !this.#wanted.has(from))
-      this.#wanted.set(from, `${from} could not number all its records`)
+        this.#wanted.want(from, `meets ${from}, which was in the pool before`)
+    } else if (presence.lost !== view.lostCovered && !this.#wanted.reasons.has(from))
+      this.#wanted.want(from, `${from} could not number all its records`)
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
     this.#act()
   }
@@ -242,7 +243,7 @@ export class Replicator {
         break
       case 'resend-refused':
         if (message.epoch === view.epoch && (view.applied?.sequence ?? 0) + 1 < message.oldest)
-          this.#wanted.set(from, `${from} no longer has what was missed`)
+          this.#wanted.want(from, `${from} no longer has what was missed`)
         this.#act()
         break
       case 'snapshot-request':
@@ -301,7 +302,7 @@ export class Replicator {
 
   #askForMissing(view: SenderView, now: number): void {
     // Before the first snapshot is in, nobody knows which numbers matter; while the forwarder is behind, more would not help.
-    if (!this.#joined || this.#wanted.has(view.name) || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2) return
+    if (!this.#joined || this.#wanted.covers(view.name) || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2) return
     const ranges = view.ask(now)
     const epoch = view.epoch
     if (ranges.length === 0 || epoch === undefined) return
@@ -315,7 +316,7 @@ export class Replicator {
     if (!this.#joined) this.#join()
     else if (!this.#client.running) {
       this.#lookForRescue()
-      const next = [...this.#wanted.keys()].find(
+      const next = [...this.#wanted.reasons.keys()].find(
         (peer) => this.#views.get(peer)?.connected && !this.#hasJustFailed(peer),
       )
       if (next !== undefined) this.#takeSnapshot(next)
@@ -347,25 +348,27 @@ export class Replicator {
   #takeSnapshot(peer: PeerName): void {
     const view = this.#views.get(peer)
     if (view?.presence) view.lostCovered = view.presence.lost
-    this.#ended.watch()
     this.#client.begin(peer)
   }
 
   #snapshotFinished(peer: PeerName, positions: readonly Position[]): void {
-    this.#ended.forget()
     this.#snapshotEnd = this.#incoming.accepted
     this.#counters.snapshotsTaken++
+    const isFirst = !this.#joined
+    const isOwn = this.#wanted.covers(peer)
     this.#wanted.delete(peer)
-    if (!this.#joined) {
+    if (isFirst) {
       this.#joined = true
       for (const view of this.#views.values()) {
         const isCovered = view.name === peer || positions.some((position) => position.epoch === view.epoch)
         if (view.presence?.joined && !isCovered)
-          this.#wanted.set(view.name, `${peer} has not heard of ${view.name}, which was in the pool before`)
+          this.#wanted.want(view.name, `${peer} has not heard of ${view.name}, which was in the pool before`)
       }
     }
     for (const position of positions) {
       const view = [...this.#views.values()].find((candidate) => candidate.epoch === position.epoch)
+      // Who can be asked sends again what is missing, ends of connections included; a table does not tell of those.
+      if (view?.connected && !isFirst && !(isOwn && view.name === peer)) continue
       if (view) view.cover(position)
       else if (position.epoch !== this.#epoch) this.#absent.note(position)
     }
@@ -373,7 +376,6 @@ export class Replicator {
   }
 
   #snapshotFailed(peer: PeerName): void {
-    this.#ended.forget()
     this.#failedAt.set(peer, this.#options.clock.now())
     this.#act()
   }
@@ -385,7 +387,7 @@ export class Replicator {
 
   #lookForRescue(): void {
     const rescuers = this.#absent.rescuers([...this.#views.values()], this.#epoch, this.#options.clock.now())
-    for (const { peer, reason } of rescuers) if (!this.#wanted.has(peer)) this.#wanted.set(peer, reason)
+    for (const { peer, reason } of rescuers) this.#wanted.rescue(peer, reason)
   }
 
   #meet(view: SenderView, epoch: Epoch): 'same' | 'new' | 'old' {
@@ -406,7 +408,7 @@ export class Replicator {
 
   #applySnapshot(block: RecordBlock): void {
     this.#counters.snapshotRecords += block.count
-    this.#incoming.push(this.#ended.current(block))
+    this.#incoming.push(this.#ended.takePiece(block))
   }
 
   #positions(): Position[] {
@@ -442,7 +444,7 @@ export class Replicator {
       isJoined: this.#joined,
       joining: () => this.#joinDecision(),
       snapshot: this.#client.running,
-      wanted: this.#wanted,
+      wanted: this.#wanted.reasons,
       views: [...this.#views.values()],
       hadPeers: this.#hadPeers,
       regainedAt: this.#regainedAt,

@@ -5,7 +5,7 @@
  * forwarder has not yet taken from its ring are not in the table: so their number is noted, and the walk over the table starts
  * when the forwarder has taken as many.
  */
-import { RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
+import { RECORD_LENGTH, RECORDS_OF_PLACE_MAX } from '../../../../protocol/wire/connection-record.ts'
 import type { Position } from '../../../../protocol/wire/presence.ts'
 import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, PIECE_HEADER_LENGTH, writePieceHeader } from '../../../../protocol/wire/sync-message.ts'
@@ -18,7 +18,7 @@ export interface ConnectionSource {
   readonly capacity: number
   /**
    * Writes the connections in slots [from, from + count) as records of RECORD_LENGTH bytes.
-   * @returns records written, at most count
+   * @returns records written, at most RECORDS_OF_PLACE_MAX a slot
    */
   encodeRange(from: number, count: number, target: Uint8Array, offset: number): number
 }
@@ -45,7 +45,7 @@ export class SnapshotServer {
   readonly #options: SnapshotServerOptions
   /** The latest question of each peer; an older one is not answered further. */
   readonly #serving = new Map<PeerName, object>()
-  readonly #step = new Uint8Array(SLOTS_PER_STEP * RECORD_LENGTH)
+  readonly #step = new Uint8Array(SLOTS_PER_STEP * RECORDS_OF_PLACE_MAX * RECORD_LENGTH)
   readonly #stepView = new DataView(this.#step.buffer)
 
   constructor(options: SnapshotServerOptions) {

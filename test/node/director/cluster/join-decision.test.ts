@@ -22,9 +22,9 @@ const cases: [string, Parameters<typeof decideJoin>, object][] = [
     { kind: 'copy', from: 'd4' },
   ],
   [
-    'the only one has just failed: from it again',
+    'the only one has just failed: waits a moment',
     ['d9', [peer('d3', 'in-sync', true)], 3, EARLY],
-    { kind: 'copy', from: 'd3' },
+    { kind: 'wait', reason: /asks d3 again/ },
   ],
   [
     'all newcomers, all there, we are the lowest: starts the pool',

@@ -108,7 +108,7 @@ export class Director {
   }
 
   end(n: number): void {
-    this.write(n, 0, RECORD_REMOVE)
+    this.write(n, 2, RECORD_REMOVE)
   }
 
   flush(): void {
@@ -195,4 +195,28 @@ export class Pool {
   stop(): void {
     for (const director of this.directors) director.replicator.stop()
   }
+}
+
+/** Writes connections [from, to) at a steady rate, so that they make many batches. */
+export async function writeSteadily(
+  pool: Pool,
+  director: Director,
+  from: number,
+  to: number,
+  perMs = 20,
+): Promise<void> {
+  for (let n = from; n < to; n++) {
+    director.write(n)
+    if (n % perMs === perMs - 1) {
+      director.flush()
+      await pool.clock.advance(1)
+    }
+  }
+  director.flush()
+}
+
+export function sameTables(a: Director, b: Director): boolean {
+  if (a.connections.size !== b.connections.size) return false
+  for (const [key, { version }] of a.connections) if (b.connections.get(key)?.version !== version) return false
+  return true
 }

@@ -1,24 +1,6 @@
 /** Replication over a virtual network that loses, repeats and reorders. */
 import { test } from 'tap'
-import { type Director, Pool } from './replication-pool.ts'
-
-/** Writes connections [from, to) at a steady rate, so that they make many batches. */
-async function writeSteadily(pool: Pool, director: Director, from: number, to: number, perMs = 20): Promise<void> {
-  for (let n = from; n < to; n++) {
-    director.write(n)
-    if (n % perMs === perMs - 1) {
-      director.flush()
-      await pool.clock.advance(1)
-    }
-  }
-  director.flush()
-}
-
-function sameTables(a: Director, b: Director): boolean {
-  if (a.connections.size !== b.connections.size) return false
-  for (const [key, { version }] of a.connections) if (b.connections.get(key)?.version !== version) return false
-  return true
-}
+import { Pool, sameTables, writeSteadily } from './replication-pool.ts'
 
 test('three directors that start together agree and are in sync', async (t) => {
   const pool = new Pool(['d1', 'd2', 'd3'])
@@ -286,41 +268,6 @@ test('a director that started alone learns from the pool it meets what a dead me
   pool.network.heal('d1', 'd2')
   await pool.clock.until(() => sameTables(d1, d2), 3000, 10)
   t.equal(d2.connections.size, 500)
-  pool.stop()
-})
-
-test('the last words of a director that died are fetched from a peer that heard them', async (t) => {
-  const pool = new Pool(['d1', 'd2', 'd3'])
-  const [d1, d2, d3] = await pool.startAll()
-  await writeSteadily(pool, d1, 0, 10)
-  await pool.clock.advance(500)
-  // d3 hears nothing of what comes now, not even that there is something.
-  pool.network.isolate('d3')
-  await writeSteadily(pool, d1, 10, 20)
-  await pool.clock.advance(50)
-  await d1.kill()
-  pool.network.heal('d2', 'd3')
-  await pool.clock.until(() => sameTables(d2, d3), 5000, 10)
-  t.equal(d3.connections.size, 20)
-  await pool.clock.advance(10_000)
-  t.equal(d3.replicator.status().counters.snapshotsTaken, 2, 'one when it joined, and this')
-  pool.stop()
-})
-
-test('so are those of a director that has restarted since', async (t) => {
-  const pool = new Pool(['d1', 'd2', 'd3'])
-  const [d1, d2, d3] = await pool.startAll()
-  await writeSteadily(pool, d1, 0, 10)
-  await pool.clock.advance(500)
-  pool.network.isolate('d3')
-  await writeSteadily(pool, d1, 10, 20)
-  await pool.clock.advance(50)
-  await d1.kill()
-  await pool.start('d1')
-  pool.network.cut('d1', 'd3')
-  pool.network.heal('d2', 'd3')
-  await pool.clock.until(() => sameTables(d2, d3), 5000, 10)
-  t.equal(d3.connections.size, 20)
   pool.stop()
 })
 

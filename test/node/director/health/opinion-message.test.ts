@@ -28,7 +28,7 @@ test('opinions arrive as they were sent, and what is unknown is not sent', async
 
 test('a full message fits the transport', async (t) => {
   const opinions = Array.from({ length: SERVERS_PER_MESSAGE }, (): [string, 'down'] => [
-    '255.255.255.255:65535',
+    '[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535',
     'down',
   ])
   const message = encodeOpinions({ sequence: Number.MAX_SAFE_INTEGER, opinions })

@@ -1,6 +1,6 @@
 /** Started by network.test.ts inside a network namespace of its own. */
 import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import tap, { type Test, test } from 'tap'
 import { refuseInterference } from '../../../../node/director/host/interference.ts'
 import { watchLinks } from '../../../../node/director/host/link-watch.ts'
@@ -108,6 +108,104 @@ test('so is one whose interface is a port of a bridge', async (t) => {
     code: 'HOST_INTERFERES',
     message: /host0 is a port of the bridge bridge0/,
   })
+})
+
+// The same with IPv6. The client has but one address, so that whatever the host answers finds its way.
+const PLAN6 = { interfaces: ['host0'], addresses: ['2001:db8:1::100'] }
+ip(`address add 2001:db8:1::2/64 dev host0 nodad
+  address add fe80::2/64 dev host0 nodad`)
+ip('address add 2001:db8:1::9/64 dev client0 nodad\nlink set client0 addrgenmode none', client)
+const VIPS6 = ['2001:db8:1::100', '2001:db8:77::100']
+ip('route add 2001:db8:77::/64 dev client0', client)
+for (const vip of VIPS6) ip(`neighbor replace ${vip} lladdr ${mac} dev client0`, client)
+
+function set6(setting: 'all/forwarding' | 'host0/forwarding' | 'host0/force_forwarding', value: '0' | '1'): void {
+  writeFileSync(`/proc/sys/net/ipv6/conf/${setting}`, value)
+}
+
+/** As checkAnswers(). Neighbour discovery apart: the host asks for its own purposes. */
+async function checkAnswers6(t: Test, vip: string, expected: 'silence' | 'answers'): Promise<void> {
+  const traffic = await capture(
+    t,
+    'host0',
+    `ether src ${mac} and ip6 and (not icmp6 or ip6[40] < 128 or ip6[40] == 137)`,
+  )
+  if (!traffic) return
+  const [command, ...rest] = [...client.enter, 'bash', '-c']
+  for (const script of [`echo x > /dev/udp/${vip}/53`, `timeout 0.3 bash -c "echo x > /dev/tcp/${vip}/80"`]) {
+    spawnSync(command, [...rest, script])
+  }
+  const packets = await traffic.read(['ipv6.src', 'ipv6.dst', 'icmpv6.type'])
+  if (expected === 'silence') t.same(packets, [])
+  else t.not(packets.length, 0, 'it interferes for real')
+}
+
+test('routes of IPv6 are read as the kernel has them', async (t) => {
+  ip(`-6 route add default via fe80::1 dev host0
+    -6 route add 2001:db8:7::/48 nexthop via 2001:db8:1::3 nexthop via 2001:db8:1::4
+    -6 route add blackhole 2001:db8:8::/48`)
+  t.teardown(() => ip('-6 route del default\n-6 route del 2001:db8:7::/48\n-6 route del blackhole 2001:db8:8::/48'))
+  const { interfaces: facts, routes } = await readHostNetwork(['host0'])
+  t.match(facts, [
+    { addresses: [{ address: '10.0.0.2' }, { address: '2001:db8:1::2', prefixLength: 64 }, { address: 'fe80::2' }] },
+  ])
+  const host0 = { link: 'host0', source: '2001:db8:1::2' }
+  t.same(
+    routes.filter(({ destination }) => destination.includes(':')).sort((a, b) => a.prefixLength - b.prefixLength),
+    [
+      { destination: '::', prefixLength: 0, gateway: 'fe80::1', ...host0 },
+      { destination: '2001:db8:7::', prefixLength: 48, gateway: '2001:db8:1::3', ...host0 },
+      { destination: '2001:db8:1::', prefixLength: 64, ...host0 },
+    ],
+  )
+})
+
+test('a host that is accepted sends nothing for the VIP of IPv6, even if it calls itself a router', async (t) => {
+  set6('host0/forwarding', '1')
+  t.teardown(() => set6('host0/forwarding', '0'))
+  await refuseInterference(PLAN6)
+  await checkAnswers6(t, VIPS6[0], 'silence')
+})
+
+test('a host that forwards IPv6 would send on or answer, whatever the interface says, and is refused', async (t) => {
+  set6('all/forwarding', '1')
+  set6('host0/forwarding', '0')
+  t.teardown(() => set6('all/forwarding', '0'))
+  await t.rejects(refuseInterference(PLAN6), {
+    code: 'HOST_INTERFERES',
+    message: /net\.ipv6\.conf\.all\.forwarding = 1.*sysctl -w net\.ipv6\.conf\.all\.forwarding=0/,
+  })
+  await checkAnswers6(t, VIPS6[0], 'answers')
+})
+
+test('so is one that is forced to forward', async (t) => {
+  if (!existsSync('/proc/sys/net/ipv6/conf/host0/force_forwarding')) {
+    t.pass('not run: this kernel has no force_forwarding', { skip: true })
+    return
+  }
+  set6('host0/force_forwarding', '1')
+  t.teardown(() => set6('host0/force_forwarding', '0'))
+  await t.rejects(refuseInterference(PLAN6), { message: /net\.ipv6\.conf\.host0\.force_forwarding = 1/ })
+  await checkAnswers6(t, VIPS6[0], 'answers')
+})
+
+test('one without a route to the VIP of IPv6 would answer, and the command named mends it', async (t) => {
+  const plan = { ...PLAN6, addresses: [VIPS6[1]] }
+  await checkAnswers6(t, VIPS6[1], 'answers')
+  const error = await refuseInterference(plan).catch((thrown: Error) => thrown)
+  t.match(error, { code: 'HOST_INTERFERES', message: /no route to 2001:db8:77::100/ })
+  ip(/run "ip (.*)"/.exec((error as Error).message)![1])
+  await refuseInterference(plan)
+  await checkAnswers6(t, VIPS6[1], 'silence')
+})
+
+test('a host that has the VIP of IPv6 itself would answer, and the command named mends it', async (t) => {
+  ip('address add 2001:db8:1::100/128 dev lo nodad')
+  await checkAnswers6(t, VIPS6[0], 'answers')
+  const error = await refuseInterference(PLAN6).catch((thrown: Error) => thrown)
+  t.match(error, { code: 'HOST_INTERFERES', message: /2001:db8:1::100\/128 on lo/ })
+  ip(/run "ip (.*)"/.exec((error as Error).message)![1])
+  await refuseInterference(PLAN6)
 })
 
 test('a carrier that is lost and found again is told, and so is an interface that is switched off', async (t) => {

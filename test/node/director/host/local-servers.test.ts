@@ -139,7 +139,7 @@ test('the first local server of IPv6 lets the device have it', async (t) => {
 
 test('a real server ::1 is warned of, once, and left alone', async (t) => {
   const { local, commands, warnings } = host()
-  t.notOk(local.isLocal('::1'))
+  t.same([local.isLocal('::1'), local.concerns('::1'), local.concerns('2001:db8::1')], [false, true, false])
   await local.setServices([service('tcp', 80, ['::1', 80])])
   await local.setServices([service('tcp', 80, ['::1', 80]), service('tcp', 81, ['::1', 81])])
   t.match(warnings, [/real server ::1 gets no packets: give an address of the director/])

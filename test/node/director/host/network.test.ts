@@ -1,7 +1,12 @@
 /** The kernel's addresses and routes in the forwarder's form: as text that ip(8) printed, and for real. */
 import { test } from 'tap'
 import type { IpRoute, RunIp } from '../../../../node/director/host/ip-command.ts'
-import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import {
+  linkLocalAddress,
+  primaryIPv4Address,
+  readHostNetwork,
+  readSettledHostNetwork,
+} from '../../../../node/director/host/network.ts'
 import { runInNamespace } from '../../../forwarder/namespace.ts'
 
 const LINKS = [
@@ -11,11 +16,22 @@ const LINKS = [
     { family: 'inet', local: '10.9.0.2', prefixlen: 16, scope: 'global' },
   ]),
   ether('eth1', 3, [{ family: 'inet', local: '172.16.0.2', prefixlen: 24, scope: 'global' }]),
-  ether('eth2', 4, []),
+  ether('eth2', 4, [{ family: 'inet6', local: 'fe80::4', prefixlen: 64, scope: 'link' }]),
   {
     ...ether('eth3', 5, [{ family: 'inet', local: '10.3.0.2', prefixlen: 24, scope: 'global' }]),
     flags: ['BROADCAST'],
   },
+  ether('eth4', 6, [
+    { family: 'inet6', local: '2001:db8:9::77', prefixlen: 64, scope: 'global', temporary: true },
+    { family: 'inet6', local: '2001:db8:8::2', prefixlen: 64, scope: 'global', deprecated: true },
+    { family: 'inet6', local: '2001:db8:1::2', prefixlen: 64, scope: 'global' },
+    { family: 'inet6', local: '2001:db8:1::3', prefixlen: 64, scope: 'global', tentative: true, dadfailed: true },
+    { family: 'inet6', local: 'fe80::6', prefixlen: 64, scope: 'link' },
+  ]),
+  ether('eth5', 7, [
+    { family: 'inet6', local: '2001:db8:2::2', prefixlen: 64, scope: 'global' },
+    { family: 'inet6', local: 'fe80::7', prefixlen: 64, scope: 'link', tentative: true },
+  ]),
   { ifindex: 1, ifname: 'lo', flags: ['UP', 'LOWER_UP'], mtu: 65536, link_type: 'loopback', addr_info: [] },
 ]
 
@@ -24,8 +40,9 @@ function ether(ifname: string, ifindex: number, addr_info: object[]) {
   return { ifname, ifindex, address, addr_info, flags: ['UP', 'LOWER_UP'], mtu: 1500, link_type: 'ether' }
 }
 
-function kernel(routes: Partial<IpRoute>[]): RunIp {
-  return async (options) => (options.includes('route') ? routes.map((route) => ({ flags: [], ...route })) : LINKS)
+function kernel(routes: Partial<IpRoute>[], family: '-4' | '-6' = '-4', links: object[] = LINKS): RunIp {
+  const main = routes.map((route) => ({ flags: [], ...route }))
+  return async (options) => (!options.includes('route') ? links : options.includes(family) ? main : [])
 }
 
 test('the facts of the used interfaces are read, in the order asked for', async (t) => {
@@ -38,6 +55,7 @@ test('the facts of the used interfaces are read, in the order asked for', async 
       mtu: 1500,
       up: true,
       addresses: [{ address: '172.16.0.2', prefixLength: 24 }],
+      isTentative: false,
     },
     {
       name: 'eth0',
@@ -48,9 +66,38 @@ test('the facts of the used interfaces are read, in the order asked for', async 
       addresses: [
         { address: '10.0.0.2', prefixLength: 24 },
         { address: '10.9.0.2', prefixLength: 16 },
+        { address: 'fe80::1', prefixLength: 64 },
       ],
+      isTentative: false,
     },
   ])
+})
+
+test('of IPv6 addresses those come first that the kernel would rather send from, and none that it cannot', async (t) => {
+  const { interfaces } = await readHostNetwork(['eth4', 'eth5'], kernel([]))
+  const [eth4, eth5] = interfaces
+  t.same(
+    eth4.addresses.map(({ address }) => address),
+    ['2001:db8:1::2', '2001:db8:9::77', '2001:db8:8::2', 'fe80::6'],
+  )
+  t.equal(linkLocalAddress(eth4), 'fe80::6')
+  t.equal(primaryIPv4Address(eth4), undefined)
+  t.notOk(eth4.isTentative, 'an address that is somebody else’s is not waited for')
+  t.equal(linkLocalAddress(eth5), undefined)
+  t.ok(eth5.isTentative)
+})
+
+test('addresses of which the kernel is making sure are waited for', async (t) => {
+  const settled = LINKS.map((link) => ({
+    ...link,
+    addr_info: link.addr_info.map((one) => ({ ...one, tentative: false })),
+  }))
+  let asked = 0
+  const { interfaces } = await readSettledHostNetwork(['eth5'], (options) =>
+    kernel([], '-6', options.includes('route') || asked++ < 2 ? LINKS : settled)(options),
+  )
+  t.equal(linkLocalAddress(interfaces[0]), 'fe80::7')
+  t.equal(asked, 3)
 })
 
 const eth0 = { link: 'eth0', source: '10.0.0.2' }
@@ -114,10 +161,59 @@ for (const [sentence, kernelRoutes, expected] of cases) {
   })
 }
 
+const cases6: typeof cases = [
+  [
+    'a connected network of IPv6 is reached from the address in it',
+    [{ dst: '2001:db8:8::/64', dev: 'eth4' }],
+    [{ destination: '2001:db8:8::', prefixLength: 64, link: 'eth4', source: '2001:db8:8::2' }],
+  ],
+  [
+    'the default route of IPv6 has a link-local gateway, but no link-local source',
+    [{ dst: 'default', gateway: 'fe80::99', dev: 'eth4', metric: 1024 }],
+    [{ destination: '::', prefixLength: 0, gateway: 'fe80::99', link: 'eth4', source: '2001:db8:1::2' }],
+  ],
+  [
+    "the source is the address in the gateway's network, or the one that the route prefers",
+    [
+      { dst: '2001:db8:a::/48', gateway: '2001:db8:9::1', dev: 'eth4' },
+      { dst: '2001:db8:b::7', gateway: '2001:db8:9::1', dev: 'eth4', prefsrc: '2001:db8:1::2' },
+    ],
+    [
+      {
+        destination: '2001:db8:a::',
+        prefixLength: 48,
+        gateway: '2001:db8:9::1',
+        link: 'eth4',
+        source: '2001:db8:9::77',
+      },
+      {
+        destination: '2001:db8:b::7',
+        prefixLength: 128,
+        gateway: '2001:db8:9::1',
+        link: 'eth4',
+        source: '2001:db8:1::2',
+      },
+    ],
+  ],
+  [
+    'link-local networks, and those of an interface without an address of the family, are left out',
+    [
+      { dst: 'fe80::/64', dev: 'eth4' },
+      { dst: '2001:db8:c::/64', dev: 'eth1' },
+    ],
+    [],
+  ],
+]
+for (const [sentence, kernelRoutes, expected] of cases6) {
+  test(sentence, async (t) => {
+    t.same((await readHostNetwork(['eth4', 'eth1'], kernel(kernelRoutes, '-6'))).routes, expected)
+  })
+}
+
 const missing: readonly [sentence: string, name: string, message: RegExp][] = [
   ['an interface that does not exist', 'eth7', /^eth7: no such network interface; this host has eth0, eth1/],
   ['one that is not Ethernet', 'lo', /^lo: is not an Ethernet interface/],
-  ['one without an address', 'eth2', /^eth2: has no IPv4 address.*: ip address add/],
+  ['one without an address', 'eth2', /^eth2: has no address of its own but link-local ones: ip address add/],
   ['one that is down', 'eth3', /^eth3: is down: ip link set eth3 up/],
 ]
 for (const [sentence, name, message] of missing) {

@@ -41,6 +41,31 @@ test('a report changes the factor of its server; the same datagram again does no
   t.equal(listens.get('10.0.0.1').load, 1)
 })
 
+test('a server of IPv6 is known by its address in whatever form the agent wrote it', async (t) => {
+  const { listener: listens, changes } = listener()
+  listens.take(encodeAgentReport({ ...report, addresses: ['2001:DB8:0:0::1'] }, key))
+  listens.take(encodeAgentReport({ ...report, sequence: 1, addresses: ['fe80::1%eth0'] }, key))
+  t.same(changes, [['2001:db8::1', 0.1]])
+  t.equal(listens.get('2001:db8::1').load, 1)
+  t.match(listens.statistics, { accepted: 1, refused: { body: 1 } })
+})
+
+test('a listener on an address of IPv6 hears agents there', async (t) => {
+  const heard = Promise.withResolvers<string>()
+  const listens = new ReportListener({
+    listen: '[::1]:0',
+    key,
+    onChange: (address) => heard.resolve(address),
+    wallClockMs: () => wallClock,
+  })
+  await listens.start()
+  t.teardown(() => listens.stop())
+  const socket = createSocket('udp6')
+  t.teardown(() => socket.close())
+  socket.send(encodeAgentReport(report, key), listens.port!, '::1')
+  t.equal(await heard.promise, '10.0.0.1')
+})
+
 test('a forger changes nothing and is counted', async (t) => {
   const { listener: listens, changes } = listener()
   listens.take(encodeAgentReport(report, Buffer.alloc(32, 4)))

@@ -9,6 +9,8 @@ import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 
 export const VIP = '10.0.0.100'
 export const GATEWAY = '172.16.0.1'
+export const VIP6 = '2001:db8:1::100'
+export const GATEWAY6 = '2001:db8:2::1'
 
 export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
   return { vrid: 51, priority: 100, advertisementIntervalMs: 50, preempt: true, addresses: [VIP], ...changes }
@@ -28,19 +30,19 @@ export class PoolMember {
   inSync = true
   placed: readonly VirtualAddress[] = []
   readonly #network: MemoryNetwork
-  readonly #transport: VrrpTransport
+  readonly #transports: readonly VrrpTransport[]
   readonly #clock: StallableClock
 
   constructor(pool: Pool, address: string, vips: readonly VipConfig[]) {
     this.address = address
     this.#network = pool.network
-    this.#transport = pool.network.join(address)
+    this.#transports = [pool.network.join(address), pool.network.join(linkLocal(address))]
     this.#clock = new StallableClock(pool.clock)
     const mac = Uint8Array.of(2, 0, 0, 0, 0, Number(address.split('.')[3]))
     this.service = new VipService(
-      { vips, sourceAddress: address, outside: 'outside', inside: 'inside' },
+      { vips, outside: 'outside', inside: 'inside' },
       {
-        transport: this.#transport,
+        transports: this.#transports,
         clock: this.#clock,
         isInSync: () => this.inSync,
         note: (message) => this.notes.push(message),
@@ -66,22 +68,30 @@ export class PoolMember {
 
   /** The process is gone: it neither sends nor hears, and its timers end. */
   crash(): void {
-    this.#transport.close()
+    for (const transport of this.#transports) transport.close()
     this.#clock.stall()
   }
 
   /** The process stands still, as after SIGSTOP; its socket goes on queueing. */
   freeze(): void {
     this.#clock.stall()
-    this.#network.freeze(this.address, true)
+    this.#freezeNetwork(true)
   }
 
   /** It goes on: its timers are overdue, its socket is full. Which comes first is up to the event loop. */
   thaw(first: 'timers' | 'socket'): void {
     if (first === 'timers') this.#clock.resume()
-    this.#network.freeze(this.address, false)
+    this.#freezeNetwork(false)
     if (first === 'socket') this.#clock.resume()
   }
+
+  #freezeNetwork(frozen: boolean): void {
+    for (const { address } of this.#transports) this.#network.freeze(address, frozen)
+  }
+}
+
+function linkLocal(address: string): string {
+  return `fe80::${address.split('.')[3]}`
 }
 
 export class Pool {
@@ -89,9 +99,14 @@ export class Pool {
   readonly network = new MemoryNetwork(this.clock)
   readonly members: PoolMember[] = []
 
-  /** A director on 10.0.0.<last>. */
-  add(last: number, changes: Partial<VipConfig> = {}): PoolMember {
-    const member = new PoolMember(this, `10.0.0.${last}`, [vipConfig(changes)])
+  /** A director on 10.0.0.<last> and fe80::<last>, with one group for each of the changes. */
+  add(last: number, ...changes: Partial<VipConfig>[]): PoolMember {
+    const groups = changes.length === 0 ? [{}] : changes
+    const member = new PoolMember(
+      this,
+      `10.0.0.${last}`,
+      groups.map((group) => vipConfig(group)),
+    )
     this.members.push(member)
     return member
   }
@@ -104,8 +119,13 @@ export class Pool {
   partition(some: readonly PoolMember[], others: readonly PoolMember[], cut: boolean): void {
     for (const one of some) {
       for (const other of others) {
-        this.network.reach(one.address, other.address, !cut)
-        this.network.reach(other.address, one.address, !cut)
+        for (const address of [
+          (member: PoolMember) => member.address,
+          (member: PoolMember) => linkLocal(member.address),
+        ]) {
+          this.network.reach(address(one), address(other), !cut)
+          this.network.reach(address(other), address(one), !cut)
+        }
       }
     }
   }

@@ -2,26 +2,27 @@
  * A director reduced to its VIP service, as a process of its own: vrrp-peer.ts INTERFACE OPTIONS, with the options of one
  * vip of the configuration as JSON. Prints its status as a line of JSON after each change. SIGTERM stops it in order.
  */
-import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import { readSettledHostNetwork } from '../../../../node/director/host/network.ts'
 import { VipService } from '../../../../node/director/vip/vip.ts'
-import { openVrrpSocket } from '../../../../node/director/vip/vrrp-socket.ts'
+import { openVrrpTransports } from '../../../../node/director/vip/vrrp-transports.ts'
 import { vipConfig } from './pool.ts'
 
 const [interfaceName, options] = process.argv.slice(2)
-const [{ index, mac, addresses }] = (await readHostNetwork([interfaceName])).interfaces
-const sourceAddress = addresses[0].address
-const transport = await openVrrpSocket({ interfaceName, interfaceIndex: index, sourceAddress })
+const [host] = (await readSettledHostNetwork([interfaceName])).interfaces
+const vips = [vipConfig(JSON.parse(options))]
+const transports = await openVrrpTransports(vips, host, host)
 const service = new VipService(
-  { vips: [vipConfig(JSON.parse(options))], sourceAddress, outside: interfaceName },
+  { vips, outside: interfaceName },
   {
-    transport,
+    transports,
     isInSync: () => true,
-    forwarder: { mac: () => mac, setVirtualAddresses: () => {}, transmit: () => {} },
+    forwarder: { mac: () => host.mac, setVirtualAddresses: () => {}, transmit: () => {} },
     note: (message) => process.stderr.write(`${message}\n`),
   },
 )
+const [{ counters }] = transports
 service.onChange(([status]) =>
-  process.stdout.write(`${JSON.stringify({ ...status, refusals: service.refusals, counters: transport.counters })}\n`),
+  process.stdout.write(`${JSON.stringify({ ...status, refusals: service.refusals, counters })}\n`),
 )
 service.start()
 process.once('SIGTERM', () => service.stop())

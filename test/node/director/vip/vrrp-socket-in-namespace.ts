@@ -1,6 +1,12 @@
 /** Started by vrrp-socket.test.ts inside a network namespace of its own. */
 import { spawnSync } from 'node:child_process'
 import tap, { test } from 'tap'
+import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import { ETHERTYPE_IPV6, writeEthernet } from '../../../../protocol/packet/ethernet.ts'
+import { writeIPv6 } from '../../../../protocol/packet/ipv6.ts'
+import { parseIPv6 } from '../../../../protocol/packet/ipv6-address.ts'
+import { multicastMac } from '../../../../protocol/packet/neighbour-discovery.ts'
+import { encodeAdvertisement, PROTOCOL_VRRP } from '../../../../protocol/packet/vrrp.ts'
 import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
 import { capture } from '../../../interop/capture.ts'
 import { until } from '../../../until.ts'
@@ -12,36 +18,91 @@ createVethPair('vip0', 'vip1')
 ip(`link set vip1 netns ${other.pid}`)
 ip('address add 10.0.0.1/24 dev vip0')
 ip('link set lo up\naddress add 10.0.0.2/24 dev vip1\nlink set vip1 up', other)
+ip('address add fe80::1/64 dev vip0 nodad\naddress add 2001:db8:1::1/64 dev vip0 nodad')
+ip('address add fe80::2/64 dev vip1 nodad\naddress add 2001:db8:1::2/64 dev vip1 nodad', other)
 waitUntilUp('vip0')
 
-test('two processes elect one holder, and hand over by crash and in order', async (t) => {
-  const traffic = await capture(t, 'vip0', 'ip proto 112')
-  const best = startPeer('vip0', { priority: 150 })
-  const second = startPeer('vip1', { priority: 100 }, other)
-  t.teardown(() => Promise.all([best.end('SIGKILL'), second.end('SIGKILL')]))
-  await until(() => best.status()?.state === 'active' && second.status()?.holder === '10.0.0.1')
-  t.equal(second.status()?.state, 'backup')
+const INJECT = new URL('../../../lab/inject.ts', import.meta.url).pathname
 
-  await best.end('SIGKILL')
-  await until(() => second.status()?.state === 'active')
+/** An advertisement over IPv6 as a frame that inject.ts takes. */
+function vrrpFrame(toMac: Uint8Array, source: string, destination: string, hopLimit: number, message: Uint8Array) {
+  const frame = Buffer.alloc(2 + 14 + 40 + message.length)
+  frame.writeUInt16BE(frame.length - 2)
+  writeEthernet(frame, 2, toMac, Uint8Array.of(2, 0, 0, 0, 0, 9), ETHERTYPE_IPV6)
+  const payloadLength = message.length
+  const addresses = { source: parseIPv6(source), destination: parseIPv6(destination) }
+  writeIPv6(frame, 16, { payloadLength, nextHeader: PROTOCOL_VRRP, hopLimit, ...addresses })
+  frame.set(message, 56)
+  return frame
+}
 
-  const back = startPeer('vip0', { priority: 150 })
-  t.teardown(() => back.end('SIGKILL'))
-  await until(() => back.status()?.state === 'active' && second.status()?.state === 'backup')
-  await back.end('SIGTERM')
-  await until(() => second.status()?.state === 'active')
-  t.same(second.status()?.refusals, {}, 'nothing that was sent was refused')
-  t.same(second.status()?.counters, { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 })
+const VIP6 = { addresses: ['2001:db8:1::100'] }
 
-  if (!traffic) return
-  const packets = await traffic.read(['ip.src', 'ip.ttl', 'ip.dsfield.dscp', 'vrrp.prio', 'vrrp.checksum.status'])
-  t.ok(packets.length > 10)
-  for (const [, ttl, dscp, , checksum] of packets) t.strictSame([ttl, dscp, checksum], ['255', '48', '1'])
-  t.ok(
-    packets.some(([source, , , priority]) => source === '10.0.0.1' && priority === '0'),
-    'the orderly stop was told',
-  )
-  t.same(await traffic.complaints(), [], 'tshark finds nothing malformed')
+for (const [family, vip, holder, filter, fields] of [
+  ['IPv4', {}, '10.0.0.1', 'ip proto 112', ['ip.src', 'ip.ttl', 'ip.dsfield.dscp']],
+  ['IPv6', VIP6, 'fe80::1', 'ip6 proto 112', ['ipv6.src', 'ipv6.hlim', 'ipv6.tclass.dscp']],
+] as const) {
+  test(`over ${family}, two processes elect one holder, and hand over by crash and in order`, async (t) => {
+    const traffic = await capture(t, 'vip0', filter)
+    const best = startPeer('vip0', { ...vip, priority: 150 })
+    const second = startPeer('vip1', { ...vip, priority: 100 }, other)
+    t.teardown(() => Promise.all([best.end('SIGKILL'), second.end('SIGKILL')]))
+    await until(() => best.status()?.state === 'active' && second.status()?.holder === holder)
+    t.equal(second.status()?.state, 'backup')
+
+    await best.end('SIGKILL')
+    await until(() => second.status()?.state === 'active')
+
+    const back = startPeer('vip0', { ...vip, priority: 150 })
+    t.teardown(() => back.end('SIGKILL'))
+    await until(() => back.status()?.state === 'active' && second.status()?.state === 'backup')
+    await back.end('SIGTERM')
+    await until(() => second.status()?.state === 'active')
+    t.same(second.status()?.refusals, {}, 'nothing that was sent was refused')
+    t.same(second.status()?.counters, { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 })
+
+    if (!traffic) return
+    const packets = await traffic.read([...fields, 'vrrp.prio', 'vrrp.checksum.status'])
+    t.ok(packets.length > 10)
+    for (const [, limit, dscp, , checksum] of packets) t.strictSame([limit, dscp, checksum], ['255', '48', '1'])
+    t.ok(
+      packets.some(([source, , , priority]) => source === holder && priority === '0'),
+      'the orderly stop was told',
+    )
+    t.same(await traffic.complaints(), [], 'tshark finds nothing malformed')
+  })
+}
+
+test('over IPv6, what was routed or is not to the group is refused in the kernel, and counted by its reason', async (t) => {
+  const peer = startPeer('vip0', VIP6)
+  t.teardown(() => peer.end('SIGKILL'))
+  await until(() => peer.status()?.state === 'active')
+  const claim = { vrid: 51, priority: 255, intervalMs: 500, addresses: VIP6.addresses }
+  const message = encodeAdvertisement(claim, 'fe80::2', 'pseudo-header')
+  const [{ mac }] = (await readHostNetwork(['vip0'])).interfaces
+  const groupMac = multicastMac(parseIPv6('ff02::12'))
+  const frames = [
+    ...Array(3).fill(vrrpFrame(groupMac, 'fe80::2', 'ff02::12', 254, message)),
+    ...Array(2).fill(vrrpFrame(mac, 'fe80::2', 'fe80::1', 255, message)),
+    vrrpFrame(groupMac, '2001:db8:1::2', 'ff02::12', 255, message),
+  ]
+  const [command, ...rest] = [...other.enter, process.execPath, INJECT, 'vip1']
+  t.equal(spawnSync(command, rest, { input: Buffer.concat(frames), encoding: 'utf8' }).stderr, '')
+  const rival = startPeer('vip1', { ...VIP6, priority: 200 }, other)
+  t.teardown(() => rival.end('SIGKILL'))
+  await until(() => peer.status()?.state === 'backup')
+  t.equal(peer.status()?.holder, 'fe80::2')
+  t.same(peer.status()?.refusals, { 'hop-limit': 3, destination: 2, source: 1 })
+})
+
+test('the neighbours’ questions for a VIP of IPv6 reach the interface: its group is joined, backup or not', async (t) => {
+  const peers = [startPeer('vip0', { ...VIP6, priority: 150 }), startPeer('vip1', { ...VIP6, priority: 100 }, other)]
+  t.teardown(() => Promise.all(peers.map((peer) => peer.end('SIGKILL'))))
+  await until(() => peers[0].status()?.state === 'active' && peers[1].status()?.state === 'backup')
+  for (const enter of [[], other.enter]) {
+    const [command, ...rest] = [...enter, 'ip', '-6', 'maddress', 'show']
+    t.match(spawnSync(command, rest, { encoding: 'utf8' }).stdout, /ff02::1:ff00:100\b/)
+  }
 })
 
 test('a director at 10 ms keeps its rhythm', async (t) => {

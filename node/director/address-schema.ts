@@ -1,0 +1,24 @@
+/** Addresses as operators write them, checked, and in the one form in which they are compared and shown (RFC 5952). */
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
+
+const isAddress = (text: string) => isIP(text) !== 0 && !text.includes('%')
+
+export const ipAddress = z
+  .string()
+  .refine(isAddress, 'expected an IPv4 or IPv6 address, without a zone')
+  // Runs on what was refused, too.
+  .overwrite((text) => (isAddress(text) ? canonicalAddress(text) : text))
+
+/** An address and a port from 1 on. */
+export const endpoint = z
+  .string()
+  .refine(
+    (text) => (parseEndpoint(text)?.port ?? 0) > 0,
+    "expected ADDRESS:PORT such as 192.0.2.1:7946 or '[2001:db8::1]:7946', this one in quotes",
+  )
+  .overwrite((text) => {
+    const parsed = parseEndpoint(text)
+    return parsed ? formatEndpoint(parsed.address, parsed.port) : text
+  })

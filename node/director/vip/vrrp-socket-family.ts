@@ -1,0 +1,30 @@
+/** What the VRRP sockets of the two address families have apart from each other. */
+import type { Decoded, VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
+
+export interface VrrpSocketOptions {
+  readonly interfaceName: string
+  /** Kernel's number of the interface. */
+  readonly interfaceIndex: number
+  /** Source of what is sent: the interface's primary IPv4 address, or the link-local address that the kernel sends from. */
+  readonly sourceAddress: string
+  /** Of IPv6: virtual addresses, each with the number of the interface where it is answered for. */
+  readonly virtualAddresses?: readonly { readonly address: string; readonly interfaceIndex: number }[]
+}
+
+/** Sets one option: setsockopt(2). */
+export type SetOption = (level: number, option: number, value: number | Uint8Array) => void
+
+export interface VrrpSocketFamily {
+  /** As raw-socket numbers them. */
+  readonly addressFamily: 1 | 2
+  readonly longestPacket: number
+  /** What an interface must have to take part, for the operator. */
+  readonly needs: string
+  /** Joins the group and sets what goes into the header; SO_BINDTODEVICE is set. */
+  configure(set: SetOption, options: VrrpSocketOptions): void
+  /** What recvfrom(2) gave; `source` is its text of the sender. */
+  read(packet: Uint8Array, source: string): Decoded<{ readonly datagram: VrrpDatagram }>
+}
+
+/** Class selector 6, internetwork control (RFC 2474). */
+export const INTERNETWORK_CONTROL = 0xc0

@@ -1,0 +1,59 @@
+/** The VRRP sockets that the configured groups need: one for each address family among them, on the outside interface. */
+import { DirectorError } from '../../../protocol/errors.ts'
+import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { type HostInterface, linkLocalAddress, primaryIPv4Address } from '../host/network.ts'
+import type { VipConfig } from './vip-group.ts'
+import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
+
+/**
+ * @throws DirectorError INTERFACE_MISSING when the outside has no address to speak from, and as openVrrpSocket(); nothing is
+ *   left open then
+ */
+export async function openVrrpTransports(
+  vips: readonly Pick<VipConfig, 'addresses' | 'gateway'>[],
+  outside: HostInterface,
+  inside: HostInterface,
+): Promise<VrrpSocket[]> {
+  const groups = vips.filter(({ addresses }) => isIPv6Text(addresses[0]))
+  const groups4 = vips.filter((vip) => !groups.includes(vip))
+  const virtualAddresses = groups.flatMap(({ addresses, gateway }) => [
+    ...addresses.map((address) => ({ address, interfaceIndex: outside.index })),
+    ...(gateway === undefined ? [] : [{ address: gateway, interfaceIndex: inside.index }]),
+  ])
+  const { name: interfaceName, index: interfaceIndex } = outside
+  const common = { interfaceName, interfaceIndex }
+  const opened: VrrpSocket[] = []
+  try {
+    if (groups4.length > 0) {
+      const sourceAddress = demandAddress(primaryIPv4Address(outside), outside, groups4[0], {
+        kind: 'IPv4 address',
+        example: 'ADDRESS/LENGTH',
+      })
+      opened.push(await openVrrpSocket({ ...common, sourceAddress }))
+    }
+    if (groups.length > 0) {
+      const sourceAddress = demandAddress(linkLocalAddress(outside), outside, groups[0], {
+        kind: 'usable link-local IPv6 address',
+        example: 'fe80::1/64',
+      })
+      opened.push(await openVrrpSocket({ ...common, sourceAddress, virtualAddresses }))
+    }
+    return opened
+  } catch (error) {
+    for (const socket of opened) socket.close()
+    throw error
+  }
+}
+
+function demandAddress(
+  address: string | undefined,
+  { name }: HostInterface,
+  { addresses }: Pick<VipConfig, 'addresses'>,
+  { kind, example }: { kind: string; example: string },
+): string {
+  if (address !== undefined) return address
+  throw new DirectorError(
+    'INTERFACE_MISSING',
+    `${name}: has no ${kind}, from which VRRP would speak for ${addresses[0]}: ip address add ${example} dev ${name}`,
+  )
+}

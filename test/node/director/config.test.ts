@@ -1,0 +1,109 @@
+/** A director's configuration file: what of addresses it takes, and how it says which line is wrong. */
+import { test } from 'tap'
+import { parseDirectorConfig, usesIPv6 } from '../../../node/director/config.ts'
+
+const HEAD = `name: d1
+interfaces: { outside: eth0 }
+cluster:
+  listen: 10.1.0.11:7946
+`
+const parse = (text: string) => parseDirectorConfig(text, 'director.yaml')
+
+test('virtual addresses of both families are taken, each group of one, in their canonical form', async (t) => {
+  const { vips } = parse(`${HEAD}vips:
+  - { vrid: 51, addresses: [10.1.0.100], gateway: 10.2.0.1 }
+  - { vrid: 51, priority: 150, addresses: [2001:DB8:1:0::100, 'fe80::100'], gateway: '2001:db8:2::1' }
+`)
+  t.same(
+    vips.map(({ addresses, gateway }) => [addresses, gateway]),
+    [
+      [['10.1.0.100'], '10.2.0.1'],
+      [['2001:db8:1::100', 'fe80::100'], '2001:db8:2::1'],
+    ],
+  )
+})
+
+test('endpoints of IPv6 are taken in brackets', async (t) => {
+  const config = parse(`name: d1
+interfaces: { outside: eth0 }
+cluster:
+  listen: '[2001:db8::0011]:7946'
+  peers: [{ name: d2, id: ${'K'.repeat(50)}, address: '[2001:db8::12]:7946' }]
+agents: { listen: '[::]:7947', keyFile: /key }
+`)
+  t.equal(config.cluster.listen, '[2001:db8::11]:7946')
+  t.equal(config.cluster.peers[0].address, '[2001:db8::12]:7946')
+  t.equal(config.agents?.listen, '[::]:7947')
+})
+
+test('whether the host’s IPv6 addresses are needed follows from groups and endpoints', async (t) => {
+  t.notOk(usesIPv6(parse(HEAD)))
+  t.ok(usesIPv6(parse(`${HEAD}vips: [{ vrid: 51, addresses: ['2001:db8:1::100'] }]`)))
+  t.ok(usesIPv6(parse(HEAD.replace('10.1.0.11:7946', "'[2001:db8::11]:7946'"))))
+  t.ok(usesIPv6(parse(`${HEAD}agents: { listen: '[::]:7947', keyFile: /key }`)))
+})
+
+const many = Array.from({ length: 78 }, (_, index) => `'2001:db8:1::${index + 1}'`).join(', ')
+const refusals: readonly [sentence: string, text: string, line: number, message: RegExp][] = [
+  [
+    'an address of IPv6 in a group of IPv4',
+    `vips:\n  - vrid: 51\n    addresses:\n      - 10.1.0.100\n      - '2001:db8:1::100'\n`,
+    9,
+    /vips\.0\.addresses\.1: expected an IPv4 address, .* one family \(RFC 9568\)/,
+  ],
+  [
+    'a gateway of the other family',
+    `vips:\n  - vrid: 51\n    addresses: ['2001:db8:1::100']\n    gateway: 10.2.0.1\n`,
+    8,
+    /vips\.0\.gateway: expected an IPv6 address, .* one family/,
+  ],
+  [
+    'two groups of one family under one number',
+    `vips:\n  - { vrid: 51, addresses: ['2001:db8:1::100'] }\n  - { vrid: 51, addresses: ['2001:db8:1::101'] }\n`,
+    7,
+    /vips\.1\.vrid: expected another vrid: two groups of one address family have 51/,
+  ],
+  [
+    'more addresses of IPv6 than one advertisement holds',
+    `vips:\n  - { vrid: 51, addresses: [${many}] }\n`,
+    6,
+    /vips\.0\.addresses: expected at most 77/,
+  ],
+  ['no address', `vips:\n  - { vrid: 51, addresses: [] }\n`, 6, /vips\.0\.addresses: /],
+  [
+    'an address with a zone',
+    `vips:\n  - { vrid: 51, addresses: ['fe80::1%eth0'] }\n`,
+    6,
+    /vips\.0\.addresses\.0: .*zone/,
+  ],
+  [
+    'what is no address at all',
+    `vips:\n  - { vrid: 51, addresses: ['1:2:3:4:5:6:7:8:9::1'] }\n`,
+    6,
+    /expected an IPv4 or/,
+  ],
+  [
+    'an endpoint of IPv6 without brackets',
+    `agents: { listen: '2001:db8::1:7947', keyFile: /key }\n`,
+    5,
+    /'\[2001:db8::1\]/,
+  ],
+  [
+    'an endpoint without a port',
+    `agents: { listen: '[2001:db8::1]', keyFile: /key }\n`,
+    5,
+    /agents\.listen: expected ADDR/,
+  ],
+  ['port 0', `agents: { listen: '10.0.0.1:0', keyFile: /key }\n`, 5, /agents\.listen: expected ADDRESS:PORT/],
+]
+for (const [sentence, text, line, message] of refusals) {
+  test(`refused, with file, line and field: ${sentence}`, async (t) => {
+    try {
+      parse(HEAD + text)
+      t.fail('it was taken')
+    } catch (error) {
+      t.match(error, { code: 'CONFIG_INVALID', message })
+      t.ok((error as Error).message.startsWith(`director.yaml:${line}: `), (error as Error).message)
+    }
+  })
+}

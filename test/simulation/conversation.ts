@@ -1,0 +1,148 @@
+/**
+ * One client's TCP conversation with a virtual service, as far as a load balancer can tell: it opens, asks and is answered for
+ * a while, and closes. What is not answered is sent again, as TCP does.
+ */
+
+import type { Clock } from '../../node/director/clock.ts'
+import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../protocol/packet/tcp.ts'
+import type { Random } from '../random.ts'
+import { tcpFrame } from '../support/frames.ts'
+import { between } from './draw.ts'
+import { endpoint, type SimulatedService } from './site.ts'
+
+export interface ConversationOptions {
+  readonly service: SimulatedService
+  readonly clientAddress: string
+  readonly clientPort: number
+  /** Another conversation had the same addresses and ports before. */
+  readonly isReuse: boolean
+  readonly clock: Clock
+  readonly random: Random
+  readonly transmit: (nextHop: number, frame: Uint8Array) => void
+  /** While true, nothing new is said. */
+  readonly isQuiet: () => boolean
+}
+
+const RETRANSMISSION_MS = 250
+const MOST_TRIES = 10
+const THINKING_MS = [100, 500] as const
+const MOST_QUESTIONS = 24
+
+export class Conversation {
+  readonly service: SimulatedService
+  readonly clientAddress: string
+  readonly clientPort: number
+  readonly key: number
+  readonly isReuse: boolean
+  state: 'opening' | 'established' | 'closing' | 'closed' | 'failed' = 'opening'
+  /** The servers that a SYN of this conversation has reached. */
+  readonly synServers = new Set<string>()
+  /** The server that answered the SYN. */
+  server: string | undefined
+  establishedMs = 0
+  /** When the server was last heard. */
+  answeredMs = 0
+  /** When the question was put that is not yet answered. */
+  askedMs: number | undefined
+  /** A director's record of it has come to another director once: from then on the promises cover it. */
+  isCovered = false
+  readonly #options: ConversationOptions
+  readonly #virtual: number
+  readonly #frames = new Map<number, Uint8Array>()
+  #questions: number
+  #cancelTimer = () => {}
+
+  constructor(options: ConversationOptions) {
+    const { service, clientAddress, clientPort, random } = options
+    this.#options = options
+    this.service = service
+    this.clientAddress = clientAddress
+    this.clientPort = clientPort
+    this.isReuse = options.isReuse
+    this.key = endpoint(clientAddress, clientPort)
+    this.#virtual = parseIPv4(service.address)
+    this.#questions = between(random, 1, MOST_QUESTIONS)
+    this.#say(TCP_SYN, () => this.#end('failed'))
+  }
+
+  get isOver(): boolean {
+    return this.state === 'closed' || this.state === 'failed'
+  }
+
+  /** The client hears a segment. */
+  hear(flags: number, sequence: number): void {
+    const { clock } = this.#options
+    const isOpening = (flags & TCP_SYN) !== 0
+    if (this.state === 'opening' && isOpening) {
+      this.state = 'established'
+      this.server = this.service.servers[sequence]
+      this.establishedMs = clock.now()
+      this.answeredMs = clock.now()
+      this.#transmit(TCP_ACK)
+      this.#think()
+    } else if (this.state === 'established' && !isOpening) {
+      this.answeredMs = clock.now()
+      if (this.askedMs !== undefined && (flags & TCP_PSH) !== 0) this.#think()
+    } else if (this.state === 'closing' && (flags & TCP_FIN) !== 0) {
+      this.#transmit(TCP_ACK)
+      this.#end('closed')
+    } else if (isOpening && !this.isOver) this.#transmit(TCP_ACK)
+  }
+
+  /** Its client has been told that there is nobody. */
+  fail(): void {
+    this.#end('failed')
+  }
+
+  #think(): void {
+    this.askedMs = undefined
+    this.#wait(between(this.#options.random, ...THINKING_MS), () => this.#goOn())
+  }
+
+  #goOn(): void {
+    if (this.#options.isQuiet()) this.#wait(RETRANSMISSION_MS, () => this.#goOn())
+    else if (this.#questions-- > 0) {
+      this.askedMs = this.#options.clock.now()
+      this.#say(TCP_PSH | TCP_ACK)
+    } else {
+      this.state = 'closing'
+      this.#say(TCP_FIN | TCP_ACK, () => this.#end('closed'))
+    }
+  }
+
+  /** Sends it, again and again until something is heard; gives up after MOST_TRIES if `orElse` says what comes then. */
+  #say(flags: number, orElse?: () => void, tries = 1): void {
+    if (orElse && tries > MOST_TRIES) {
+      orElse()
+      return
+    }
+    this.#transmit(flags)
+    this.#wait(RETRANSMISSION_MS, () => this.#say(flags, orElse, tries + 1))
+  }
+
+  #wait(ms: number, task: () => void): void {
+    this.#cancelTimer()
+    this.#cancelTimer = this.#options.clock.schedule(ms, task)
+  }
+
+  #end(state: 'closed' | 'failed'): void {
+    this.state = state
+    this.askedMs = undefined
+    this.#cancelTimer()
+  }
+
+  #transmit(flags: number): void {
+    let frame = this.#frames.get(flags)
+    if (!frame) {
+      frame = tcpFrame({
+        from: `${this.clientAddress}:${this.clientPort}`,
+        to: `${this.service.address}:${this.service.port}`,
+        flags,
+        payload: flags & TCP_PSH ? '?' : '',
+      })
+      this.#frames.set(flags, frame)
+    }
+    this.#options.transmit(this.#virtual, frame.slice())
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * The hosts around the directors: routers with clients behind them, and real servers. Servers answer segments and nothing more;
+ * one that gets a segment of a conversation it does not know would reset it, and that is what the promises forbid.
+ */
+import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
+import { tcpFrame } from '../support/frames.ts'
+import { LanHost, type Segment } from './lan.ts'
+import { isTcp, readSegment, readUnreachable } from './segment-reader.ts'
+import { endpoint, type SimulatedService } from './site.ts'
+
+export interface ClientSide {
+  /** A segment has come for the client of this endpoint. */
+  hear(client: number, flags: number, sequence: number): void
+  /** The client was told that there is nobody, or its conversation was reset. */
+  refuse(client: number, reason: string): void
+}
+
+export class Router extends LanHost {
+  readonly #clients: ClientSide
+
+  constructor(segment: Segment, address: string, clients: ClientSide) {
+    super(segment, address)
+    this.#clients = clients
+  }
+
+  forward(nextHop: number, frame: Uint8Array): void {
+    this.send(nextHop, frame)
+  }
+
+  protected receive(frame: Uint8Array): void {
+    if (isTcp(frame)) {
+      const { destination, flags, sequence } = readSegment(frame)
+      if (flags & TCP_RST) this.#clients.refuse(destination, 'reset')
+      else this.#clients.hear(destination, flags, sequence)
+      return
+    }
+    const client = readUnreachable(frame)
+    if (client !== undefined) this.#clients.refuse(client, 'unreachable')
+  }
+}
+
+export interface ServerSide {
+  /** A SYN of this client has come. */
+  reached(client: number, server: string): void
+  /** A segment of a conversation that the server does not know. */
+  stranger(client: number, server: string): void
+  /** A way to the client that passes no director. */
+  reply(client: number, flags: number, sequence: number): void
+}
+
+export class RealServer extends LanHost {
+  readonly #service: SimulatedService
+  readonly #side: ServerSide
+  readonly #known = new Set<number>()
+  /** Its number in its service is the sequence of its segments, by which a client knows who answers. */
+  readonly #sequence: number
+  readonly #replies = new Map<string, Uint8Array>()
+
+  constructor(segment: Segment, address: string, service: SimulatedService, side: ServerSide) {
+    super(segment, address)
+    this.#service = service
+    this.#side = side
+    this.#sequence = service.servers.indexOf(address)
+  }
+
+  protected receive(frame: Uint8Array): void {
+    if (!isTcp(frame)) return
+    const { source, destination, flags } = readSegment(frame)
+    const { method, serverPort } = this.#service
+    if (destination !== endpoint(method === 'dr' ? this.#service.address : this.address, serverPort)) return
+    if (flags & TCP_SYN) {
+      this.#known.add(source)
+      this.#side.reached(source, this.address)
+      this.#reply(source, TCP_SYN | TCP_ACK)
+    } else if (!this.#known.has(source)) this.#side.stranger(source, this.address)
+    else if (flags & TCP_FIN) this.#reply(source, TCP_FIN | TCP_ACK)
+    else if (flags & TCP_PSH) this.#reply(source, TCP_PSH | TCP_ACK)
+  }
+
+  #reply(client: number, flags: number): void {
+    const { gateway, serverPort } = this.#service
+    if (gateway === undefined) {
+      this.#side.reply(client, flags, this.#sequence)
+      return
+    }
+    const key = `${client} ${flags}`
+    let frame = this.#replies.get(key)
+    if (!frame) {
+      const from = `${this.address}:${serverPort}`
+      const to = `${addressText(client)}:${client % 65536}`
+      frame = tcpFrame({ from, to, flags, sequence: this.#sequence, payload: flags & TCP_PSH ? '!' : '' })
+      this.#replies.set(key, frame)
+    }
+    this.send(parseIPv4(gateway), frame.slice())
+  }
+}
+
+function addressText(client: number): string {
+  const address = Math.floor(client / 65536)
+  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.')
+}

@@ -1,0 +1,42 @@
+/**
+ * npm run simulate -- [--seeds 300] [--first 1] [--directors N]: simulates pools under faults, seed by seed. Ends with 1 and a minimal
+ * trace when a promise is broken.
+ */
+import { parseArgs } from 'node:util'
+import { campaign, report } from './campaign.ts'
+
+const { values } = parseArgs({
+  options: { seeds: { type: 'string' }, first: { type: 'string' }, directors: { type: 'string' } },
+})
+const seeds = wholeNumber('seeds', values.seeds ?? '300', 1, 2 ** 32)
+const firstSeed = wholeNumber('first', values.first ?? '1', 0, 2 ** 32)
+const directors = values.directors === undefined ? undefined : wholeNumber('directors', values.directors, 2, 50)
+const PROGRESS_INTERVAL_MS = 2000
+
+let reportAtMs = 0
+const result = await campaign({
+  firstSeed,
+  seeds,
+  directors,
+  onProgress: (done, conversations) => {
+    if (Date.now() < reportAtMs && done < seeds) return
+    reportAtMs = Date.now() + PROGRESS_INTERVAL_MS
+    process.stdout.write(`${done} of ${seeds} seeds, ${conversations} connections\n`)
+  },
+})
+const { runs, conversations, faults, simulatedMs, failure } = result
+process.stdout.write(
+  `${runs} runs, ${Math.round(simulatedMs / 1000)} s simulated, ${faults} faults, ${conversations} connections\n`,
+)
+if (failure) {
+  const size = directors === undefined ? '' : ` --directors ${directors}`
+  process.stderr.write(`${report(failure)}\nagain: npm run simulate -- --seeds 1 --first ${failure.plan.seed}${size}\n`)
+  process.exitCode = 1
+}
+
+function wholeNumber(option: string, text: string, least: number, most: number): number {
+  const number = Number(text)
+  if (Number.isInteger(number) && number >= least && number <= most) return number
+  process.stderr.write(`--${option} ${text}: expected a whole number from ${least} to ${most}\n`)
+  process.exit(2)
+}

@@ -1,0 +1,61 @@
+/** The simulation itself: the same seed gives the same run, a failure is made small, and planted faults are found. */
+import { type Test, test } from 'tap'
+import { campaign, report } from './campaign.ts'
+import { planOf } from './plan.ts'
+import type { PromiseName } from './promises.ts'
+import type { SabotageName } from './sabotage.ts'
+import { shrink } from './shrink.ts'
+import { type Outcome, type Plan, simulate } from './simulate.ts'
+
+test('the same seed gives the same run', async (t) => {
+  for (const seed of [3, 5, 12]) {
+    const once = await simulate(planOf(seed))
+    const again = await simulate(planOf(seed))
+    t.same(again, once)
+    t.ok(once.frames > 100, `${once.frames} frames`)
+  }
+})
+
+test('another seed gives another run', async (t) => {
+  const one = await simulate(planOf(3, 3))
+  const other = await simulate(planOf(4, 3))
+  t.not(one.fingerprint, other.fingerprint)
+})
+
+/** A run in which the promise is broken exactly when both of the wanted faults are there. */
+function breaksWith(...wanted: readonly number[]): (plan: Plan) => Promise<Outcome> {
+  return async ({ faults }) => {
+    const isBroken = wanted.every((atMs) => faults.some((fault) => fault.atMs === atMs))
+    const breach = isBroken ? { promise: 'presence ends at 0' as PromiseName, what: 'it does not', atMs: 0 } : undefined
+    return { breach, trace: [], conversations: 0, simulatedMs: 0, frames: 0, fingerprint: 0 }
+  }
+}
+
+test('a failing plan is made as small as it can be', async (t) => {
+  const faults = [1, 2, 3, 4, 5].map(
+    (atMs) => ({ kind: 'clock-step', atMs, forMs: 0, director: 1, stepMs: 1 }) as const,
+  )
+  const plan: Plan = { ...planOf(1), faults }
+  const run = breaksWith(2, 5)
+  const { plan: smallest } = await shrink(plan, await run(plan), run)
+  t.same(
+    smallest.faults.map(({ atMs }) => atMs),
+    [2, 5],
+  )
+})
+
+const MOST_SEEDS = 100
+const planted: readonly (readonly [sentence: string, SabotageName, PromiseName])[] = [
+  ['a resend that is dropped', 'no-resend', 'everybody comes into sync'],
+  ['a wrong tie break between equal priorities', 'wrong-tie-break', 'one master per virtual address'],
+  ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync'],
+]
+
+async function finds(t: Test, sabotage: SabotageName, promise: PromiseName): Promise<void> {
+  const { failure, runs } = await campaign({ firstSeed: 1, seeds: MOST_SEEDS, sabotage })
+  t.equal(failure?.outcome.breach?.promise, promise, `after ${runs} runs: ${failure && report(failure)}`)
+}
+
+for (const [sentence, sabotage, promise] of planted) {
+  test(`${sentence} is found within ${MOST_SEEDS} seeds`, (t) => finds(t, sabotage, promise))
+}

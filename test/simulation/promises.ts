@@ -1,0 +1,234 @@
+/**
+ * What a pool promises (docs/operations.md, divergence.md), as checks of a simulated one: after every step, or when they are due. Each
+ * has a name by which a failure is reported.
+ */
+import type { Conversation } from './conversation.ts'
+import type { SimulatedDirector } from './simulated-director.ts'
+import { macOf, SERVICES, type SimulatedService } from './site.ts'
+import { difference, entryName, leadsToServer } from './tables.ts'
+import type { World } from './world.ts'
+
+export interface Breach {
+  readonly promise: PromiseName
+  readonly what: string
+  readonly atMs: number
+}
+
+export type PromiseName =
+  | 'the pool comes up'
+  | 'no established connection is lost'
+  | 'nobody is reset or sent to another server'
+  | 'one master per virtual address'
+  | 'the master announces the address'
+  | 'nobody preempts out of sync'
+  | 'nobody takes a virtual address from a better one that it could hear'
+  | 'everybody comes into sync'
+  | 'presence ends at 0'
+  | 'tables are the same'
+  | 'configuration converges'
+  | 'no handler fails'
+
+/** How a virtual service was held, from one look to the next. */
+interface Holding {
+  isActive: boolean
+  sinceMs: number
+}
+
+/** Messages on their way, and the step of the looks. */
+const SLACK_MS = 25
+/** A master that hears of a rival's end announces its addresses within a second and an interval; of one it cannot hear, it need not know. */
+const ANNOUNCED_MS = 1000
+const REFRESHED_MS = 5000
+const LOOK_AT_TABLES_MS = 100
+/** In sync or not: it takes a moment to be seen on another thread. */
+const SYNC_SEEN_MS = 300
+
+export class Promises {
+  breach: Breach | undefined
+  readonly #world: World
+  readonly #holdings = new Map<string, Holding>()
+  readonly #outOfSyncSince = new Map<SimulatedDirector, number>()
+  /** By service: since when there has not been exactly one master, and since when the one that there is. */
+  readonly #notOneSince = new Map<SimulatedService, number>()
+  readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
+  /** Conversations whose record was lost with all that had it. */
+  readonly #excused = new WeakSet<Conversation>()
+  /** As of the last look. */
+  #heardMs: ReadonlyMap<string, number> = new Map()
+  #tablesSeenMs = 0
+
+  constructor(world: World) {
+    this.#world = world
+    world.onReset = (conversation, what) => this.#judgeReset(conversation, what)
+    world.onLoss = (director) => this.#excuse(director)
+  }
+
+  fail(promise: PromiseName, what: string): void {
+    const atMs = this.#world.clock.now()
+    this.breach ??= { promise, what, atMs }
+  }
+
+  /** @param calmSinceMs when the last fault ended; undefined while there is one */
+  look(calmSinceMs: number | undefined): void {
+    const now = this.#world.clock.now()
+    for (const [index, service] of SERVICES.entries()) {
+      this.#lookAtTakeovers(index, service, now)
+      this.#lookAtMasters(index, service, now, calmSinceMs)
+    }
+    this.#remember(now)
+    if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
+      this.#tablesSeenMs = now
+      this.#cover()
+    }
+  }
+
+  /** When faults have been over for long enough, and nothing has been said for a while. */
+  lookAtEnd(): void {
+    const { directors, clients, numbers } = this.#world
+    if (directors.length !== numbers.length) throw new Error('the simulation left a director behind')
+    for (const director of directors) {
+      const { inSync, reason, peers } = director.replicator.status()
+      if (!inSync) this.fail('everybody comes into sync', `${director.name}: ${reason}`)
+      for (const { name, connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs } of peers) {
+        if (connected && recordsBehind + behindMs + peerRecordsBehind + peerBehindMs === 0) continue
+        const figures = JSON.stringify({ connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs })
+        this.fail('presence ends at 0', `${director.name} of ${name}: ${figures}`)
+      }
+      const { failedHandlers } = director.transport.counters
+      if (failedHandlers > 0) this.fail('no handler fails', `${director.name}: ${failedHandlers} failed`)
+    }
+    const [first, ...others] = directors
+    const configuration = JSON.stringify(first.pool.services())
+    for (const director of others) {
+      const theirs = JSON.stringify(director.pool.services())
+      if (theirs !== configuration)
+        this.fail('configuration converges', `${first.name} has ${configuration}, ${director.name} has ${theirs}`)
+      const differs = difference(first, director)
+      if (differs !== undefined) this.fail('tables are the same', differs)
+    }
+    for (const conversation of clients.open) this.#lookAtConversation(conversation)
+  }
+
+  #lookAtConversation(conversation: Conversation): void {
+    if (conversation.state !== 'established' || conversation.askedMs === undefined) return
+    if (this.#excused.has(conversation) || (!conversation.isCovered && this.#holders(conversation).length === 0)) return
+    const waits = Math.round(this.#world.clock.now() - conversation.askedMs)
+    const holders = this.#holders(conversation).map(({ name }) => name)
+    const where = `known to ${holders.join(', ') || 'nobody'}`
+    this.fail('no established connection is lost', `${nameOf(conversation)} has waited for ${waits} ms, ${where}`)
+  }
+
+  #judgeReset(conversation: Conversation, what: string): void {
+    if (this.#excused.has(conversation)) return
+    // Where two directors have placed a SYN each, one of the two servers knows nothing of the rest: no record can be in time.
+    if (conversation.synServers.size > 1 || (conversation.isReuse && !conversation.isCovered)) return
+    this.fail('nobody is reset or sent to another server', `${nameOf(conversation)}: ${what}`)
+  }
+
+  #excuse(lost: SimulatedDirector): void {
+    for (const conversation of this.#world.clients.open) {
+      const isKept = this.#holders(conversation).some((director) => director !== lost)
+      if (conversation.state === 'established' && !isKept) this.#excused.add(conversation)
+    }
+  }
+
+  #cover(): void {
+    for (const conversation of this.#world.clients.open) {
+      if (conversation.isCovered || conversation.state !== 'established') continue
+      conversation.isCovered = this.#holders(conversation).length > 1
+    }
+  }
+
+  /** The directors whose tables lead the conversation to its server. */
+  #holders(conversation: Conversation): SimulatedDirector[] {
+    return this.#world.directors.filter((director) => leadsToServer(director, conversation))
+  }
+
+  /** A director that has just become master, while another was and could be heard. */
+  #lookAtTakeovers(index: number, { vrid }: SimulatedService, now: number): void {
+    const { directors, intervalMs } = this.#world
+    for (const taker of directors) {
+      if (taker.stateOf(index) !== 'active' || this.#holding(taker, index).isActive) continue
+      const outSince = this.#outOfSyncSince.get(taker)
+      const isOut = outSince !== undefined && now - outSince > SYNC_SEEN_MS
+      for (const holder of directors) {
+        const holding = this.#holding(holder, index)
+        const told = holder.advertised.get(vrid)
+        const heard = this.#heardMs.get(`${holder.address} ${taker.address} ${vrid}`) ?? Number.NEGATIVE_INFINITY
+        const wasHeard = heard >= now - 2 * intervalMs
+        const longAgo = now - 4 * intervalMs
+        if (holder === taker || !holding.isActive || !wasHeard || holding.sinceMs > longAgo) continue
+        if (told === undefined || told.sinceMs > longAgo) continue
+        const both = `${taker.name} (priority ${taker.priorityOf(index)}) takes vrid ${vrid} from ${holder.name} (${told.priority})`
+        if (isOut) this.fail('nobody preempts out of sync', `${both}: ${taker.replicator.status().reason}`)
+        else if (told.priority >= taker.priorityOf(index))
+          this.fail('nobody takes a virtual address from a better one that it could hear', both)
+      }
+    }
+  }
+
+  #lookAtMasters(index: number, service: SimulatedService, now: number, calmSinceMs: number | undefined): void {
+    const { directors, intervalMs } = this.#world
+    const masters = directors.filter((director) => director.stateOf(index) === 'active')
+    if (masters.length === 1) this.#notOneSince.delete(service)
+    else if (!this.#notOneSince.has(service)) this.#notOneSince.set(service, now)
+    const [master] = masters
+    if (masters.length !== 1) this.#masters.delete(service)
+    else if (this.#masters.get(service)?.master !== master) this.#masters.set(service, { master, sinceMs: now })
+    if (calmSinceMs === undefined) return
+    const since = this.#notOneSince.get(service)
+    // Two: an interval, and the skew, which is less than another. None: a director out of sync waits for 4 intervals and its skew.
+    const limitMs = (masters.length > 1 ? 2 : 5) * intervalMs + SLACK_MS
+    if (since !== undefined && now - Math.max(since, calmSinceMs) > limitMs) {
+      const names = masters.map(({ name }) => name).join(' and ') || 'nobody'
+      this.fail('one master per virtual address', `vrid ${service.vrid} is held by ${names} for ${limitMs} ms`)
+    }
+    const reign = this.#masters.get(service)
+    if (!reign) return
+    const isDuelOver = reign.sinceMs >= calmSinceMs
+    const announcedMs = (isDuelOver ? ANNOUNCED_MS : REFRESHED_MS) + intervalMs + SLACK_MS
+    if (now - Math.max(reign.sinceMs, calmSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
+  }
+
+  #lookAtNeighbours({ address, gateway, servers }: SimulatedService, master: SimulatedDirector): void {
+    const wrong = (host: { address: string }, what: string, mac: string | undefined) =>
+      this.fail('the master announces the address', `${host.address} has ${what} at ${mac}, held by ${master.name}`)
+    for (const router of this.#world.routers) {
+      const mac = router.neighbour(address)
+      if (mac !== undefined && mac !== macOf(master.address)) wrong(router, address, mac)
+    }
+    for (const server of this.#world.servers) {
+      if (gateway === undefined || !servers.includes(server.address)) continue
+      const mac = server.neighbour(gateway)
+      if (mac !== undefined && mac !== macOf(master.insideAddress)) wrong(server, gateway, mac)
+    }
+  }
+
+  #remember(now: number): void {
+    this.#heardMs = new Map(this.#world.heardMs)
+    for (const director of this.#world.directors) {
+      for (const index of SERVICES.keys()) {
+        const holding = this.#holding(director, index)
+        const isActive = director.stateOf(index) === 'active'
+        if (isActive !== holding.isActive) Object.assign(holding, { isActive, sinceMs: now })
+      }
+      if (director.replicator.status().inSync) this.#outOfSyncSince.delete(director)
+      else if (!this.#outOfSyncSince.has(director)) this.#outOfSyncSince.set(director, now)
+    }
+  }
+
+  #holding(director: SimulatedDirector, index: number): Holding {
+    const key = `${director.boot} ${index}`
+    let holding = this.#holdings.get(key)
+    if (!holding) {
+      holding = { isActive: false, sinceMs: 0 }
+      this.#holdings.set(key, holding)
+    }
+    return holding
+  }
+}
+
+function nameOf({ clientAddress, clientPort, service, server, establishedMs }: Conversation): string {
+  const name = entryName(clientAddress, clientPort, service.address, service.port)
+  return `${name} at ${server}, established at ${Math.round(establishedMs)} ms`
+}

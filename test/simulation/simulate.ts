@@ -1,0 +1,117 @@
+/**
+ * One run: a pool comes up, faults befall it while clients and operators go on, the last fault ends, and after a while everything must
+ * be as promised. The same plan gives the same run, to the byte.
+ */
+import { sourceFor } from './draw.ts'
+import { describe, type Fault, strike } from './faults.ts'
+import { configure, Operators } from './operators.ts'
+import { type Breach, Promises } from './promises.ts'
+import { SABOTAGES, type SabotageName } from './sabotage.ts'
+import { World } from './world.ts'
+
+export interface Plan {
+  readonly seed: number
+  readonly directors: number
+  readonly faults: readonly Fault[]
+  readonly sabotage: SabotageName
+}
+
+export interface Outcome {
+  readonly breach: Breach | undefined
+  readonly trace: readonly string[]
+  /** What the clients did. */
+  readonly conversations: number
+  readonly simulatedMs: number
+  /** Frames on the simulated wires, and a number made of all their bytes: two runs are the same if these are. */
+  readonly frames: number
+  readonly fingerprint: number
+}
+
+const STEP_MS = 10
+const COMES_UP_MS = 8_000
+const WARM_UP_MS = 500
+export const FAULTS_MS = 6_000
+/** Differences are gone 5 s after the last fault; and a second in which nothing is said, so that tables can be compared. */
+const RECOVERY_MS = 5_300
+const SILENCE_MS = 1_000
+/** The last director that was stopped has come back by then. */
+const CALM_LIMIT_MS = 30_000
+const CONVERSATIONS = 16
+
+export async function simulate(plan: Plan): Promise<Outcome> {
+  // Long work is cut into slices by the real clock (node/director/pace.ts), which therefore stands still meanwhile.
+  const { now } = performance
+  performance.now = () => 0
+  try {
+    return await run(plan)
+  } finally {
+    performance.now = now
+  }
+}
+
+async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome> {
+  const world = new World({ seed, directors, conversations: CONVERSATIONS, sabotage: SABOTAGES[sabotage] })
+  const promises = new Promises(world)
+  const { clock, clients } = world
+  const outcome = (): Outcome => ({
+    breach: promises.breach,
+    trace: world.trace,
+    conversations: clients.opened,
+    simulatedMs: clock.now(),
+    frames: world.wire.frames,
+    fingerprint: world.wire.fingerprint,
+  })
+  let active = 0
+  let calmSinceMs: number | undefined
+  const pass = async (ms: number) => {
+    for (const end = clock.now() + ms; clock.now() < end && !promises.breach; ) {
+      await clock.advance(STEP_MS)
+      const isCalm = active === 0 && world.faultFree
+      if (!isCalm) calmSinceMs = undefined
+      else calmSinceMs ??= clock.now()
+      promises.look(calmSinceMs)
+    }
+  }
+
+  await world.startAll()
+  const [first] = world.directors
+  const isUp = () =>
+    world.directors.every((director) => director.replicator.status().inSync && director.pool.services().length > 0)
+  await configure(first.pool, sourceFor(seed, 'configuration'))
+  while (!isUp() && clock.now() < COMES_UP_MS) await pass(STEP_MS)
+  if (!isUp()) promises.fail('the pool comes up', world.directors.map(statusLine).join('; '))
+  clients.start()
+  const operators = new Operators(world, sourceFor(seed, 'operators'))
+  operators.start()
+  await pass(WARM_UP_MS)
+
+  for (const fault of faults) {
+    clock.schedule(fault.atMs, () => {
+      active++
+      world.note(`begins: ${describe(fault)}`)
+      const end = strike(world, fault)
+      clock.schedule(fault.forMs, () => {
+        end()
+        active--
+        world.note(`over: ${fault.kind}`)
+      })
+    })
+  }
+  await pass(FAULTS_MS)
+  const limitMs = clock.now() + CALM_LIMIT_MS
+  while (calmSinceMs === undefined && !promises.breach) {
+    if (clock.now() > limitMs) throw new Error(`seed ${seed}: the simulation left a fault behind`)
+    await pass(STEP_MS)
+  }
+  await pass(RECOVERY_MS)
+  clients.isQuiet = true
+  operators.isAtWork = false
+  await pass(SILENCE_MS)
+  if (!promises.breach) promises.lookAtEnd()
+  for (const director of world.directors) await director.kill()
+  return outcome()
+}
+
+function statusLine({ name, replicator }: { name: string; replicator: { status(): { reason: string } } }): string {
+  return `${name} ${replicator.status().reason}`
+}

@@ -1,0 +1,312 @@
+/**
+ * One director of a simulated pool, from its start to its end: the parts of node/director/director.ts put together in its order, on
+ * three simulated threads. What is not here is what a simulation has no use for: libp2p, sockets, level, the control socket.
+ */
+
+import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
+import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
+import type { Transport } from '../../node/director/cluster/transport.ts'
+import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
+import { type PoolChange, PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
+import { engineSettings } from '../../node/director/pool/setting-changes.ts'
+import type { Store } from '../../node/director/store/store.ts'
+import { VipService } from '../../node/director/vip/vip.ts'
+import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
+import type { VirtualClock } from '../../node/director/virtual-clock.ts'
+import { parseMac } from '../../protocol/packet/bytes.ts'
+import { PRIORITY_RESIGN } from '../../protocol/packet/vrrp.ts'
+import type { Random } from '../random.ts'
+import { MemoryForwarder } from '../support/memory-forwarder.ts'
+import { fraction } from './draw.ts'
+import type { Segment } from './lan.ts'
+import type { Networks } from './networks.ts'
+import type { Sabotage } from './sabotage.ts'
+import { INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, routesOf, SERVICES } from './site.ts'
+import { Thread } from './thread.ts'
+
+export interface DirectorOptions {
+  readonly clock: VirtualClock
+  readonly networks: Networks
+  readonly segments: Readonly<Record<typeof OUTSIDE | typeof INSIDE, Segment>>
+  readonly random: Random
+  readonly number: number
+  readonly name: string
+  readonly peers: readonly string[]
+  readonly store: Store
+  readonly wallClockMs: () => number
+  /** What the host's monotonic clock was at the virtual clock's 0. */
+  readonly clockOffsetMs: number
+  /** By virtual service. */
+  readonly priorities: readonly number[]
+  readonly intervalMs: number
+  readonly sabotage: Sabotage
+  readonly note: (text: string) => void
+}
+
+export const THREADS = ['main', 'cluster', 'forwarder'] as const
+export type ThreadName = (typeof THREADS)[number]
+
+/** Frames that a link holds. */
+const SLOTS = 32
+const BREATH_MS = 0.02
+/** The forwarder's longest wait (forwarder/sys/poll.ts). */
+const IDLE_BREATH_MS = 50
+const ANNOUNCE_INTERVAL_MS = 5_000
+const everythingIsWell: ServerConditions = { health: () => 'up', loadFactor: () => 1, isLocal: () => false }
+
+export class SimulatedDirector {
+  readonly number: number
+  readonly name: string
+  readonly address: string
+  readonly insideAddress: string
+  /** Tells it from an earlier director of the same name. */
+  readonly boot: string
+  readonly threads: Readonly<Record<ThreadName, Thread>>
+  readonly forwarder: MemoryForwarder
+  readonly replicator: Replicator
+  readonly pool: PoolConfiguration
+  readonly vip: VipService
+  readonly transport: Transport
+  /** What it advertises and since when, by vrid; nothing after a resignation. */
+  readonly advertised = new Map<number, { readonly priority: number; readonly sinceMs: number }>()
+  /** As the main thread knows it. */
+  status: ReplicationStatus | undefined
+  isAlive = true
+  readonly #options: DirectorOptions
+  readonly #vrrp: VrrpTransport
+  #willBreathe = false
+
+  constructor(options: DirectorOptions) {
+    const { clock, networks, random, number, name, clockOffsetMs, sabotage } = options
+    this.#options = options
+    this.number = number
+    this.name = name
+    this.address = outsideAddress(number)
+    this.insideAddress = insideAddress(number)
+    this.boot = `${name} ${clock.now()}`
+    const [main, cluster, forwarder] = THREADS.map(() => new Thread(clock, clockOffsetMs))
+    this.threads = { main, cluster, forwarder }
+    const startMs = main.now()
+    this.forwarder = new MemoryForwarder({
+      links: [
+        { name: OUTSIDE, mac: macOf(this.address) },
+        { name: INSIDE, mac: macOf(insideAddress(number)) },
+      ],
+      slots: SLOTS,
+      startMs,
+      epochMs: options.wallClockMs() - startMs,
+      random: () => fraction(random),
+    })
+    this.forwarder.engine.setRoutes(routesOf(number))
+    this.transport = sabotage.gossip(networks.gossip.join(name, options.peers))
+    this.replicator = new Replicator({
+      transport: heardBy(cluster, this.transport),
+      peers: options.peers,
+      clock: cluster,
+      random: () => random.below(2 ** 32),
+      outgoing: this.forwarder.outgoing,
+      incoming: this.forwarder.incoming,
+      source: this.forwarder.reader,
+      wake: () => this.#breatheSoon(),
+      onStatus: (status) =>
+        main.post(() => {
+          this.status = status
+        }),
+    })
+    this.pool = new PoolConfiguration({
+      store: options.store,
+      transport: proxied(this.transport, cluster, main),
+      wallClockMs: options.wallClockMs,
+      isUnicast: () => () => true,
+      onChange: (change) => forwarder.post(() => this.#applyChange(change)),
+      onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
+      onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
+      onStoreFailure: (error) => {
+        throw error
+      },
+    })
+    this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address)
+    this.vip = this.#createVip()
+  }
+
+  /** Rejects only when the simulation itself is wrong. */
+  async start(): Promise<void> {
+    const { store, segments } = this.#options
+    const { main, forwarder } = this.threads
+    for (const [index, link] of this.forwarder.links.entries()) {
+      const name = index === 0 ? OUTSIDE : INSIDE
+      segments[name].attach(macOf(index === 0 ? this.address : this.insideAddress), (frame) => {
+        link.inject(frame)
+        this.#breatheSoon()
+      })
+    }
+    forwarder.every(IDLE_BREATH_MS, () => this.#breathe())
+    await store.open()
+    await this.pool.load()
+    await this.transport.start()
+    this.replicator.start()
+    main.every(ANNOUNCE_INTERVAL_MS, () => this.pool.announce())
+    this.vip.start()
+  }
+
+  stall(thread: ThreadName): void {
+    this.threads[thread].stall()
+    if (thread === 'main') this.#options.networks.vrrp.freeze(this.address, true)
+  }
+
+  /** @param first whether the main thread finds its timers or its socket first */
+  resume(thread: ThreadName, first: 'timers' | 'socket'): void {
+    const { networks, clock } = this.#options
+    const { stalls } = this.threads[thread]
+    const thaws = thread === 'main' && stalls === 1
+    if (thaws && first === 'socket') networks.vrrp.freeze(this.address, false)
+    this.threads[thread].resume()
+    if (thaws && first === 'timers') clock.schedule(0, () => networks.vrrp.freeze(this.address, false))
+  }
+
+  /** Hands its addresses over, then ends. @param onEnd called before anything is lost */
+  async stop(onEnd: () => void): Promise<void> {
+    await this.vip.stop()
+    if (!this.isAlive) return
+    onEnd()
+    this.replicator.stop()
+    await this.pool.close()
+    await this.kill()
+    await this.leave()
+  }
+
+  /** Nothing of it is left but its store. Its peers may learn of it later: see leave(). */
+  async kill(): Promise<void> {
+    const { segments, store } = this.#options
+    this.isAlive = false
+    for (const thread of Object.values(this.threads)) thread.end()
+    segments.outside.detach(macOf(this.address))
+    segments.inside.detach(macOf(this.insideAddress))
+    this.#vrrp.close()
+    await store.close()
+  }
+
+  /** Its connections end. */
+  async leave(): Promise<void> {
+    await this.transport.stop()
+  }
+
+  /** With which it stands for election, by the position of a virtual service. */
+  priorityOf(service: number): number {
+    return this.#options.priorities[service]
+  }
+
+  /** 'active' and so on, of a virtual service by its position. */
+  stateOf(service: number): string {
+    return this.vip.status[service].state
+  }
+
+  #createVip(): VipService {
+    const { priorities, intervalMs, segments, sabotage, note } = this.#options
+    const { main, forwarder } = this.threads
+    return new VipService(
+      {
+        vips: SERVICES.map(({ vrid, address, gateway }, index) => ({
+          vrid,
+          priority: priorities[index],
+          advertisementIntervalMs: intervalMs,
+          preempt: true,
+          addresses: [address],
+          gateway,
+        })),
+        outside: OUTSIDE,
+        inside: INSIDE,
+      },
+      {
+        transports: [this.#vrrp],
+        clock: main,
+        isInSync: () => sabotage.inSync(this.status?.inSync ?? false),
+        note,
+        forwarder: {
+          mac: (link) => parseMac(macOf(link === OUTSIDE ? this.address : this.insideAddress)),
+          setVirtualAddresses: (addresses) =>
+            forwarder.post(() => this.forwarder.engine.addresses.replace(addresses, [OUTSIDE, INSIDE])),
+          transmit: (link, frame) => forwarder.post(() => segments[link === OUTSIDE ? OUTSIDE : INSIDE].send(frame)),
+        },
+      },
+    )
+  }
+
+  #applyChange(change: PoolChange): void {
+    const { services } = this.forwarder.engine
+    if (change.kind === 'set') services.set(effectiveService(change.service, everythingIsWell))
+    else services.remove(change.service)
+  }
+
+  #watched(transport: VrrpTransport): VrrpTransport {
+    return {
+      ...transport,
+      send: (message) => {
+        const [, vrid, priority] = message
+        if (priority === PRIORITY_RESIGN) this.advertised.delete(vrid)
+        else if (this.advertised.get(vrid)?.priority !== priority)
+          this.advertised.set(vrid, { priority, sinceMs: this.#options.clock.now() })
+        transport.send(message)
+      },
+    }
+  }
+
+  #breatheSoon(): void {
+    if (this.#willBreathe) return
+    this.#willBreathe = true
+    this.threads.forwarder.schedule(BREATH_MS, () => {
+      this.#willBreathe = false
+      this.#breathe()
+    })
+  }
+
+  #breathe(): void {
+    const { segments } = this.#options
+    const { forwarder, cluster } = this.threads
+    const { loop, links, outgoing } = this.forwarder
+    while (loop.breathe(forwarder.now()) > 0);
+    for (const frame of links[0].take()) segments.outside.send(frame.subarray(VNET_HEADER_LENGTH))
+    for (const frame of links[1].take()) segments.inside.send(frame.subarray(VNET_HEADER_LENGTH))
+    if (outgoing.length > 0) cluster.post(() => this.replicator.recordsWritten())
+  }
+}
+
+/** The transport as its own thread has it: what arrives waits while the thread stands still. */
+function heardBy(thread: Thread, transport: Transport): Transport {
+  return {
+    self: transport.self,
+    counters: transport.counters,
+    start: () => transport.start(),
+    stop: () => transport.stop(),
+    broadcast: (topic, message) => transport.broadcast(topic, message),
+    send: (peer, topic, message) => transport.send(peer, topic, message),
+    onMessage: (topic, handler) =>
+      transport.onMessage(topic, (from, message) => thread.run(() => handler(from, message))),
+    onPeer: (handler) => transport.onPeer((peer, connected) => thread.run(() => handler(peer, connected))),
+    connectedPeers: () => transport.connectedPeers(),
+  }
+}
+
+/** The same as another thread has it, by messages from and to the first (node/director/cluster/cluster.ts). */
+function proxied(
+  transport: Transport,
+  owner: Thread,
+  thread: Thread,
+): Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'> {
+  const own = heardBy(owner, transport)
+  return {
+    self: transport.self,
+    broadcast: (topic, message) => owner.post(() => transport.broadcast(topic, message)),
+    send: (peer, topic, message) =>
+      new Promise((resolve, reject) => {
+        owner.post(() => {
+          transport.send(peer, topic, message).then(
+            () => thread.post(resolve),
+            (error: Error) => thread.post(() => reject(error)),
+          )
+        })
+      }),
+    onMessage: (topic, handler) => own.onMessage(topic, (from, message) => thread.post(() => handler(from, message))),
+    onPeer: (handler) => own.onPeer((peer, connected) => thread.post(() => handler(peer, connected))),
+  }
+}

@@ -1,0 +1,271 @@
+/**
+ * A simulated site whole: hosts with their directors, the networks, clients and servers, all on one virtual clock; and what faults can
+ * do to it. Nothing here draws on real time or real chance.
+ */
+import { MemoryStore } from '../../node/director/store/memory-store.ts'
+import { VirtualClock } from '../../node/director/virtual-clock.ts'
+import type { Random } from '../random.ts'
+import { Clients } from './clients.ts'
+import type { Conversation } from './conversation.ts'
+import { between, sourceFor } from './draw.ts'
+import { RealServer, Router } from './hosts.ts'
+import { Segment, WireTap } from './lan.ts'
+import { DETECTION_MS, Networks, type Plane } from './networks.ts'
+import type { Sabotage } from './sabotage.ts'
+import { SimulatedDirector, THREADS, type ThreadName } from './simulated-director.ts'
+import { directorName, INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, ROUTERS, SERVICES } from './site.ts'
+
+/** 2026-01-01, where a right wall clock stands at the virtual clock's 0. */
+const START_MS = Date.UTC(2026, 0, 1)
+const LONGEST_UPTIME_MS = 10_000_000
+const INTERVALS_MS = [50, 100, 100, 200]
+
+/** What of a director outlives its process. */
+interface DirectorHost {
+  readonly number: number
+  readonly clockOffsetMs: number
+  readonly priorities: readonly number[]
+  store: MemoryStore
+  wallSkewMs: number
+  director: SimulatedDirector | undefined
+  /** A fault has it down, or coming down. */
+  isDown: boolean
+}
+
+export interface WorldOptions {
+  readonly seed: number
+  readonly directors: number
+  /** Conversations open at once. */
+  readonly conversations: number
+  readonly sabotage: Sabotage
+}
+
+export class World {
+  readonly clock = new VirtualClock()
+  readonly networks: Networks
+  readonly wire = new WireTap()
+  readonly segments = {
+    [OUTSIDE]: new Segment(this.clock, this.wire),
+    [INSIDE]: new Segment(this.clock, this.wire),
+  }
+  readonly clients: Clients
+  readonly routers: readonly Router[]
+  readonly servers: readonly RealServer[]
+  readonly numbers: readonly number[]
+  readonly intervalMs: number
+  /** What happened, for whoever looks into a failure. */
+  readonly trace: string[] = []
+  /** When an advertisement last arrived, by "FROM TO VRID" as addresses. */
+  readonly heardMs = new Map<string, number>()
+  onReset: (conversation: Conversation, what: string) => void = () => {}
+  /** A director's process is about to end, and what only it knew is lost. */
+  onLoss: (director: SimulatedDirector) => void = () => {}
+  readonly #hosts: readonly DirectorHost[]
+  readonly #sabotage: Sabotage
+  readonly #random: Random
+
+  constructor({ seed, directors, conversations, sabotage }: WorldOptions) {
+    const { clock, segments } = this
+    const setup = sourceFor(seed, 'setup')
+    this.#random = sourceFor(seed, 'directors')
+    this.#sabotage = sabotage
+    this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
+    this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) =>
+      this.heardMs.set(`${from} ${to} ${vrid}`, clock.now()),
+    )
+    this.clients = new Clients({
+      clock,
+      random: sourceFor(seed, 'clients'),
+      target: conversations,
+      onReset: (conversation, what) => this.onReset(conversation, what),
+    })
+    this.routers = ROUTERS.map((address) => new Router(segments.outside, address, this.clients))
+    this.clients.routers = this.routers
+    this.servers = SERVICES.flatMap((service) =>
+      service.servers.map((address) => new RealServer(segments.inside, address, service, this.clients)),
+    )
+    this.numbers = Array.from({ length: directors }, (_, index) => index + 1)
+    this.#hosts = this.numbers.map((number) => ({
+      number,
+      clockOffsetMs: setup.below(LONGEST_UPTIME_MS),
+      priorities: SERVICES.map(() => 50 + 50 * between(setup, 0, 3)),
+      store: new MemoryStore(),
+      wallSkewMs: between(setup, -2000, 2000),
+      director: undefined,
+      isDown: false,
+    }))
+  }
+
+  /** The directors whose processes live, stopped ones too. */
+  get directors(): SimulatedDirector[] {
+    return this.#hosts.flatMap(({ director }) => (director?.isAlive ? director : []))
+  }
+
+  get faultFree(): boolean {
+    return this.#hosts.every(({ isDown }) => !isDown)
+  }
+
+  note(text: string): void {
+    this.trace.push(`${this.clock.now().toFixed(2).padStart(9)} ${text}`)
+  }
+
+  async startAll(): Promise<void> {
+    for (const { number } of this.#hosts) await this.#start(number)
+  }
+
+  /** How the director is called in a network. */
+  nameOn(plane: Plane, number: number): string {
+    return plane === 'gossip' ? directorName(number) : outsideAddress(number)
+  }
+
+  unplug(number: number): () => void {
+    const macs = [outsideAddress(number), insideAddress(number)].map(macOf)
+    this.segments.outside.unplug(macs[0])
+    this.segments.inside.unplug(macs[1])
+    return () => {
+      this.segments.outside.plug(macs[0])
+      this.segments.inside.plug(macs[1])
+    }
+  }
+
+  crash(number: number, how: 'process' | 'power', store: 'kept' | 'lost'): () => void {
+    const host = this.#host(number)
+    const { director } = host
+    if (!director || host.isDown || !this.#maySpare(host)) return () => {}
+    host.isDown = true
+    this.onLoss(director)
+    void director.kill()
+    if (how === 'process') void director.leave()
+    else this.clock.schedule(DETECTION_MS, () => void director.leave())
+    return () => {
+      if (store === 'lost') host.store = new MemoryStore()
+      this.#comeBack(host, how === 'process' ? 0 : DETECTION_MS)
+    }
+  }
+
+  restart(number: number): () => void {
+    const host = this.#host(number)
+    const { director } = host
+    if (!director || host.isDown || !this.#maySpare(host)) return () => {}
+    host.isDown = true
+    let isGone = false
+    let isWanted = false
+    const back = () => isGone && isWanted && this.#comeBack(host, 0)
+    void director
+      .stop(() => this.onLoss(director))
+      .then(() => {
+        isGone = true
+        back()
+      })
+    return () => {
+      isWanted = true
+      back()
+    }
+  }
+
+  stop(number: number, first: 'timers' | 'socket'): () => void {
+    const { director } = this.#host(number)
+    if (!director) return () => {}
+    for (const thread of THREADS) director.stall(thread)
+    const isAlone = this.#silence(director)
+    return () => {
+      isAlone()
+      if (director.isAlive) for (const thread of THREADS) director.resume(thread, first)
+    }
+  }
+
+  slow(
+    number: number,
+    fault: {
+      readonly threads: readonly ThreadName[]
+      readonly stallMs: number
+      readonly everyMs: number
+      readonly first: 'timers' | 'socket'
+    },
+  ): () => void {
+    const { director } = this.#host(number)
+    if (!director) return () => {}
+    const { threads, stallMs, everyMs, first } = fault
+    let isOver = false
+    let goOn = () => {}
+    const stall = () => {
+      if (isOver || !director.isAlive) return
+      for (const thread of threads) director.stall(thread)
+      const isAlone = threads.includes('cluster') ? this.#silence(director) : () => {}
+      goOn = () => {
+        isAlone()
+        goOn = () => {}
+        if (director.isAlive) for (const thread of threads) director.resume(thread, first)
+      }
+      this.clock.schedule(stallMs, () => goOn())
+      this.clock.schedule(everyMs, stall)
+    }
+    stall()
+    return () => {
+      isOver = true
+      goOn()
+    }
+  }
+
+  stepClock(number: number, stepMs: number): void {
+    this.#host(number).wallSkewMs += stepMs
+  }
+
+  /** Peers of a thread that stands still end their connections to it after a while; it finds out when it goes on. */
+  #silence(director: SimulatedDirector): () => void {
+    let isOver = false
+    let isGivenUp = false
+    this.clock.schedule(DETECTION_MS, () => {
+      if (isOver || !director.isAlive) return
+      isGivenUp = true
+      for (const peer of this.numbers) this.networks.gossip.disconnect(director.name, directorName(peer))
+    })
+    return () => {
+      isOver = true
+      if (!isGivenUp || !director.isAlive) return
+      for (const peer of this.numbers) {
+        if (peer !== director.number) this.networks.reconnect(director.name, directorName(peer))
+      }
+    }
+  }
+
+  /** Never all at once: somebody who is up, at work and in sync must be left. */
+  #maySpare(host: DirectorHost): boolean {
+    return this.#hosts.some(({ director, isDown }) => {
+      if (!director?.isAlive || isDown || director === host.director) return false
+      return THREADS.every((thread) => director.threads[thread].stalls === 0) && director.replicator.status().inSync
+    })
+  }
+
+  #comeBack(host: DirectorHost, afterMs: number): void {
+    this.clock.schedule(afterMs, () => void this.#start(host.number))
+  }
+
+  async #start(number: number): Promise<void> {
+    const host = this.#host(number)
+    const name = directorName(number)
+    const director = new SimulatedDirector({
+      clock: this.clock,
+      networks: this.networks,
+      segments: this.segments,
+      random: this.#random,
+      number,
+      name,
+      peers: this.numbers.filter((other) => other !== number).map(directorName),
+      store: host.store,
+      wallClockMs: () => START_MS + this.clock.now() + host.wallSkewMs,
+      clockOffsetMs: host.clockOffsetMs,
+      priorities: host.priorities,
+      intervalMs: this.intervalMs,
+      sabotage: this.#sabotage,
+      note: (text) => this.note(`${name} ${text}`),
+    })
+    host.director = director
+    host.isDown = false
+    await director.start()
+  }
+
+  #host(number: number): DirectorHost {
+    return this.#hosts[number - 1]
+  }
+}

@@ -252,9 +252,17 @@ class ForwarderThread implements Forwarder {
 
   #total(slots: readonly Slot[]): ServerCounters {
     const total = this.#countersAt(NO_SLOT)
+    const { counters } = this.#directory
     for (const slot of slots) {
-      const counted = this.#countersAt(slot)
-      for (const name of Object.keys(total) as (keyof ServerCounters)[]) total[name] += counted[name]
+      const at = slot * COUNTERS
+      total.activeConnections += counters[at + COUNTER.active]
+      total.inactiveConnections += counters[at + COUNTER.inactive]
+      total.persistentConnections += counters[at + COUNTER.persistent]
+      total.connections += counters[at + COUNTER.connections]
+      total.inPackets += counters[at + COUNTER.inPackets]
+      total.outPackets += counters[at + COUNTER.outPackets]
+      total.inBytes += counters[at + COUNTER.inBytes]
+      total.outBytes += counters[at + COUNTER.outBytes]
     }
     return total
   }

@@ -7,6 +7,10 @@ import { median, percentile } from './statistics.ts'
 
 const COUNTS = [20, 50]
 const comparison = { ours: 1, nftables: 2, ratio: 0.5 }
+const commands = {
+  start: { vsadmMs: 60, nodeMs: 40, differenceMs: 20 },
+  restore: { services: 5, servers: 100, seconds: 3.25, listSeconds: 1.5, peerSeconds: 2, longestSilenceMs: 55 },
+}
 const network = { packetsPerSecond: comparison, cpuPerPacketUs: comparison, bulkNatMbps: comparison }
 
 test('the engine is measured with both families, every method and number of connections', async (t) => {
@@ -38,6 +42,7 @@ const measurements: Measurements = {
   newConnectionsPerSecond: 1234.5,
   replication: { perSecond: 4321, latencyMs: { p50: 2, p99: 8 } },
   network,
+  commands,
 }
 
 test('the JSON has the promised fields and no others', async (t) => {
@@ -50,6 +55,8 @@ test('the JSON has the promised fields and no others', async (t) => {
     packetsPerSecond: comparison,
     cpuPerPacketUs: comparison,
     bulkNatMbps: comparison,
+    vsadmStart: commands.start,
+    restore: commands.restore,
   })
 })
 
@@ -62,6 +69,9 @@ test('the table names every number and its unit', async (t) => {
     '4,321',
     '99th percentile 8.0',
     'CPU a packet, us',
+    "60, of which Node's start 40, ours 20",
+    'vsadm -R of 5 services, 100 servers, s',
+    'longest silence of VRRP (every 50 ms), ms',
   ])
     t.match(text, part)
 })

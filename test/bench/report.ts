@@ -1,6 +1,7 @@
 /** What the benchmark reports: the object that --json prints, and the same for people. docs/benchmarks.md explains each number. */
 import Table from 'cli-table3'
 import type { ForwardingMethod } from '../../forwarder/service.ts'
+import { ADVERTISEMENT_INTERVAL_MS, type CommandResult } from './command-bench.ts'
 import type { Comparison, NetworkResult } from './network/network-bench.ts'
 import { LATENCY_RATE, type ReplicationResult } from './replication-bench.ts'
 
@@ -16,21 +17,24 @@ export interface Measurements {
   readonly newConnectionsPerSecond: number
   readonly replication: ReplicationResult
   readonly network: NetworkResult
+  readonly commands: CommandResult
 }
 
 /** The shape is a promise to whoever reads it by program. */
-export function toJson({ replication, network, ...engine }: Measurements): object {
+export function toJson({ replication, network, commands, ...engine }: Measurements): object {
   return {
     ...engine,
     replicatedPerSecond: replication.perSecond,
     packetsPerSecond: network.packetsPerSecond,
     cpuPerPacketUs: network.cpuPerPacketUs,
     bulkNatMbps: network.bulkNatMbps,
+    vsadmStart: commands.start,
+    restore: commands.restore,
   }
 }
 
 export function toText(measurements: Measurements): string {
-  const { engineNs, engineNsIPv6, replication, network } = measurements
+  const { engineNs, engineNsIPv6, replication, network, commands } = measurements
   const engine = new Table({
     head: ['engine, ns a packet', ...CONNECTIONS.map((count) => `${group(count)} connections`)],
     style: plain,
@@ -65,7 +69,22 @@ export function toText(measurements: Measurements): string {
     row('CPU a packet, us', network.cpuPerPacketUs, 2),
     row('bulk NAT, Mbit/s', network.bulkNatMbps, 0),
   )
-  return [engine, memory, beside].map(String).join('\n')
+  const { start, restore } = commands
+  const operator = new Table({ style: plain })
+  operator.push(
+    [
+      'vsadm -Ln, ms',
+      `${start.vsadmMs.toFixed(0)}, of which Node's start ${start.nodeMs.toFixed(0)}, ours ${start.differenceMs.toFixed(0)}`,
+    ],
+    [
+      `vsadm -R of ${group(restore.services)} services, ${group(restore.servers)} servers, s`,
+      restore.seconds.toFixed(1),
+    ],
+    ['vsadm -Ln of them, s', restore.listSeconds.toFixed(1)],
+    ['until the other director has them, s', restore.peerSeconds.toFixed(1)],
+    [`longest silence of VRRP (every ${ADVERTISEMENT_INTERVAL_MS} ms), ms`, restore.longestSilenceMs.toFixed(0)],
+  )
+  return [engine, memory, beside, operator].map(String).join('\n')
 }
 
 const plain = { head: [], border: [] }

@@ -1,6 +1,7 @@
 /** Directors of a lab, one by one: ended, started again with another file, and asked with vsadm. */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { request } from '../../node/director/control/client.ts'
@@ -48,6 +49,14 @@ export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): P
 /** Runs vsadm against a director of the lab. */
 export function vsadm(lab: Lab, director: string, ...words: string[]): Promise<Outcome> {
   const command = [process.execPath, join(CLI, 'vsadm.ts'), ...words]
+  return startCommand(command, { DIRECTOR_SOCKET: controlSocketOf(lab.folder, director) }).outcome
+}
+
+/** Gives a document to vsadm -R against a director of the lab. */
+export function restore(lab: Lab, director: string, document: string): Promise<Outcome> {
+  const file = join(lab.folder, `${director}.rules`)
+  writeFileSync(file, document)
+  const command = ['sh', '-c', 'exec "$@" < "$0"', file, process.execPath, join(CLI, 'vsadm.ts'), '-R']
   return startCommand(command, { DIRECTOR_SOCKET: controlSocketOf(lab.folder, director) }).outcome
 }
 

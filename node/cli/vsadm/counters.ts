@@ -4,11 +4,16 @@ import type { TrafficStatistics } from '../../director/control/api.ts'
 /** Connections, packets in, packets out, bytes in, bytes out; or as many a second. */
 export type Counters = readonly number[]
 
-export function totals(counted: TrafficStatistics): Counters {
+/** What was not asked for. */
+const NOTHING: Counters = [0, 0, 0, 0, 0]
+
+export function totals(counted: TrafficStatistics | null): Counters {
+  if (!counted) return NOTHING
   return [counted.connections, counted.inPackets, counted.outPackets, counted.inBytes, counted.outBytes]
 }
 
-export function rates(counted: TrafficStatistics): Counters {
+export function rates(counted: TrafficStatistics | null): Counters {
+  if (!counted) return NOTHING
   return [
     counted.connectionsPerSecond,
     counted.inPacketsPerSecond,

@@ -100,6 +100,7 @@ async function listServices(
   const query = new URLSearchParams({
     ...(service && wordsOf(service)),
     ...(dialect.strict && { counters: 'snapshot' }),
+    ...(kind !== 'stats' && kind !== 'rate' && { counters: 'none' }),
   })
   const services = (await control('GET', query.size > 0 ? `/services?${query}` : '/services')) as ServiceListing[]
   const addresses = services.flatMap(({ address, servers }) => [address, ...servers.map((server) => server.address)])

@@ -58,8 +58,11 @@ export const serviceQuerySchema = serviceAddressSchema.extend({
   mark: z.coerce.number().int().min(1).max(4294967295).optional(),
 })
 
-/** Traffic up to now, or as it was when the rates were last estimated, which is what IPVS shows. */
-export const counterViewSchema = z.enum(['now', 'snapshot']).default('now')
+/**
+ * Traffic up to now; as it was when the rates were last estimated, which is what IPVS shows; or none, which is half of a long
+ * listing less.
+ */
+export const counterViewSchema = z.enum(['now', 'snapshot', 'none']).default('now')
 export type CounterView = z.infer<typeof counterViewSchema>
 
 export const persistenceSchema = z.strictObject({
@@ -233,7 +236,8 @@ export interface ServerListing {
   /** From the agent, 0 to 1; null: no agent speaks for this server. */
   load: number | null
   loadFactor: number
-  statistics: TrafficStatistics
+  /** null: not asked for. */
+  statistics: TrafficStatistics | null
 }
 
 export interface ServiceListing {
@@ -247,7 +251,8 @@ export interface ServiceListing {
   persistenceEngine?: string
   onePacket: boolean
   mss?: 'clamp'
-  statistics: TrafficStatistics
+  /** null: not asked for. */
+  statistics: TrafficStatistics | null
   /** Oldest first. */
   servers: ServerListing[]
 }

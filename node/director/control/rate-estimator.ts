@@ -12,30 +12,14 @@ export const FRACTION_BITS = 10
 export const FRACTION_BITS_OF_BYTES = 5
 const WEIGHT = 1 / 4
 
-export class RateEstimator {
-  /** What had been counted when the rate was last estimated. */
-  total: number
-  readonly #one: number
-  #scaled = 0
+/** The rate after `counted` in the last ESTIMATION_INTERVAL_MS, with its fraction bits as `rate` has them. */
+export function nextRate(rate: number, counted: number, fractionBits: number): number {
+  const scaled = (counted * 2 ** fractionBits) / (ESTIMATION_INTERVAL_MS / 1000)
+  return rate + Math.floor((scaled - rate) * WEIGHT)
+}
 
-  /**
-   * @param total what has been counted before
-   * @param fractionBits of the rate, after its point
-   */
-  constructor(total: number, fractionBits: number) {
-    this.total = total
-    this.#one = 2 ** fractionBits
-  }
-
-  /** To be called every ESTIMATION_INTERVAL_MS. @param total counted so far */
-  tick(total: number): void {
-    const counted = ((total - this.total) * this.#one) / (ESTIMATION_INTERVAL_MS / 1000)
-    this.#scaled += Math.floor((counted - this.#scaled) * WEIGHT)
-    this.total = total
-  }
-
-  /** To the nearest whole number; a half is rounded down. */
-  get perSecond(): number {
-    return Math.floor((this.#scaled + this.#one / 2 - 1) / this.#one)
-  }
+/** To the nearest whole number; a half is rounded down. */
+export function perSecond(rate: number, fractionBits: number): number {
+  const one = 2 ** fractionBits
+  return Math.floor((rate + one / 2 - 1) / one)
 }

@@ -32,7 +32,7 @@ export function listService(service: PoolService, sources: ListingSources, view:
     ...(persistenceEngine && { persistenceEngine }),
     onePacket,
     ...(mss && { mss }),
-    statistics: statistics.service(service, view),
+    statistics: view === 'none' ? null : statistics.service(service, view),
     servers: servers.map((server, index): ServerListing => {
       const { method, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = server
       const counted = counters.serverCounters(service, server)
@@ -52,7 +52,7 @@ export function listService(service: PoolService, sources: ListingSources, view:
         health: conditions.health(serverKey(server)),
         load: sources.load(server.address),
         loadFactor: conditions.loadFactor(server.address),
-        statistics: statistics.server(service, server, view),
+        statistics: view === 'none' ? null : statistics.server(service, server, view),
       }
     }),
   }

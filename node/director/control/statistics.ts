@@ -12,71 +12,26 @@ import type { Forwarder, ServerCounters } from '../../../forwarder/forwarder.ts'
 import { type RealServerSpec, type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { startPace } from '../pace.ts'
 import type { CounterView, TrafficStatistics } from './api.ts'
-import { FRACTION_BITS, FRACTION_BITS_OF_BYTES, RateEstimator } from './rate-estimator.ts'
+import { type Meter, TrafficMeters } from './traffic-meters.ts'
 
 type Counters = Pick<Forwarder, 'serviceCounters' | 'serverCounters'>
 type ServerAddress = Pick<RealServerSpec, 'address' | 'port'>
 
-class TrafficMeter {
-  readonly #read: () => ServerCounters
-  #baseline: ServerCounters
-  #rates: ReturnType<typeof estimatorsFrom>
-
-  constructor(read: () => ServerCounters) {
-    this.#read = read
-    this.#baseline = { ...read() }
-    this.#rates = estimatorsFrom(this.#baseline)
-  }
-
-  zero(): void {
-    this.#baseline = { ...this.#read() }
-    this.#rates = estimatorsFrom(this.#baseline)
-  }
-
-  tick(): void {
-    const counters = this.#read()
-    for (const name of COUNTED) this.#rates[name].tick(counters[name])
-  }
-
-  statistics(view: CounterView): TrafficStatistics {
-    const counters = view === 'now' ? this.#read() : undefined
-    const since = (name: Counted) => (counters?.[name] ?? this.#rates[name].total) - this.#baseline[name]
-    return {
-      connections: since('connections'),
-      inPackets: since('inPackets'),
-      outPackets: since('outPackets'),
-      inBytes: since('inBytes'),
-      outBytes: since('outBytes'),
-      connectionsPerSecond: this.#rates.connections.perSecond,
-      inPacketsPerSecond: this.#rates.inPackets.perSecond,
-      outPacketsPerSecond: this.#rates.outPackets.perSecond,
-      inBytesPerSecond: this.#rates.inBytes.perSecond,
-      outBytesPerSecond: this.#rates.outBytes.perSecond,
-    }
-  }
+interface MeteredServer {
+  readonly server: ServerAddress
+  readonly meter: Meter
 }
 
-const COUNTED = ['connections', 'inPackets', 'outPackets', 'inBytes', 'outBytes'] as const
-type Counted = (typeof COUNTED)[number]
-
-function estimatorsFrom(counters: ServerCounters): Record<Counted, RateEstimator> {
-  return {
-    connections: new RateEstimator(counters.connections, FRACTION_BITS),
-    inPackets: new RateEstimator(counters.inPackets, FRACTION_BITS),
-    outPackets: new RateEstimator(counters.outPackets, FRACTION_BITS),
-    inBytes: new RateEstimator(counters.inBytes, FRACTION_BITS_OF_BYTES),
-    outBytes: new RateEstimator(counters.outBytes, FRACTION_BITS_OF_BYTES),
-  }
-}
-
-interface ServiceMeters {
-  readonly own: TrafficMeter
-  servers: Map<string, TrafficMeter>
+interface MeteredService {
+  readonly service: ServiceAddress
+  readonly meter: Meter
+  servers: ReadonlyMap<string, MeteredServer>
 }
 
 export class TrafficStatisticsBook {
   readonly #counters: Counters
-  readonly #services = new Map<string, ServiceMeters>()
+  readonly #meters = new TrafficMeters()
+  readonly #services = new Map<string, MeteredService>()
 
   constructor(counters: Counters) {
     this.#counters = counters
@@ -84,63 +39,80 @@ export class TrafficStatisticsBook {
 
   /** Begins to count what is new, from 0, and forgets what is gone. The forwarder must know the service already. */
   setService(service: ServiceAddress & { readonly servers: readonly ServerAddress[] }): void {
-    const meters = this.#services.get(serviceKey(service)) ?? {
-      own: new TrafficMeter(() => this.#counters.serviceCounters(service)),
-      servers: new Map<string, TrafficMeter>(),
+    const counters = this.#counters
+    const key = serviceKey(service)
+    let metered = this.#services.get(key)
+    if (!metered) {
+      const { protocol, address, port, mark } = service
+      const meter = this.#meters.begin(counters.serviceCounters(service))
+      metered = { service: { protocol, address, port, ...(mark && { mark }) }, meter, servers: new Map() }
+      this.#services.set(key, metered)
     }
-    meters.servers = new Map(
-      service.servers.map((server) => [
-        serverKey(server),
-        meters.servers.get(serverKey(server)) ?? new TrafficMeter(() => this.#counters.serverCounters(service, server)),
-      ]),
-    )
-    this.#services.set(serviceKey(service), meters)
+    const before = metered.servers
+    const after = new Map<string, MeteredServer>()
+    for (const server of service.servers) {
+      const known = before.get(serverKey(server))
+      const meter = known?.meter ?? this.#meters.begin(counters.serverCounters(service, server))
+      after.set(serverKey(server), { server, meter })
+    }
+    for (const [server, { meter }] of before) if (!after.has(server)) this.#meters.end(meter)
+    metered.servers = after
   }
 
   removeService(service: ServiceAddress): void {
+    const metered = this.#services.get(serviceKey(service))
+    if (!metered) return
     this.#services.delete(serviceKey(service))
+    this.#meters.end(metered.meter)
+    for (const { meter } of metered.servers.values()) this.#meters.end(meter)
   }
 
   /** To be called every ESTIMATION_INTERVAL_MS. With many servers it takes its time, as the kernel does. */
-  async tick(): Promise<void> {
-    const pace = startPace()
-    for (const meters of this.#services.values()) {
-      for (const meter of metersOf(meters)) meter.tick()
-      const turn = pace()
-      if (turn) await turn
-    }
+  tick(): Promise<void> {
+    return this.#forEach(this.#services.values(), (meter, counters) => this.#meters.tick(meter, counters))
   }
 
   /** One service, with its servers, or all. */
   async zero(service?: ServiceAddress): Promise<void> {
+    const one = service && this.#services.get(serviceKey(service))
+    if (service && !one) return
+    await this.#forEach(one ? [one] : this.#services.values(), (meter, counters) => this.#meters.zero(meter, counters))
+  }
+
+  /** @throws Error for a service that was not set */
+  service(service: ServiceAddress, view: Exclude<CounterView, 'none'> = 'now'): TrafficStatistics {
+    const { meter } = this.#metered(service)
+    return this.#meters.statistics(meter, view === 'now' ? this.#counters.serviceCounters(service) : undefined)
+  }
+
+  /** @throws Error for a server that was not set */
+  server(
+    service: ServiceAddress,
+    server: ServerAddress,
+    view: Exclude<CounterView, 'none'> = 'now',
+  ): TrafficStatistics {
+    const metered = this.#metered(service).servers.get(serverKey(server))
+    if (!metered) throw new Error(`no statistics of ${serverKey(server)} in ${serviceKey(service)}`)
+    const counters = view === 'now' ? this.#counters.serverCounters(service, server) : undefined
+    return this.#meters.statistics(metered.meter, counters)
+  }
+
+  async #forEach(
+    services: Iterable<MeteredService>,
+    action: (meter: Meter, counters: ServerCounters) => void,
+  ): Promise<void> {
     const pace = startPace()
-    const wanted = service ? [this.#services.get(serviceKey(service))] : this.#services.values()
-    for (const meters of wanted) {
-      for (const meter of metersOf(meters)) meter.zero()
+    for (const { service, meter, servers } of services) {
+      action(meter, this.#counters.serviceCounters(service))
+      for (const { server, meter } of servers.values()) action(meter, this.#counters.serverCounters(service, server))
       const turn = pace()
       if (turn) await turn
     }
   }
 
-  /** @throws Error for a service that was not set */
-  service(service: ServiceAddress, view: CounterView = 'now'): TrafficStatistics {
-    return this.#metersOf(service).own.statistics(view)
+  #metered(service: ServiceAddress): MeteredService {
+    const metered = this.#services.get(serviceKey(service))
+    if (!metered) throw new Error(`no statistics of ${serviceKey(service)}`)
+    return metered
   }
-
-  /** @throws Error for a server that was not set */
-  server(service: ServiceAddress, server: ServerAddress, view: CounterView = 'now'): TrafficStatistics {
-    const meter = this.#metersOf(service).servers.get(serverKey(server))
-    if (!meter) throw new Error(`no statistics of ${serverKey(server)} in ${serviceKey(service)}`)
-    return meter.statistics(view)
-  }
-
-  #metersOf(service: ServiceAddress): ServiceMeters {
-    const meters = this.#services.get(serviceKey(service))
-    if (!meters) throw new Error(`no statistics of ${serviceKey(service)}`)
-    return meters
-  }
-}
-
-function metersOf(meters: ServiceMeters | undefined): TrafficMeter[] {
-  return meters ? [meters.own, ...meters.servers.values()] : []
 }

@@ -8,7 +8,6 @@
  * thread. With more servers than that allows the interval grows, the longest due go first, and before them those whose last
  * check speaks against what is thought of them: so a dead server is not found dead `fall` long intervals later.
  */
-import { serverKey } from '../../../forwarder/service.ts'
 import type { DirectorConfig } from '../config.ts'
 import { type Due, DueQueue } from './due-queue.ts'
 import { afterCheck, type HealthState, type RiseFall, UNCHECKED } from './rise-fall.ts'
@@ -25,13 +24,14 @@ export interface CheckerOptions {
   /** 0 to below 1. */
   random: () => number
   /** This director has changed its mind. `reason`: what the last check met with, if that was a failure. */
-  onChange: (key: string, state: HealthState, reason: string | undefined) => void
+  onChange: (server: CheckTarget, state: HealthState, reason: string | undefined) => void
 }
 
-interface Target extends CheckTarget, Due {
-  readonly key: string
+/** A server that is checked. The checker's own, but for its identity. */
+export interface Target extends CheckTarget, Due {
   opinion: RiseFall
   running: AbortController | undefined
+  isRemoved: boolean
 }
 
 /** As many dead servers as are checked while the first of them times out. */
@@ -41,32 +41,27 @@ const JITTER = 0.1
 
 export class Checker {
   readonly #options: CheckerOptions
-  readonly #targets = new Map<string, Target>()
   readonly #queue = new DueQueue<Target>()
   /** Those in doubt. */
   readonly #doubted = new DueQueue<Target>()
-  #running = 0
+  readonly #running = new Set<Target>()
 
   constructor(options: CheckerOptions) {
     this.#options = options
   }
 
-  /** Begins to check a server, or does nothing if it is checked already. */
-  add({ address, port }: CheckTarget, nowMs: number): void {
-    const key = serverKey({ address, port })
-    if (this.#targets.has(key)) return
+  /** Begins to check a server. */
+  add({ address, port }: CheckTarget, nowMs: number): Target {
     const { health, random } = this.#options
     const dueAtMs = nowMs + random() * health.intervalMs
-    const target: Target = { key, address, port, opinion: UNCHECKED, dueAtMs, place: -1, running: undefined }
-    this.#targets.set(key, target)
+    const target = { address, port, opinion: UNCHECKED, dueAtMs, place: -1, running: undefined, isRemoved: false }
     this.#queue.add(target)
+    return target
   }
 
-  /** Checks a server no more, and forgets what is known of it. */
-  remove(key: string): void {
-    const target = this.#targets.get(key)
-    if (!target) return
-    this.#targets.delete(key)
+  /** Checks it no more. */
+  remove(target: Target): void {
+    target.isRemoved = true
     this.#queue.remove(target)
     this.#doubted.remove(target)
     target.running?.abort()
@@ -74,32 +69,27 @@ export class Checker {
 
   /** Starts checks that are due. */
   tick(nowMs: number): void {
-    for (let started = 0; started < STARTED_MAX && this.#running < RUNNING_MAX; started++) {
+    for (let started = 0; started < STARTED_MAX && this.#running.size < RUNNING_MAX; started++) {
       const target = takeDue(this.#doubted, nowMs) ?? takeDue(this.#queue, nowMs)
       if (target === undefined) return
       void this.#run(target, nowMs)
     }
   }
 
-  /** What this director thinks: key and state. */
-  *opinions(): Iterable<[string, HealthState]> {
-    for (const { key, opinion } of this.#targets.values()) yield [key, opinion.state]
-  }
-
   /** Ends the checks that run, without an opinion. */
   stop(): void {
-    for (const key of [...this.#targets.keys()]) this.remove(key)
+    for (const target of this.#running) this.remove(target)
   }
 
   async #run(target: Target, nowMs: number): Promise<void> {
     const { health, check, random, onChange } = this.#options
     target.running = new AbortController()
     target.dueAtMs = nowMs + health.intervalMs * (1 - JITTER + 2 * JITTER * random())
-    this.#running++
+    this.#running.add(target)
     const result = await check(target.address, target.port, health.timeoutMs, target.running.signal)
-    this.#running--
+    this.#running.delete(target)
     target.running = undefined
-    if (this.#targets.get(target.key) !== target) return
+    if (target.isRemoved) return
     const before = target.opinion.state
     if (result.outcome !== 'inconclusive') {
       target.opinion = afterCheck(target.opinion, result.outcome === 'success', health.rise, health.fall)
@@ -107,7 +97,7 @@ export class Checker {
     const queue = target.opinion.streak > 0 ? this.#doubted : this.#queue
     queue.add(target)
     if (target.opinion.state === before) return
-    onChange(target.key, target.opinion.state, result.outcome === 'failure' ? result.reason : undefined)
+    onChange(target, target.opinion.state, result.outcome === 'failure' ? result.reason : undefined)
   }
 }
 

@@ -9,7 +9,7 @@ import { monotonicMs } from '../../../forwarder/clock.ts'
 import { serverKey } from '../../../forwarder/service.ts'
 import type { Transport } from '../cluster/transport.ts'
 import type { DirectorConfig } from '../config.ts'
-import { Checker, type CheckTarget } from './checker.ts'
+import { Checker, type CheckTarget, type Target } from './checker.ts'
 import { PoolHealth } from './pool-health.ts'
 import type { HealthState } from './rise-fall.ts'
 import { type Check, checkTcp } from './tcp-check.ts'
@@ -32,8 +32,7 @@ export class Health {
   readonly #tickEveryMs: number
   readonly #checker: Checker
   readonly #pool: PoolHealth
-  /** How many services name each server. */
-  readonly #uses = new Map<string, number>()
+  readonly #servers = new Map<string, { readonly target: Target; uses: number }>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HealthOptions) {
@@ -46,7 +45,8 @@ export class Health {
       health,
       check: options.check ?? checkTcp,
       random: options.random ?? Math.random,
-      onChange: (key, state, reason) => {
+      onChange: (server, state, reason) => {
+        const key = serverKey(server)
         onOpinion?.(key, state, reason)
         this.#pool.setOwn(key, state)
       },
@@ -66,23 +66,22 @@ export class Health {
   /** A TCP service names a server. */
   use(server: CheckTarget): void {
     const key = serverKey(server)
-    const uses = this.#uses.get(key) ?? 0
-    this.#uses.set(key, uses + 1)
-    if (uses > 0) return
-    this.#checker.add(server, this.#monotonicMs())
+    const known = this.#servers.get(key)
+    if (known) {
+      known.uses++
+      return
+    }
+    this.#servers.set(key, { target: this.#checker.add(server, this.#monotonicMs()), uses: 1 })
     this.#pool.add(key)
   }
 
   /** It names it no more. What is known of a server that no service names is forgotten. */
   release(server: CheckTarget): void {
     const key = serverKey(server)
-    const uses = this.#uses.get(key) ?? 0
-    if (uses > 1) {
-      this.#uses.set(key, uses - 1)
-      return
-    }
-    this.#uses.delete(key)
-    this.#checker.remove(key)
+    const known = this.#servers.get(key)
+    if (!known || --known.uses > 0) return
+    this.#servers.delete(key)
+    this.#checker.remove(known.target)
     this.#pool.remove(key)
   }
 

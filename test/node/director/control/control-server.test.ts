@@ -154,6 +154,7 @@ test('services are listed with counters up to now, or as they were last estimate
   t.same(await schedulers(`/services?${one}`), ['now'])
   t.same(await schedulers('/services?counters=snapshot'), ['snapshot'])
   t.same(await schedulers(`/services?${one}&counters=snapshot`), ['snapshot'])
+  t.same(await schedulers('/services?counters=none'), ['none'])
   await t.rejects(ask('GET', '/services?counters=old'), { code: 'INPUT_INVALID' })
 })
 

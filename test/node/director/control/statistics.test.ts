@@ -4,6 +4,7 @@ import type { ServerCounters } from '../../../../forwarder/forwarder.ts'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../../forwarder/service.ts'
 import { listService } from '../../../../node/director/control/service-listing.ts'
 import { TrafficStatisticsBook } from '../../../../node/director/control/statistics.ts'
+import type { ServerConditions } from '../../../../node/director/pool/effective-services.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const dns = { protocol: 'udp', address: '10.0.0.100', port: 53 } as const
@@ -115,6 +116,33 @@ test('a service that is set again keeps what it counted, and forgets servers tha
   book.removeService(web)
   t.throws(() => book.service(web), /no statistics of tcp/)
   t.end()
+})
+
+test('thousands of servers are counted each for itself, and one that goes makes room for another', async (t) => {
+  const counters = makeCounters()
+  const book = new TrafficStatisticsBook(counters)
+  const servers = Array.from({ length: 3000 }, (_, port) => ({ address: '10.0.0.1', port }))
+  book.setService({ ...web, servers })
+  for (const server of servers) count(counters.serverCounters(web, server), server.port)
+  await book.tick()
+  t.ok(servers.every((server) => book.server(web, server, 'snapshot').inPackets === server.port))
+  book.setService({ ...web, servers: servers.slice(1) })
+  const late = { address: '10.0.0.2', port: 80 }
+  count(counters.serverCounters(dns, late), 5)
+  book.setService({ ...dns, servers: [late] })
+  t.same(book.server(dns, late, 'snapshot'), book.server(dns, late), 'it begins with nothing')
+  t.equal(book.server(dns, late).inPackets, 0)
+  t.equal(book.server(web, servers[2999]).inPackets, 2999)
+})
+
+test('a listing without counters asks for none', async (t) => {
+  const counters = makeCounters()
+  const statistics = new TrafficStatisticsBook(counters)
+  const service = { ...web, scheduler: 'wlc', servers: [{ ...first, method: 'dr' as const, weight: 2 }] }
+  const conditions: ServerConditions = { health: () => 'up', loadFactor: () => 1, isLocal: () => false }
+  const listing = listService(service, { conditions, load: () => null, counters, statistics }, 'none')
+  t.equal(listing.statistics, null)
+  t.equal(listing.servers[0].statistics, null)
 })
 
 test('a listing shows the configured weight beside the effective one, health, load and traffic', (t) => {

@@ -19,7 +19,7 @@ import { METHOD_LOCAL, type RealServer } from '../table/real-server.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
-import { type Neighbour, Neighbours } from './neighbours.ts'
+import { type Neighbour, Neighbours, newNeighbour } from './neighbours.ts'
 import { PathMtus } from './path-mtus.ts'
 import { NO_RETURN_PATH, ReturnPaths } from './return-paths.ts'
 import { Routes } from './routes.ts'
@@ -128,6 +128,16 @@ export class Egress {
   /** The next hop of a server; undefined when there is no route. */
   nextHop(server: RealServer): Neighbour | undefined {
     return server.nextHop ?? this.#findNextHop(server)
+  }
+
+  /** What nextHop() would say, without anything being remembered or asked for. */
+  expectedNextHop(server: RealServer): Neighbour | undefined {
+    if (server.nextHop !== undefined) return server.nextHop
+    if (server.method === METHOD_LOCAL) return this.#host
+    const route = this.#routes.find(server.address)
+    if (route === undefined) return undefined
+    const { link, address, source } = route
+    return this.neighbours.find(link, address) ?? newNeighbour(link, address, source, this.#nowMs)
   }
 
   /** MTU of the way to a server; without a route there is none to keep to. */
@@ -336,18 +346,5 @@ export class Egress {
 
 /** This host's own stack: always there, and asked for nothing. */
 function hostNeighbour(link: number): Neighbour {
-  return {
-    link,
-    address: 0,
-    source: 0,
-    resolved: true,
-    macHigh: 0,
-    macLow: 0,
-    confirmedMs: 0,
-    usedMs: 0,
-    probedMs: 0,
-    probes: 0,
-    servers: 0,
-    held: [],
-  }
+  return { ...newNeighbour(link, 0, 0, 0), resolved: true }
 }

@@ -255,7 +255,7 @@ function forwarded(engine: ExplainedEngine, way: Way, found: Found, reason: stri
   }
   const chosen = { address: services.directory.book.format(server.address), port, method: METHOD_NAMES[method] }
   const base = { ...found, server: chosen, before }
-  const hop = server.nextHop
+  const hop = egress.expectedNextHop(server)
   if (hop === undefined) {
     return { ...base, outcome: 'dropped', reason: `${reason}, but there is no route to it (no-route)` }
   }

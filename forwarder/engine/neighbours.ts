@@ -42,6 +42,24 @@ export interface Neighbour {
   readonly held: PooledFrame[]
 }
 
+/** One of which nothing is known yet. */
+export function newNeighbour(link: number, address: number, source: number, nowMs: number): Neighbour {
+  return {
+    link,
+    address,
+    source,
+    resolved: false,
+    macHigh: 0,
+    macLow: 0,
+    confirmedMs: 0,
+    usedMs: nowMs,
+    probedMs: 0,
+    probes: 0,
+    servers: 0,
+    held: [],
+  }
+}
+
 export class Neighbours {
   readonly #byLink: Map<number, Neighbour>[] = []
   readonly #macs: readonly Uint8Array[]
@@ -62,25 +80,17 @@ export class Neighbours {
     for (let link = 0; link < macs.length; link++) this.#byLink.push(new Map())
   }
 
+  /** The entry for an address, if there is one. */
+  find(link: number, address: number): Neighbour | undefined {
+    return this.#byLink[link].get(address)
+  }
+
   /** The entry for an address, made and asked for if it is new; undefined when the table is full. */
   get(link: number, address: number, source: number, nowMs: number): Neighbour | undefined {
     const known = this.#byLink[link].get(address)
     if (known) return known
     if (this.#count >= MAX_NEIGHBOURS) return undefined
-    const neighbour: Neighbour = {
-      link,
-      address,
-      source,
-      resolved: false,
-      macHigh: 0,
-      macLow: 0,
-      confirmedMs: 0,
-      usedMs: nowMs,
-      probedMs: 0,
-      probes: 0,
-      servers: 0,
-      held: [],
-    }
+    const neighbour = newNeighbour(link, address, source, nowMs)
     this.#byLink[link].set(address, neighbour)
     this.#count++
     this.#book.retain(address)

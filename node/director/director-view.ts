@@ -77,6 +77,7 @@ export class DirectorView implements ControlledDirector {
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
+      refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
       drops: forwarder.drops,
     }

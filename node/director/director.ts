@@ -205,14 +205,15 @@ export class Director {
 
     const fail = (error: Error) => {
       log.fatal({ error }, 'a part of the director has died: giving the addresses up')
-      vip.setFault(error.message)
+      vip.setFault('director', error.message)
       this.#onFatal(error)
     }
-    const links = watchLinks(interfaces, {
-      onFault: (fault) => {
-        if (fault === undefined) log.info('all interfaces are well again')
-        else log.warn({ fault }, 'an interface has failed')
-        vip.setFault(fault)
+    const spokenFrom = transports.map(({ address }) => ({ name: outside, address }))
+    const links = watchLinks([...interfaces.map((name) => ({ name })), ...spokenFrom], {
+      onFault: ({ name, address = name }, fault) => {
+        if (fault === undefined) log.info(`${address} is well again`)
+        else log.warn({ fault }, `${address} has failed`)
+        vip.setFault(address, fault)
       },
       onActivity: routesMayHaveChanged,
     })

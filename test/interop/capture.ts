@@ -1,10 +1,10 @@
 /** tshark as judge of what is on an interface: a capture that a test starts, and reads when it is done. */
-import { execFile, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { createInterface, type Interface } from 'node:readline'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 
@@ -40,15 +40,24 @@ export async function capture(t: Test, interfaceName: string, filter: string): P
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const exited = once(child, 'exit')
-  const end = async () => {
-    child.kill('SIGINT')
-    await exited
+  const said = createInterface(child.stderr)
+  let ended: Promise<void> | undefined
+  const end = () => {
+    ended ??= (async () => {
+      await untilAllIsTaken(child, said)
+      child.kill('SIGINT')
+      await exited
+    })()
+    return ended
   }
   t.teardown(async () => {
     await end()
     rmSync(folder, { recursive: true })
   })
-  for await (const line of createInterface(child.stderr)) if (line.includes('listening on')) break
+  for (let line: string | undefined = ''; !line.includes('listening on'); ) {
+    line = await nextLine(said)
+    if (line === undefined) throw new Error(`tcpdump cannot listen on ${interfaceName}`)
+  }
   return {
     async read(fields) {
       await end()
@@ -62,6 +71,27 @@ export async function capture(t: Test, interfaceName: string, filter: string): P
       return lines(stdout)
     },
   }
+}
+
+/**
+ * tcpdump leaves what it has not yet read in the kernel when it is told to end, and on a busy machine that can be all there is. Asked
+ * for its counters (SIGUSR1), it says how much that is.
+ */
+async function untilAllIsTaken(child: ChildProcess, said: Interface): Promise<void> {
+  for (;;) {
+    child.kill('SIGUSR1')
+    const line = await nextLine(said)
+    const [taken, received, dropped] = line?.match(/\d+/g)?.map(Number) ?? []
+    if (line === undefined || taken + dropped >= received) return
+  }
+}
+
+/** Undefined when there will be none. */
+function nextLine(said: Interface): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    said.once('line', resolve)
+    said.once('close', () => resolve(undefined))
+  })
 }
 
 function lines(text: string): string[] {

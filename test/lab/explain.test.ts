@@ -8,7 +8,7 @@ import type { ConnectionListing } from '../../node/director/control/api.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { hostsOf, SESSION_PORT, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
-import { ask, onHost } from './lab-directors.ts'
+import { ask, eventually, onHost } from './lab-directors.ts'
 import { macOf } from './lab-traffic.ts'
 import { startCommand } from './run-director.ts'
 
@@ -25,7 +25,10 @@ async function explain(lab: Lab, from: string): Promise<Explanation> {
 test('the server that is named is the one that answers', { skip: needsRoot, timeout: 120_000 }, async (t) => {
   const options = { name: `t${process.pid}-x`, directors: 1, servers: 2, advertisementIntervalMs: 500 }
   await withLab(options, new AbortController().signal, async (lab) => {
-    const before = await explain(lab, '10.1.0.201:1')
+    const before = await eventually('the next hop has answered', async () => {
+      const explanation = await explain(lab, '10.1.0.201:1')
+      return explanation.after?.destinationMac === undefined ? undefined : explanation
+    })
     t.match(before, { outcome: 'forwarded', decision: 'scheduler', address: 'active', candidates: { length: 2 } })
     const named = hostsOf(lab.plan, 'server').find(({ interfaces }) => interfaces[0].address === before.server?.address)
     t.equal(before.before?.destinationMac, await macOf(lab, 'd1', 'outside'))

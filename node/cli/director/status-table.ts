@@ -32,6 +32,7 @@ export function renderStatus(status: DirectorStatus): string {
         link.overruns,
       ]),
     ),
+    table(['VRRP not believed because of', 'Packets'], Object.entries(status.refusedAdvertisements)),
     table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
     table(
       ['Dropped because of', 'Packets'],

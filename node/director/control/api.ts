@@ -320,6 +320,8 @@ export interface DirectorStatus {
   connections: { used: number; capacity: number }
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
   defences: DefenceFacts
+  /** VRRP advertisements that were not believed, by reason. */
+  refusedAdvertisements: Record<string, number>
   /** What peers told of the pool's configuration and was not taken, by reason. */
   refusedEntries: { stamps: number; invalid: number; surplus: number }
   /** Why packets were dropped, by reason. */

@@ -3,6 +3,9 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_sync.c start_sync_thread().
  */
+import { parseIPv4, writeInt32 } from '../../../protocol/packet/bytes.ts'
+import { ADDRESS_BYTES, isIPv6Text, parseIPv6, writeIPv6Words } from '../../../protocol/packet/ipv6-address.ts'
+
 export type SyncDaemonState = 'master' | 'backup'
 
 export interface SyncDaemon {
@@ -34,13 +37,8 @@ export function longestDatagram(state: SyncDaemonState, asked: number | undefine
 
 /** The bytes of an IP address: 4 or 16. The text must be one, without a zone. */
 export function addressBytes(text: string): Uint8Array {
-  if (!text.includes(':')) return Uint8Array.from(text.split('.'), Number)
-  // An IPv4 address may stand at the end.
-  const words = text.replace(/\d+\.\d+\.\d+\.\d+$/, (ipv4) => {
-    const [a, b, c, d] = ipv4.split('.').map(Number)
-    return `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`
-  })
-  const [before, after] = words.split('::').map((part) => (part === '' ? [] : part.split(':')))
-  const groups = after ? [...before, ...Array(8 - before.length - after.length).fill('0'), ...after] : before
-  return Uint8Array.from(groups.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 255]))
+  const bytes = new Uint8Array(isIPv6Text(text) ? ADDRESS_BYTES : 4)
+  if (isIPv6Text(text)) writeIPv6Words(bytes, 0, parseIPv6(text))
+  else writeInt32(bytes, 0, parseIPv4(text))
+  return bytes
 }

@@ -79,6 +79,10 @@ export class VipGroup {
     return `vrid ${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? ' (IPv6)' : ''}`
   }
 
+  get transport(): VrrpTransport {
+    return this.#components.transport
+  }
+
   get virtualAddresses(): VirtualAddress[] {
     return this.#placed().map((placed) => ({ ...placed, state: this.#addressState }))
   }
@@ -95,11 +99,6 @@ export class VipGroup {
       activeSinceMonotonicMs: this.#activeSinceMs,
       waiting: this.#router.waiting,
     }
-  }
-
-  /** Whether what comes in on the transport for this virtual router is this group's. */
-  isAddressed(transport: VrrpTransport, vrid: number): boolean {
-    return transport === this.#components.transport && vrid === this.config.vrid
   }
 
   start(): void {

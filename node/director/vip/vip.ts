@@ -39,6 +39,8 @@ export class VipService {
   readonly refusals: Partial<Record<VipRefusal, number>> = {}
   readonly #components: VipComponents
   readonly #groups: readonly VipGroup[]
+  /** By subject. */
+  readonly #faults = new Map<string, string>()
   readonly #handlers: ((status: VipStatus[]) => void)[] = []
 
   constructor(options: VipOptions, components: VipComponents) {
@@ -83,14 +85,27 @@ export class VipService {
     for (const transport of this.#components.transports) transport.close()
   }
 
-  /** Gives everything up at once because of `reason`, or, with undefined, takes part again. */
-  setFault(reason: string | undefined): void {
-    for (const group of this.#groups) group.setFault(reason)
+  /**
+   * Gives everything up at once because of `reason`, or, with undefined, takes part again when nothing else is wrong either.
+   * @param subject what has failed or is well again; the address of a transport concerns the groups of its family alone
+   */
+  setFault(subject: string, reason: string | undefined): void {
+    if (reason === undefined) this.#faults.delete(subject)
+    else this.#faults.set(subject, reason)
+    const { transports } = this.#components
+    for (const group of this.#groups) {
+      const concerning = [...this.#faults].find(([failed]) =>
+        transports.every(({ address }) => address !== failed || address === group.transport.address),
+      )
+      group.setFault(concerning?.[1])
+    }
   }
 
   #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {
     const decoded = decodeAdvertisement(datagram)
-    const group = decoded.ok && this.#groups.find((one) => one.isAddressed(transport, decoded.advertisement.vrid))
+    const group =
+      decoded.ok &&
+      this.#groups.find((one) => one.transport === transport && one.config.vrid === decoded.advertisement.vrid)
     if (decoded.ok && group && datagram.source !== transport.address) {
       group.hear(datagram.source, decoded.advertisement, decoded.checksum)
       return

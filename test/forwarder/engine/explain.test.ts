@@ -340,12 +340,20 @@ test('an FTP data connection that is awaited is explained as such', async (t) =>
   t.same(everything(bench), before)
 })
 
+test('a server whose next hop nobody has asked for yet is not said to be without a route, nor asked for', async (t) => {
+  const bench = scene({ weights: [1] })
+  const spec = service({ weights: [1] })
+  bench.engine.services.set({ ...spec, servers: [{ ...spec.servers[0], address: '10.1.0.9' }] })
+  const before = everything(bench)
+  t.match(ask(bench), { outcome: 'forwarded', reason: /ARP/, after: { link: INSIDE, destinationMac: undefined } })
+  t.same(everything(bench), before)
+  t.same(bench.breathe(), [])
+})
+
 test('with expire_nodest_conn a packet whose connection has lost its server begins a new one', async (t) => {
   const bench = scene({ protocol: 'udp', weights: [1, 1] })
   bench.send(OUTSIDE, clientUdp())
   bench.engine.services.set(service({ protocol: 'udp', weights: [1] }))
-  bench.nowMs += 1024
-  bench.breathe()
   t.match(ask(bench, { protocol: 'udp' }), { outcome: 'dropped', reason: /\(server-gone\)/ })
   bench.set({ expireNodestConn: 1 })
   const explanation = ask(bench, { protocol: 'udp' })

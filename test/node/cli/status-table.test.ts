@@ -85,6 +85,7 @@ const status: DirectorStatus = {
     droppedEntries: 0,
     evictedHalfOpen: 0,
   },
+  refusedAdvertisements: {},
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0 },
   drops: { 'no-service': 4, malformed: 0 },
 }
@@ -138,6 +139,11 @@ test("a firewall mark's service is named after its mark, as vsadm does", async (
     renderStatus({ ...status, services: marked.map((each) => ({ ...each, address })) })
   t.match(addressed('0.0.0.0'), /^FWM 9 wlc$/m)
   t.match(addressed('::'), /^FWM 9 IPv6 wlc$/m)
+})
+
+test('advertisements that were not believed are shown by their reason', async (t) => {
+  const text = renderStatus({ ...status, refusedAdvertisements: { 'hop-limit': 3, checksum: 1 } })
+  t.match(text, /^VRRP not believed because of +Packets\nhop-limit +3\nchecksum +1$/m)
 })
 
 test('defences are shown while they are at work, and what they have done after that', async (t) => {

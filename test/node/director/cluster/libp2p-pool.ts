@@ -2,16 +2,22 @@
 import { createServer } from 'node:net'
 import { createIdentity, peerIdOf } from '../../../../node/director/cluster/identity.ts'
 import type { ClusterPeer, Libp2pTransportOptions } from '../../../../node/director/cluster/libp2p-transport.ts'
+import { formatEndpoint } from '../../../../protocol/packet/ipv6-address.ts'
 
 export interface Member extends ClusterPeer {
   readonly privateKey: Uint8Array
 }
 
-export async function createMembers(names: readonly string[]): Promise<Map<string, Member>> {
+export async function createMembers(names: readonly string[], host = '127.0.0.1'): Promise<Map<string, Member>> {
   const members = new Map<string, Member>()
   for (const name of names) {
     const privateKey = createIdentity()
-    members.set(name, { name, privateKey, id: peerIdOf(privateKey), address: `127.0.0.1:${await freePort()}` })
+    members.set(name, {
+      name,
+      privateKey,
+      id: peerIdOf(privateKey),
+      address: formatEndpoint(host, await freePort(host)),
+    })
   }
   return members
 }
@@ -25,9 +31,9 @@ export function optionsOf(
   return { name, privateKey, listen: address, peers: peers.map((peer) => members.get(peer) as Member) }
 }
 
-function freePort(): Promise<number> {
+function freePort(host: string): Promise<number> {
   return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
+    const server = createServer().listen(0, host, () => {
       const { port } = server.address() as { port: number }
       server.close(() => resolve(port))
     })

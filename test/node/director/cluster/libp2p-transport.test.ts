@@ -12,6 +12,14 @@ transportCompliance('libp2p', async () => {
   return { create, recreate: create }
 })
 
+test('directors speak to each other over IPv6 as well', async (t) => {
+  const members = await createMembers(['d1', 'd2'], '::1')
+  const [d1, d2] = ['d1', 'd2'].map((name) => new Libp2pTransport(optionsOf(members, name)))
+  t.teardown(() => Promise.all([d1.stop(), d2.stop()]))
+  await Promise.all([d1.start(), d2.start()])
+  await until(() => d1.connectedPeers().includes('d2') && d2.connectedPeers().includes('d1'))
+})
+
 test('an address in use is refused by its name', async (t) => {
   const members = await createMembers(['d1', 'd2'])
   const first = new Libp2pTransport(optionsOf(members, 'd1'))

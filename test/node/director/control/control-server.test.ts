@@ -118,6 +118,21 @@ test('services and servers are changed over the socket', async (t) => {
   t.same(await ask('GET', '/status'), { ...status, services: [] })
 })
 
+test('an address of IPv6 is the same service and the same server in whatever form it is written', async (t) => {
+  const { ask, configuration } = await served(t)
+  const [short, long] = ['2001:db8::100', '2001:DB8:0:0::0100'].map((address) => ({ ...web, address }))
+  await ask('POST', '/services', long)
+  await t.rejects(ask('POST', '/services', short), { code: 'SERVICE_EXISTS', message: /tcp \[2001:db8::100\]:80/ })
+  await ask('POST', '/servers', { service: short, address: '2001:db8::0:11', port: 80 })
+  const again = { service: long, address: '2001:db8::11', port: 80 }
+  await t.rejects(ask('POST', '/servers', again), { code: 'SERVER_EXISTS', message: /\[2001:db8::11\]:80/ })
+  t.match(configuration.service(short)?.servers, [{ address: '2001:db8::11' }])
+  await ask('PUT', '/servers', { ...again, weight: 3 })
+  await ask('DELETE', '/servers', { ...again, address: '2001:db8:0::11' })
+  await ask('DELETE', '/services', { ...web, address: '2001:0db8::100' })
+  t.same(await ask('GET', '/services'), [])
+})
+
 test('counters are zeroed for one service or for all', async (t) => {
   const { ask, zeroed } = await served(t)
   await ask('POST', '/services', web)

@@ -210,7 +210,7 @@ test('a host that has the VIP of IPv6 itself would answer, and the command named
 
 test('a carrier that is lost and found again is told, and so is an interface that is switched off', async (t) => {
   const told: (string | undefined)[] = []
-  const watch = watchLinks(['host0'], { onFault: (fault) => told.push(fault), onActivity: () => {} })
+  const watch = watchLinks([{ name: 'host0' }], { onFault: (_, fault) => told.push(fault), onActivity: () => {} })
   t.teardown(() => watch.close())
   const steps: [change: () => void, fault: string | undefined][] = [
     [() => ip('link set client0 down', client), 'host0 has no carrier'],
@@ -223,4 +223,23 @@ test('a carrier that is lost and found again is told, and so is an interface tha
     await until(() => told.length > index && told[told.length - 1] === fault)
   }
   t.ok(told.every((fault) => fault === undefined || fault.startsWith('host0 ')))
+})
+
+test('an address that is watched is told when it goes, and when it is there and usable again', async (t) => {
+  const told: string[] = []
+  const address = 'fe80::2'
+  const watch = watchLinks([{ name: 'host0' }, { name: 'host0', address }, { name: 'host0', address: '10.0.0.2' }], {
+    onFault: (watched, fault) => told.push(`${watched.address}: ${fault}`),
+    onActivity: () => {},
+  })
+  t.teardown(() => watch.close())
+  // Above it was switched off, and with that IPv6 addresses go.
+  await until(() => told.at(-1) === `${address}: ${address} is no longer on host0`)
+  ip(`address add ${address}/64 dev host0`)
+  await until(() => told.at(-1) === `${address}: undefined`)
+  t.ok(
+    told.includes(`${address}: the kernel is making sure that nobody else on host0 has ${address}`),
+    'not yet while it is tentative',
+  )
+  t.equal(told.length, 3, 'nothing of the others')
 })

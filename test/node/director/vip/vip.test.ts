@@ -2,11 +2,8 @@
 import { test } from 'tap'
 import { ARP_REPLY, ARP_REQUEST, isIPv4Arp, readArp } from '../../../../protocol/packet/arp.ts'
 import { formatIPv4 } from '../../../../protocol/packet/bytes.ts'
-import { icmpv6Checksum } from '../../../../protocol/packet/icmpv6.ts'
-import { readIPv6Text } from '../../../../protocol/packet/ipv6-address.ts'
-import { isSoundNeighbourMessage } from '../../../../protocol/packet/neighbour-discovery.ts'
 import { decodeAdvertisement, encodeAdvertisement } from '../../../../protocol/packet/vrrp.ts'
-import { GATEWAY, GATEWAY6, Pool, PoolMember, VIP, VIP6, vipConfig } from './pool.ts'
+import { GATEWAY, Pool, PoolMember, VIP, vipConfig } from './pool.ts'
 
 /** Best first; the third has the same priority as the second and the higher address. */
 function threeDirectors(): { pool: Pool; best: PoolMember; second: PoolMember; third: PoolMember } {
@@ -329,64 +326,6 @@ test('a takeover is announced five times in both forms, and five times again, fo
   }
 })
 
-test('a takeover of IPv6 is announced to all nodes in the same rounds, for VIP and gateway', async (t) => {
-  const pool = new Pool()
-  const member = pool.add(1, { gateway: GATEWAY6, addresses: [VIP6] })
-  pool.start()
-  await pool.clock.until(() => member.state === 'active', 1000)
-  const start = member.service.status[0].activeSinceMonotonicMs!
-  await pool.clock.advance(10_001)
-  const ip = 14
-  const icmp = ip + 40
-  for (const [address, link] of [
-    [VIP6, 'outside'],
-    [GATEWAY6, 'inside'],
-  ]) {
-    const sent = member.transmitted.filter(({ frame }) => readIPv6Text(frame, icmp + 8) === address)
-    t.same(
-      sent.map(({ atMs }) => Math.round(atMs - start)),
-      [0, 20, 50, 100, 200, 5000, 5020, 5050, 5100, 5200, 10_000],
-    )
-    for (const { frame, link: via } of sent) {
-      t.equal(via, link)
-      t.same(frame.subarray(0, 6), Uint8Array.of(0x33, 0x33, 0, 0, 0, 1))
-      t.equal(readIPv6Text(frame, ip + 24), 'ff02::1')
-      t.ok(isSoundNeighbourMessage(frame, ip, icmp, frame.length - icmp))
-      t.equal(icmpv6Checksum(frame, ip, icmp, frame.length - icmp), 0)
-      t.equal(frame[icmp], 136, 'an advertisement')
-      t.equal(frame[icmp + 4], 0xa0, 'from a router, overriding, not asked for')
-      t.same(frame.subarray(icmp + 24), Uint8Array.of(2, 1, ...frame.subarray(6, 12)), 'the MAC it is sent from')
-    }
-  }
-  t.equal(member.transmitted.length, 22)
-})
-
-test('a group of each family under one number are two virtual routers', async (t) => {
-  const groups = (priority: number, priority6: number) => [{ priority }, { priority: priority6, addresses: [VIP6] }]
-  const pool = new Pool()
-  const one = pool.add(1, ...groups(150, 100))
-  const other = pool.add(2, ...groups(100, 150))
-  pool.start()
-  await pool.clock.advance(1000)
-  const held = ({ service }: PoolMember) => service.status.map(({ state, holder }) => `${state} ${holder}`)
-  t.same(held(one), ['active 10.0.0.1', 'backup fe80::2'])
-  t.same(held(other), ['backup 10.0.0.1', 'active fe80::2'])
-  other.crash()
-  await pool.clock.advance(500)
-  t.same(held(one), ['active 10.0.0.1', 'active fe80::1'])
-  t.same(one.service.refusals, {})
-  t.match(one.notes.join('\n'), /vrid 51: active: .*\n(.*\n)*vrid 51 \(IPv6\): active: fe80::2 fell silent/)
-})
-
-test('of two directors of one priority the higher link-local address holds the VIP of IPv6', async (t) => {
-  const pool = new Pool()
-  const lower = pool.add(9, { addresses: [VIP6] })
-  const higher = pool.add(10, { addresses: [VIP6] })
-  pool.start()
-  await pool.clock.advance(1000)
-  t.equal(states([lower, higher]), 'backup active')
-})
-
 test('a director that loses the VIP stops announcing it', async (t) => {
   const pool = new Pool()
   const second = pool.add(2, { priority: 100 })
@@ -402,12 +341,12 @@ test('a director that loses the VIP stops announcing it', async (t) => {
 
 test('a fault hands the VIP over at once; its end takes part again', async (t) => {
   const { pool, best, second, third } = await settled()
-  best.service.setFault('the forwarder died')
+  best.service.setFault('forwarder', 'the forwarder died')
   t.equal(best.state, 'fault')
   t.equal(best.service.status[0].waiting, 'the forwarder died')
   const counts = await watch(pool, [second, third], 300)
   t.ok(counts[0] <= 32, `${counts[0]} ms without a holder`)
-  best.service.setFault(undefined)
+  best.service.setFault('forwarder', undefined)
   await pool.clock.advance(1000)
   t.equal(best.state, 'active')
 })

@@ -20,8 +20,10 @@ import {
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import type { RealServer } from '../table/real-server.ts'
 import { COUNTER, COUNTERS, type Slot } from '../table/server-directory.ts'
-import type { Persistence, RealServer, Service, ServiceTable } from '../table/service-table.ts'
+import type { ServiceTable } from '../table/service-table.ts'
+import type { Persistence, Service } from '../table/virtual-service.ts'
 import { Calls } from './calls.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'

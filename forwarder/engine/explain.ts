@@ -11,15 +11,9 @@ import { isIPv6Number } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, NO_CONNECTION, STATE, STATE_WORDS, TICK_MS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN, type RealServer } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
-import {
-  METHOD_DR,
-  METHOD_LOCAL,
-  METHOD_NAT,
-  METHOD_TUN,
-  type RealServer,
-  type Service,
-} from '../table/service-table.ts'
+import type { Service } from '../table/virtual-service.ts'
 import { DROP_REASONS, type DropReason } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import { ExplainedFrame, type FrameFacts, macText } from './explained-frame.ts'

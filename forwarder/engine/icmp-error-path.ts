@@ -17,15 +17,9 @@ import { NO_ADDRESS } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN, type RealServer } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
-import {
-  METHOD_DR,
-  METHOD_LOCAL,
-  METHOD_NAT,
-  METHOD_TUN,
-  type RealServer,
-  type ServiceTable,
-} from '../table/service-table.ts'
+import type { ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'

@@ -15,9 +15,10 @@ import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import * as realServer from '../table/real-server.ts'
 import * as recordCodec from '../table/record-codec.ts'
 import * as directory from '../table/server-directory.ts'
-import * as serviceTable from '../table/service-table.ts'
+import type { ServiceTable } from '../table/service-table.ts'
 import type { Admission } from './admission.ts'
 import type { Answers } from './answers.ts'
 import type { Connections } from './connections.ts'
@@ -50,7 +51,7 @@ const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ON
 const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
+const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 const { ADDRESS_UNKNOWN } = virtualAddresses
 
@@ -70,7 +71,7 @@ export class IPv4Path {
   readonly #keys: Int32Array
   readonly #states: Int32Array
   readonly #counters: Float64Array
-  readonly #services: serviceTable.ServiceTable
+  readonly #services: ServiceTable
   readonly #addresses: virtualAddresses.VirtualAddresses
   readonly #egress: Egress
   readonly #moves: StateMoves

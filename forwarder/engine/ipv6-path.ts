@@ -19,9 +19,9 @@ import * as book from '../table/address-book.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import * as realServer from '../table/real-server.ts'
 import * as recordCodec from '../table/record-codec.ts'
 import * as directory from '../table/server-directory.ts'
-import * as serviceTable from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import type { IPv6Answers } from './ipv6-answers.ts'
@@ -47,7 +47,7 @@ const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ON
 const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_TUN } = serviceTable
+const { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 const { ADDRESS_UNKNOWN } = virtualAddresses
 

@@ -16,7 +16,7 @@ import {
   wireLength,
 } from '../method/offload.ts'
 import { outerHeaderLength, shimLength } from '../method/tunnel.ts'
-import type { RealServer } from '../table/service-table.ts'
+import type { RealServer } from '../table/real-server.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
 import type { IPv6Answers } from './ipv6-answers.ts'

@@ -35,6 +35,7 @@ import {
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import { isOneWay, METHOD_LOCAL, METHOD_TUN } from '../table/real-server.ts'
 import {
   callPieces,
   encodeCallPiece,
@@ -50,7 +51,7 @@ import {
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
 import { PROTOCOL_MARK, PROTOCOL_MARK6, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
-import { isOneWay, METHOD_LOCAL, METHOD_TUN, type ServiceTable } from '../table/service-table.ts'
+import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
 import {

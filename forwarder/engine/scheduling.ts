@@ -22,9 +22,10 @@ import {
   NO_CONNECTION,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import { isOneWay, type RealServer } from '../table/real-server.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
-import { isOneWay, type Persistence, type RealServer, type Service } from '../table/service-table.ts'
+import type { Persistence, Service } from '../table/virtual-service.ts'
 import { type Connections, toTicks } from './connections.ts'
 import type { Replication } from './replication.ts'
 import { TEMPLATE_STATE } from './templates.ts'

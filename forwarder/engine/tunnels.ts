@@ -17,7 +17,7 @@ import {
 } from '../method/offload.ts'
 import { outerHeaderLength, shimLength } from '../method/tunnel.ts'
 import type { EngineSettings } from '../settings.ts'
-import type { RealServer } from '../table/service-table.ts'
+import type { RealServer } from '../table/real-server.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'

@@ -5,19 +5,16 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (list order, trash and revival of destinations).
  */
 
-import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
-import { prefixMask } from '../../protocol/packet/prefix.ts'
 import { schedulerByName } from '../../scheduler/registry.ts'
-import type { Candidate, Scheduler, SchedulerSettings } from '../../scheduler/scheduler.ts'
-import type { Neighbour } from '../engine/neighbours.ts'
+import type { SchedulerSettings } from '../../scheduler/scheduler.ts'
 import { protocolNumber } from '../engine/protocols/registry.ts'
-import { IPIP, type Tunnel, tunnelOf } from '../method/tunnel.ts'
-import type { ForwardingMethod, PersistenceSpec, RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
+import type { RealServerSpec, ServiceAddress, ServiceSpec } from '../service.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import type { ConnectionKey } from './connection-key.ts'
+import { METHOD_TUN, methodNumber, RealServer } from './real-server.ts'
 import {
   COUNTER,
   COUNTERS,
@@ -30,128 +27,11 @@ import {
   type ServiceIdentity,
   type Slot,
 } from './server-directory.ts'
+import { persistenceOf, type Service } from './virtual-service.ts'
 
 /** What an FTP data connection may come to: the port of active mode, and those that no server needs the right to listen on. */
 const FTP_DATA_PORT = 20
 const FIRST_FREE_PORT = 1024
-
-/** Methods as numbers, for connections and the wire. */
-export const METHOD_NAT = 0
-export const METHOD_TUN = 1
-export const METHOD_DR = 2
-export const METHOD_LOCAL = 3
-const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr', 'local']
-
-/** Whether replies to packets sent by this method do not pass here. */
-export function isOneWay(method: number): boolean {
-  return method === METHOD_TUN || method === METHOD_DR
-}
-
-/** A real server of one service. Its counters live in the directory, where other threads see them. */
-export class RealServer implements Candidate {
-  readonly slot: Slot
-  /** Address number (address-book.ts). */
-  readonly address: number
-  readonly addressWords: Int32Array
-  readonly port: number
-  /** Effective weight. */
-  weight = 0
-  lastWeight = 0
-  method = METHOD_DR
-  /** How its packets are wrapped up, by METHOD_TUN alone. */
-  tunnel: Tunnel = IPIP
-  /** A SYN of its connections announces no more than the way can carry. */
-  clampsSegmentSize = false
-  overloaded = false
-  down = false
-  upperThreshold = 0
-  lowerThreshold = 0
-  /** Whose server it is; undefined while it is a removed one's. */
-  service: Service | undefined = undefined
-  /** Single datagrams whose replies are awaited: they count nowhere else, and hold the slot. */
-  datagrams = 0
-  /** As its description says. */
-  edits = 0
-  /** Not, or no longer, in the configuration: its connections end here, and it gets no new ones. */
-  removed = true
-  /** Was in the configuration and was taken out of it. */
-  isRetired = false
-  /** Where its packets go next; undefined until that is looked for, and when routes have changed. Set by leadTo() alone. */
-  nextHop: Neighbour | undefined = undefined
-  readonly #counters: Float64Array
-
-  constructor(slot: Slot, address: number, addressWords: Int32Array, port: number, counters: Float64Array) {
-    this.slot = slot
-    this.address = address
-    this.addressWords = addressWords
-    this.port = port
-    this.#counters = counters
-  }
-
-  get activeConnections(): number {
-    return this.#counters[this.slot * COUNTERS + COUNTER.active]
-  }
-
-  get inactiveConnections(): number {
-    return this.#counters[this.slot * COUNTERS + COUNTER.inactive]
-  }
-
-  get persistentConnections(): number {
-    return this.#counters[this.slot * COUNTERS + COUNTER.persistent]
-  }
-
-  /** Sets where its packets go next: a neighbour is kept resolved for as long as it is a server's next hop. */
-  leadTo(hop: Neighbour | undefined): void {
-    if (hop === this.nextHop) return
-    if (this.nextHop) this.nextHop.servers--
-    if (hop) hop.servers++
-    this.nextHop = hop
-  }
-
-  /** To be called after its connections have become more. Source: ip_vs_conn.c ip_vs_bind_dest(). */
-  hasMore(): void {
-    if (this.upperThreshold !== 0 && this.activeConnections + this.inactiveConnections >= this.upperThreshold) {
-      this.overloaded = true
-    }
-  }
-
-  /** After they have become fewer. Without a lower threshold it is three quarters of the upper one. */
-  hasFewer(): void {
-    if (!this.overloaded) return
-    const count = this.activeConnections + this.inactiveConnections
-    const isBelow = this.lowerThreshold !== 0 ? count < this.lowerThreshold : count * 4 < this.upperThreshold * 3
-    if (isBelow || this.upperThreshold === 0) this.overloaded = false
-  }
-}
-
-export interface Persistence {
-  readonly timeoutS: number
-  /** Bits of a client's address, in the words of ConnectionKey, that tell clients apart. */
-  readonly mask: Int32Array
-  /** They are told apart by their SIP calls besides (--pe sip). */
-  readonly isByCall: boolean
-}
-
-export interface Service {
-  readonly slot: Slot
-  /** PROTOCOL_MARK or PROTOCOL_MARK6 with the mark as the address. */
-  readonly protocol: number
-  readonly isMark: boolean
-  readonly isIPv6: boolean
-  /** Address number (address-book.ts). */
-  readonly address: number
-  /** 0: every port. */
-  readonly port: number
-  scheduler: Scheduler
-  schedulerFlags: readonly string[]
-  persistence: Persistence | undefined
-  /** Each datagram is scheduled for itself. */
-  onePacket: boolean
-  /** What the scheduler remembers. */
-  memory: unknown
-  /** IPVS's order: the most recently added first. */
-  readonly servers: RealServer[]
-}
 
 export class ServiceTable {
   readonly directory: ServerDirectory
@@ -260,7 +140,10 @@ export class ServiceTable {
     const service = this.#services.get(key)
     if (service === undefined) return
     this.#count(service, -1)
-    for (const server of service.servers) this.#retire(server)
+    for (const server of service.servers) {
+      server.retire()
+      this.release(server)
+    }
     this.#services.delete(key)
     this.directory.free(service.slot)
   }
@@ -283,8 +166,7 @@ export class ServiceTable {
 
   /** To be called when a connection of a removed server has ended: frees the server's slot after the last one. */
   release(server: RealServer): void {
-    const { activeConnections, inactiveConnections, persistentConnections, datagrams } = server
-    if (!server.removed || activeConnections + inactiveConnections + persistentConnections + datagrams > 0) return
+    if (!server.removed || !server.isUnused) return
     const identity = this.directory.serverAt(server.slot)
     const service = identity && this.find(identity.protocol, identity.virtualAddress, identity.virtualPort)
     if (service) {
@@ -323,60 +205,43 @@ export class ServiceTable {
 
   #setServers(service: Service, specs: readonly RealServerSpec[]): void {
     const { book } = this.directory
-    const wanted = new Map(specs.map((spec) => [serverNumber(book.numberOf(spec.address), spec.port), spec]))
+    const wanted = new Set(specs.map((spec) => serverNumber(book.numberOf(spec.address), spec.port)))
+    const listed = new Map<number, RealServer>()
     for (let index = service.servers.length - 1; index >= 0; index--) {
       const server = service.servers[index]
-      if (wanted.has(serverNumber(server.address, server.port))) continue
-      service.servers.splice(index, 1)
-      service.scheduler.removed?.(service.memory, service.servers, server, index)
-      this.#retire(server)
+      const number = serverNumber(server.address, server.port)
+      if (wanted.has(number)) listed.set(number, server)
+      else {
+        service.servers.splice(index, 1)
+        service.scheduler.removed?.(service.memory, service.servers, server, index)
+        server.retire()
+        this.release(server)
+      }
     }
-    for (const spec of specs) this.#setServer(service, spec)
+    for (const spec of specs) {
+      const address = book.internText(spec.address)
+      const number = serverNumber(address, spec.port)
+      const known = listed.get(number)
+      const server = known ?? this.#add(service, spec, address)
+      if (server === undefined) continue
+      listed.set(number, server)
+      if (known && !known.edit(spec)) continue
+      service.scheduler.edited?.(service.memory, service.servers)
+    }
   }
 
-  #setServer(service: Service, spec: RealServerSpec): void {
-    const address = this.directory.book.internText(spec.address)
-    const method = METHODS.indexOf(spec.method)
+  /** @returns undefined when it cannot be added */
+  #add(service: Service, spec: RealServerSpec, address: number): RealServer | undefined {
     // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
     const isMixed = isIPv6Number(address) !== service.isIPv6
-    if (address === NO_ADDRESS || (isMixed && method !== METHOD_TUN)) return
-    const listed = service.servers.find((server) => server.address === address && server.port === spec.port)
-    const edits = spec.edits ?? 0
-    if (listed) {
-      if (listed.method !== method) listed.leadTo(undefined)
-      listed.method = method
-      setLimits(listed, spec)
-      listed.tunnel = tunnelOf(spec.tunnel)
-      if (listed.weight === spec.weight && listed.edits === edits) return
-      listed.weight = spec.weight
-      if (spec.weight > 0) listed.lastWeight = spec.weight
-      listed.edits = edits
-    } else {
-      const { protocol, address: virtualAddress, port: virtualPort } = service
-      const server = this.serverFor({ protocol, virtualAddress, virtualPort, address, port: spec.port })
-      if (server === undefined) return
-      this.directory.setService(server.slot, service.slot)
-      server.removed = false
-      server.isRetired = false
-      server.service = service
-      setLimits(server, spec)
-      server.weight = spec.weight
-      server.lastWeight = spec.weight
-      server.edits = edits
-      server.method = method
-      server.tunnel = tunnelOf(spec.tunnel)
-      service.servers.unshift(server)
-    }
-    service.scheduler.edited?.(service.memory, service.servers)
-  }
-
-  #retire(server: RealServer): void {
-    server.removed = true
-    server.isRetired = true
-    server.service = undefined
-    server.weight = 0
-    server.leadTo(undefined)
-    this.release(server)
+    if (address === NO_ADDRESS || (isMixed && methodNumber(spec.method) !== METHOD_TUN)) return undefined
+    const { protocol, address: virtualAddress, port: virtualPort } = service
+    const server = this.serverFor({ protocol, virtualAddress, virtualPort, address, port: spec.port })
+    if (server === undefined) return undefined
+    this.directory.setService(server.slot, service.slot)
+    server.enlist(service, spec)
+    service.servers.unshift(server)
+    return server
   }
 
   #make(identity: ServerIdentity, service: Slot): RealServer | undefined {
@@ -399,19 +264,6 @@ export function serviceIdentity(service: ServiceAddress, book: AddressBook): Ser
   }
   const virtualAddress = book.numberOf(service.address)
   return { protocol: protocolNumber(service.protocol), virtualAddress, virtualPort: service.port }
-}
-
-function persistenceOf({ timeoutS, netmask, engine }: PersistenceSpec, isIPv6: boolean): Persistence {
-  const mask = isIPv6 ? prefixMask(Number(netmask)) : Int32Array.of(parseIPv4(netmask), 0, 0, 0)
-  return { timeoutS, mask, isByCall: engine === 'sip' }
-}
-
-function setLimits(server: RealServer, spec: RealServerSpec): void {
-  const { upperThreshold = 0, lowerThreshold = 0, down = false } = spec
-  if (upperThreshold === 0 || upperThreshold > server.upperThreshold) server.overloaded = false
-  server.upperThreshold = upperThreshold
-  server.lowerThreshold = lowerThreshold
-  server.down = down
 }
 
 /** One number for a service: exact, 32 + 16 + 3 bits. The lowest three tell TCP, UDP, SCTP and both families' firewall marks apart. */

@@ -17,8 +17,8 @@ import {
   STATE,
   STATE_WORDS,
 } from '../../table/connection-layout.ts'
+import { isOneWay, type RealServer } from '../../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT, methodFlags } from '../../table/record-codec.ts'
-import { isOneWay, type RealServer } from '../../table/service-table.ts'
 import type { Connections } from '../connections.ts'
 import type { Replication } from '../replication.ts'
 import { TCP_STATE } from '../tcp-states.ts'

@@ -2,6 +2,7 @@
 import { test } from 'tap'
 import { ConnectionMemory } from '../../../forwarder/table/connection-layout.ts'
 import { ConnectionTable } from '../../../forwarder/table/connection-table.ts'
+import { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/real-server.ts'
 import {
   encodeRecord,
   isMapped,
@@ -11,7 +12,6 @@ import {
   recordVersion,
 } from '../../../forwarder/table/record-codec.ts'
 import { ServerDirectory } from '../../../forwarder/table/server-directory.ts'
-import { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/service-table.ts'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { keyOf } from '../../support/connection-keys.ts'

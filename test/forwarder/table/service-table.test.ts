@@ -2,14 +2,10 @@
 import { test } from 'tap'
 import type { Neighbour } from '../../../forwarder/engine/neighbours.ts'
 import type { RealServerSpec, ServiceSpec } from '../../../forwarder/service.ts'
+import { METHOD_DR, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/real-server.ts'
 import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory } from '../../../forwarder/table/server-directory.ts'
-import {
-  METHOD_DR,
-  METHOD_NAT,
-  METHOD_TUN,
-  type Service,
-  ServiceTable,
-} from '../../../forwarder/table/service-table.ts'
+import { ServiceTable } from '../../../forwarder/table/service-table.ts'
+import type { Service } from '../../../forwarder/table/virtual-service.ts'
 import { formatIPv4, parseIPv4 } from '../../../protocol/packet/bytes.ts'
 
 const flow = {

@@ -1,6 +1,6 @@
 /** Connection records to entries of the kernel's sync protocol, and back. */
 import { test } from 'tap'
-import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../../forwarder/table/service-table.ts'
+import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../../forwarder/table/real-server.ts'
 import { entryOfRecord, recordOfEntry } from '../../../../node/director/sync-daemon/sync-entries.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE } from '../../../../protocol/wire/connection-record.ts'
 import type { SyncEntry } from '../../../../protocol/wire/ipvs-sync.ts'

@@ -1,0 +1,41 @@
+/** A virtual service as the forwarding loop knows it. */
+import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { prefixMask } from '../../protocol/packet/prefix.ts'
+import type { Scheduler } from '../../scheduler/scheduler.ts'
+import type { PersistenceSpec } from '../service.ts'
+import type { RealServer } from './real-server.ts'
+import type { Slot } from './server-directory.ts'
+
+export interface Persistence {
+  readonly timeoutS: number
+  /** Bits of a client's address, in the words of ConnectionKey, that tell clients apart. */
+  readonly mask: Int32Array
+  /** They are told apart by their SIP calls besides (--pe sip). */
+  readonly isByCall: boolean
+}
+
+export interface Service {
+  readonly slot: Slot
+  /** PROTOCOL_MARK or PROTOCOL_MARK6 with the mark as the address. */
+  readonly protocol: number
+  readonly isMark: boolean
+  readonly isIPv6: boolean
+  /** Address number (address-book.ts). */
+  readonly address: number
+  /** 0: every port. */
+  readonly port: number
+  scheduler: Scheduler
+  schedulerFlags: readonly string[]
+  persistence: Persistence | undefined
+  /** Each datagram is scheduled for itself. */
+  onePacket: boolean
+  /** What the scheduler remembers. */
+  memory: unknown
+  /** IPVS's order: the most recently added first. */
+  readonly servers: RealServer[]
+}
+
+export function persistenceOf({ timeoutS, netmask, engine }: PersistenceSpec, isIPv6: boolean): Persistence {
+  const mask = isIPv6 ? prefixMask(Number(netmask)) : Int32Array.of(parseIPv4(netmask), 0, 0, 0)
+  return { timeoutS, mask, isByCall: engine === 'sip' }
+}

@@ -72,7 +72,8 @@ test('two directors with threads of their own', async (t) => {
     write(d1, 7)
     await until(() => d2.incoming.length === 1)
     t.same(take(d2), makeRecord(7, 1))
-    t.ok(drain(d2.input.wakeDescriptor))
+    // It is told when the record is there to be read, by a thread of its own.
+    await until(() => drain(d2.input.wakeDescriptor))
     await until(() => d1.cluster.status().counters.recordsSent === 1)
   })
 

@@ -13,8 +13,6 @@ const HEADER_BYTES_6 = 72
 const BULK_BYTES = 1e8
 
 const CONNECTION = /^(\w+ +)(\d\d):(\d\d)( {2}\w+ +\S+?:)(\d+)( +.*)$/
-/** Of a row of TCP, whose packets are not told. */
-const PAYLOADS = /^(.*#.*?)( +\d+)( +\d+)$/
 const COUNTERS = /^((\w+| {2}->) +(\S+))((?: +\d+[KMGT]?){5})$/
 
 /** @param ports of clients that were asked for */
@@ -56,28 +54,6 @@ function stableCounters(listing: string): string {
       }),
     )
     .join('\n')
-}
-
-/**
- * The recorded row in the place of one of ours that says the same and more bytes: on a busy machine TCP sends some again, or says
- * what came twice. Both listings are stable ones.
- */
-export function withoutRepetitions(listing: string, recorded: string): string {
-  const rows = recorded.split('\n')
-  return listing
-    .split('\n')
-    .map((row, index) => (isSameAndMore(row, rows[index] ?? '') ? rows[index] : row))
-    .join('\n')
-}
-
-function isSameAndMore(row: string, recorded: string): boolean {
-  const [ours, theirs] = [row, recorded].map((each) => PAYLOADS.exec(each))
-  if (!ours || !theirs || ours[1] !== theirs[1]) return false
-  return [2, 3].every((column) => {
-    // None are none.
-    const [bytes, least] = [Number(ours[column]), Number(theirs[column])]
-    return ours[column].length === theirs[column].length && (least === 0 ? bytes === 0 : bytes >= least)
-  })
 }
 
 /** Numbers with the blanks before them. */

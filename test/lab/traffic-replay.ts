@@ -18,7 +18,7 @@ import { ask, eventually } from './lab-directors.ts'
 import { runOn } from './lab-traffic.ts'
 import { RecordedClient } from './recorded-events.ts'
 import { withFreshDirector, withRecordedLab } from './recorded-lab.ts'
-import { stableListing, withoutRepetitions } from './recorded-listing.ts'
+import { stableListing } from './recorded-listing.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -108,7 +108,7 @@ class RecordedCase {
     const wanted = stable(stdout)
     let answer = ''
     const look = async () => {
-      answer = withoutRepetitions(stable(await this.#vsadm(cmd)), wanted)
+      answer = stable(await this.#vsadm(cmd))
       return answer === wanted ? true : undefined
     }
     // A command that changes something is given once.

@@ -37,7 +37,7 @@ export interface DrillOptions {
   rate?: number
 }
 
-const MESSAGE_INTERVAL_MS = 200
+const MESSAGE_INTERVAL_MS = 250
 /** A session that makes no progress for so long is lost. */
 const PATIENCE_MS = 10_000
 /** One client address has some 28,000 ports, and the new connections need theirs. */

@@ -10,9 +10,10 @@ import { parseIPv4, parseMac, writeUint16 } from '../protocol/packet/bytes.ts'
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, writeEthernet } from '../protocol/packet/ethernet.ts'
 import { DONT_FRAGMENT, IPV4_HEADER_LENGTH, PROTOCOL_TCP, PROTOCOL_UDP, writeIPv4 } from '../protocol/packet/ipv4.ts'
 import { TCP, TCP_ACK, TCP_FIN, TCP_HEADER_LENGTH, TCP_SYN } from '../protocol/packet/tcp.ts'
+import { RECORD, RECORD_LENGTH } from '../protocol/wire/connection-record.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
-import { type Frame, type FrameMemory, HEADROOM, VNET_HEADER_LENGTH } from './link/link.ts'
+import { type Frame, type FrameMemory, HEADROOM, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from './link/link.ts'
 import type { ForwardingMethod } from './service.ts'
 import { ConnectionMemory, TICK_MS } from './table/connection-layout.ts'
 import { ConnectionTable } from './table/connection-table.ts'
@@ -21,96 +22,208 @@ import { ServerDirectory } from './table/server-directory.ts'
 import { ServiceTable } from './table/service-table.ts'
 
 const ROUNDS = 1500
+const ROUND_MS = 20
 const START_MS = 1_000_000
+/** Long connections, and short ones that are open at a time. */
+const LONG = 32
+const SHORT = 64
+/** Every so manieth round has a connection that does not get beyond its SYN. */
+const HALF_OPEN_EVERY = 4
 
-const VIRTUAL = '192.0.2.100' // RFC 5737: addresses for documentation
-const CLIENT = '192.0.2.1'
-const SERVER = '192.0.2.10'
-const OWN_MAC = '02:00:00:00:00:01'
-const CLIENT_MAC = '02:00:00:00:00:02'
-const SERVER_MAC = '02:00:00:00:00:03'
+// RFC 5737: addresses for documentation.
+const VIRTUAL = parseIPv4('192.0.2.100')
+const CLIENT = parseIPv4('192.0.2.1')
+/** Clients whose servers are heard before they are. */
+const STRANGERS = parseIPv4('192.0.2.128')
+const SERVER = parseIPv4('198.51.100.10')
+const OUTSIDE_MAC = parseMac('02:00:00:00:00:01')
+const INSIDE_MAC = parseMac('02:00:00:00:00:04')
+const CLIENT_MAC = parseMac('02:00:00:00:00:02')
+const SERVER_MAC = parseMac('02:00:00:00:00:03')
 const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
-const LINK = { name: 'rehearsal', mac: parseMac(OWN_MAC), mtu: 1500 }
+const FIRST_PORT = 80
+const FIRST_LONG_PORT = 2048
+const FIRST_HALF_OPEN_PORT = 4096
+/** Fields of a virtio_net_hdr. */
+const CHECKSUM_START = 6
+const CHECKSUM_OFFSET = 8
+const OUTSIDE = 0
+const INSIDE = 1
 
 /** @param memory for a frame, @param poolMemory for the engine's own; nothing in them is kept */
 export function rehearse(memory: FrameMemory, poolMemory: FrameMemory): void {
-  const directory = new ServerDirectory(ServerDirectory.allocate(32))
-  const engine = new Engine({
-    links: [LINK],
-    table: new ConnectionTable(ConnectionMemory.allocate(1024), directory, 1, Math.floor(START_MS / TICK_MS)),
-    services: new ServiceTable(directory),
-    outgoing: new RecordRing(RecordRing.allocate(2)),
-    drops: new Drops(Drops.allocate()),
-    poolMemory,
-    epochMs: 0,
-  })
-  engine.addresses.replace([{ address: VIRTUAL, link: LINK.name, state: 'active' }], [LINK.name])
-  engine.setRoutes([{ destination: '192.0.2.0', prefixLength: 24, link: LINK.name, source: '192.0.2.254' }])
-  for (const [index, method] of METHODS.entries()) {
-    for (const protocol of ['tcp', 'udp'] as const) {
-      const servers = [{ address: SERVER, port: 80 + index, method, weight: 1 }]
-      engine.services.set({ protocol, address: VIRTUAL, port: 80 + index, scheduler: 'wlc', servers })
-    }
-  }
-  const start = HEADROOM + VNET_HEADER_LENGTH
-  const frame: Frame = { memory, start, length: 0 }
-  // The engine asks for its servers once a second; here one answers at once.
-  engine.advance(START_MS)
-  writeArpFrame(memory.bytes, start, LINK.mac, {
-    operation: ARP_REPLY,
-    senderMac: parseMac(SERVER_MAC),
-    senderAddress: parseIPv4(SERVER),
-    targetMac: LINK.mac,
-    targetAddress: 0,
-  })
-  frame.length = ARP_FRAME_LENGTH
-  engine.handle(frame, 0)
-  for (let round = 0; round < ROUNDS; round++) {
-    engine.advance(START_MS + round)
-    const clientPort = 1024 + (round & 63)
-    const port = 80 + (round % METHODS.length)
-    for (const flags of [TCP_SYN, TCP_ACK, TCP_ACK, TCP_FIN | TCP_ACK]) {
-      write(frame, start, PROTOCOL_TCP, CLIENT, clientPort, VIRTUAL, port, flags)
-      engine.handle(frame, 0)
-      write(frame, start, PROTOCOL_TCP, SERVER, port, CLIENT, clientPort, flags | TCP_ACK)
-      engine.handle(frame, 0)
-    }
-    write(frame, start, PROTOCOL_UDP, CLIENT, clientPort, VIRTUAL, port, 0)
-    engine.handle(frame, 0)
-    engine.egress.recycle()
-  }
+  new Rehearsal(memory, poolMemory).run()
 }
 
-function write(
-  frame: Frame,
-  start: number,
-  protocol: number,
-  source: string,
-  sourcePort: number,
-  destination: string,
-  destinationPort: number,
-  flags: number,
-): void {
-  const { bytes } = frame.memory
-  const ip = start + ETHERNET_HEADER_LENGTH
-  const transport = ip + IPV4_HEADER_LENGTH
-  const totalLength = IPV4_HEADER_LENGTH + TCP_HEADER_LENGTH
-  frame.start = start
-  frame.length = ETHERNET_HEADER_LENGTH + totalLength
-  bytes.fill(0, start - VNET_HEADER_LENGTH, start + frame.length)
-  writeEthernet(bytes, start, LINK.mac, parseMac(CLIENT_MAC), ETHERTYPE_IPV4)
-  writeIPv4(bytes, ip, {
-    tos: 0,
-    totalLength,
-    identification: 0,
-    fragment: DONT_FRAGMENT,
-    ttl: 64,
-    protocol,
-    source: parseIPv4(source),
-    destination: parseIPv4(destination),
-  })
-  writeUint16(bytes, transport, sourcePort)
-  writeUint16(bytes, transport + 2, destinationPort)
-  bytes[transport + TCP.dataOffset] = 5 << 4
-  bytes[transport + TCP.flags] = flags
+class Rehearsal {
+  readonly #outgoing = new RecordRing(RecordRing.allocate(256))
+  readonly #engine: Engine
+  readonly #frame: Frame
+  readonly #record = new Uint8Array(RECORD_LENGTH)
+
+  constructor(memory: FrameMemory, poolMemory: FrameMemory) {
+    const directory = new ServerDirectory(ServerDirectory.allocate(32))
+    this.#frame = { memory, start: HEADROOM + VNET_HEADER_LENGTH, length: 0 }
+    this.#engine = new Engine({
+      links: [
+        { name: 'outside', mac: OUTSIDE_MAC, mtu: 1500 },
+        { name: 'inside', mac: INSIDE_MAC, mtu: 1500 },
+      ],
+      table: new ConnectionTable(ConnectionMemory.allocate(4096), directory, 1, Math.floor(START_MS / TICK_MS)),
+      services: new ServiceTable(directory),
+      outgoing: this.#outgoing,
+      drops: new Drops(Drops.allocate()),
+      poolMemory,
+      epochMs: Date.now(),
+    })
+  }
+
+  run(): void {
+    const engine = this.#engine
+    engine.addresses.replace([{ address: '192.0.2.100', link: 'outside', state: 'active' }], ['outside'])
+    engine.setRoutes([
+      { destination: '192.0.2.0', prefixLength: 24, link: 'outside', source: '192.0.2.254' },
+      { destination: '198.51.100.0', prefixLength: 24, link: 'inside', source: '198.51.100.254' },
+    ])
+    for (const [index, method] of METHODS.entries()) {
+      for (const protocol of ['tcp', 'udp'] as const) {
+        const servers = [{ address: '198.51.100.10', port: FIRST_PORT + index, method, weight: 1 }]
+        engine.services.set({
+          protocol,
+          address: '192.0.2.100',
+          port: FIRST_PORT + index,
+          scheduler: 'wlc',
+          servers,
+        })
+      }
+    }
+    // The engine asks for its servers once a second; here one answers at once.
+    engine.advance(START_MS)
+    this.#answer(INSIDE, SERVER, SERVER_MAC)
+    for (let round = 0; round < ROUNDS; round++) {
+      engine.advance(START_MS + round * ROUND_MS)
+      this.#round(round)
+      engine.egress.recycle()
+      this.#hearPeer()
+    }
+  }
+
+  #round(round: number): void {
+    const port = FIRST_PORT + (round % METHODS.length)
+    const shortPort = 1024 + (round % SHORT)
+    for (const flags of [TCP_SYN, TCP_ACK, TCP_ACK, TCP_FIN | TCP_ACK]) this.#exchange(shortPort, port, flags)
+    // Its first rounds open it, and in the others it is in use; the port tells the method.
+    const longPort = FIRST_LONG_PORT + (round % LONG)
+    const longService = FIRST_PORT + (longPort % METHODS.length)
+    this.#exchange(longPort, longService, round < LONG ? TCP_SYN : TCP_ACK)
+    if (round % HALF_OPEN_EVERY === 0) {
+      this.#fromClient(PROTOCOL_TCP, FIRST_HALF_OPEN_PORT + round, port, TCP_SYN, true)
+    }
+    this.#fromClient(PROTOCOL_UDP, shortPort, port, 0, false)
+    this.#meetStranger(round)
+  }
+
+  /** Both sides say something; what comes over a virtual link has no checksum yet. */
+  #exchange(clientPort: number, port: number, flags: number): void {
+    for (const unfinished of [false, true]) {
+      this.#fromClient(PROTOCOL_TCP, clientPort, port, flags, unfinished)
+      this.#fromServer(PROTOCOL_TCP, port, CLIENT, clientPort, flags | TCP_ACK, unfinished)
+    }
+  }
+
+  /** A client's connection is known by a peer's record; its server speaks first, and its address has to be asked for. */
+  #meetStranger(round: number): void {
+    const address = STRANGERS + (round & 63)
+    this.#fromServer(PROTOCOL_TCP, FIRST_PORT, address, 1024 + (round % SHORT), TCP_ACK, true)
+    if (round % 8 === 0) this.#answer(OUTSIDE, address, CLIENT_MAC)
+  }
+
+  /** What was told the peers comes back as one of theirs, from the strangers. */
+  #hearPeer(): void {
+    const ring = this.#outgoing
+    for (let at = ring.peek(); at >= 0; at = ring.peek()) {
+      this.#record.set(ring.bytes.subarray(at, at + RECORD_LENGTH))
+      ring.advance()
+      this.#engine.replication.apply(this.#record, 0)
+      this.#record[RECORD.clientAddress + 15] = 128 + (this.#record[RECORD.clientPort + 1] & 63)
+      this.#engine.replication.apply(this.#record, 0)
+    }
+    this.#engine.replication.flush()
+  }
+
+  #fromClient(protocol: number, clientPort: number, port: number, flags: number, unfinished: boolean): void {
+    this.#send(OUTSIDE, protocol, CLIENT, clientPort, VIRTUAL, port, flags, unfinished)
+  }
+
+  #fromServer(
+    protocol: number,
+    port: number,
+    client: number,
+    clientPort: number,
+    flags: number,
+    unfinished: boolean,
+  ): void {
+    this.#send(INSIDE, protocol, SERVER, port, client, clientPort, flags, unfinished)
+  }
+
+  #answer(link: number, senderAddress: number, senderMac: Uint8Array): void {
+    const frame = this.#frame
+    const { bytes } = frame.memory
+    frame.start = HEADROOM + VNET_HEADER_LENGTH
+    frame.length = ARP_FRAME_LENGTH
+    const targetMac = link === OUTSIDE ? OUTSIDE_MAC : INSIDE_MAC
+    bytes.fill(0, frame.start - VNET_HEADER_LENGTH, frame.start + frame.length)
+    writeArpFrame(bytes, frame.start, targetMac, {
+      operation: ARP_REPLY,
+      senderMac,
+      senderAddress,
+      targetMac,
+      targetAddress: 0,
+    })
+    this.#engine.handle(frame, link)
+  }
+
+  #send(
+    link: number,
+    protocol: number,
+    source: number,
+    sourcePort: number,
+    destination: number,
+    destinationPort: number,
+    flags: number,
+    unfinished: boolean,
+  ): void {
+    const frame = this.#frame
+    const { bytes } = frame.memory
+    const start = HEADROOM + VNET_HEADER_LENGTH
+    const ip = start + ETHERNET_HEADER_LENGTH
+    const transport = ip + IPV4_HEADER_LENGTH
+    const totalLength = IPV4_HEADER_LENGTH + TCP_HEADER_LENGTH
+    frame.start = start
+    frame.length = ETHERNET_HEADER_LENGTH + totalLength
+    bytes.fill(0, start - VNET_HEADER_LENGTH, start + frame.length)
+    if (unfinished) {
+      const vnet = start - VNET_HEADER_LENGTH
+      bytes[vnet] = VNET_NEEDS_CSUM
+      bytes[vnet + CHECKSUM_START] = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
+      bytes[vnet + CHECKSUM_OFFSET] = TCP.checksum
+    }
+    const [from, to] = link === OUTSIDE ? [CLIENT_MAC, OUTSIDE_MAC] : [SERVER_MAC, INSIDE_MAC]
+    writeEthernet(bytes, start, to, from, ETHERTYPE_IPV4)
+    writeIPv4(bytes, ip, {
+      tos: 0,
+      totalLength,
+      identification: 0,
+      fragment: DONT_FRAGMENT,
+      ttl: 64,
+      protocol,
+      source,
+      destination,
+    })
+    writeUint16(bytes, transport, sourcePort)
+    writeUint16(bytes, transport + 2, destinationPort)
+    bytes[transport + TCP.dataOffset] = 5 << 4
+    bytes[transport + TCP.flags] = flags
+    this.#engine.handle(frame, link)
+  }
 }

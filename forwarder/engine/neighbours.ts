@@ -13,8 +13,8 @@ import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
 import type { FramePool, PooledFrame } from './frame-pool.ts'
 
 const MAX_NEIGHBOURS = 4096
-/** As many as a takeover may bring in the millisecond that a client's address takes; the kernel holds about as many. */
-const MAX_HELD = 64
+/** As many as a takeover may bring in the milliseconds that a client's address takes on a busy host. */
+const MAX_HELD = 192
 const CONFIRM_AFTER_MS = 30_000
 const PROBE_INTERVAL_MS = 1_000
 const MAX_PROBES = 3

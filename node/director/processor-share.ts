@@ -5,8 +5,10 @@
 import { readdirSync, writeFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 
-/** Before everything that was not raised on purpose, and still behind the kernel's own threads. */
+/** Before everything that was not raised on purpose. The forwarding thread goes before the director's others (forwarder/worker.ts). */
 const FIRST = -15
+/** Of the director as a whole, among others that are as urgent. */
+const FIRST_GROUP = -20
 /** Behind everything else. */
 const LAST = 19
 
@@ -17,35 +19,47 @@ const LAST = 19
  * @returns why it could not be done; undefined when it was
  */
 export function claimProcessorShare(): string | undefined {
+  return raiseProcess(process.pid, FIRST_GROUP)
+}
+
+/** Raises a program of a lab, where hosts share the processors: each is a machine of its own in life, and waits behind nobody. */
+export function raiseLabProgram(processId: number): void {
+  raiseProcess(processId, FIRST)
+}
+
+/** Puts a process that is about to be killed behind everybody: what its kernel then tidies up, a host without power does not. */
+export function putLast(processId: number): void {
+  setThreads(processId, LAST)
+  setGroup(processId, LAST)
+}
+
+function raiseProcess(processId: number, group: number): string | undefined {
   try {
-    setPriority(FIRST)
+    setPriority(processId, FIRST)
   } catch (error) {
     return (error as Error).message
   }
-  setThreads(FIRST)
-  setGroup(FIRST)
+  setThreads(processId, FIRST)
+  setGroup(processId, group)
   return undefined
 }
 
 /** Steps back behind everybody: what is left to do is to tidy up, and others have the addresses now. */
 export function giveUpProcessorShare(): void {
-  setThreads(LAST)
-  setGroup(LAST)
+  putLast(process.pid)
 }
 
-function setThreads(nice: number): void {
-  for (const thread of readdirSync('/proc/self/task')) {
-    try {
-      setPriority(Number(thread), nice)
-    } catch {
-      // It has just ended.
-    }
+function setThreads(processId: number, nice: number): void {
+  try {
+    for (const thread of readdirSync(`/proc/${processId}/task`)) setPriority(Number(thread), nice)
+  } catch {
+    // It has just ended: none of those that last, which come first.
   }
 }
 
-function setGroup(nice: number): void {
+function setGroup(processId: number, nice: number): void {
   try {
-    writeFileSync('/proc/self/autogroup', String(nice))
+    writeFileSync(`/proc/${processId}/autogroup`, String(nice))
   } catch {
     // This kernel knows no such groups, or changes them no more often than every 100 ms.
   }

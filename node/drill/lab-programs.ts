@@ -9,6 +9,7 @@ import { dirname, extname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { peerIdOf } from '../director/cluster/identity.ts'
 import { loadIdentity } from '../director/identity.ts'
+import { raiseLabProgram } from '../director/processor-share.ts'
 import { LevelStore } from '../director/store/level-store.ts'
 import { inNamespace } from './lab-network.ts'
 import {
@@ -160,6 +161,7 @@ function start(folder: string, host: LabHost, program: string, command: readonly
   const child = spawn(file, args, { cwd: join(folder, host.name), stdio: ['ignore', log, log], detached: true })
   closeSync(log)
   child.once('error', () => {})
+  if (child.pid !== undefined) raiseLabProgram(child.pid)
   child.unref()
   return { host: host.name, program, logFile, child }
 }

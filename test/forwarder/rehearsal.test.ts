@@ -1,7 +1,7 @@
 /** The rehearsal really walks the packet path: every method, both directions, to the end. */
 import { test } from 'tap'
 import { Engine } from '../../forwarder/engine/engine.ts'
-import { DROPPED, TO_HOST } from '../../forwarder/engine/verdict.ts'
+import { CONSUMED, DROPPED, TO_HOST } from '../../forwarder/engine/verdict.ts'
 import { rehearse } from '../../forwarder/rehearsal.ts'
 import { allocateFrameMemory } from '../../forwarder/sys/memory.ts'
 
@@ -16,9 +16,11 @@ test('a rehearsal forwards packets in both directions by every method, and drops
     verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1)
     return verdict
   }
-  rehearse(allocateFrameMemory(65_536), allocateFrameMemory(65_536))
+  rehearse(allocateFrameMemory(65_536), allocateFrameMemory(2 ** 21))
   t.equal(verdicts.get(DROPPED), undefined)
-  t.ok(Number(verdicts.get(0)) > 8000, 'to servers, and from the servers of NAT to clients')
+  t.ok(Number(verdicts.get(1)) > 8000, 'to servers')
+  t.ok(Number(verdicts.get(0)) > 4000, 'from the servers of NAT to clients')
+  t.ok(Number(verdicts.get(CONSUMED)) > 100, 'and some wait until their next hop is known')
   t.ok(
     Number(verdicts.get(TO_HOST)) > 0,
     'what servers behind a tunnel or direct routing send does not concern the forwarder',

@@ -80,11 +80,11 @@ test('a tunnelled packet waits with its outer header', async (t) => {
   t.same(sentHex(bench.send(INSIDE, answer)), [[INSIDE, hex(tunnelled(inner))]])
 })
 
-test('no more than 64 packets wait, the others are dropped', async (t) => {
+test('no more than 192 packets wait, the others are dropped', async (t) => {
   const bench = unresolved()
-  for (let port = 1; port <= 66; port++) t.same(bench.send(OUTSIDE, syn(port)), [])
+  for (let port = 1; port <= 194; port++) t.same(bench.send(OUTSIDE, syn(port)), [])
   t.equal(bench.drops.toObject()['neighbour-pending'], 2)
-  t.equal(bench.send(INSIDE, answer).length, 64)
+  t.equal(bench.send(INSIDE, answer).length, 192)
 })
 
 test('a frame of 64 KiB does not wait: no room is kept for it', async (t) => {

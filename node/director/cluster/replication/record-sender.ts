@@ -1,10 +1,14 @@
 /**
  * Takes what the forwarder writes into its outgoing ring, gathers it into numbered batches and gossips them.
  *
- * A batch goes out when it is full, or gatherMs after its first record: gossip carries a few hundred messages of 16 KiB a
- * second at half a millisecond, and chokes on thousands of small ones.
+ * A batch goes out when it is full, or so long after a record as that record may wait: gossip carries a few hundred messages of
+ * 16 KiB a second at half a millisecond, and chokes on thousands of small ones. What a session cannot go on without at another director
+ * waits for a moment only; how a connection ends can wait longer.
  */
+import { isActiveState } from '../../../../forwarder/engine/protocols/registry.ts'
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
+import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../../../protocol/packet/ipv4.ts'
+import { RECORD, RECORD_UPSERT } from '../../../../protocol/wire/connection-record.ts'
 import type { Position } from '../../../../protocol/wire/presence.ts'
 import { BATCH_HEADER_LENGTH, type Epoch, writeBatchHeader } from '../../../../protocol/wire/record-batch.ts'
 import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
@@ -18,7 +22,9 @@ export interface RecordSenderOptions {
   readonly broadcast: (batch: Uint8Array) => void
   /** Sees every record before it is sent; the record is RECORD_LENGTH bytes at `offset`. */
   readonly onRecord: (bytes: Uint8Array, offset: number) => void
+  /** How long a record of a connection in use waits for company, and how long one that is ending. */
   readonly gatherMs: number
+  readonly endingGatherMs: number
   readonly batchBytes: number
   readonly resendBytes: number
 }
@@ -35,6 +41,7 @@ export class RecordSender {
   #sequence = 0
   #records = 0
   #cancelFlush: (() => void) | undefined
+  #flushAt = Number.POSITIVE_INFINITY
   #cancelTurn: (() => void) | undefined
 
   constructor(options: RecordSenderOptions) {
@@ -81,7 +88,8 @@ export class RecordSender {
 
   /** Takes what is in the ring. Call when something has been written there. */
   collect(): void {
-    const { ring, clock, gatherMs, onRecord } = this.#options
+    const { ring, clock, gatherMs, endingGatherMs, onRecord } = this.#options
+    const now = clock.now()
     const last = this.#sequence + BATCHES_PER_TURN
     for (let offset = ring.peek(); offset >= 0; offset = ring.peek()) {
       if (!this.#writer.add(this.#ringView, offset)) {
@@ -96,15 +104,23 @@ export class RecordSender {
         continue
       }
       onRecord(ring.bytes, offset)
+      this.#flushBy(now + (isEnding(ring.bytes, offset) ? endingGatherMs : gatherMs), now)
       ring.advance()
     }
-    if (this.#writer.count > 0) this.#cancelFlush ??= clock.schedule(gatherMs, () => this.flush())
+  }
+
+  #flushBy(time: number, now: number): void {
+    if (time >= this.#flushAt) return
+    this.#cancelFlush?.()
+    this.#flushAt = time
+    this.#cancelFlush = this.#options.clock.schedule(time - now, () => this.flush())
   }
 
   /** Sends what has been gathered. */
   flush(): void {
     this.#cancelFlush?.()
     this.#cancelFlush = undefined
+    this.#flushAt = Number.POSITIVE_INFINITY
     const { count, end } = this.#writer
     if (count === 0) return
     const now = this.#options.clock.now()
@@ -126,4 +142,12 @@ export class RecordSender {
     this.#cancelTurn?.()
     this.flush()
   }
+}
+
+/** Whether a record says that a connection is over, or about to be. */
+function isEnding(bytes: Uint8Array, at: number): boolean {
+  const protocol = bytes[at + RECORD.protocol]
+  if (bytes[at + RECORD.kind] !== RECORD_UPSERT) return true
+  const hasEnd = protocol === PROTOCOL_TCP || protocol === PROTOCOL_SCTP
+  return hasEnd && !isActiveState(protocol, bytes[at + RECORD.state])
 }

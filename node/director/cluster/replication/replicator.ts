@@ -54,6 +54,7 @@ export interface ReplicationStatus {
 
 /** A record waits at most this long for company. */
 const GATHER_MS = 2
+const ENDING_GATHER_MS = 25
 const BATCH_BYTES = 16 * 1024
 const DEFAULT_RESEND_BYTES = 64 * 1024 * 1024
 const PRESENCE_MS = 200
@@ -111,6 +112,7 @@ export class Replicator {
         options.onRecord?.(bytes, offset)
       },
       gatherMs: GATHER_MS,
+      endingGatherMs: ENDING_GATHER_MS,
       batchBytes: BATCH_BYTES,
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
     })

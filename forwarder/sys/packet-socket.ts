@@ -14,7 +14,6 @@
  */
 import { HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from '../link/link.ts'
 import type { InterfaceFacts } from './interface.ts'
-import { getpagesize } from './libc.ts'
 import { type MappedMemory, mapDescriptor } from './memory.ts'
 import {
   AF_PACKET,
@@ -59,8 +58,12 @@ const RESERVE_BYTES = FRAME_OFFSET - (80 + VNET_HEADER_LENGTH - 14)
  * a power of two they would all compete for the same few.
  */
 const SLOT_BYTES = 64 * 1027
-/** 64 slots fill whole pages (64 * 64 * 1027 bytes), so the ring has no gaps. */
-const SLOTS_PER_BLOCK = 64
+/**
+ * A power of two of pages, and not the greatest: the kernel finds these in one piece. Of other sizes it would gather single pages, and give
+ * them back one by one when the director ends, for tens of milliseconds in which nothing else runs on that processor.
+ */
+const BLOCK_BYTES = 2 ** 21
+const SLOTS_PER_BLOCK = Math.floor(BLOCK_BYTES / SLOT_BYTES)
 const SEND_BUFFER_BYTES = 16 << 20
 
 if (FRAME_OFFSET + MAX_FRAME_LENGTH > SLOT_BYTES || SLOT_HEADER_BYTES + HEADROOM + VNET_HEADER_LENGTH > FRAME_OFFSET)
@@ -76,7 +79,7 @@ export interface PacketSocket {
   close(): void
 }
 
-/** Opens the socket and starts taking ARP, IPv4 and IPv6 frames. `slots` is rounded up to a multiple of 64. */
+/** Opens the socket and starts taking ARP, IPv4 and IPv6 frames. `slots` is rounded up to a multiple of 31. */
 export function openPacketSocket(name: string, { index }: InterfaceFacts, slots: number): PacketSocket {
   const what = `${name}: packet socket`
   // Protocol 0 until bind: a socket that is not set up yet would take frames of every interface.
@@ -96,17 +99,15 @@ export function openPacketSocket(name: string, { index }: InterfaceFacts, slots:
     setOption(descriptor, SOL_PACKET, PACKET_RESERVE, RESERVE_BYTES, what)
 
     const blocks = Math.ceil(slots / SLOTS_PER_BLOCK)
-    const page = getpagesize()
-    const blockBytes = Math.ceil((SLOTS_PER_BLOCK * SLOT_BYTES) / page) * page
     // struct tpacket_req: block size, block count, frame size, frame count
-    const request = new Uint32Array([blockBytes, blocks, SLOT_BYTES, blocks * SLOTS_PER_BLOCK])
+    const request = new Uint32Array([BLOCK_BYTES, blocks, SLOT_BYTES, blocks * SLOTS_PER_BLOCK])
     const ringOf = `${what}: cannot make a ring of ${blocks * SLOTS_PER_BLOCK} slots`
     setOption(descriptor, SOL_PACKET, PACKET_RX_RING, new Uint8Array(request.buffer), ringOf)
-    ring = mapDescriptor(descriptor, blockBytes * blocks, ringOf)
+    ring = mapDescriptor(descriptor, BLOCK_BYTES * blocks, ringOf)
 
     bindSocket(descriptor, linkLayerAddress(index), what)
     const slotOffset = (slot: number) =>
-      Math.floor(slot / SLOTS_PER_BLOCK) * blockBytes + (slot % SLOTS_PER_BLOCK) * SLOT_BYTES
+      Math.floor(slot / SLOTS_PER_BLOCK) * BLOCK_BYTES + (slot % SLOTS_PER_BLOCK) * SLOT_BYTES
     const statistics = new Int32Array(2) // struct tpacket_stats: packets, drops; reading clears both
     return {
       descriptor,

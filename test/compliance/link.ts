@@ -26,7 +26,7 @@ export interface FarEnd {
 /** Makes a link with room for that many frames and an MTU of 1500, and the far end of it. */
 export type LinkFactory = (slots: number) => { link: Link; farEnd: FarEnd }
 
-const SLOTS = 64
+const SLOTS = 62
 const ETHERNET = 14
 const TCP_HEADERS = ETHERNET + 20 + 20
 

@@ -7,7 +7,6 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
-import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
   CALL,
@@ -50,15 +49,14 @@ import {
   recordVersion,
 } from '../table/record-codec.ts'
 import type { RecordRing } from '../table/record-ring.ts'
-import { PROTOCOL_MARK, PROTOCOL_MARK6, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
+import { RecordServers } from './record-servers.ts'
 import {
   isTemplate,
   isTemplateOfCall,
   isTemplateOfMark,
-  protocolOfTemplate,
   TEMPLATE_ANY,
   TEMPLATE_ANY6,
   TEMPLATE_CALL,
@@ -74,6 +72,7 @@ export class Replication {
   readonly #connections: Connections
   readonly #table: ConnectionTable
   readonly #services: ServiceTable
+  readonly #servers: RecordServers
   readonly #outgoing: RecordRing
   readonly #states: Int32Array
   /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
@@ -85,6 +84,7 @@ export class Replication {
     this.#connections = connections
     this.#table = connections.table
     this.#services = connections.services
+    this.#servers = new RecordServers(connections.services)
     const { table } = connections
     this.#outgoing = outgoing
     this.#states = table.memory.states
@@ -155,8 +155,8 @@ export class Replication {
   /**
    * Takes in what a peer says. Anything that makes no sense is passed over. Returns whether it changed the table.
    *
-   * A record without a version comes from the kernel's sync protocol, and is taken as ip_vs_proc_conn() does: always, the method
-   * that of the server here, except that the end of a connection which was already replaced by another is ignored.
+   * A record without a version comes from the kernel's sync protocol, and is taken as ip_vs_proc_conn() does: always, its server and
+   * the method those of the service here, except that the end of a connection which was already replaced by another is ignored.
    */
   apply(bytes: Uint8Array, at: number): boolean {
     const protocol = bytes[at + RECORD.protocol]
@@ -188,8 +188,7 @@ export class Replication {
     book.release(virtual)
     if (server === NO_ADDRESS) return false
     if (!isOfMark && (virtual === NO_ADDRESS || isIPv6Number(virtual) === isIPv4)) return false
-    const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
-    const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | virtualPort
+    const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | readUint16(bytes, at + RECORD.virtualPort)
     const key = this.#key
     // All four words count of a call.
     readClient(bytes, at, key, isIPv4 && !isOfCall)
@@ -199,7 +198,9 @@ export class Replication {
     const version = recordVersion(bytes, at)
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
-    const identity = this.#serverIdentity(bytes, at, protocol, isIPv4, virtual, virtualPort, server)
+    const identity =
+      (hasVersion ? undefined : this.#servers.here(bytes, at, protocol, isIPv4, virtual, server)) ??
+      this.#servers.told(bytes, at, protocol, isIPv4, virtual, server)
     const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
     const known = isFtpData
       ? this.#services.ftpServer(virtual, identity.address)
@@ -265,37 +266,6 @@ export class Replication {
     const entry = calls.find(hash, 0)
     calls.writePiece(entry, bytes[at + CALL.piece], readUint16(bytes, at + CALL.length), bytes, at + CALL.bytes)
     return entry !== NO_CALL
-  }
-
-  /** Whose server the record is of: its service's address and port may be others than its connection's. */
-  #serverIdentity(
-    bytes: Uint8Array,
-    at: number,
-    protocol: number,
-    isIPv4: boolean,
-    virtual: number,
-    virtualPort: number,
-    address: number,
-  ): ServerIdentity {
-    const flags = readUint16(bytes, at + RECORD.flags)
-    const mark = readInt32(bytes, at + RECORD.firewallMark)
-    const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
-    const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? PORT_FTP : virtualPort
-    const markProtocol = isIPv4 ? PROTOCOL_MARK : PROTOCOL_MARK6
-    const service: ServiceIdentity =
-      mark !== 0
-        ? { protocol: markProtocol, virtualAddress: mark, virtualPort: 0 }
-        : {
-            protocol: isTemplate(protocol) ? protocolOfTemplate(protocol) : protocol,
-            virtualAddress: virtual,
-            virtualPort: servicePort,
-          }
-    if ((flags & RECORD_FLAG.serverEveryPort) !== 0) return { ...service, address, port: 0 }
-    const isDataConnection = isFtpData && !isTemplate(protocol)
-    const port = isDataConnection
-      ? this.#services.serverPortAt(service, address)
-      : readUint16(bytes, at + RECORD.serverPort)
-    return { ...service, address, port }
   }
 
   /** The version of a change made now to a connection whose last one was `before`; 0: there was none. */

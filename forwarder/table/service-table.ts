@@ -29,7 +29,7 @@ import {
 } from './server-directory.ts'
 import { persistenceOf, type Service } from './virtual-service.ts'
 
-/** What an FTP data connection may come to: the port of active mode, and those that no server needs the right to listen on. */
+/** What an FTP data connection may come to: the port of active mode, and those that no server needs the right to listen on; 0 of templates. */
 const FTP_DATA_PORT = 20
 const FIRST_FREE_PORT = 1024
 
@@ -73,7 +73,8 @@ export class ServiceTable {
     const port = ports & 0xffff
     const service = this.find(protocol, virtual, port)
     if (service !== undefined) return service
-    if (this.#ftpServices > 0 && protocol === PROTOCOL_TCP && (port === FTP_DATA_PORT || port >= FIRST_FREE_PORT)) {
+    const mayBeData = port === FTP_DATA_PORT || port === 0 || port >= FIRST_FREE_PORT
+    if (this.#ftpServices > 0 && protocol === PROTOCOL_TCP && mayBeData) {
       const control = this.find(protocol, virtual, PORT_FTP)
       if (control !== undefined) return control
     }

@@ -24,6 +24,7 @@ import {
   firstProcessOf,
   onHost,
   startDirector,
+  vsadm,
 } from './lab-directors.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
@@ -43,6 +44,9 @@ test('a connection through one pool is carried on by another that heard of it by
   }
   await withLab(options, new AbortController().signal, async (lab) => {
     const running = await asPoolsOfTheirOwn(lab)
+    for (const director of directorNames(lab)) {
+      t.match(await vsadm(lab, director, '-E', '-t', VIRTUAL, '-s', 'wlc', '-p', '600'), { code: 0, stderr: '' })
+    }
     const heard = await hear(lab)
     await changeDaemon(lab, 'd2', 'POST', 'backup')
     const session = startSession(lab)
@@ -59,6 +63,17 @@ test('a connection through one pool is carried on by another that heard of it by
       const [{ client, server }] = await sessionsAt(lab, 'd1')
       t.match(known, { state: 'ESTABLISHED', client, virtual: VIRTUAL, server })
       t.ok(known.expiresMs > 800_000 && known.expiresMs <= 901_000, `${known.expiresMs} ms left`)
+    })
+
+    await t.test('the template that leads the client to its server is told of as well', async (t) => {
+      const [template] = await templatesAt(lab, 'd1')
+      const known = await eventually('d2 knows the template', async () => (await templatesAt(lab, 'd2'))[0])
+      const { client, server } = template
+      t.match(known, { state: 'ASSURED', client, virtual: VIRTUAL, server, protocol: 'tcp' })
+      t.ok(known.expiresMs > 500_000 && known.expiresMs <= 601_000, `${known.expiresMs} ms left`)
+      const told = heard.flatMap(decodeByHand).find((each) => each.client === client)
+      // IP_VS_CONN_F_TEMPLATE and IP_VS_CONN_F_INACTIVE.
+      t.match(told, { client, virtual: VIRTUAL, server, protocol: 6, state: 1, flags: 0x1100, mark: 0 })
     })
 
     await t.test('what is on the wire is what the kernel would have sent', async (t) => {
@@ -149,6 +164,14 @@ function daemonsOf(lab: Lab, director: string): Promise<SyncDaemonListing[]> {
 }
 
 async function sessionsAt(lab: Lab, director: string): Promise<ConnectionListing[]> {
+  return (await entriesAt(lab, director)).filter(({ isTemplate }) => !isTemplate)
+}
+
+async function templatesAt(lab: Lab, director: string): Promise<ConnectionListing[]> {
+  return (await entriesAt(lab, director)).filter(({ isTemplate }) => isTemplate)
+}
+
+async function entriesAt(lab: Lab, director: string): Promise<ConnectionListing[]> {
   return (await ask<ConnectionListing[]>(lab, director, '/connections')).filter(({ virtual }) => virtual === VIRTUAL)
 }
 

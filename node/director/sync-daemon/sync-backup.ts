@@ -6,7 +6,7 @@
 import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { parseSyncDatagram } from '../../../protocol/wire/ipvs-sync.ts'
 import type { RecordBlock } from '../../../protocol/wire/record-block.ts'
-import { recordOfEntry } from './sync-entries.ts'
+import { recordCount, recordsOfEntry } from './sync-calls.ts'
 
 export interface SyncBackupOptions {
   /** Of the masters that are listened to; 0: of all. */
@@ -38,11 +38,17 @@ export class SyncBackup {
     }
     this.counters.messages++
     if (message.fault !== undefined) this.counters.malformedMessages++
-    const records = new Uint8Array(message.entries.length * RECORD_LENGTH)
+    const room = message.entries.reduce((sum, entry) => sum + recordCount(entry), 0)
+    const records = new Uint8Array(room * RECORD_LENGTH)
+    let taken = 0
     let count = 0
-    for (const entry of message.entries) if (recordOfEntry(entry, records, count * RECORD_LENGTH)) count++
-    this.counters.entries += count
-    this.counters.refusedEntries += message.skipped + message.entries.length - count
+    for (const entry of message.entries) {
+      if (!recordsOfEntry(entry, records, count * RECORD_LENGTH)) continue
+      taken++
+      count += recordCount(entry)
+    }
+    this.counters.entries += taken
+    this.counters.refusedEntries += message.skipped + message.entries.length - taken
     const block: RecordBlock = {
       count,
       byteLength: count * RECORD_LENGTH,
@@ -50,6 +56,6 @@ export class SyncBackup {
         target.set(records.subarray(index * RECORD_LENGTH, (index + 1) * RECORD_LENGTH), offset)
       },
     }
-    if (!apply(block)) this.counters.dropped += count
+    if (!apply(block)) this.counters.dropped += taken
   }
 }

@@ -11,6 +11,7 @@ import { RECORD_LENGTH, RECORDS_OF_PLACE_MAX } from '../../../protocol/wire/conn
 import { SyncDatagramWriter } from '../../../protocol/wire/ipvs-sync.ts'
 import type { Clock } from '../clock.ts'
 import type { ConnectionSource } from '../cluster/replication/snapshot-server.ts'
+import { CallRecords } from './sync-calls.ts'
 import { entryOfRecord } from './sync-entries.ts'
 
 /** An entry waits for company at most this long. The kernel allows 2 s; what waits is lost with the director. */
@@ -34,6 +35,7 @@ export class SyncMaster {
   readonly counters = { messages: 0, entries: 0, dropped: 0 }
   readonly #options: SyncMasterOptions
   readonly #writer: SyncDatagramWriter
+  readonly #calls = new CallRecords()
   readonly #unsent = new Set<Promise<void>>()
   #cancelFlush: (() => void) | undefined
   #cancelStep: (() => void) | undefined
@@ -46,7 +48,7 @@ export class SyncMaster {
 
   /** A record that the forwarder has written. */
   note(bytes: Uint8Array, at: number): void {
-    const entry = entryOfRecord(bytes, at)
+    const entry = CallRecords.includes(bytes, at) ? this.#calls.take(bytes, at) : entryOfRecord(bytes, at)
     if (entry === undefined) return
     this.counters.entries++
     if (!this.#writer.add(entry)) {

@@ -1,13 +1,23 @@
 /** Records without a version, as a backup of the kernel's sync protocol makes them: taken as the kernel takes its own. */
 import { test } from 'tap'
 import { recordOfEntry } from '../../../node/director/sync-daemon/sync-entries.ts'
-import { parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { formatIPv4, parseIPv4 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
 import { sentHex } from '../../support/hex.ts'
-import { CLIENT, clientTcp, INSIDE, OUTSIDE, scene, serverTcp, tcpToClient, tcpToServer } from '../../support/scene.ts'
+import {
+  CLIENT,
+  clientTcp,
+  INSIDE,
+  OUTSIDE,
+  scene,
+  serverTcp,
+  service,
+  tcpToClient,
+  tcpToServer,
+} from '../../support/scene.ts'
 
 const address = (text: string) => Uint8Array.from(text.split('.'), Number)
 const INACTIVE = SYNC_FLAG.inactive
@@ -30,6 +40,9 @@ function tell(bench: DirectorBench, fields: Partial<SyncEntry> = {}): boolean {
   }
   return recordOfEntry(entry, record, 0) && bench.engine.replication.apply(record, 0)
 }
+
+const TEMPLATE = SYNC_FLAG.template | INACTIVE
+const persistence = { timeoutS: 300, netmask: '255.255.255.255' }
 
 const table = (bench: DirectorBench) =>
   [...bench.reader.connections()].map(({ state, serverAddress }) => `${state} ${serverAddress}`)
@@ -111,4 +124,40 @@ test('the next change here is newer than what the kernel said, for the peers too
   bench.send(OUTSIDE, clientTcp({ flags: TCP_FIN | TCP_ACK }))
   t.ok(((version() - before) & 0xffff) > 0 && ((version() - before) & 0xffff) < 0x8000)
   t.same(parseIPv4(CLIENT.split(':')[0]), bench.table.memory.keys[8 + 2])
+})
+
+test('a template that a kernel tells of leads the client to its server', async (t) => {
+  for (const server of ['10.1.0.1', '10.1.0.2']) {
+    const bench = scene({ services: [{ ...service({ weights: [1, 1] }), persistence }] })
+    t.ok(tell(bench, { flags: TEMPLATE, state: 1, clientPort: 0, serverAddress: address(server), timeoutS: 300 }))
+    t.same(table(bench), [`ASSURED ${server}`])
+    bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+    t.ok(table(bench).includes(`SYN_RECV ${server}`))
+  }
+})
+
+test('the server of a connection is found where it has no port of its own', async (t) => {
+  const everyPort = service({ weights: [1, 1] })
+  const servers = everyPort.servers.map((server) => ({ ...server, port: 0 }))
+  const bench = standby({ services: [{ ...everyPort, port: 0, persistence, servers }] })
+  t.ok(tell(bench, { virtualPort: 8080, serverPort: 8080 }))
+  t.same(table(bench), ['ESTABLISHED 10.1.0.1'])
+  const known = bench.engine.services.find(6, parseIPv4('198.51.100.10'), 0)?.servers
+  t.same(
+    known?.map(({ address, activeConnections }) => [formatIPv4(address), activeConnections]),
+    [
+      ['10.1.0.2', 0],
+      ['10.1.0.1', 1],
+    ],
+  )
+})
+
+test('a template of a mark is the mark’s', async (t) => {
+  const marked = { ...service({ weights: [1, 1] }), protocol: 'fwm' as const, mark: 7, address: '0.0.0.0', port: 0 }
+  const bench = standby({ services: [{ ...marked, persistence }] })
+  const told = { protocol: 0, flags: TEMPLATE, state: 1, clientPort: 0, virtualPort: 0, firewallMark: 7 }
+  t.ok(tell(bench, { ...told, virtualAddress: Uint8Array.of(0, 0, 0, 7) }))
+  t.same(table(bench), ['ASSURED 10.1.0.1'])
+  const [, first] = bench.engine.services.findMark(7, false)?.servers ?? []
+  t.equal(first?.persistentConnections, 1)
 })

@@ -24,6 +24,15 @@ const entry: SyncEntry = {
 }
 const long = (last: number) => Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? last : 0x20 + i))
 
+const ipv6 = { clientAddress: long(1), virtualAddress: long(2), serverAddress: long(3) }
+/** The mark of `entry` as the kernel has it among addresses of IPv6. */
+const markWord = Uint8Array.from({ length: 16 }, (_, i) => [0xfe, 0xdc, 0xba, 0x98][i] ?? 0)
+const call = { protocol: UDP, flags: 0x1100, state: 1, engineName: 'sip', engineData: Uint8Array.of(65, 66) }
+const shifted = (delta: number) => {
+  const shift = { initial: 7, delta, previousDelta: 0 }
+  return { inwards: shift, outwards: shift }
+}
+
 /** The record of an entry with the given fields changed. */
 function record(fields: Partial<SyncEntry> = {}, patch: Partial<Record<keyof typeof RECORD, number>> = {}): Uint8Array {
   const bytes = new Uint8Array(RECORD_LENGTH + 3)
@@ -37,7 +46,6 @@ const isTaken = (fields: Partial<SyncEntry>) => recordOfEntry({ ...entry, ...fie
 
 test('an entry becomes a record and comes back', async (t) => {
   t.same(there({}), entry)
-  const ipv6 = { clientAddress: long(1), virtualAddress: long(2), serverAddress: long(3) }
   t.same(there(ipv6), { ...entry, ...ipv6 })
 })
 
@@ -83,9 +91,37 @@ test('a timeout is cut to what a record can say', async (t) => {
   t.equal(timeout, 2 ** 31)
 })
 
+test('a connection whose sequence numbers are told, and not shifted, gets a record', async (t) => {
+  t.ok(isTaken({ sequence: shifted(0) }))
+})
+
+const templates: [what: string, fields: Partial<SyncEntry>, protocol: number][] = [
+  ['of TCP', { protocol: TCP, virtualPort: 80 }, 200],
+  ['of UDP for every port', { protocol: UDP, virtualPort: 0, serverPort: 0 }, 201],
+  ['of SCTP', { protocol: SCTP }, 202],
+  ['of a firewall mark', { protocol: 0, virtualPort: 0, virtualAddress: Uint8Array.of(0xfe, 0xdc, 0xba, 0x98) }, 203],
+  ['of IPv6', { protocol: TCP, ...ipv6 }, 200],
+  ['of a firewall mark and IPv6', { protocol: 0, virtualPort: 0, ...ipv6, virtualAddress: markWord }, 204],
+]
+for (const [what, fields, protocol] of templates) {
+  test(`a template ${what} becomes a record and comes back`, async (t) => {
+    const told = { clientPort: 0, flags: 0x1183, ...fields }
+    t.equal(record(told)[3 + RECORD.protocol], protocol)
+    t.same(there(told), { ...entry, ...told })
+  })
+}
+
+test('a template that does not say how long it lives has the kernel’s three minutes', async (t) => {
+  t.equal(there({ flags: 0x1100, clientPort: 0, timeoutS: 0 })?.timeoutS, 180)
+})
+
 const refused: [what: string, fields: Partial<SyncEntry>][] = [
-  ['a template', { flags: 0x1000 }],
   ['a connection whose client port is not known', { flags: 0x0800 }],
+  ['a connection whose sequence numbers are shifted', { sequence: shifted(3) }],
+  ['a template in a state that there is not', { flags: 0x1000, state: 2 }],
+  ['a template of no protocol and no mark', { flags: 0x1000, protocol: 0, state: 1, firewallMark: 0 }],
+  ['a template of a persistence engine that there is not', { ...call, engineName: 'rtsp' }],
+  ['a call that is not of UDP', { ...call, protocol: TCP }],
   ['a method that there is not', { flags: 4 }],
   ['a protocol that the pool does not forward', { protocol: 47, state: 0 }],
   ['a TCP state that there is not', { state: 11 }],

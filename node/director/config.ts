@@ -24,15 +24,17 @@ const vip = z
     vrid: z.int().min(1).max(255),
     /** 255 owns the address; higher wins. */
     priority: z.int().min(1).max(255).default(100),
-    /** VRRPv3 counts in centiseconds: a multiple of 10. */
-    advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').default(50),
+    /** Of VRRP; 2 is for old peers, of IPv4. */
+    version: z.literal([2, 3]).default(3),
+    /** Version 3 counts in centiseconds: a multiple of 10. Version 2 in seconds. 50, or 1000 in version 2, unless given. */
+    advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').optional(),
     preempt: z.boolean().default(true),
     /** All of one family. */
     addresses: z.array(ipAddress).min(1).max(255),
     /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
     gateway: ipAddress.optional(),
   })
-  .superRefine(({ addresses, gateway }, context) => {
+  .superRefine(({ addresses, gateway, version, advertisementIntervalMs = 1000 }, context) => {
     // An empty list is refused by itself, and comes here all the same.
     const isIPv6 = isIPv6Text(addresses[0] ?? '')
     const expected = `expected an ${isIPv6 ? 'IPv6' : 'IPv4'} address, as the group's first one is: a virtual router is of one family (RFC 9568), so addresses of the other need a group of their own`
@@ -43,7 +45,15 @@ const vip = z
     if (isIPv6 && addresses.length > MOST_IPV6_ADDRESSES) {
       refuse(['addresses'], `expected at most ${MOST_IPV6_ADDRESSES} IPv6 addresses in a group`)
     }
+    if (version === 2 && isIPv6) refuse(['version'], 'expected 3: version 2 of VRRP is of IPv4 alone (RFC 3768)')
+    if (version === 2 && advertisementIntervalMs % 1000 !== 0) {
+      refuse(['advertisementIntervalMs'], 'expected a multiple of 1000: version 2 of VRRP counts in seconds (RFC 3768)')
+    }
   })
+  .transform((group) => ({
+    ...group,
+    advertisementIntervalMs: group.advertisementIntervalMs ?? (group.version === 2 ? 1000 : 50),
+  }))
 
 const vips = z
   .array(vip)

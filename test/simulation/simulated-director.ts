@@ -208,6 +208,7 @@ export class SimulatedDirector {
       {
         vips: SERVICES.map(({ vrid, address, gateway }, index) => ({
           vrid,
+          version: 3,
           priority: priorities[index],
           advertisementIntervalMs: intervalMs,
           preempt: true,

@@ -8,7 +8,7 @@
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import type { Advertisement, VrrpChecksum } from '../../../protocol/packet/vrrp.ts'
+import type { Advertisement, VrrpChecksum, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { encodeAdvertisement } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { DirectorConfig } from '../config.ts'
@@ -23,6 +23,8 @@ const LINGER_MS = 2000
 const SETTLE_MS = BURST_LENGTH_MS + 50
 /** An orderly stop never takes longer, however slow the pool's advertisements are. */
 const LONGEST_STOP_MS = 15_000
+/** What is told once is remembered; whoever sends from ever other addresses fills neither the memory nor the log. */
+const MOST_TOLD = 64
 
 export type VipConfig = DirectorConfig['vips'][number]
 
@@ -55,7 +57,7 @@ export class VipGroup {
   /** How the last peer computed its checksum: it is answered in the same way. */
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
-  #lastMismatch = ''
+  readonly #told = new Set<string>()
   #successorHeard: (() => void) | undefined
 
   constructor(
@@ -71,6 +73,7 @@ export class VipGroup {
       priority: config.priority,
       intervalMs: config.advertisementIntervalMs,
       preempt: config.preempt,
+      version: config.version,
     })
   }
 
@@ -128,13 +131,16 @@ export class VipGroup {
     this.#step(reason === undefined ? { kind: 'cleared' } : { kind: 'fault', reason })
   }
 
-  /** An advertisement for this virtual router. */
-  hear(from: string, advertisement: Advertisement, checksum: VrrpChecksum): void {
+  /** An advertisement for this virtual router; says why it is not believed, if it is not. */
+  hear(from: string, advertisement: Advertisement, checksum: VrrpChecksum): VrrpRefusal | undefined {
+    const refusal = this.#refusalOf(from, advertisement)
+    if (refusal !== undefined) return refusal
     this.#checksum = checksum
     this.#compare(from, advertisement)
     if (advertisement.priority > 0) this.#successorHeard?.()
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
+    return undefined
   }
 
   /** Resolves when another router is heard to be active, or when nobody can be expected any more. */
@@ -199,8 +205,8 @@ export class VipGroup {
   }
 
   #advertise(priority: number): void {
-    const { vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
-    const advertisement = { vrid, priority, intervalMs, addresses }
+    const { version, vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
+    const advertisement = { version, vrid, priority, intervalMs, addresses }
     const { transport } = this.#components
     transport.send(encodeAdvertisement(advertisement, transport.address, this.#checksum))
   }
@@ -252,6 +258,23 @@ export class VipGroup {
     return placed
   }
 
+  /** The interval counts in version 2 alone, where it cannot be learned (RFC 3768 section 7.1). */
+  #refusalOf(from: string, { version, intervalMs }: Advertisement): VrrpRefusal | undefined {
+    const { version: ownVersion, advertisementIntervalMs: ownIntervalMs } = this.config
+    if (version !== ownVersion) {
+      this.#tellOnce(`${from} speaks version ${version} of VRRP, here ${ownVersion}: it is not believed`)
+      return 'version'
+    }
+    if (version === 2 && intervalMs !== ownIntervalMs) {
+      const here = `here ${ownIntervalMs} ms`
+      this.#tellOnce(
+        `${from} advertises interval ${intervalMs} ms, ${here}: version 2 wants the same, it is not believed`,
+      )
+      return 'interval'
+    }
+    return undefined
+  }
+
   /** A peer that is set up differently is obeyed as the RFC says, but an operator wants to know (RFC 9568 section 7.1). */
   #compare(from: string, advertisement: Advertisement): void {
     const differences: string[] = []
@@ -261,10 +284,12 @@ export class VipGroup {
     const addresses = [...advertisement.addresses].sort().join(' ')
     const own = [...this.config.addresses].sort().join(' ')
     if (addresses !== own) differences.push(`addresses ${addresses}, here ${own}`)
-    const mismatch = differences.length > 0 ? `${from} advertises other ${differences.join('; ')}` : ''
-    if (mismatch !== '' && mismatch !== this.#lastMismatch) {
-      this.#components.note(`${this.#name}: ${mismatch}`)
-    }
-    this.#lastMismatch = mismatch
+    if (differences.length > 0) this.#tellOnce(`${from} advertises other ${differences.join('; ')}`)
+  }
+
+  #tellOnce(message: string): void {
+    if (this.#told.has(message) || this.#told.size >= MOST_TOLD) return
+    this.#told.add(message)
+    this.#components.note(`${this.#name}: ${message}`)
   }
 }

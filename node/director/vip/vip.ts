@@ -102,16 +102,19 @@ export class VipService {
   }
 
   #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {
+    const reason = this.#deliver(transport, datagram)
+    if (reason !== undefined) this.refusals[reason] = (this.refusals[reason] ?? 0) + 1
+  }
+
+  /** Says why the datagram is not believed, if it is not. */
+  #deliver(transport: VrrpTransport, datagram: VrrpDatagram): VipRefusal | undefined {
     const decoded = decodeAdvertisement(datagram)
-    const group =
-      decoded.ok &&
-      this.#groups.find((one) => one.transport === transport && one.config.vrid === decoded.advertisement.vrid)
-    if (decoded.ok && group && datagram.source !== transport.address) {
-      group.hear(datagram.source, decoded.advertisement, decoded.checksum)
-      return
-    }
-    const reason = !decoded.ok ? decoded.reason : group ? 'own-address' : 'unknown-vrid'
-    this.refusals[reason] = (this.refusals[reason] ?? 0) + 1
+    if (!decoded.ok) return decoded.reason
+    const { advertisement, checksum } = decoded
+    const group = this.#groups.find((one) => one.transport === transport && one.config.vrid === advertisement.vrid)
+    if (!group) return 'unknown-vrid'
+    if (datagram.source === transport.address) return 'own-address'
+    return group.hear(datagram.source, advertisement, checksum)
   }
 
   #placeAddresses(): void {

@@ -4,10 +4,11 @@
  * for directors out of sync, and no takeover on the strength of our own slowness.
  */
 import { compareAddresses } from '../../../protocol/packet/ipv6-address.ts'
-import { PRIORITY_OWNER, PRIORITY_RESIGN } from '../../../protocol/packet/vrrp.ts'
+import { PRIORITY_OWNER, PRIORITY_RESIGN, type VrrpVersion } from '../../../protocol/packet/vrrp.ts'
 import {
   PRIORITY_OUT_OF_SYNC,
   resignationDelay,
+  skewTime,
   stallDelay,
   stallTolerance,
   takeoverDelay,
@@ -23,6 +24,7 @@ export interface VirtualRouterOptions {
   readonly priority: number
   readonly intervalMs: number
   readonly preempt: boolean
+  readonly version: VrrpVersion
 }
 
 export type RouterInput =
@@ -106,6 +108,10 @@ export class VirtualRouter {
     return this.#options.preempt ? null : `preempt is off; leaves the addresses with ${address} (priority ${priority})`
   }
 
+  get #skewMs(): number {
+    return skewTime(this.#options.priority, this.#activeIntervalMs, this.#options.version)
+  }
+
   handle(input: RouterInput, nowMs: number): RouterAction[] {
     this.#actions = []
     switch (input.kind) {
@@ -161,7 +167,7 @@ export class VirtualRouter {
     if (inSync) this.#arm(Math.max(nowMs, this.#timerDueMs! - intervalMs))
     else {
       // The timer may be about to fire because a lower priority was being ignored: its holder is respected from now on.
-      const silentMs = this.#heardMs + takeoverDelay(this.#options.priority, intervalMs, false)
+      const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, intervalMs, false)
       this.#arm(Math.max(this.#timerDueMs! + intervalMs, silentMs))
     }
   }
@@ -174,7 +180,7 @@ export class VirtualRouter {
       this.#heardMs = Number.NEGATIVE_INFINITY
       // Never later than it would have been: a second resignation must not put the takeover off.
       if (this.#state === 'backup') {
-        const delay = resignationDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync)
+        const delay = resignationDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)
         this.#arm(Math.min(this.#timerDueMs!, nowMs + delay))
       }
     } else {
@@ -248,7 +254,7 @@ export class VirtualRouter {
       this.#postponements++
       this.#stallMs = Math.round(lateMs)
       this.#actions.push({ kind: 'note', message: `timer came ${this.#stallMs} ms late; listening before taking over` })
-      this.#arm(nowMs + stallDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync))
+      this.#arm(nowMs + stallDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync))
       return
     }
     this.#activate(this.#opportunity(), nowMs)
@@ -286,7 +292,7 @@ export class VirtualRouter {
 
   #awaitSilence(nowMs: number): void {
     this.#postponements = 0
-    this.#arm(nowMs + takeoverDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync))
+    this.#arm(nowMs + takeoverDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync))
   }
 
   /** Counts from the time when the advertisement was due, so that small delays do not add up to a slower rhythm. */

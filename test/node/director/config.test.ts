@@ -23,6 +23,22 @@ test('virtual addresses of both families are taken, each group of one, in their 
   )
 })
 
+test('the advertisement interval is what the version of VRRP can count, unless given', async (t) => {
+  const { vips } = parse(`${HEAD}vips:
+  - { vrid: 51, addresses: [10.1.0.100] }
+  - { vrid: 52, version: 2, addresses: [10.1.0.101] }
+  - { vrid: 53, version: 2, advertisementIntervalMs: 2000, addresses: [10.1.0.102] }
+`)
+  t.same(
+    vips.map(({ version, advertisementIntervalMs }) => [version, advertisementIntervalMs]),
+    [
+      [3, 50],
+      [2, 1000],
+      [2, 2000],
+    ],
+  )
+})
+
 test('endpoints of IPv6 are taken in brackets', async (t) => {
   const config = parse(`name: d1
 interfaces: { outside: eth0 }
@@ -45,6 +61,24 @@ test('whether the host’s IPv6 addresses are needed follows from groups and end
 
 const many = Array.from({ length: 78 }, (_, index) => `'2001:db8:1::${index + 1}'`).join(', ')
 const refusals: readonly [sentence: string, text: string, line: number, message: RegExp][] = [
+  [
+    'version 2 of VRRP for IPv6',
+    `vips:\n  - vrid: 51\n    version: 2\n    addresses: ['2001:db8:1::100']\n`,
+    7,
+    /vips\.0\.version: expected 3: version 2 of VRRP is of IPv4 alone/,
+  ],
+  [
+    'version 2 of VRRP with an interval that it cannot count',
+    `vips:\n  - vrid: 51\n    version: 2\n    advertisementIntervalMs: 1500\n    addresses: [10.1.0.100]\n`,
+    8,
+    /vips\.0\.advertisementIntervalMs: expected a multiple of 1000/,
+  ],
+  [
+    'a version of VRRP that nobody speaks',
+    `vips:\n  - { vrid: 51, version: 4, addresses: [10.1.0.100] }\n`,
+    6,
+    /vips\.0\.version: /,
+  ],
   [
     'an address of IPv6 in a group of IPv4',
     `vips:\n  - vrid: 51\n    addresses:\n      - 10.1.0.100\n      - '2001:db8:1::100'\n`,

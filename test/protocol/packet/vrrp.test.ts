@@ -14,7 +14,13 @@ import {
 } from '../../../protocol/packet/vrrp.ts'
 import { seededRandom, seeds } from '../../random.ts'
 
-const ADVERTISEMENT: Advertisement = { vrid: 51, priority: 100, intervalMs: 500, addresses: ['10.0.0.100'] }
+const ADVERTISEMENT: Advertisement = {
+  version: 3,
+  vrid: 51,
+  priority: 100,
+  intervalMs: 500,
+  addresses: ['10.0.0.100'],
+}
 /** Version 3 type 1, VRID 51, priority 100, one address, 50 centiseconds, checksum, 10.0.0.100. */
 const FIELDS = '31336401' + '0032'
 const ADDRESS = '0a000064'
@@ -104,7 +110,7 @@ test('as many addresses as IPv6 allows survive the way there and back, in one pa
     { length: MOST_IPV6_ADDRESSES },
     (_, index) => `2001:db8:ffff::${(index + 1).toString(16)}`,
   )
-  const advertisement = { vrid: 255, priority: 255, intervalMs: 40_950, addresses }
+  const advertisement = { version: 3 as const, vrid: 255, priority: 255, intervalMs: 40_950, addresses }
   const message = encodeAdvertisement(advertisement, 'fe80::2', 'pseudo-header')
   t.ok(message.length + 40 <= 1280 && message.length + 40 + 16 > 1280)
   t.match(decodeAdvertisement(datagram6(message)), { ok: true, advertisement })
@@ -122,15 +128,64 @@ test('both checksums are accepted and told apart', async (t) => {
 test('the extremes of every field survive the way there and back', async (t) => {
   const addresses = Array.from({ length: 255 }, (_, index) => `192.0.2.${index}`)
   for (const advertisement of [
-    { vrid: 1, priority: 0, intervalMs: 10, addresses: ['0.0.0.0'] },
-    { vrid: 255, priority: 255, intervalMs: 40_950, addresses },
-  ]) {
+    { version: 3, vrid: 1, priority: 0, intervalMs: 10, addresses: ['0.0.0.0'] },
+    { version: 3, vrid: 255, priority: 255, intervalMs: 40_950, addresses },
+  ] as const) {
     for (const checksum of ['message', 'pseudo-header'] as const) {
       const message = encodeAdvertisement(advertisement, '10.0.0.2', checksum)
       t.same(decodeAdvertisement(datagram(message)), { ok: true, advertisement, checksum })
     }
   }
 })
+
+/**
+ * Version 2 type 1, VRID 51, priority 100, one address, no authentication, one second, checksum, 10.0.0.100, nothing.
+ * 2133 + 6401 + 0001 + 0a00 + 0064 = 8f99; its complement.
+ */
+const VERSION_2 = `2133640100017066${ADDRESS}0000000000000000`
+const ADVERTISEMENT_2: Advertisement = { ...ADVERTISEMENT, version: 2, intervalMs: 1000 }
+
+/** VERSION_2 with one byte changed, and a checksum that fits. */
+function altered2(at: number, value: number): Uint8Array {
+  const message = bytes(VERSION_2)
+  message[at] = value
+  return resummed(message)
+}
+
+test('in version 2 an advertisement has its checksum over the message, whatever is asked for', async (t) => {
+  for (const checksum of ['message', 'pseudo-header'] as const) {
+    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_2, '10.0.0.2', checksum)), VERSION_2)
+  }
+  t.same(decodeAdvertisement(datagram(bytes(VERSION_2))), {
+    ok: true,
+    advertisement: ADVERTISEMENT_2,
+    checksum: 'message',
+  })
+})
+
+test('in version 2 the extremes of every field survive the way there and back', async (t) => {
+  const addresses = Array.from({ length: 255 }, (_, index) => `192.0.2.${index}`)
+  for (const advertisement of [
+    { version: 2, vrid: 1, priority: 0, intervalMs: 1000, addresses: ['0.0.0.0'] },
+    { version: 2, vrid: 255, priority: 255, intervalMs: 255_000, addresses },
+  ] as const) {
+    const message = encodeAdvertisement(advertisement, '10.0.0.2', 'pseudo-header')
+    t.same(decodeAdvertisement(datagram(message)), { ok: true, advertisement, checksum: 'message' })
+  }
+})
+
+test('in version 2 the authentication data is not looked at, beyond its checksum', async (t) => {
+  t.match(decodeAdvertisement(datagram(altered2(19, 7))), { ok: true, advertisement: ADVERTISEMENT_2 })
+})
+
+const refusals2: readonly [sentence: string, received: VrrpDatagram, reason: string][] = [
+  ['version 2 with a password', datagram(altered2(4, 1)), 'authentication'],
+  ['version 2 with an interval of 0', datagram(altered2(5, 0)), 'interval'],
+  ['version 2 without its authentication data', datagram(bytes(VERSION_2).subarray(0, 12)), 'length'],
+  ['version 2 with a checksum of version 3', datagram(bytes(VERSION_2.replace('7066', '85cd'))), 'checksum'],
+  ['version 2 over IPv6', datagram6(bytes(VERSION_2)), 'version'],
+  ['version 4', datagram(altered2(0, 0x41)), 'version'],
+]
 
 const refusals: readonly [sentence: string, received: VrrpDatagram, reason: string][] = [
   ['a packet that was routed', datagram(bytes(MESSAGE_ONLY), { hopLimit: 254 }), 'hop-limit'],
@@ -139,7 +194,7 @@ const refusals: readonly [sentence: string, received: VrrpDatagram, reason: stri
   ['half a header', datagram(bytes('31336401')), 'length'],
   ['a missing address', datagram(bytes(MESSAGE_ONLY).subarray(0, 8)), 'length'],
   ['more than was announced', datagram(bytes(`${MESSAGE_ONLY}00000000`)), 'length'],
-  ['version 2', datagram(altered(0, 0x21)), 'version'],
+  ['version 2 that is no longer than version 3', datagram(altered(0, 0x21)), 'length'],
   ['another type', datagram(altered(0, 0x32)), 'type'],
   ['no address at all', datagram(altered(3, 0)), 'count'],
   ['virtual router 0', datagram(altered(1, 0)), 'vrid'],
@@ -159,7 +214,7 @@ const refusals6: typeof refusals = [
     'checksum',
   ],
 ]
-for (const [sentence, received, reason] of [...refusals, ...refusals6]) {
+for (const [sentence, received, reason] of [...refusals, ...refusals2, ...refusals6]) {
   test(`refused: ${sentence}`, async (t) => {
     t.same(decodeAdvertisement(received), { ok: false, reason })
   })
@@ -189,9 +244,10 @@ test('a packet that is not sound, or not VRRP, holds no datagram', async (t) => 
 for (const seed of seeds(1)) {
   test(`damaged packets are refused by a known reason and never throw (SEED=${seed})`, async (t) => {
     const random = seededRandom(seed)
-    const intact = packetOf(datagram(bytes(WITH_PSEUDO_HEADER)))
+    const versions = [WITH_PSEUDO_HEADER, VERSION_2].map((message) => packetOf(datagram(bytes(message))))
     let accepted = 0
     for (let round = 0; round < 20_000; round++) {
+      const intact = versions[random.below(2)]
       const packet = intact.slice(0, random.oneIn(4) ? random.below(intact.length + 1) : intact.length)
       const changes = 1 + random.below(4)
       for (let change = 0; change < changes && packet.length > 0; change++) {

@@ -13,7 +13,15 @@ export const VIP6 = '2001:db8:1::100'
 export const GATEWAY6 = '2001:db8:2::1'
 
 export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
-  return { vrid: 51, priority: 100, advertisementIntervalMs: 50, preempt: true, addresses: [VIP], ...changes }
+  return {
+    vrid: 51,
+    version: 3,
+    priority: 100,
+    advertisementIntervalMs: 50,
+    preempt: true,
+    addresses: [VIP],
+    ...changes,
+  }
 }
 
 export interface Transmitted {

@@ -284,7 +284,7 @@ test('a peer is answered with the checksum that it uses itself', async (t) => {
   })
   pool.start()
   await pool.clock.until(() => member.state === 'active', 1000)
-  const advertisement = { vrid: 51, priority: 50, intervalMs: 50, addresses: [VIP] }
+  const advertisement = { version: 3 as const, vrid: 51, priority: 50, intervalMs: 50, addresses: [VIP] }
   strict.send(encodeAdvertisement(advertisement, '10.0.0.2', 'message'))
   await pool.clock.advance(1)
   t.same(checksums, ['pseudo-header', 'message'])
@@ -407,6 +407,56 @@ test('a peer that is set up differently is obeyed, and noted once', async (t) =>
     mismatches[0],
     /10\.0\.0\.1 advertises other interval 60 ms, here 50 ms; addresses 10\.0\.0\.100 10\.0\.0\.101/,
   )
+})
+
+test('a peer of another version is not obeyed; that is counted, and told once', async (t) => {
+  const pool = new Pool()
+  const old = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 1000 })
+  const member = pool.add(2)
+  pool.start()
+  await pool.clock.advance(10_000)
+  t.equal(states([old, member]), 'active active')
+  t.ok(member.service.refusals.version! >= 5)
+  t.ok(old.service.refusals.version! >= 100)
+  for (const [notes, told] of [
+    [member.notes, 'vrid 51: 10.0.0.1 speaks version 2 of VRRP, here 3: it is not believed'],
+    [old.notes, 'vrid 51: 10.0.0.2 speaks version 3 of VRRP, here 2: it is not believed'],
+  ] as const) {
+    t.same(
+      notes.filter((note) => note.includes('version')),
+      [told],
+    )
+  }
+})
+
+test('in version 2 a peer with another interval is not obeyed, as its RFC says, and told of once', async (t) => {
+  const pool = new Pool()
+  const slow = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 2000 })
+  const member = pool.add(2, { version: 2, advertisementIntervalMs: 1000 })
+  pool.start()
+  await pool.clock.advance(20_000)
+  t.equal(states([slow, member]), 'active active')
+  t.ok(member.service.refusals.interval! >= 3)
+  t.equal(member.notes.filter((note) => note.includes('10.0.0.1 advertises interval 2000 ms, here 1000 ms')).length, 1)
+})
+
+test('directors of version 2 hand over by crash and in order', async (t) => {
+  const pool = new Pool()
+  const best = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 1000 })
+  const second = pool.add(2, { version: 2, advertisementIntervalMs: 1000 })
+  pool.start()
+  await pool.clock.advance(10_000)
+  t.equal(states(pool.members), 'active backup')
+  void best.service.stop()
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'init active', 'after the skew')
+  const back = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 1000 })
+  back.service.start()
+  await pool.clock.advance(10_000)
+  t.equal(states([back, second]), 'active backup')
+  back.crash()
+  await pool.clock.advance(4000)
+  t.equal(second.state, 'active')
 })
 
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {

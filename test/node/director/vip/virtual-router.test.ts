@@ -8,7 +8,13 @@ import {
 } from '../../../../node/director/vip/virtual-router.ts'
 
 /** 100 ms intervals and priority 128: the skew is 50 ms, silence of 350 ms means that nobody is active. */
-const ORDINARY: VirtualRouterOptions = { address: '10.0.0.2', priority: 128, intervalMs: 100, preempt: true }
+const ORDINARY: VirtualRouterOptions = {
+  address: '10.0.0.2',
+  priority: 128,
+  intervalMs: 100,
+  preempt: true,
+  version: 3,
+}
 
 const start: RouterInput = { kind: 'start' }
 const stop: RouterInput = { kind: 'stop' }
@@ -48,6 +54,16 @@ const cases: readonly Case[] = [
   [
     'a backup waits as long as a better router advertises',
     [...toActive.slice(0, 2), [300, heard('10.0.0.1', 200), 'arm 650'], [350, timer, 'arm 650']],
+  ],
+  [
+    'in version 2 the skew is a share of a second, whatever the interval',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 12500'],
+      [100, heard('10.0.0.1', 200, 4000), 'arm 12600'],
+      [200, heard('10.0.0.1', 0, 4000), 'arm 700'],
+    ],
+    { version: 2, intervalMs: 4000 },
   ],
   [
     'a backup takes the interval of the active router',

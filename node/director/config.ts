@@ -8,6 +8,7 @@ import { DirectorError } from '../../protocol/errors.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import { MOST_IPV6_ADDRESSES } from '../../protocol/packet/vrrp.ts'
 import { endpoint, ipAddress } from './address-schema.ts'
+import { isLinkLocal } from './host/network.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
 const interfaceName = z.string().regex(/^[^\s/]{1,15}$/, 'expected the name of a network interface')
@@ -29,18 +30,22 @@ const vip = z
     /** Version 3 counts in centiseconds: a multiple of 10. Version 2 in seconds. 50, or 1000 in version 2, unless given. */
     advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').optional(),
     preempt: z.boolean().default(true),
+    /** Who is sent to and believed, by address, in place of the group: where multicast does not get through. */
+    unicastPeers: z.array(ipAddress).min(1).max(63).optional(),
     /** All of one family. */
     addresses: z.array(ipAddress).min(1).max(255),
     /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
     gateway: ipAddress.optional(),
   })
-  .superRefine(({ addresses, gateway, version, advertisementIntervalMs = 1000 }, context) => {
+  .superRefine(({ addresses, gateway, version, advertisementIntervalMs = 1000, unicastPeers = [] }, context) => {
     // An empty list is refused by itself, and comes here all the same.
     const isIPv6 = isIPv6Text(addresses[0] ?? '')
     const expected = `expected an ${isIPv6 ? 'IPv6' : 'IPv4'} address, as the group's first one is: a virtual router is of one family (RFC 9568), so addresses of the other need a group of their own`
     const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
     const stranger = addresses.findIndex((address) => isIPv6Text(address) !== isIPv6)
     if (stranger > 0) refuse(['addresses', stranger], expected)
+    const foreigner = unicastPeers.findIndex((address) => isIPv6Text(address) !== isIPv6)
+    if (foreigner >= 0) refuse(['unicastPeers', foreigner], expected)
     if (gateway !== undefined && isIPv6Text(gateway) !== isIPv6) refuse(['gateway'], expected)
     if (isIPv6 && addresses.length > MOST_IPV6_ADDRESSES) {
       refuse(['addresses'], `expected at most ${MOST_IPV6_ADDRESSES} IPv6 addresses in a group`)
@@ -62,10 +67,24 @@ const vips = z
   .superRefine((groups, context) => {
     const keys = groups.map(({ vrid, addresses }) => `${vrid} ${isIPv6Text(addresses[0] ?? '')}`)
     const again = keys.findIndex((key, index) => keys.indexOf(key) < index)
-    if (again < 0) return
-    const message = `expected another vrid: two groups of one address family have ${groups[again].vrid}`
-    context.addIssue({ code: 'custom', path: [again, 'vrid'], message })
+    if (again >= 0) {
+      const message = `expected another vrid: two groups of one address family have ${groups[again].vrid}`
+      context.addIssue({ code: 'custom', path: [again, 'vrid'], message })
+    }
+    // A raw IPv6 socket is for the group or for named peers, and speaks from one address (vip/vrrp-socket-ipv6.ts).
+    const first = groups.find(({ addresses }) => isIPv6Text(addresses[0] ?? ''))
+    for (const [index, { addresses, unicastPeers }] of groups.entries()) {
+      if (!isIPv6Text(addresses[0] ?? '')) continue
+      const kinds = [first?.unicastPeers?.slice(0, 1), unicastPeers].map(kindsOf)
+      if (new Set(kinds.flat()).size === 1) continue
+      const message = 'expected all IPv6 groups to have the same kind of peers: none named, link-local ones or others'
+      context.addIssue({ code: 'custom', path: [index, 'unicastPeers'], message })
+    }
   })
+
+function kindsOf(unicastPeers: readonly string[] | undefined): string[] {
+  return unicastPeers?.map((peer) => (isLinkLocal(peer) ? 'link-local' : 'global')) ?? ['group']
+}
 
 export const directorConfigSchema = z.strictObject({
   name,

@@ -1,5 +1,6 @@
 /**
- * VRRP (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 or ff02::12 in IP protocol 112. Version 3:
+ * VRRP (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 or ff02::12 (or, by agreement, to each
+ * peer's own address) in IP protocol 112. Version 3:
  *
  * ```
  *  0                   1                   2                   3
@@ -106,18 +107,19 @@ export type VrrpRefusal = (typeof VRRP_REFUSALS)[number]
 
 export type Decoded<Value> = ({ readonly ok: true } & Value) | { readonly ok: false; readonly reason: VrrpRefusal }
 
-/** Where the advertisements of a sender with this address go. */
+/** Where the advertisements of a sender with this address go, unless its peers are named. */
 export function vrrpGroupOf(source: string): string {
   return isIPv6Text(source) ? VRRP_GROUP_IPV6 : VRRP_GROUP_IPV4
 }
 
 /**
- * The message of an advertisement that goes from `source` to the group.
+ * The message of an advertisement that goes from `source` to `destination`.
  * @param checksumKind counts for version 3 over IPv4 alone
  */
 export function encodeAdvertisement(
   advertisement: Advertisement,
   source: string,
+  destination: string,
   checksumKind: VrrpChecksum,
 ): Uint8Array {
   const { version, addresses, intervalMs } = advertisement
@@ -135,7 +137,7 @@ export function encodeAdvertisement(
     else writeInt32(message, at, parseIPv4(address))
   }
   const isAlone = version === 2 || (checksumKind === 'message' && !isIPv6)
-  const initial = isAlone ? 0 : pseudoHeader(source, vrrpGroupOf(source), message.length)
+  const initial = isAlone ? 0 : pseudoHeader(source, destination, message.length)
   writeUint16(message, VRRP.checksum, checksum(message, 0, message.length, initial))
   return message
 }
@@ -143,16 +145,21 @@ export function encodeAdvertisement(
 /**
  * Checks and reads a datagram as RFC 9568 section 7.1 and RFC 3768 section 7.1 ask, except for what needs to know the router's
  * configuration.
+ * @param own the receiver's address. What is sent to that and not to the group may have been routed, and come from any address:
+ *   keepalived's rule for unicast. Which senders are believed is for the router to say
  */
 export function decodeAdvertisement(
   datagram: VrrpDatagram,
+  own: string,
 ): Decoded<{ readonly advertisement: Advertisement; readonly checksum: VrrpChecksum }> {
   const { message, source, destination } = datagram
   const isIPv6 = isIPv6Text(source)
-  if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
-  if (destination !== vrrpGroupOf(source)) return refuse('destination')
-  // Of a router of IPv6 the link-local address speaks (RFC 9568 section 5.1.2.1).
-  if (isIPv6 && !isCovered(source, 'fe80::/10')) return refuse('source')
+  if (destination !== own) {
+    if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
+    if (destination !== vrrpGroupOf(source)) return refuse('destination')
+    // Of a router of IPv6 the link-local address speaks (RFC 9568 section 5.1.2.1).
+    if (isIPv6 && !isCovered(source, 'fe80::/10')) return refuse('source')
+  }
   if (message.length < HEADER_LENGTH) return refuse('length')
   const version = message[VRRP.versionAndType] >> 4
   if (version !== 3 && (version !== 2 || isIPv6)) return refuse('version')

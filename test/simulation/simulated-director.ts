@@ -242,12 +242,12 @@ export class SimulatedDirector {
   #watched(transport: VrrpTransport): VrrpTransport {
     return {
       ...transport,
-      send: (message) => {
+      send: (message, destination) => {
         const [, vrid, priority] = message
         if (priority === PRIORITY_RESIGN) this.advertised.delete(vrid)
         else if (this.advertised.get(vrid)?.priority !== priority)
           this.advertised.set(vrid, { priority, sinceMs: this.#options.clock.now() })
-        transport.send(message)
+        transport.send(message, destination)
       },
     }
   }

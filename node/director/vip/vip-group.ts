@@ -8,8 +8,8 @@
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import type { Advertisement, VrrpChecksum, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
-import { encodeAdvertisement } from '../../../protocol/packet/vrrp.ts'
+import type { Advertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
+import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { DirectorConfig } from '../config.ts'
 import type { VipStatus } from '../control/api.ts'
@@ -57,6 +57,7 @@ export class VipGroup {
   /** How the last peer computed its checksum: it is answered in the same way. */
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
+  readonly #destinations: readonly string[]
   readonly #told = new Set<string>()
   #successorHeard: (() => void) | undefined
 
@@ -68,8 +69,11 @@ export class VipGroup {
     this.config = config
     this.#links = links
     this.#components = components
+    const { address } = components.transport
+    // One list may serve all directors: who finds itself in it means the others.
+    this.#destinations = config.unicastPeers?.filter((peer) => peer !== address) ?? [vrrpGroupOf(address)]
     this.#router = new VirtualRouter({
-      address: components.transport.address,
+      address,
       priority: config.priority,
       intervalMs: config.advertisementIntervalMs,
       preempt: config.preempt,
@@ -132,8 +136,9 @@ export class VipGroup {
   }
 
   /** An advertisement for this virtual router; says why it is not believed, if it is not. */
-  hear(from: string, advertisement: Advertisement, checksum: VrrpChecksum): VrrpRefusal | undefined {
-    const refusal = this.#refusalOf(from, advertisement)
+  hear(datagram: VrrpDatagram, advertisement: Advertisement, checksum: VrrpChecksum): VrrpRefusal | undefined {
+    const from = datagram.source
+    const refusal = this.#misdirection(datagram) ?? this.#refusalOf(from, advertisement)
     if (refusal !== undefined) return refusal
     this.#checksum = checksum
     this.#compare(from, advertisement)
@@ -208,7 +213,10 @@ export class VipGroup {
     const { version, vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
     const advertisement = { version, vrid, priority, intervalMs, addresses }
     const { transport } = this.#components
-    transport.send(encodeAdvertisement(advertisement, transport.address, this.#checksum))
+    for (const destination of this.#destinations) {
+      const message = encodeAdvertisement(advertisement, transport.address, destination, this.#checksum)
+      transport.send(message, destination)
+    }
   }
 
   #takeOver(nowMs: number): void {
@@ -256,6 +264,14 @@ export class VipGroup {
     const placed = this.config.addresses.map((address) => ({ address, link: this.#links.outside }))
     if (this.config.gateway !== undefined) placed.push({ address: this.config.gateway, link: this.#links.inside })
     return placed
+  }
+
+  /** A group with named peers hears those alone, and only what they send to itself. */
+  #misdirection({ source, destination }: VrrpDatagram): VrrpRefusal | undefined {
+    const { unicastPeers } = this.config
+    const isUnicast = destination === this.transport.address
+    if (isUnicast !== (unicastPeers !== undefined)) return 'destination'
+    return unicastPeers?.includes(source) === false ? 'source' : undefined
   }
 
   /** The interval counts in version 2 alone, where it cannot be learned (RFC 3768 section 7.1). */

@@ -108,13 +108,13 @@ export class VipService {
 
   /** Says why the datagram is not believed, if it is not. */
   #deliver(transport: VrrpTransport, datagram: VrrpDatagram): VipRefusal | undefined {
-    const decoded = decodeAdvertisement(datagram)
+    const decoded = decodeAdvertisement(datagram, transport.address)
     if (!decoded.ok) return decoded.reason
     const { advertisement, checksum } = decoded
     const group = this.#groups.find((one) => one.transport === transport && one.config.vrid === advertisement.vrid)
     if (!group) return 'unknown-vrid'
     if (datagram.source === transport.address) return 'own-address'
-    return group.hear(datagram.source, advertisement, checksum)
+    return group.hear(datagram, advertisement, checksum)
   }
 
   #placeAddresses(): void {

@@ -74,6 +74,18 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     /vips\.0\.advertisementIntervalMs: expected a multiple of 1000/,
   ],
   [
+    'a peer of IPv6 for a group of IPv4',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    unicastPeers: [10.1.0.12, 'fe80::12']\n`,
+    8,
+    /vips\.0\.unicastPeers\.1: expected an IPv4 address/,
+  ],
+  [
+    'peers of two kinds for groups of IPv6, which share a socket',
+    `vips:\n  - { vrid: 51, addresses: ['fe80::100'] }\n  - { vrid: 52, addresses: ['fe80::101'], unicastPeers: ['fe80::12'] }\n`,
+    7,
+    /vips\.1\.unicastPeers: expected all IPv6 groups to have the same kind of peers/,
+  ],
+  [
     'a version of VRRP that nobody speaks',
     `vips:\n  - { vrid: 51, version: 4, addresses: [10.1.0.100] }\n`,
     6,

@@ -36,6 +36,11 @@ function datagram(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): Vrr
   return { source: '10.0.0.2', destination: '224.0.0.18', hopLimit: 255, message, ...changes }
 }
 
+/** As 10.0.0.9 and fe80::9 receive it. */
+function decode(received: VrrpDatagram) {
+  return decodeAdvertisement(received, received.source.includes(':') ? 'fe80::9' : '10.0.0.9')
+}
+
 /** As a raw IPv4 socket hands it out. */
 function packetOf({ source, destination, hopLimit, message }: VrrpDatagram): Uint8Array {
   const packet = new Uint8Array(20 + message.length)
@@ -75,11 +80,11 @@ function altered(at: number, value: number): Uint8Array {
 }
 
 test('an advertisement is encoded with the checksum of RFC 9568', async (t) => {
-  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'message')), MESSAGE_ONLY)
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '224.0.0.18', 'message')), MESSAGE_ONLY)
 })
 
 test('an advertisement is encoded with the checksum that keepalived expects', async (t) => {
-  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'pseudo-header')), WITH_PSEUDO_HEADER)
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '224.0.0.18', 'pseudo-header')), WITH_PSEUDO_HEADER)
 })
 
 /**
@@ -96,9 +101,9 @@ function datagram6(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): Vr
 
 test('over IPv6 an advertisement has the checksum with the pseudo-header, whatever is asked for', async (t) => {
   for (const checksum of ['message', 'pseudo-header'] as const) {
-    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_IPV6, 'fe80::2', checksum)), OVER_IPV6)
+    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_IPV6, 'fe80::2', 'ff02::12', checksum)), OVER_IPV6)
   }
-  t.same(decodeAdvertisement(datagram6(bytes(OVER_IPV6))), {
+  t.same(decode(datagram6(bytes(OVER_IPV6))), {
     ok: true,
     advertisement: ADVERTISEMENT_IPV6,
     checksum: 'pseudo-header',
@@ -111,9 +116,9 @@ test('as many addresses as IPv6 allows survive the way there and back, in one pa
     (_, index) => `2001:db8:ffff::${(index + 1).toString(16)}`,
   )
   const advertisement = { version: 3 as const, vrid: 255, priority: 255, intervalMs: 40_950, addresses }
-  const message = encodeAdvertisement(advertisement, 'fe80::2', 'pseudo-header')
+  const message = encodeAdvertisement(advertisement, 'fe80::2', 'ff02::12', 'pseudo-header')
   t.ok(message.length + 40 <= 1280 && message.length + 40 + 16 > 1280)
-  t.match(decodeAdvertisement(datagram6(message)), { ok: true, advertisement })
+  t.match(decode(datagram6(message)), { ok: true, advertisement })
 })
 
 test('both checksums are accepted and told apart', async (t) => {
@@ -121,7 +126,7 @@ test('both checksums are accepted and told apart', async (t) => {
     [MESSAGE_ONLY, 'message'],
     [WITH_PSEUDO_HEADER, 'pseudo-header'],
   ]) {
-    t.same(decodeAdvertisement(datagram(bytes(message))), { ok: true, advertisement: ADVERTISEMENT, checksum })
+    t.same(decode(datagram(bytes(message))), { ok: true, advertisement: ADVERTISEMENT, checksum })
   }
 })
 
@@ -132,8 +137,8 @@ test('the extremes of every field survive the way there and back', async (t) => 
     { version: 3, vrid: 255, priority: 255, intervalMs: 40_950, addresses },
   ] as const) {
     for (const checksum of ['message', 'pseudo-header'] as const) {
-      const message = encodeAdvertisement(advertisement, '10.0.0.2', checksum)
-      t.same(decodeAdvertisement(datagram(message)), { ok: true, advertisement, checksum })
+      const message = encodeAdvertisement(advertisement, '10.0.0.2', '224.0.0.18', checksum)
+      t.same(decode(datagram(message)), { ok: true, advertisement, checksum })
     }
   }
 })
@@ -154,9 +159,9 @@ function altered2(at: number, value: number): Uint8Array {
 
 test('in version 2 an advertisement has its checksum over the message, whatever is asked for', async (t) => {
   for (const checksum of ['message', 'pseudo-header'] as const) {
-    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_2, '10.0.0.2', checksum)), VERSION_2)
+    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_2, '10.0.0.2', '224.0.0.18', checksum)), VERSION_2)
   }
-  t.same(decodeAdvertisement(datagram(bytes(VERSION_2))), {
+  t.same(decode(datagram(bytes(VERSION_2))), {
     ok: true,
     advertisement: ADVERTISEMENT_2,
     checksum: 'message',
@@ -169,13 +174,29 @@ test('in version 2 the extremes of every field survive the way there and back', 
     { version: 2, vrid: 1, priority: 0, intervalMs: 1000, addresses: ['0.0.0.0'] },
     { version: 2, vrid: 255, priority: 255, intervalMs: 255_000, addresses },
   ] as const) {
-    const message = encodeAdvertisement(advertisement, '10.0.0.2', 'pseudo-header')
-    t.same(decodeAdvertisement(datagram(message)), { ok: true, advertisement, checksum: 'message' })
+    const message = encodeAdvertisement(advertisement, '10.0.0.2', '224.0.0.18', 'pseudo-header')
+    t.same(decode(datagram(message)), { ok: true, advertisement, checksum: 'message' })
   }
 })
 
 test('in version 2 the authentication data is not looked at, beyond its checksum', async (t) => {
-  t.match(decodeAdvertisement(datagram(altered2(19, 7))), { ok: true, advertisement: ADVERTISEMENT_2 })
+  t.match(decode(datagram(altered2(19, 7))), { ok: true, advertisement: ADVERTISEMENT_2 })
+})
+
+/** To 10.0.0.9: 9fca + 0a02 (10.0.0.2) + 0a09 (10.0.0.9) + 0070 + 000c = b451; its complement. */
+const TO_A_PEER = `${FIELDS}4bae${ADDRESS}`
+
+test('to a peer, the checksum of version 3 counts its address, and the message may have been routed', async (t) => {
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '10.0.0.9', 'pseudo-header')), TO_A_PEER)
+  const received = datagram(bytes(TO_A_PEER), { destination: '10.0.0.9', hopLimit: 63 })
+  t.same(decode(received), { ok: true, advertisement: ADVERTISEMENT, checksum: 'pseudo-header' })
+  t.same(decode({ ...received, message: bytes(WITH_PSEUDO_HEADER) }), { ok: false, reason: 'checksum' })
+})
+
+test('to a peer over IPv6, the sender may have any address', async (t) => {
+  const source = '2001:db8:1::2'
+  const message = encodeAdvertisement(ADVERTISEMENT_IPV6, source, 'fe80::9', 'pseudo-header')
+  t.match(decode({ source, destination: 'fe80::9', hopLimit: 64, message }), { ok: true })
 })
 
 const refusals2: readonly [sentence: string, received: VrrpDatagram, reason: string][] = [
@@ -216,12 +237,12 @@ const refusals6: typeof refusals = [
 ]
 for (const [sentence, received, reason] of [...refusals, ...refusals2, ...refusals6]) {
   test(`refused: ${sentence}`, async (t) => {
-    t.same(decodeAdvertisement(received), { ok: false, reason })
+    t.same(decode(received), { ok: false, reason })
   })
 }
 
 test('the reserved bits above the interval are ignored', async (t) => {
-  const decoded = decodeAdvertisement(datagram(altered(4, 0xf0)))
+  const decoded = decode(datagram(altered(4, 0xf0)))
   t.match(decoded, { ok: true, advertisement: { intervalMs: 500 } })
 })
 
@@ -254,8 +275,8 @@ for (const seed of seeds(1)) {
         packet[random.below(packet.length)] = random.below(256)
       }
       const read = readVrrpPacket(packet)
-      const outcome = read.ok ? decodeAdvertisement(read.datagram) : read
-      const outcome6 = decodeAdvertisement(datagram6(packet.subarray(Math.min(20, packet.length))))
+      const outcome = read.ok ? decode(read.datagram) : read
+      const outcome6 = decode(datagram6(packet.subarray(Math.min(20, packet.length))))
       if (!outcome6.ok && !VRRP_REFUSALS.includes(outcome6.reason)) t.fail(`${hex(packet)}: ${outcome6.reason}`)
       if (outcome.ok) accepted++
       else if (!VRRP_REFUSALS.includes(outcome.reason)) t.fail(`${hex(packet)}: ${outcome.reason}`)

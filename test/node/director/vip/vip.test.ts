@@ -3,7 +3,7 @@ import { test } from 'tap'
 import { ARP_REPLY, ARP_REQUEST, isIPv4Arp, readArp } from '../../../../protocol/packet/arp.ts'
 import { formatIPv4 } from '../../../../protocol/packet/bytes.ts'
 import { decodeAdvertisement, encodeAdvertisement } from '../../../../protocol/packet/vrrp.ts'
-import { GATEWAY, Pool, PoolMember, VIP, vipConfig } from './pool.ts'
+import { GATEWAY, Pool, PoolMember, VIP, VIP6, vipConfig } from './pool.ts'
 
 /** Best first; the third has the same priority as the second and the higher address. */
 function threeDirectors(): { pool: Pool; best: PoolMember; second: PoolMember; third: PoolMember } {
@@ -279,13 +279,13 @@ test('a peer is answered with the checksum that it uses itself', async (t) => {
   const checksums: string[] = []
   const strict = pool.network.join('10.0.0.2')
   strict.onDatagram((datagram) => {
-    const decoded = decodeAdvertisement(datagram)
+    const decoded = decodeAdvertisement(datagram, '10.0.0.2')
     if (decoded.ok) checksums.push(decoded.checksum)
   })
   pool.start()
   await pool.clock.until(() => member.state === 'active', 1000)
   const advertisement = { version: 3 as const, vrid: 51, priority: 50, intervalMs: 50, addresses: [VIP] }
-  strict.send(encodeAdvertisement(advertisement, '10.0.0.2', 'message'))
+  strict.send(encodeAdvertisement(advertisement, '10.0.0.2', '224.0.0.18', 'message'), '224.0.0.18')
   await pool.clock.advance(1)
   t.same(checksums, ['pseudo-header', 'message'])
 })
@@ -375,8 +375,8 @@ test('groups on one network do not mix, and strange advertisements are counted',
   await pool.clock.advance(1000)
   t.equal(states([member, stranger]), 'active active')
   t.ok(member.service.refusals['unknown-vrid']! > 10)
-  pool.network.join('10.0.0.7').send(Uint8Array.of(0x31, 51, 255, 1, 0, 5, 0, 0, 10, 0, 0, 100))
-  pool.network.join('10.0.0.8').send(new Uint8Array(3))
+  pool.network.join('10.0.0.7').send(Uint8Array.of(0x31, 51, 255, 1, 0, 5, 0, 0, 10, 0, 0, 100), '224.0.0.18')
+  pool.network.join('10.0.0.8').send(new Uint8Array(3), '224.0.0.18')
   await pool.clock.advance(10)
   t.equal(member.service.refusals.checksum, 1)
   t.equal(member.service.refusals.length, 1)
@@ -458,6 +458,35 @@ test('directors of version 2 hand over by crash and in order', async (t) => {
   await pool.clock.advance(4000)
   t.equal(second.state, 'active')
 })
+
+for (const [family, virtual, network] of [
+  ['IPv4', VIP, '10.0.0.'],
+  ['IPv6', VIP6, 'fe80::'],
+] as const) {
+  test(`directors that name each other over ${family} need no group, and hear nobody else`, async (t) => {
+    const pool = new Pool()
+    // One list for all: each finds itself in it.
+    const unicastPeers = [1, 2, 3].map((last) => `${network}${last}`)
+    const addresses = [virtual]
+    for (const last of [1, 2, 3]) pool.add(last, { addresses, unicastPeers, priority: 160 - last })
+    const stranger = pool.add(4, { addresses, unicastPeers, priority: 200 })
+    const multicasting = pool.add(5, { addresses, priority: 200 })
+    pool.start()
+    await pool.clock.advance(1000)
+    t.equal(states(pool.members), 'active backup backup active active', 'neither of the strangers counts')
+    const [best, second] = pool.members
+    t.same(Object.keys(best.service.refusals).sort(), ['destination', 'source'])
+    t.ok(best.service.refusals.destination! > 10, 'what goes to the group')
+    t.ok(best.service.refusals.source! > 10, 'what comes from none of the peers')
+    t.same(
+      [stranger.service.refusals, multicasting.service.refusals],
+      [{ destination: best.service.refusals.destination }, {}],
+    )
+    best.crash()
+    await pool.clock.advance(300)
+    t.equal(second.state, 'active')
+  })
+}
 
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {
   const pool = new Pool()

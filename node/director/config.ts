@@ -30,6 +30,8 @@ const vip = z
     /** Version 3 counts in centiseconds: a multiple of 10. Version 2 in seconds. 50, or 1000 in version 2, unless given. */
     advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').optional(),
     preempt: z.boolean().default(true),
+    /** How long a director that could preempt leaves the addresses where they are. */
+    preemptDelayMs: z.int().min(0).max(86_400_000).default(0),
     /** Who is sent to and believed, by address, in place of the group: where multicast does not get through. */
     unicastPeers: z.array(ipAddress).min(1).max(63).optional(),
     /** All of one family. */

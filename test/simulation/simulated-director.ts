@@ -212,6 +212,7 @@ export class SimulatedDirector {
           priority: priorities[index],
           advertisementIntervalMs: intervalMs,
           preempt: true,
+          preemptDelayMs: 0,
           addresses: [address],
           gateway,
         })),

@@ -77,6 +77,7 @@ export class VipGroup {
       priority: config.priority,
       intervalMs: config.advertisementIntervalMs,
       preempt: config.preempt,
+      preemptDelayMs: config.preemptDelayMs,
       version: config.version,
     })
   }

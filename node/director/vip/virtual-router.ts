@@ -24,6 +24,8 @@ export interface VirtualRouterOptions {
   readonly priority: number
   readonly intervalMs: number
   readonly preempt: boolean
+  /** How long the addresses are left with a router of lower priority, once nothing else holds this one back. */
+  readonly preemptDelayMs: number
   readonly version: VrrpVersion
 }
 
@@ -72,6 +74,9 @@ export class VirtualRouter {
   #announcedMs = Number.NEGATIVE_INFINITY
   /** A rival was heard too soon after the last announcement for another. */
   #owesAnnouncement = false
+  /** Backup only: since when it has been able to preempt whom it hears. */
+  #ableSinceMs: number | undefined
+  #isDelayed = false
   #faultReason: string | undefined
   #actions: RouterAction[] = []
 
@@ -105,7 +110,9 @@ export class VirtualRouter {
     const { address, priority } = this.#holder
     if (priority >= this.#options.priority) return null
     if (!this.#inSync) return `not in sync; leaves the addresses with ${address} (priority ${priority})`
-    return this.#options.preempt ? null : `preempt is off; leaves the addresses with ${address} (priority ${priority})`
+    if (!this.#options.preempt) return `preempt is off; leaves the addresses with ${address} (priority ${priority})`
+    if (!this.#isDelayed) return null
+    return `preempts ${address} (priority ${priority}) after ${this.#options.preemptDelayMs} ms`
   }
 
   get #skewMs(): number {
@@ -161,6 +168,7 @@ export class VirtualRouter {
   #changeSync(inSync: boolean, nowMs: number): void {
     if (inSync === this.#inSync) return
     this.#inSync = inSync
+    this.#ableSinceMs = undefined
     if (this.#state === 'active' && inSync) this.#authoritative = true
     if (this.#state !== 'backup') return
     const intervalMs = this.#activeIntervalMs
@@ -186,12 +194,20 @@ export class VirtualRouter {
     } else {
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
-      const preempts = this.#options.preempt && this.#inSync
-      if (this.#state === 'backup' && (!preempts || priority >= this.effectivePriority)) {
+      if (this.#state === 'backup' && !this.#preempts(priority, nowMs)) {
         this.#activeIntervalMs = intervalMs
         this.#awaitSilence(nowMs)
       }
     }
+  }
+
+  /** Whether a router of that priority, heard now, is not to stay active. */
+  #preempts(priority: number, nowMs: number): boolean {
+    const isAble = this.#options.preempt && this.#inSync && priority < this.effectivePriority
+    if (!isAble) this.#ableSinceMs = undefined
+    else this.#ableSinceMs ??= nowMs
+    this.#isDelayed = isAble && nowMs - this.#ableSinceMs! < this.#options.preemptDelayMs
+    return isAble && !this.#isDelayed
   }
 
   #hearAsActive(from: string, priority: number, intervalMs: number, nowMs: number): void {
@@ -313,6 +329,8 @@ export class VirtualRouter {
     this.#state = state
     this.#postponements = 0
     this.#doubtful = false
+    this.#ableSinceMs = undefined
+    this.#isDelayed = false
     this.#actions.push({ kind: 'become', state, reason })
   }
 }

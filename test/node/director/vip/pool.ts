@@ -19,6 +19,7 @@ export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
     priority: 100,
     advertisementIntervalMs: 50,
     preempt: true,
+    preemptDelayMs: 0,
     addresses: [VIP],
     ...changes,
   }

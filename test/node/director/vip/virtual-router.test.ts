@@ -13,6 +13,7 @@ const ORDINARY: VirtualRouterOptions = {
   priority: 128,
   intervalMs: 100,
   preempt: true,
+  preemptDelayMs: 0,
   version: 3,
 }
 
@@ -81,6 +82,44 @@ const cases: readonly Case[] = [
     'a backup without preemption lets a lower priority be',
     [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), 'arm 650']],
     { preempt: false },
+  ],
+  [
+    'a backup with a preempt delay lets a lower priority be for that long, and takes over when it is over',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.3', 100), 'arm 650'],
+      [600, heard('10.0.0.3', 100), 'arm 950'],
+      [799, heard('10.0.0.3', 100), 'arm 1149'],
+      [800, heard('10.0.0.3', 100), ''],
+      [1149, timer, 'become active, advertise 128, arm 1249'],
+    ],
+    { preemptDelayMs: 500 },
+  ],
+  [
+    'the preempt delay begins anew after a better router was heard, and after the table was behind',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.3', 100), 'arm 650'],
+      [400, heard('10.0.0.1', 200), 'arm 750'],
+      [500, heard('10.0.0.3', 100), 'arm 850'],
+      [810, heard('10.0.0.3', 100), 'arm 1160'],
+      [820, unsynced, 'arm 1260'],
+      [900, synced, 'arm 1160'],
+      [1000, heard('10.0.0.3', 100), 'arm 1350'],
+      [1300, heard('10.0.0.3', 100), 'arm 1650'],
+      [1500, heard('10.0.0.3', 100), ''],
+    ],
+    { preemptDelayMs: 500 },
+  ],
+  [
+    'a preempt delay keeps no router from addresses that nobody holds',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.3', 100), 'arm 650'],
+      [310, heard('10.0.0.3', 0), 'arm 360'],
+      [360, timer, 'become active, advertise 128, arm 460'],
+    ],
+    { preemptDelayMs: 60_000 },
   ],
   [
     'a resignation leaves only the skew to wait',
@@ -332,6 +371,16 @@ test('without preemption, that is the reason told', async (t) => {
   router.handle(start, 0)
   router.handle(heard('10.0.0.3', 100), 10)
   t.equal(router.waiting, 'preempt is off; leaves the addresses with 10.0.0.3 (priority 100)')
+})
+
+test('a preempt delay is told as the reason while it lasts', async (t) => {
+  const router = new VirtualRouter({ ...ORDINARY, preemptDelayMs: 500 })
+  router.handle(synced, 0)
+  router.handle(start, 0)
+  router.handle(heard('10.0.0.3', 100), 10)
+  t.equal(router.waiting, 'preempts 10.0.0.3 (priority 100) after 500 ms')
+  router.handle(heard('10.0.0.3', 100), 510)
+  t.equal(router.waiting, null)
 })
 
 function summary(actions: readonly RouterAction[]): string {

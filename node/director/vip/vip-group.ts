@@ -11,10 +11,13 @@ import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import type { Advertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, sleep } from '../clock.ts'
-import type { DirectorConfig } from '../config.ts'
 import type { VipStatus } from '../control/api.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
+import type { RunScript } from './run-script.ts'
+import { ScriptChecks } from './script-checks.ts'
 import { successionTime } from './timing.ts'
+import { Tracking } from './tracking.ts'
+import type { VipConfig } from './vip-config.ts'
 import { type RouterAction, type RouterInput, VirtualRouter } from './virtual-router.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
@@ -26,8 +29,6 @@ const LONGEST_STOP_MS = 15_000
 /** What is told once is remembered; whoever sends from ever other addresses fills neither the memory nor the log. */
 const MOST_TOLD = 64
 
-export type VipConfig = DirectorConfig['vips'][number]
-
 /** What the service lends to each of its groups. */
 export interface VipGroupComponents {
   /** Of the group's family. */
@@ -35,6 +36,7 @@ export interface VipGroupComponents {
   readonly clock: Clock
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
+  readonly runScript: RunScript
   /** The states of this group's addresses have changed. */
   readonly addressesChanged: () => void
   /** The status has changed in something that an operator or another part waits for. */
@@ -47,6 +49,10 @@ export class VipGroup {
   readonly #links: { readonly outside: string; readonly inside: string }
   readonly #components: VipGroupComponents
   readonly #router: VirtualRouter
+  readonly #tracking: Tracking
+  readonly #checks: ScriptChecks
+  /** Why the group can take no part, by who found out. */
+  readonly #faults = new Map<'service' | 'tracking', string>()
   #inSync = false
   #cancelTimer = () => {}
   #cancelAnnouncement = () => {}
@@ -80,6 +86,12 @@ export class VipGroup {
       preemptDelayMs: config.preemptDelayMs,
       version: config.version,
     })
+    this.#tracking = new Tracking(config.priority, config.track)
+    const { clock, runScript } = components
+    this.#checks = new ScriptChecks(config.track?.scripts ?? [], clock, runScript, (index, failure) => {
+      this.#tracking.setScript(index, failure)
+      this.#applyTracking()
+    })
   }
 
   /** As the log has it: of a family each, two groups may have one number. */
@@ -100,6 +112,8 @@ export class VipGroup {
       vrid: this.config.vrid,
       state: this.#router.state,
       priority: this.config.priority,
+      effectivePriority: this.#router.effectivePriority,
+      tracked: this.#tracking.status,
       addresses: [...this.config.addresses],
       gateway: this.config.gateway ?? null,
       advertisementIntervalMs: this.config.advertisementIntervalMs,
@@ -110,7 +124,9 @@ export class VipGroup {
   }
 
   start(): void {
+    this.#applyTracking()
     this.#step({ kind: 'start' })
+    this.#checks.start()
   }
 
   /**
@@ -120,6 +136,7 @@ export class VipGroup {
   async stop(): Promise<void> {
     const { clock } = this.#components
     const wasActive = this.#router.state === 'active'
+    this.#checks.stop()
     this.#step({ kind: 'stop' })
     this.#cancelLinger()
     if (wasActive) {
@@ -133,7 +150,13 @@ export class VipGroup {
 
   /** The forwarder or a link has failed (a reason), or is well again (undefined). */
   setFault(reason: string | undefined): void {
-    this.#step(reason === undefined ? { kind: 'cleared' } : { kind: 'fault', reason })
+    this.#setFault('service', reason)
+  }
+
+  /** An interface that may be tracked has failed (a reason), or is well again (undefined). */
+  setLink(name: string, fault: string | undefined): void {
+    this.#tracking.setLink(name, fault)
+    this.#applyTracking()
   }
 
   /** An advertisement for this virtual router; says why it is not believed, if it is not. */
@@ -147,6 +170,21 @@ export class VipGroup {
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
     return undefined
+  }
+
+  #setFault(finder: 'service' | 'tracking', reason: string | undefined): void {
+    const [before] = this.#faults.values()
+    if (reason === undefined) this.#faults.delete(finder)
+    else this.#faults.set(finder, reason)
+    const [first] = this.#faults.values()
+    if (first === before) return
+    this.#step(first === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: first })
+  }
+
+  #applyTracking(): void {
+    const { priority, fault } = this.#tracking
+    if (this.config.track) this.#step({ kind: 'priority', priority })
+    this.#setFault('tracking', fault)
   }
 
   /** Resolves when another router is heard to be active, or when nobody can be expected any more. */

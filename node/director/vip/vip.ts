@@ -10,7 +10,9 @@ import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
-import { type VipConfig, VipGroup } from './vip-group.ts'
+import { type RunScript, runScript } from './run-script.ts'
+import type { VipConfig } from './vip-config.ts'
+import { VipGroup } from './vip-group.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
 export interface VipOptions {
@@ -27,6 +29,8 @@ export interface VipComponents {
   /** Whether this director's table is as good as its peers'. Asked often; must be cheap. */
   readonly isInSync: () => boolean
   readonly clock?: Clock
+  /** Runs the scripts that groups track; really, unless given. */
+  readonly runScript?: RunScript
   /** One line for the log: a change of state and why, a peer set up differently, a stall. */
   readonly note?: (message: string) => void
 }
@@ -50,6 +54,7 @@ export class VipService {
       forwarder: components.forwarder,
       isInSync: components.isInSync,
       clock: components.clock ?? systemClock,
+      runScript: components.runScript ?? runScript,
       note: components.note ?? (() => {}),
       addressesChanged: () => this.#placeAddresses(),
       statusChanged: () => this.#publish(),
@@ -99,6 +104,11 @@ export class VipService {
       )
       group.setFault(concerning?.[1])
     }
+  }
+
+  /** An interface that groups may track, used by the director or not, has failed (a reason) or is well again (undefined). */
+  setLink(name: string, fault: string | undefined): void {
+    for (const group of this.#groups) group.setLink(name, fault)
   }
 
   #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {

@@ -20,7 +20,7 @@ export type RouterState = 'init' | 'backup' | 'active' | 'fault'
 export interface VirtualRouterOptions {
   /** The sender of its advertisements, in canonical form; breaks ties. */
   readonly address: string
-  /** 1 to 255. */
+  /** 1 to 255; what is tracked may change it. */
   readonly priority: number
   readonly intervalMs: number
   readonly preempt: boolean
@@ -35,6 +35,7 @@ export type RouterInput =
   | { readonly kind: 'advertisement'; readonly from: string; readonly priority: number; readonly intervalMs: number }
   /** The timer of the last `arm` action fired. */
   | { readonly kind: 'timer' }
+  | { readonly kind: 'priority'; readonly priority: number }
   | { readonly kind: 'sync'; readonly inSync: boolean }
   | { readonly kind: 'fault'; readonly reason: string }
   | { readonly kind: 'cleared' }
@@ -58,6 +59,7 @@ const ANNOUNCEMENT_PAUSE_MS = 1000
 export class VirtualRouter {
   readonly #options: VirtualRouterOptions
   #state: RouterState = 'init'
+  #priority: number
   #inSync = false
   /** Active only: whether it was in sync at any time since it became active. From then on its own table is the truth. */
   #authoritative = false
@@ -82,6 +84,7 @@ export class VirtualRouter {
 
   constructor(options: VirtualRouterOptions) {
     this.#options = options
+    this.#priority = options.priority
     this.#activeIntervalMs = options.intervalMs
   }
 
@@ -92,7 +95,7 @@ export class VirtualRouter {
   /** The priority with which this router stands for election now. */
   get effectivePriority(): number {
     const standing = this.#state === 'active' ? this.#authoritative : this.#inSync
-    return standing ? Math.max(this.#options.priority, PRIORITY_OUT_OF_SYNC + 1) : PRIORITY_OUT_OF_SYNC
+    return standing ? Math.max(this.#priority, PRIORITY_OUT_OF_SYNC + 1) : PRIORITY_OUT_OF_SYNC
   }
 
   /** Address of the router believed to be active. */
@@ -108,7 +111,7 @@ export class VirtualRouter {
     if (this.#postponements > 0) return `own timers were ${this.#stallMs} ms late; listening before taking over`
     if (!this.#holder) return this.#inSync ? null : 'not in sync; leaves a director that is the first chance'
     const { address, priority } = this.#holder
-    if (priority >= this.#options.priority) return null
+    if (priority >= this.#priority) return null
     if (!this.#inSync) return `not in sync; leaves the addresses with ${address} (priority ${priority})`
     if (!this.#options.preempt) return `preempt is off; leaves the addresses with ${address} (priority ${priority})`
     if (!this.#isDelayed) return null
@@ -116,7 +119,7 @@ export class VirtualRouter {
   }
 
   get #skewMs(): number {
-    return skewTime(this.#options.priority, this.#activeIntervalMs, this.#options.version)
+    return skewTime(this.#priority, this.#activeIntervalMs, this.#options.version)
   }
 
   handle(input: RouterInput, nowMs: number): RouterAction[] {
@@ -136,6 +139,9 @@ export class VirtualRouter {
         this.#faultReason = undefined
         if (this.#state === 'fault') this.#begin('the fault is gone', nowMs)
         break
+      case 'priority':
+        this.#changePriority(input.priority, nowMs)
+        break
       case 'sync':
         this.#changeSync(input.inSync, nowMs)
         break
@@ -154,7 +160,7 @@ export class VirtualRouter {
     this.#heardMs = Number.NEGATIVE_INFINITY
     this.#activeIntervalMs = this.#options.intervalMs
     if (this.#faultReason !== undefined) this.#become('fault', this.#faultReason)
-    else if (this.#options.priority === PRIORITY_OWNER && this.#inSync) this.#activate('owns the addresses', nowMs)
+    else if (this.#priority === PRIORITY_OWNER && this.#inSync) this.#activate('owns the addresses', nowMs)
     else this.#backUp(reason, nowMs)
   }
 
@@ -178,6 +184,17 @@ export class VirtualRouter {
       const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, intervalMs, false)
       this.#arm(Math.max(this.#timerDueMs! + intervalMs, silentMs))
     }
+  }
+
+  /** An active router says so at once: a better one need not wait for the next advertisement. */
+  #changePriority(priority: number, nowMs: number): void {
+    if (priority === this.#priority) return
+    this.#priority = priority
+    if (this.#state === 'active' && !this.#doubtful) this.#advertise(nowMs)
+    if (this.#state !== 'backup' || !this.#holder || this.#preempts(this.#holder.priority, nowMs)) return
+    // As after a loss of sync: the timer may run because the holder's priority was the lower one.
+    const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)
+    this.#arm(Math.max(this.#timerDueMs!, silentMs))
   }
 
   #hear(heard: { from: string; priority: number; intervalMs: number }, nowMs: number): void {

@@ -8,7 +8,7 @@ import {
   linkLocalAddress,
   primaryIPv4Address,
 } from '../host/network.ts'
-import type { VipConfig } from './vip-group.ts'
+import type { VipConfig } from './vip-config.ts'
 import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
 
 /**

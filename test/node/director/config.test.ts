@@ -86,6 +86,18 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     /vips\.1\.unicastPeers: expected all IPv6 groups to have the same kind of peers/,
   ],
   [
+    'a weight for the owner of the addresses',
+    `vips:\n  - vrid: 51\n    priority: 255\n    addresses: [10.1.0.100]\n    track: { interfaces: [{ name: eth2, weight: -1 }] }\n`,
+    9,
+    /vips\.0\.track: expected weight 0 throughout/,
+  ],
+  [
+    'a tracked script that would be looked for',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    track:\n      scripts:\n        - command: [check]\n`,
+    10,
+    /vips\.0\.track\.scripts\.0\.command: expected the absolute path/,
+  ],
+  [
     'a version of VRRP that nobody speaks',
     `vips:\n  - { vrid: 51, version: 4, addresses: [10.1.0.100] }\n`,
     6,

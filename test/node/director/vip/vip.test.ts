@@ -488,6 +488,52 @@ for (const [family, virtual, network] of [
   })
 }
 
+test('a tracked interface that fails takes its weight away, and the other director takes over', async (t) => {
+  const pool = new Pool()
+  const best = pool.add(1, { priority: 150, track: { interfaces: [{ name: 'eth2', weight: -100 }], scripts: [] } })
+  const second = pool.add(2)
+  pool.start()
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup')
+  best.service.setLink('eth2', 'eth2 has no carrier')
+  const counts = await watch(pool, pool.members, 1000)
+  t.notOk(counts[0], 'never nobody')
+  t.equal(states(pool.members), 'backup active')
+  const { priority, effectivePriority, tracked } = best.service.status[0]
+  t.same([priority, effectivePriority], [150, 50])
+  t.same(tracked, [{ name: 'eth2', weight: -100, state: 'down', reason: 'eth2 has no carrier' }])
+  best.service.setLink('eth3', 'eth3 is gone')
+  best.service.setLink('eth2', undefined)
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup', 'what is not tracked is nothing')
+  t.equal(second.service.status[0].effectivePriority, 100)
+})
+
+test('a tracked script of weight 0 keeps a director out until it has succeeded, and whenever it fails', async (t) => {
+  const pool = new Pool()
+  const script = { command: ['/usr/bin/check'], weight: 0, intervalMs: 100, timeoutMs: 50, rise: 2, fall: 3 }
+  const best = pool.add(1, { priority: 150, track: { interfaces: [], scripts: [script] } })
+  pool.add(2)
+  pool.start()
+  t.match(best.service.status[0].waiting, '/usr/bin/check has not told yet whether all is well')
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup')
+  best.failures.set('/usr/bin/check', 'exit status 1')
+  await pool.clock.advance(190)
+  t.equal(best.state, 'active', 'not yet three times')
+  await pool.clock.advance(160)
+  t.equal(states(pool.members), 'fault active')
+  t.equal(best.service.status[0].waiting, '/usr/bin/check: exit status 1')
+  best.failures.delete('/usr/bin/check')
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup')
+  void best.service.stop()
+  await pool.clock.advance(2000)
+  best.failures.set('/usr/bin/check', 'exit status 1')
+  await pool.clock.advance(1000)
+  t.equal(best.state, 'init', 'after the stop it is run no more')
+})
+
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {
   const pool = new Pool()
   const both = [vipConfig(), vipConfig({ vrid: 52, addresses: ['10.0.0.200'] })]

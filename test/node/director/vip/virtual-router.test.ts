@@ -28,6 +28,10 @@ function heard(from: string, priority: number, intervalMs = 100): RouterInput {
   return { kind: 'advertisement', from, priority, intervalMs }
 }
 
+function priority(value: number): RouterInput {
+  return { kind: 'priority', priority: value }
+}
+
 type Step = readonly [atMs: number, input: RouterInput, actions: string]
 type Case = readonly [sentence: string, steps: readonly Step[], options?: Partial<VirtualRouterOptions>]
 
@@ -338,7 +342,42 @@ const cases: readonly Case[] = [
   ],
 ]
 
-for (const [sentence, steps, options] of cases) {
+const priorities: readonly Case[] = [
+  [
+    'an active router whose priority changes says so at once',
+    [
+      ...toActive,
+      [400, priority(90), 'advertise 90, arm 500'],
+      [450, priority(90), ''],
+      [500, timer, 'advertise 90, arm 600'],
+    ],
+  ],
+  [
+    'a backup whose priority rises above that of the active router takes over, once that has been heard again',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.1', 150), 'arm 650'],
+      [310, priority(192), ''],
+      [400, heard('10.0.0.1', 150), ''],
+      [650, timer, 'become active, advertise 192, arm 750'],
+    ],
+  ],
+  [
+    'a backup whose priority falls respects at once whom it was about to replace, and its skew is longer',
+    [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), ''], [340, priority(64), 'arm 675']],
+  ],
+  ['without an active router a change of priority changes nothing', [...toActive.slice(0, 2), [300, priority(64), '']]],
+  [
+    'out of sync, the priority stays the lowest',
+    [
+      [0, start, 'become backup, arm 450'],
+      [450, timer, 'become active, advertise 1, arm 550'],
+      [500, priority(90), 'advertise 1, arm 600'],
+    ],
+  ],
+]
+
+for (const [sentence, steps, options] of [...cases, ...priorities]) {
   test(sentence, async (t) => {
     const router = new VirtualRouter({ ...ORDINARY, ...options })
     for (const [atMs, input, actions] of steps) {

@@ -309,6 +309,8 @@ export interface VipStatus {
   /** With which it stands for election now: with what is tracked, and 1 while it is out of sync. */
   effectivePriority: number
   tracked: TrackedStatus[]
+  /** Name of the sync group that it moves with; null: it moves alone. */
+  syncGroup: string | null
   addresses: string[]
   gateway: string | null
   advertisementIntervalMs: number

@@ -54,6 +54,8 @@ const vip = z
         scripts: z.array(trackedScript).max(MOST_TRACKED).default([]),
       })
       .optional(),
+    /** Groups with one name here are active on one director, all of them or none. */
+    syncGroup: z.string().min(1).max(63).optional(),
     /** All of one family. */
     addresses: z.array(ipAddress).min(1).max(255),
     /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
@@ -77,6 +79,9 @@ const vip = z
     if (group.priority === PRIORITY_OWNER && weights.some((weight) => weight !== 0)) {
       refuse(['track'], 'expected weight 0 throughout: priority 255 owns the addresses and does not change')
     }
+    if (group.syncGroup !== undefined && weights.some((weight) => weight !== 0)) {
+      refuse(['track'], 'expected weight 0 throughout: groups of a sync group keep one priority')
+    }
     if (version === 2 && isIPv6) refuse(['version'], 'expected 3: version 2 of VRRP is of IPv4 alone (RFC 3768)')
     if (version === 2 && advertisementIntervalMs % 1000 !== 0) {
       refuse(['advertisementIntervalMs'], 'expected a multiple of 1000: version 2 of VRRP counts in seconds (RFC 3768)')
@@ -97,6 +102,19 @@ export const vipsSchema = z
     if (again >= 0) {
       const message = `expected another vrid: two groups of one address family have ${groups[again].vrid}`
       context.addIssue({ code: 'custom', path: [again, 'vrid'], message })
+    }
+    for (const [index, group] of groups.entries()) {
+      if (group.syncGroup === undefined) continue
+      const refuse = (message: string) => context.addIssue({ code: 'custom', path: [index, 'syncGroup'], message })
+      const members = groups.filter(({ syncGroup }) => syncGroup === group.syncGroup)
+      if (members.length === 1)
+        refuse('expected another group with the same syncGroup: one alone has nobody to move with')
+      const standings = members.map(
+        ({ priority, preempt, preemptDelayMs }) => `${priority} ${preempt} ${preemptDelayMs}`,
+      )
+      if (new Set(standings).size > 1) {
+        refuse('expected one priority, preempt and preemptDelayMs in a sync group: else its groups pull apart')
+      }
     }
     // A raw IPv6 socket is for the group or for named peers, and speaks from one address (vip/vrrp-socket-ipv6.ts).
     const first = groups.find(({ addresses }) => isIPv6Text(addresses[0] ?? ''))

@@ -15,10 +15,11 @@ import type { VipStatus } from '../control/api.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
 import type { RunScript } from './run-script.ts'
 import { ScriptChecks } from './script-checks.ts'
+import type { SyncGroup, SyncMember } from './sync-group.ts'
 import { successionTime } from './timing.ts'
 import { Tracking } from './tracking.ts'
 import type { VipConfig } from './vip-config.ts'
-import { type RouterAction, type RouterInput, VirtualRouter } from './virtual-router.ts'
+import { type RouterAction, type RouterInput, type RouterState, VirtualRouter } from './virtual-router.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
 const LINGER_MS = 2000
@@ -29,6 +30,9 @@ const LONGEST_STOP_MS = 15_000
 /** What is told once is remembered; whoever sends from ever other addresses fills neither the memory nor the log. */
 const MOST_TOLD = 64
 
+/** Who has found out that a group can take no part. */
+type Finder = 'service' | 'tracking' | 'sync-group'
+
 /** What the service lends to each of its groups. */
 export interface VipGroupComponents {
   /** Of the group's family. */
@@ -37,6 +41,8 @@ export interface VipGroupComponents {
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
   readonly runScript: RunScript
+  /** That it moves together with; undefined: it moves alone. */
+  readonly syncGroup: SyncGroup | undefined
   /** The states of this group's addresses have changed. */
   readonly addressesChanged: () => void
   /** The status has changed in something that an operator or another part waits for. */
@@ -44,7 +50,7 @@ export interface VipGroupComponents {
   readonly note: (message: string) => void
 }
 
-export class VipGroup {
+export class VipGroup implements SyncMember {
   readonly config: VipConfig
   readonly #links: { readonly outside: string; readonly inside: string }
   readonly #components: VipGroupComponents
@@ -52,7 +58,7 @@ export class VipGroup {
   readonly #tracking: Tracking
   readonly #checks: ScriptChecks
   /** Why the group can take no part, by who found out. */
-  readonly #faults = new Map<'service' | 'tracking', string>()
+  readonly #faults = new Map<Finder, string>()
   #inSync = false
   #cancelTimer = () => {}
   #cancelAnnouncement = () => {}
@@ -85,7 +91,9 @@ export class VipGroup {
       preempt: config.preempt,
       preemptDelayMs: config.preemptDelayMs,
       version: config.version,
+      isGrouped: components.syncGroup !== undefined,
     })
+    components.syncGroup?.add(this)
     this.#tracking = new Tracking(config.priority, config.track)
     const { clock, runScript } = components
     this.#checks = new ScriptChecks(config.track?.scripts ?? [], clock, runScript, (index, failure) => {
@@ -95,7 +103,7 @@ export class VipGroup {
   }
 
   /** As the log has it: of a family each, two groups may have one number. */
-  get #name(): string {
+  get name(): string {
     return `vrid ${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? ' (IPv6)' : ''}`
   }
 
@@ -114,6 +122,7 @@ export class VipGroup {
       priority: this.config.priority,
       effectivePriority: this.#router.effectivePriority,
       tracked: this.#tracking.status,
+      syncGroup: this.config.syncGroup ?? null,
       addresses: [...this.config.addresses],
       gateway: this.config.gateway ?? null,
       advertisementIntervalMs: this.config.advertisementIntervalMs,
@@ -153,6 +162,30 @@ export class VipGroup {
     this.#setFault('service', reason)
   }
 
+  get state(): RouterState {
+    return this.#router.state
+  }
+
+  get isReady(): boolean {
+    return this.#router.isReady
+  }
+
+  get ownFault(): string | undefined {
+    return this.#faults.get('service') ?? this.#faults.get('tracking')
+  }
+
+  activate(): void {
+    this.#step({ kind: 'activate' })
+  }
+
+  yield(reason: string): void {
+    this.#step({ kind: 'yield', reason })
+  }
+
+  setSyncFault(reason: string | undefined): void {
+    this.#setFault('sync-group', reason)
+  }
+
   /** An interface that may be tracked has failed (a reason), or is well again (undefined). */
   setLink(name: string, fault: string | undefined): void {
     this.#tracking.setLink(name, fault)
@@ -172,13 +205,18 @@ export class VipGroup {
     return undefined
   }
 
-  #setFault(finder: 'service' | 'tracking', reason: string | undefined): void {
-    const [before] = this.#faults.values()
+  #setFault(finder: Finder, reason: string | undefined): void {
+    if (this.#faults.get(finder) === reason) return
+    const before = this.#fault
     if (reason === undefined) this.#faults.delete(finder)
     else this.#faults.set(finder, reason)
-    const [first] = this.#faults.values()
-    if (first === before) return
-    this.#step(first === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: first })
+    const fault = this.#fault
+    if (fault !== before) this.#step(fault === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: fault })
+    if (finder !== 'sync-group') this.#components.syncGroup?.faultChanged()
+  }
+
+  get #fault(): string | undefined {
+    return this.ownFault ?? this.#faults.get('sync-group')
   }
 
   #applyTracking(): void {
@@ -203,11 +241,13 @@ export class VipGroup {
   #step(input: RouterInput): void {
     const nowMs = this.#components.clock.now()
     const inSync = this.#components.isInSync()
+    const before = this.#router.state
     if (inSync !== this.#inSync) {
       this.#inSync = inSync
       this.#perform(this.#router.handle({ kind: 'sync', inSync }, nowMs), nowMs)
     }
     this.#perform(this.#router.handle(input, nowMs), nowMs)
+    this.#components.syncGroup?.settle(this, before)
     const status = JSON.stringify(this.status)
     if (status === this.#lastStatus) return
     this.#lastStatus = status
@@ -221,7 +261,7 @@ export class VipGroup {
           this.#advertise(action.priority)
           break
         case 'become':
-          this.#components.note(`${this.#name}: ${action.state}: ${action.reason}`)
+          this.#components.note(`${this.name}: ${action.state}: ${action.reason}`)
           if (action.state === 'active') this.#takeOver(nowMs)
           else if (this.#addressState === 'active') this.#giveUp(nowMs)
           break
@@ -236,7 +276,7 @@ export class VipGroup {
           this.#announce(nowMs)
           break
         case 'note':
-          this.#components.note(`${this.#name}: ${action.message}`)
+          this.#components.note(`${this.name}: ${action.message}`)
           break
       }
     }
@@ -345,6 +385,6 @@ export class VipGroup {
   #tellOnce(message: string): void {
     if (this.#told.has(message) || this.#told.size >= MOST_TOLD) return
     this.#told.add(message)
-    this.#components.note(`${this.#name}: ${message}`)
+    this.#components.note(`${this.name}: ${message}`)
   }
 }

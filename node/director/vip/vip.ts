@@ -11,6 +11,7 @@ import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
 import { type RunScript, runScript } from './run-script.ts'
+import { SyncGroup } from './sync-group.ts'
 import type { VipConfig } from './vip-config.ts'
 import { VipGroup } from './vip-group.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
@@ -59,11 +60,13 @@ export class VipService {
       addressesChanged: () => this.#placeAddresses(),
       statusChanged: () => this.#publish(),
     }
+    const syncGroups = new Map(options.vips.map(({ syncGroup: name = '' }) => [name, new SyncGroup(name)]))
     this.#groups = options.vips.map((vip) => {
       const isIPv6 = isIPv6Text(vip.addresses[0])
       const transport = components.transports.find(({ address }) => isIPv6Text(address) === isIPv6)
       if (!transport) throw new RangeError(`no transport for ${vip.addresses[0]}`)
-      return new VipGroup(vip, links, { ...lent, transport })
+      const syncGroup = vip.syncGroup === undefined ? undefined : syncGroups.get(vip.syncGroup)
+      return new VipGroup(vip, links, { ...lent, transport, syncGroup })
     })
   }
 

@@ -27,6 +27,8 @@ export interface VirtualRouterOptions {
   /** How long the addresses are left with a router of lower priority, once nothing else holds this one back. */
   readonly preemptDelayMs: number
   readonly version: VrrpVersion
+  /** In a sync group a router does not become active by itself: it is ready, and told when the others are. */
+  readonly isGrouped: boolean
 }
 
 export type RouterInput =
@@ -35,6 +37,10 @@ export type RouterInput =
   | { readonly kind: 'advertisement'; readonly from: string; readonly priority: number; readonly intervalMs: number }
   /** The timer of the last `arm` action fired. */
   | { readonly kind: 'timer' }
+  /** All of the sync group are ready. */
+  | { readonly kind: 'activate' }
+  /** Another of the sync group has yielded. */
+  | { readonly kind: 'yield'; readonly reason: string }
   | { readonly kind: 'priority'; readonly priority: number }
   | { readonly kind: 'sync'; readonly inSync: boolean }
   | { readonly kind: 'fault'; readonly reason: string }
@@ -79,6 +85,7 @@ export class VirtualRouter {
   /** Backup only: since when it has been able to preempt whom it hears. */
   #ableSinceMs: number | undefined
   #isDelayed = false
+  #isReady = false
   #faultReason: string | undefined
   #actions: RouterAction[] = []
 
@@ -90,6 +97,11 @@ export class VirtualRouter {
 
   get state(): RouterState {
     return this.#state
+  }
+
+  /** Backup in a sync group: it would be active by now if it were alone. */
+  get isReady(): boolean {
+    return this.#isReady
   }
 
   /** The priority with which this router stands for election now. */
@@ -109,6 +121,7 @@ export class VirtualRouter {
     if (this.#state === 'active') return this.#doubtful ? `was stalled for ${this.#stallMs} ms; listening` : null
     if (this.#state !== 'backup') return null
     if (this.#postponements > 0) return `own timers were ${this.#stallMs} ms late; listening before taking over`
+    if (this.#isReady) return 'leaves the addresses until the other groups of its sync group can have theirs'
     if (!this.#holder) return this.#inSync ? null : 'not in sync; leaves a director that is the first chance'
     const { address, priority } = this.#holder
     if (priority >= this.#priority) return null
@@ -139,6 +152,15 @@ export class VirtualRouter {
         this.#faultReason = undefined
         if (this.#state === 'fault') this.#begin('the fault is gone', nowMs)
         break
+      case 'activate':
+        if (this.#isReady) this.#activate(this.#opportunity(), nowMs)
+        break
+      case 'yield':
+        if (this.#state !== 'active') break
+        // Who has the other group's addresses now is to have these as well, and not only after the silence.
+        this.#actions.push({ kind: 'advertise', priority: PRIORITY_RESIGN })
+        this.#backUp(input.reason, nowMs)
+        break
       case 'priority':
         this.#changePriority(input.priority, nowMs)
         break
@@ -160,7 +182,8 @@ export class VirtualRouter {
     this.#heardMs = Number.NEGATIVE_INFINITY
     this.#activeIntervalMs = this.#options.intervalMs
     if (this.#faultReason !== undefined) this.#become('fault', this.#faultReason)
-    else if (this.#priority === PRIORITY_OWNER && this.#inSync) this.#activate('owns the addresses', nowMs)
+    else if (this.#priority === PRIORITY_OWNER && this.#inSync && !this.#options.isGrouped)
+      this.#activate('owns the addresses', nowMs)
     else this.#backUp(reason, nowMs)
   }
 
@@ -175,6 +198,7 @@ export class VirtualRouter {
     if (inSync === this.#inSync) return
     this.#inSync = inSync
     this.#ableSinceMs = undefined
+    this.#isReady = false
     if (this.#state === 'active' && inSync) this.#authoritative = true
     if (this.#state !== 'backup') return
     const intervalMs = this.#activeIntervalMs
@@ -290,7 +314,11 @@ export class VirtualRouter {
       this.#arm(nowMs + stallDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync))
       return
     }
-    this.#activate(this.#opportunity(), nowMs)
+    if (!this.#options.isGrouped) this.#activate(this.#opportunity(), nowMs)
+    else {
+      this.#awaitSilence(nowMs)
+      this.#isReady = true
+    }
   }
 
   #opportunity(): string {
@@ -325,6 +353,7 @@ export class VirtualRouter {
 
   #awaitSilence(nowMs: number): void {
     this.#postponements = 0
+    this.#isReady = false
     this.#arm(nowMs + takeoverDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync))
   }
 
@@ -348,6 +377,7 @@ export class VirtualRouter {
     this.#doubtful = false
     this.#ableSinceMs = undefined
     this.#isDelayed = false
+    this.#isReady = false
     this.#actions.push({ kind: 'become', state, reason })
   }
 }

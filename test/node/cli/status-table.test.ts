@@ -17,6 +17,7 @@ const status: DirectorStatus = {
       state: 'backup',
       priority: 184,
       effectivePriority: 1,
+      syncGroup: null,
       tracked: [{ name: 'eth2', weight: -50, state: 'down', reason: 'eth2 has no carrier' }],
       addresses: ['10.1.0.100', '10.1.0.101'],
       gateway: '10.2.0.1',

@@ -86,6 +86,24 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     /vips\.1\.unicastPeers: expected all IPv6 groups to have the same kind of peers/,
   ],
   [
+    'a sync group of one',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    syncGroup: both\n`,
+    8,
+    /vips\.0\.syncGroup: expected another group with the same syncGroup/,
+  ],
+  [
+    'priorities that pull a sync group apart',
+    `vips:\n  - { vrid: 51, syncGroup: a, priority: 101, addresses: [10.1.0.100] }\n  - { vrid: 52, syncGroup: a, addresses: [10.1.0.101] }\n`,
+    6,
+    /vips\.0\.syncGroup: expected one priority, preempt and preemptDelayMs/,
+  ],
+  [
+    'a weight in a sync group',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    syncGroup: a\n    track: { interfaces: [{ name: eth2, weight: -1 }] }\n`,
+    9,
+    /vips\.0\.track: expected weight 0 throughout: groups of a sync group/,
+  ],
+  [
     'a weight for the owner of the addresses',
     `vips:\n  - vrid: 51\n    priority: 255\n    addresses: [10.1.0.100]\n    track: { interfaces: [{ name: eth2, weight: -1 }] }\n`,
     9,

@@ -534,6 +534,76 @@ test('a tracked script of weight 0 keeps a director out until it has succeeded, 
   t.equal(best.state, 'init', 'after the stop it is run no more')
 })
 
+/** Two directors with two groups each, of both families, that move together. */
+function syncedPairs(): { pool: Pool; best: PoolMember; second: PoolMember } {
+  const pool = new Pool()
+  const groups = [{ syncGroup: 'both' }, { syncGroup: 'both', addresses: [VIP6] }]
+  const [best, second] = [150, 100].map((priority, index) =>
+    pool.add(index + 1, ...groups.map((group) => ({ ...group, priority }))),
+  )
+  return { pool, best, second }
+}
+const groupStates = ({ service }: PoolMember) => service.status.map(({ state }) => state).join(' ')
+
+test('groups of a sync group become active and yield together', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  second.service.start()
+  await pool.clock.advance(1000)
+  t.equal(groupStates(second), 'active active')
+  best.service.start()
+  await pool.clock.advance(1000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+  best.crash()
+  await pool.clock.advance(300)
+  t.equal(groupStates(second), 'active active')
+})
+
+test('a group whose holder is heard keeps the others of its sync group back, and they say so', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  pool.start()
+  await pool.clock.advance(1000)
+  pool.network.reach('fe80::1', 'fe80::2', false)
+  await pool.clock.advance(2000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+  t.match(second.service.status[1].waiting, /until the other groups of its sync group can have theirs/)
+  best.crash()
+  await pool.clock.advance(300)
+  t.equal(groupStates(second), 'active active')
+})
+
+test('a group that yields takes the others of its sync group along, though their rival does not hear them', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  pool.partition([best], [second], true)
+  pool.start()
+  await pool.clock.advance(1000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'active active'])
+  for (const [from, to] of [
+    [best.address, second.address],
+    [second.address, best.address],
+  ]) {
+    pool.network.reach(from, to, true)
+  }
+  await pool.clock.advance(100)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+  t.match(second.notes.join('\n'), /vrid 51 \(IPv6\): backup: vrid 51 of sync group both yields/)
+  await pool.clock.advance(2000)
+  t.equal(groupStates(second), 'backup backup', 'as long as one of the two is heard')
+})
+
+test('the fault of one group is the fault of its sync group, with the reason, until it is gone', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  pool.start()
+  await pool.clock.advance(1000)
+  best.service.setFault('fe80::1', 'fe80::1 is no longer on eth0')
+  t.equal(groupStates(best), 'fault fault')
+  t.equal(best.service.status[0].waiting, 'vrid 51 (IPv6) of sync group both: fe80::1 is no longer on eth0')
+  await pool.clock.advance(300)
+  t.equal(groupStates(second), 'active active')
+  best.service.setFault('fe80::1', undefined)
+  await pool.clock.advance(1000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+})
+
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {
   const pool = new Pool()
   const both = [vipConfig(), vipConfig({ vrid: 52, addresses: ['10.0.0.200'] })]

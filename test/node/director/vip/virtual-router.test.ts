@@ -15,6 +15,7 @@ const ORDINARY: VirtualRouterOptions = {
   preempt: true,
   preemptDelayMs: 0,
   version: 3,
+  isGrouped: false,
 }
 
 const start: RouterInput = { kind: 'start' }
@@ -28,6 +29,7 @@ function heard(from: string, priority: number, intervalMs = 100): RouterInput {
   return { kind: 'advertisement', from, priority, intervalMs }
 }
 
+const activate: RouterInput = { kind: 'activate' }
 function priority(value: number): RouterInput {
   return { kind: 'priority', priority: value }
 }
@@ -377,7 +379,63 @@ const priorities: readonly Case[] = [
   ],
 ]
 
-for (const [sentence, steps, options] of [...cases, ...priorities]) {
+const grouped: readonly Case[] = [
+  [
+    'in a sync group, a router that hears nobody is ready, and active when it is told',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [300, activate, ''],
+      [350, timer, 'arm 700'],
+      [360, activate, 'become active, advertise 128, arm 460'],
+    ],
+  ],
+  [
+    'a better router that is heard makes it wait again',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [350, timer, 'arm 700'],
+      [360, heard('10.0.0.1', 200), 'arm 710'],
+      [370, activate, ''],
+    ],
+  ],
+  [
+    'one that falls behind is no longer ready',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [350, timer, 'arm 700'],
+      [360, unsynced, 'arm 800'],
+      [370, activate, ''],
+    ],
+  ],
+  [
+    'one that is told to yield resigns, so that the next one need not wait for its silence',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [350, timer, 'arm 700'],
+      [360, activate, 'become active, advertise 128, arm 460'],
+      [400, { kind: 'yield', reason: 'vrid 52 yields' }, 'advertise 0, become backup, arm 750'],
+      [410, { kind: 'yield', reason: 'vrid 52 yields' }, ''],
+    ],
+  ],
+  [
+    'the owner of the addresses waits for the others as well',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 300.390625'],
+    ],
+    { priority: 255 },
+  ],
+]
+
+for (const [sentence, steps, options] of [
+  ...cases,
+  ...priorities,
+  ...grouped.map(([sentence, steps, options]): Case => [sentence, steps, { ...options, isGrouped: true }]),
+]) {
   test(sentence, async (t) => {
     const router = new VirtualRouter({ ...ORDINARY, ...options })
     for (const [atMs, input, actions] of steps) {

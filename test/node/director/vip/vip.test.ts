@@ -604,6 +604,25 @@ test('the fault of one group is the fault of its sync group, with the reason, un
   t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
 })
 
+test('a script is told of each state, in keepalived’s words', async (t) => {
+  const pool = new Pool()
+  const onStatus = ['/usr/bin/notify', '--verbose']
+  const member = pool.add(1, { priority: 150, onStatus }, { addresses: [VIP6], vrid: 52 })
+  pool.start()
+  await pool.clock.advance(1000)
+  member.service.setFault('director', 'the forwarder died')
+  member.service.setFault('director', undefined)
+  await pool.clock.advance(1000)
+  void member.service.stop()
+  await pool.clock.advance(1000)
+  t.same(
+    member.scripts,
+    ['BACKUP', 'MASTER', 'FAULT', 'BACKUP', 'MASTER', 'STOP'].map(
+      (state) => `/usr/bin/notify --verbose INSTANCE vrid-51 ${state} 150`,
+    ),
+  )
+})
+
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {
   const pool = new Pool()
   const both = [vipConfig(), vipConfig({ vrid: 52, addresses: ['10.0.0.200'] })]

@@ -17,6 +17,7 @@ const verbs: Record<string, { summary: string; load: () => Promise<Verb> }> = {
   agent: { summary: "report a real server's load to the directors", load: () => import('./agent.ts') },
   identity: { summary: "print a director's peer id", load: () => import('./identity.ts') },
   status: { summary: 'show who holds what, peers and real servers', load: () => import('./status.ts') },
+  events: { summary: 'tell of each change of the virtual addresses', load: () => import('./events.ts') },
   settings: { summary: "show or change the pool's settings and timeouts", load: () => import('./settings.ts') },
   mark: { summary: 'rules that mark packets, for services of a firewall mark', load: () => import('./mark.ts') },
   explain: { summary: 'say what would become of a packet, and why', load: () => import('./explain.ts') },

@@ -86,6 +86,7 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       services: (view) => configuration.services().map((service) => listService(service, sources, view)),
       service: (address, view) => listService(demandService(configuration.service(address), address), sources, view),
       connections: () => pool.connections,
+      followEvents: () => () => {},
       health: () => ({ forwarder: true, cluster: true, vip: true }),
       zero: async (service) => {
         if (service) pool.traffic.delete(serviceKey(service))

@@ -1,15 +1,15 @@
-/** The key that agents and directors share, read from its file. */
+/** The keys of agents' reports, read from their file. */
 import { readFileSync } from 'node:fs'
 import { DirectorError } from '../../protocol/errors.ts'
-import { parseAgentKey } from '../../protocol/wire/agent-report.ts'
+import { type AgentKey, parseAgentKeys } from '../../protocol/wire/agent-key.ts'
 
-/** @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID */
-export function readAgentKey(file: string): Buffer {
+/** At least one. @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID */
+export function readAgentKeys(file: string): AgentKey[] {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
     throw new DirectorError('CONFIG_UNREADABLE', `${file}: the agents' key cannot be read: ${(error as Error).message}`)
   }
-  return parseAgentKey(text, file)
+  return parseAgentKeys(text, file)
 }

@@ -73,7 +73,7 @@ export const directorConfigSchema = z.strictObject({
   agents: z
     .strictObject({
       listen: endpoint,
-      /** File with the key shared with the agents: 64 hexadecimal digits. */
+      /** The agents' keys, and whom each is for (protocol/wire/agent-key.ts). */
       keyFile: z.string().min(1),
     })
     .optional(),

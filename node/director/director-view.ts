@@ -30,7 +30,7 @@ export interface DirectorViewSources {
   readonly syncDaemons: SyncDaemons
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
-  readonly reports: Pick<ReportListener, 'get'> | undefined
+  readonly reports: Pick<ReportListener, 'get' | 'statistics'> | undefined
 }
 
 export class DirectorView implements ControlledDirector {
@@ -63,7 +63,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip } = this.#sources
+    const { config, cluster, forwarder, pool, vip, reports } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
       name: config.name,
@@ -79,6 +79,7 @@ export class DirectorView implements ControlledDirector {
       defences: forwarder.defences,
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
+      refusedReports: { ...reports?.statistics.refused },
       drops: forwarder.drops,
     }
   }

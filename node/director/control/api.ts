@@ -324,6 +324,8 @@ export interface DirectorStatus {
   refusedAdvertisements: Record<string, number>
   /** What peers told of the pool's configuration and was not taken, by reason. */
   refusedEntries: { stamps: number; invalid: number; surplus: number }
+  /** Agents' reports that were not believed, by reason. */
+  refusedReports: Record<string, number>
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

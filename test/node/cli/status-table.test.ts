@@ -87,6 +87,7 @@ const status: DirectorStatus = {
   },
   refusedAdvertisements: {},
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0 },
+  refusedReports: { signature: 0 },
   drops: { 'no-service': 4, malformed: 0 },
 }
 
@@ -157,6 +158,12 @@ test('configuration of peers that is not taken is shown, with what to look at', 
   const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0 } })
   t.match(shown, /^Configuration not taken from peers +Entries\nstamped too far ahead: compare the clocks +3$/m)
   t.notMatch(shown, /compare the versions/)
+})
+
+test('reports of agents that are not believed are shown by their reason', async (t) => {
+  const shown = renderStatus({ ...status, refusedReports: { signature: 0, address: 2 } })
+  t.match(shown, /^Agents not believed because of +Reports\naddress +2$/m)
+  t.notMatch(shown, /signature/)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -4,6 +4,7 @@
  */
 
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
+import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
 import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
 import type { Transport } from '../../node/director/cluster/transport.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
@@ -107,6 +108,7 @@ export class SimulatedDirector {
       outgoing: this.forwarder.outgoing,
       incoming: this.forwarder.incoming,
       source: this.forwarder.reader,
+      versionNow: () => Math.floor(options.wallClockMs() / TICK_MS) & 0xffff,
       wake: () => this.#breatheSoon(),
       onStatus: (status) =>
         main.post(() => {

@@ -289,6 +289,8 @@ export interface PeerStatus {
   /** Our records that the peer has not confirmed. */
   peerRecordsBehind: number
   peerBehindMs: number
+  /** Parts of 128 of the connection table that were not as ours when they were last compared; null: they were not yet. */
+  rangesDifferent: number | null
 }
 
 export interface VipStatus {

@@ -25,8 +25,24 @@ const status: DirectorStatus = {
     },
   ],
   peers: [
-    { name: 'd1', connected: true, recordsBehind: 12, behindMs: 7.6, peerRecordsBehind: 0, peerBehindMs: 0 },
-    { name: 'd3', connected: false, recordsBehind: 0, behindMs: 0, peerRecordsBehind: 40, peerBehindMs: 900 },
+    {
+      name: 'd1',
+      connected: true,
+      recordsBehind: 12,
+      behindMs: 7.6,
+      peerRecordsBehind: 0,
+      peerBehindMs: 0,
+      rangesDifferent: 0,
+    },
+    {
+      name: 'd3',
+      connected: false,
+      recordsBehind: 0,
+      behindMs: 0,
+      peerRecordsBehind: 40,
+      peerBehindMs: 900,
+      rangesDifferent: 3,
+    },
   ],
   services: [
     {
@@ -102,9 +118,9 @@ VIP         Held by    State here  Priority  VRID  Gateway   Waiting for
 10.1.0.100  10.1.0.11  backup           184    51  10.2.0.1  its table is not in sync
 10.1.0.101  10.1.0.11  backup           184    51  10.2.0.1  its table is not in sync
 
-Peer  Connected  We are behind it  It is behind us
-d1    yes        12 records, 8 ms  no
-d3    NO         no                40 records, 900 ms
+Peer  Connected  We are behind it  It is behind us     Tables
+d1    yes        12 records, 8 ms  no                  alike
+d3    NO         no                40 records, 900 ms  3 of 128 parts differ
 
 TCP 10.1.0.100:80 wlc
 Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive  Persistent

@@ -7,14 +7,13 @@ import { z } from 'zod'
 import { DirectorError } from '../../protocol/errors.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import { MOST_IPV6_ADDRESSES } from '../../protocol/packet/vrrp.ts'
-import { endpoint, ipAddress } from './address-schema.ts'
+import { endpoint, ipAddress, peerId } from './address-schema.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
 const interfaceName = z.string().regex(/^[^\s/]{1,15}$/, 'expected the name of a network interface')
 const peer = z.strictObject({
   name,
-  /** libp2p peer id, as `director identity` prints it. */
-  id: z.string().regex(/^[1-9A-HJ-NP-Za-km-z]{40,60}$/, 'expected a peer id as `director identity` prints it'),
+  id: peerId,
   address: endpoint,
 })
 

@@ -165,6 +165,9 @@ export class Director {
       },
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
+      onRevoked: (peerIds) => this.#shutOut(cluster, peerIds),
+      peerIdOf: (peer) =>
+        peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
     await pool.load()
@@ -201,8 +204,7 @@ export class Director {
     let refusedBefore = 0
     const announcing = setInterval(() => {
       pool.announce()
-      const { stamps, invalid, surplus } = pool.refused
-      const refused = stamps + invalid + surplus
+      const refused = Object.values(pool.refused).reduce((sum, entries) => sum + entries, 0)
       if (refused > refusedBefore) {
         log.warn(
           { refused: pool.refused },
@@ -241,6 +243,15 @@ export class Director {
       giveUpProcessorShare()
     })
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
+  }
+
+  /** The peers of this director that are revoked are none any more. */
+  #shutOut(cluster: Cluster, peerIds: ReadonlySet<string>): void {
+    const { peers } = this.#config.cluster
+    const names = peers.filter(({ id }) => peerIds.has(id)).map(({ name }) => name)
+    cluster.setRevoked(new Set(names))
+    if (peerIds.size > 0) this.#log.warn({ peers: names }, 'peers that are revoked')
+    if (peerIds.has(cluster.peerId)) this.#log.error('this director is revoked: the others do not hear it any more')
   }
 
   #agentReports(onChange: (address: string) => void): ReportListener | undefined {

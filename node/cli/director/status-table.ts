@@ -121,11 +121,17 @@ function defenceLines(defences: DirectorStatus['defences']): string[] {
   ]
 }
 
-function refusedRows({ stamps, invalid, surplus }: DirectorStatus['refusedEntries']): (string | number)[][] {
+function refusedRows({
+  stamps,
+  invalid,
+  surplus,
+  revocations,
+}: DirectorStatus['refusedEntries']): (string | number)[][] {
   const rows = [
     ['stamped too far ahead: compare the clocks', stamps],
     ['not understood: compare the versions', invalid],
     ['more than a pool holds', surplus],
+    ['a revoked director wants to be let in again', revocations],
   ] as const
   return rows.filter(([, entries]) => entries > 0).map((row) => [...row])
 }

@@ -27,6 +27,7 @@ import {
   markInputSchema,
   markRuleSchema,
   type PoolEdit,
+  peerInputSchema,
   poolEditSchema,
   questionSchema,
   serverAddressSchema,
@@ -163,6 +164,12 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   })
   app.delete('/marks', async ({ body }) => {
     await configuration.removeMark(parse(markRuleSchema, body))
+    return {}
+  })
+  app.get('/peers', async () => director.peers())
+  app.put('/peers', async ({ body }) => {
+    const { id, revoked } = parse(peerInputSchema, body)
+    await configuration.setRevoked(id, revoked)
     return {}
   })
   app.get('/connections', async (_, reply) =>

@@ -61,6 +61,9 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['settings set timeoutTcpS=0', /^timeoutTcpS: 0: expected a whole number from 1 to 2147483/],
   ['settings set conntrack=1', /^conntrack would do nothing here/],
   ['settings set drop_entry=1 drop_entry=2', /^drop_entry is given twice/],
+  ['peer', /^Usage: director peer/],
+  ['peer revoke', "missing required argument 'peer-id'"],
+  ['peer revoke d2', /Expected a peer id as `director peer list` shows it/],
   ['status --verbose', "unknown option '--verbose'"],
 ]
 
@@ -69,7 +72,7 @@ for (const [line, expected] of wrong) {
     const { stdout, stderr, rc } = await director(line)
     t.equal(rc, 2)
     t.equal(stdout, '')
-    if (line === 'lab' || line === 'settings') return t.match(stderr, expected)
+    if (['lab', 'settings', 'peer'].includes(line)) return t.match(stderr, expected)
     t.match(stderr, /^director: [^\n]+\n$/, 'one line')
     const said = stderr.slice('director: '.length, -1)
     if (typeof expected === 'string') t.equal(said, expected)
@@ -84,6 +87,7 @@ for (const verb of [
   'agent-key',
   'identity',
   'status',
+  'peer',
   'settings',
   'settings set',
   'lab',

@@ -90,6 +90,14 @@ export async function servePool(
       services: (view) => configuration.services().map((service) => listService(service, sources, view)),
       service: (address, view) => listService(demandService(configuration.service(address), address), sources, view),
       connections: () => pool.connections,
+      peers: () =>
+        [...configuration.revokedPeers()].map((id) => ({
+          name: null,
+          address: null,
+          id,
+          connected: false,
+          revoked: true,
+        })),
       health: () => ({ forwarder: true, cluster: true, vip: true }),
       zero: async (service) => {
         if (service) pool.traffic.delete(serviceKey(service))

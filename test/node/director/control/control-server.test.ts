@@ -61,6 +61,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     services: () => configuration.services() as unknown as ServiceListing[],
     service: (address) => demandService(configuration.service(address), address) as unknown as ServiceListing,
     connections: () => [],
+    peers: () => [],
     zero: async (service) => void zeroed.push(service),
     health: () => ({ forwarder: true, cluster: true, vip: true }),
     ...changed,

@@ -31,6 +31,7 @@ import {
   MARKS_KEY,
   type PoolEntry,
   type PoolService,
+  peerEntryKey,
   SETTINGS_KEY,
   serviceEntryKey,
   tombstoneOf,
@@ -75,13 +76,17 @@ export interface PoolConfigurationOptions {
   readonly onSettings: (settings: SettingValues) => void
   /** The mark rules, likewise. */
   readonly onMarks: (rules: readonly MarkRule[]) => void
+  /** These peer ids, and no others, are revoked; called when they are loaded too. */
+  readonly onRevoked: (peerIds: ReadonlySet<string>) => void
+  /** The id of a peer, or of this director. */
+  readonly peerIdOf: (peer: PeerName) => string | undefined
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
   readonly onStoreFailure: (error: Error) => void
 }
 
 export class PoolConfiguration {
-  /** Entries of peers that were not taken: stamped too far ahead, not understood, or too many. */
-  readonly refused = { stamps: 0, invalid: 0, surplus: 0 }
+  /** Entries of peers that were not taken: stamped too far ahead, not understood, too many, or letting their sender in again. */
+  readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0 }
   readonly #options: PoolConfigurationOptions
   readonly #clock: HybridLogicalClock
   readonly #entries = new Map<string, PoolEntry>()
@@ -122,6 +127,7 @@ export class PoolConfiguration {
     transport.onPeer((peer, connected) => {
       if (connected) void this.#sendEverything(peer)
     })
+    this.#options.onRevoked(this.revokedPeers())
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
     for (const service of this.services()) onChange({ kind: 'set', service })
@@ -156,6 +162,13 @@ export class PoolConfiguration {
     return entry?.kind === 'marks' ? entry.rules : []
   }
 
+  /** Ids of the directors that are shut out of the pool. */
+  revokedPeers(): ReadonlySet<string> {
+    const revoked = new Set<string>()
+    for (const entry of this.#entries.values()) if (entry.kind === 'peer' && entry.revoked) revoked.add(entry.peer)
+    return revoked
+  }
+
   /** Each of these resolves when the change is kept and in force here. @throws DirectorError; then nothing is changed */
   addService(service: ServiceInput): Promise<void> {
     return this.edit([{ do: 'add-service', service }])
@@ -183,6 +196,18 @@ export class PoolConfiguration {
 
   removeServer(server: ServerAddress): Promise<void> {
     return this.edit([{ do: 'delete-server', server }])
+  }
+
+  /** Shuts a director out of the pool, or lets it in again. @throws DirectorError INPUT_INVALID for this director itself */
+  setRevoked(peer: string, revoked: boolean): Promise<void> {
+    return this.#change(async () => {
+      const { transport, peerIdOf } = this.#options
+      if (peer === peerIdOf(transport.self)) {
+        const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
+        throw new DirectorError('INPUT_INVALID', message)
+      }
+      return [{ ...this.#entries.get(peerEntryKey(peer)), kind: 'peer', stamp: this.#stamp(), peer, revoked }]
+    })
   }
 
   /**
@@ -304,6 +329,7 @@ export class PoolConfiguration {
       const before = this.#put(entryKey(entry), entry)
       if (entry.kind === 'settings') onSettings(entry.settings)
       else if (entry.kind === 'marks') onMarks(entry.rules)
+      else if (entry.kind === 'peer') this.#options.onRevoked(this.revokedPeers())
       else if (entry.kind === 'service') onChange({ kind: 'set', service: entry.service })
       else if (before?.kind === 'service') onChange({ kind: 'removed', service: entry.service })
       await pace()
@@ -347,14 +373,17 @@ export class PoolConfiguration {
     this.refused.invalid += message.invalidEntries
     if (message.digest && !this.#digest.equals(message.digest)) void this.#sendEverything(from)
     const wasIdle = this.#heard.size === 0
-    for (const entry of message.entries) this.#take(entry)
+    for (const entry of message.entries) this.#take(entry, from)
     if (wasIdle && this.#heard.size > 0) void this.#inTurn(() => this.#merge())
   }
 
-  #take(entry: PoolEntry): void {
+  #take(entry: PoolEntry, from: PeerName): void {
     const key = entryKey(entry)
     const waiting = this.#heard.get(key)
-    if (!this.#clock.isCredible(entry.stamp)) this.refused.stamps++
+    // A revoked director that is faster than the news of it must not undo it.
+    if (entry.kind === 'peer' && entry.peer === this.#options.peerIdOf(from)) {
+      if (this.#isNews(entry)) this.refused.revocations++
+    } else if (!this.#clock.isCredible(entry.stamp)) this.refused.stamps++
     else if (!this.#entries.has(key) && this.#entries.size + this.#heard.size >= ENTRIES_MAX) this.refused.surplus++
     else if (this.#isNews(entry) && (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0))
       this.#heard.set(key, entry)

@@ -21,6 +21,11 @@ export const recordingHost = hostAddresses([
   { address: '::1', netmask: 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', family: 'IPv6' },
 ])
 
+/** Of a director by its name of one letter. */
+export function peerIdOf(name: string): string {
+  return `12D3KooW${name.repeat(44)}`
+}
+
 export interface TestDirector {
   readonly name: string
   readonly store: Store
@@ -32,6 +37,8 @@ export interface TestDirector {
   /** The mark rules, likewise. */
   readonly marks: (readonly MarkRule[])[]
   readonly storeFailures: Error[]
+  /** Peer ids, as they were told last. */
+  readonly revoked: { current: ReadonlySet<string> }
   /** Added to the wall clock. */
   skewMs: number
 }
@@ -54,6 +61,7 @@ export class PoolOfDirectors {
     const settings: SettingValues[] = []
     const marks: (readonly MarkRule[])[] = []
     const storeFailures: Error[] = []
+    const revoked: TestDirector['revoked'] = { current: new Set() }
     const configuration = new PoolConfiguration({
       store,
       transport,
@@ -62,6 +70,11 @@ export class PoolOfDirectors {
       onChange: (change) => changes.push(change),
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),
+      onRevoked: (peerIds) => {
+        revoked.current = peerIds
+        transport.setRevoked(new Set(this.names.filter((other) => peerIds.has(peerIdOf(other)))))
+      },
+      peerIdOf,
       onStoreFailure: (error) => storeFailures.push(error),
     })
     const director: TestDirector = {
@@ -73,6 +86,7 @@ export class PoolOfDirectors {
       settings,
       marks,
       storeFailures,
+      revoked,
       skewMs,
     }
     await store.open()

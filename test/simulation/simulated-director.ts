@@ -121,6 +121,7 @@ export class SimulatedDirector {
       onChange: (change) => forwarder.post(() => this.#applyChange(change)),
       onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
+      onOverridden: () => {},
       onStoreFailure: (error) => {
         throw error
       },

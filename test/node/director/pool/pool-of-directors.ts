@@ -31,6 +31,8 @@ export interface TestDirector {
   readonly settings: SettingValues[]
   /** The mark rules, likewise. */
   readonly marks: (readonly MarkRule[])[]
+  /** What peers' changes have overridden, as it was reported. */
+  readonly overridden: string[]
   readonly storeFailures: Error[]
   /** Added to the wall clock. */
   skewMs: number
@@ -53,6 +55,7 @@ export class PoolOfDirectors {
     const changes: PoolChange[] = []
     const settings: SettingValues[] = []
     const marks: (readonly MarkRule[])[] = []
+    const overridden: string[] = []
     const storeFailures: Error[] = []
     const configuration = new PoolConfiguration({
       store,
@@ -62,6 +65,7 @@ export class PoolOfDirectors {
       onChange: (change) => changes.push(change),
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),
+      onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
     })
     const director: TestDirector = {
@@ -72,6 +76,7 @@ export class PoolOfDirectors {
       changes,
       settings,
       marks,
+      overridden,
       storeFailures,
       skewMs,
     }

@@ -47,6 +47,11 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['drill earthquake', /Allowed choices are crash, handover, server-death/],
   ['drill crash --sessions 0', /Expected a number from 1 to 20000/],
   ['drill crash --sessions 1e3', /Expected a number from 1 to 20000/],
+  ['config', /^Usage: director config/],
+  ['config fly', "unknown command 'fly'"],
+  ['config apply', "missing required argument 'file'"],
+  ['config apply a b', /too many arguments/],
+  ['config rollback', "missing required argument 'revision'"],
   ['settings', /^Usage: director settings/],
   ['settings fly', "unknown command 'fly'"],
   ['settings get', "missing required argument 'name'"],
@@ -68,7 +73,7 @@ for (const [line, expected] of wrong) {
     const { stdout, stderr, rc } = await director(line)
     t.equal(rc, 2)
     t.equal(stdout, '')
-    if (line === 'lab' || line === 'settings') return t.match(stderr, expected)
+    if (['lab', 'settings', 'config'].includes(line)) return t.match(stderr, expected)
     t.match(stderr, /^director: [^\n]+\n$/, 'one line')
     const said = stderr.slice('director: '.length, -1)
     if (typeof expected === 'string') t.equal(said, expected)
@@ -84,6 +89,8 @@ for (const verb of [
   'status',
   'settings',
   'settings set',
+  'config',
+  'config apply',
   'lab',
   'lab up',
   'drill',

@@ -65,8 +65,13 @@ export function atLine(error: unknown, { content, fault }: PoolFile): unknown {
 }
 
 /** In pieces, since it may be long. A server and a rule are one line each. */
-export function* printPoolFile({ revision, services, settings, marks }: PoolDocument): Generator<string> {
-  yield print({ revision })
+export function* printPoolFile({
+  revision,
+  services,
+  settings,
+  marks,
+}: Omit<PoolDocument, 'revision'> & { revision?: string }): Generator<string> {
+  if (revision !== undefined) yield print({ revision })
   yield services.length === 0 ? 'services: []\n' : 'services:\n'
   for (const service of services) {
     const folded = [['persistence'], ['schedulerFlags'], ...service.servers.map((_, index) => ['servers', index])]
@@ -80,6 +85,11 @@ export function* printPoolFile({ revision, services, settings, marks }: PoolDocu
     { marks },
     marks.map((_, index) => ['marks', index]),
   )
+}
+
+/** Something else that people can take over, which the reader of the file passes over. */
+export function printComment(part: object): string {
+  return print(part).replaceAll(/^(?=.)/gm, '# ')
 }
 
 /** @param folded paths of what goes on one line */

@@ -47,6 +47,7 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['drill earthquake', /Allowed choices are crash, handover, server-death/],
   ['drill crash --sessions 0', /Expected a number from 1 to 20000/],
   ['drill crash --sessions 1e3', /Expected a number from 1 to 20000/],
+  ['import', "missing required argument 'file'"],
   ['config', /^Usage: director config/],
   ['config fly', "unknown command 'fly'"],
   ['config apply', "missing required argument 'file'"],

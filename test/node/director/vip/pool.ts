@@ -187,3 +187,20 @@ class StallableClock implements Clock {
     for (const run of overdue) run()
   }
 }
+
+export const states = (members: readonly PoolMember[]) => members.map(({ state }) => state).join(' ')
+
+/** How many milliseconds of `durationMs` had so many active directors. */
+export async function watch(
+  pool: Pool,
+  members: readonly PoolMember[],
+  durationMs: number,
+): Promise<Record<number, number>> {
+  const counts: Record<number, number> = {}
+  for (let ms = 0; ms < durationMs; ms++) {
+    await pool.clock.advance(1)
+    const active = members.filter(({ state }) => state === 'active').length
+    counts[active] = (counts[active] ?? 0) + 1
+  }
+  return counts
+}

@@ -21,6 +21,8 @@ import type { VrrpTransport } from './vrrp-transport.ts'
 const LINGER_MS = 2000
 /** After a successor is heard, its announcements and the frames on their way are waited for. */
 const SETTLE_MS = BURST_LENGTH_MS + 50
+/** Whoever forges advertisements must not fill the log. */
+const MISMATCH_PAUSE_MS = 1000
 /** An orderly stop never takes longer, however slow the pool's advertisements are. */
 const LONGEST_STOP_MS = 15_000
 
@@ -56,6 +58,7 @@ export class VipGroup {
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
   #lastMismatch = ''
+  #mismatchNotedMs = Number.NEGATIVE_INFINITY
   #successorHeard: (() => void) | undefined
 
   constructor(
@@ -262,9 +265,12 @@ export class VipGroup {
     const own = [...this.config.addresses].sort().join(' ')
     if (addresses !== own) differences.push(`addresses ${addresses}, here ${own}`)
     const mismatch = differences.length > 0 ? `${from} advertises other ${differences.join('; ')}` : ''
-    if (mismatch !== '' && mismatch !== this.#lastMismatch) {
-      this.#components.note(`${this.#name}: ${mismatch}`)
-    }
+    const nowMs = this.#components.clock.now()
+    const isDue = nowMs - this.#mismatchNotedMs >= MISMATCH_PAUSE_MS
+    if (mismatch !== '' && (mismatch === this.#lastMismatch || !isDue)) return
     this.#lastMismatch = mismatch
+    if (mismatch === '') return
+    this.#mismatchNotedMs = nowMs
+    this.#components.note(`${this.#name}: ${mismatch}`)
   }
 }

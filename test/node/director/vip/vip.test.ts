@@ -409,6 +409,20 @@ test('a peer that is set up differently is obeyed, and noted once', async (t) =>
   )
 })
 
+test('whoever forges advertisements of many kinds gets one line a second in the log', async (t) => {
+  const pool = new Pool()
+  const director = pool.add(1)
+  pool.start()
+  await pool.clock.advance(2000)
+  const forger = pool.network.join('10.0.0.9')
+  for (let kind = 0; kind < 200; kind++) {
+    const advertisement = { vrid: 51, priority: 1, intervalMs: 10 * (1 + kind), addresses: [VIP] }
+    forger.send(encodeAdvertisement(advertisement, forger.address, 'message'))
+    await pool.clock.advance(20)
+  }
+  t.equal(director.notes.filter((note) => note.includes('advertises other')).length, 4)
+})
+
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {
   const pool = new Pool()
   const both = [vipConfig(), vipConfig({ vrid: 52, addresses: ['10.0.0.200'] })]

@@ -212,9 +212,11 @@ export class SimulatedDirector {
       {
         vips: SERVICES.map(({ vrid, address, gateway }, index) => ({
           vrid,
+          version: 3,
           priority: priorities[index],
           advertisementIntervalMs: intervalMs,
           preempt: true,
+          preemptDelayMs: 0,
           addresses: [address],
           gateway,
         })),
@@ -245,12 +247,12 @@ export class SimulatedDirector {
   #watched(transport: VrrpTransport): VrrpTransport {
     return {
       ...transport,
-      send: (message) => {
+      send: (message, destination) => {
         const [, vrid, priority] = message
         if (priority === PRIORITY_RESIGN) this.advertised.delete(vrid)
         else if (this.advertised.get(vrid)?.priority !== priority)
           this.advertised.set(vrid, { priority, sinceMs: this.#options.clock.now() })
-        transport.send(message)
+        transport.send(message, destination)
       },
     }
   }

@@ -21,6 +21,7 @@ export function renderStatus(status: DirectorStatus): string {
       ...defenceLines(status.defences),
     ].join('\n'),
     table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
+    table(['Tracked', 'VRID', 'State', 'Weight', 'Reason'], status.vips.flatMap(trackedRows)),
     table(['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables'], status.peers.map(peerRow)),
     ...status.services.map(serviceSection),
     table(
@@ -47,10 +48,20 @@ function vipRows(vip: VipStatus): (string | number)[][] {
     address,
     holder,
     vip.state,
-    vip.priority,
+    vip.effectivePriority === vip.priority ? vip.priority : `${vip.effectivePriority} of ${vip.priority}`,
     vip.vrid,
     vip.gateway ?? '-',
     vip.waiting ?? '-',
+  ])
+}
+
+function trackedRows({ vrid, tracked }: VipStatus): (string | number)[][] {
+  return tracked.map(({ name, state, weight, reason }) => [
+    name,
+    vrid,
+    state,
+    weight === 0 ? 'fault' : weight,
+    reason ?? '-',
   ])
 }
 

@@ -168,6 +168,8 @@ export class Director {
       onRevoked: (peerIds) => this.#shutOut(cluster, peerIds),
       peerIdOf: (peer) =>
         peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
+      onOverridden: (overridden, by) =>
+        log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
     await pool.load()

@@ -20,6 +20,15 @@ export function startPace(): Pace {
   return pause
 }
 
+/** The items one by one, with the time between them for others; making each must be well below a millisecond. */
+export async function* paced<T>(items: Iterable<T>): AsyncGenerator<T> {
+  const pace = startPace()
+  for (const item of items) {
+    yield item
+    await pace()
+  }
+}
+
 function pause(): Promise<void> | undefined {
   if (nextSlice === undefined && monotonicMs() < sliceEndsMs) return undefined
   nextSlice ??= new Promise((resolve) => {

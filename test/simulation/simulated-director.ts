@@ -125,6 +125,7 @@ export class SimulatedDirector {
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
       onRevoked: () => {},
       peerIdOf: (peer) => peer,
+      onOverridden: () => {},
       onStoreFailure: (error) => {
         throw error
       },

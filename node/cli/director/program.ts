@@ -21,6 +21,8 @@ const verbs: Record<string, { summary: string; load: () => Promise<Verb> }> = {
   peer: { summary: 'list the directors of the pool, shut one out or let it in', load: () => import('./peer.ts') },
   settings: { summary: "show or change the pool's settings and timeouts", load: () => import('./settings.ts') },
   mark: { summary: 'rules that mark packets, for services of a firewall mark', load: () => import('./mark.ts') },
+  config: { summary: "the pool's configuration: history, difference, whole", load: () => import('./config.ts') },
+  import: { summary: "turn keepalived's configuration into the pool's", load: () => import('./import.ts') },
   explain: { summary: 'say what would become of a packet, and why', load: () => import('./explain.ts') },
   lab: { summary: 'build a pool, servers and clients on this machine', load: () => import('./lab.ts') },
   drill: { summary: 'rehearse a failure in a lab and measure it', load: () => import('./drill.ts') },

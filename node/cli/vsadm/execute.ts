@@ -2,7 +2,7 @@
  * Carries out a parsed request against the control socket, and turns its errors into ipvsadm's.
  */
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { ConnectionListing, PoolEdit, ServiceInput, ServiceListing } from '../../director/control/api.ts'
+import type { ConnectionListing, ServiceInput, ServiceListing, TableEdit } from '../../director/control/api.ts'
 import type { Timeouts } from './facility-listing.ts'
 import type { CommandName, OptionName } from './grammar.ts'
 import { formatServices, LISTING_VERSION, type ListingFormat, type ListingKind } from './listing.ts'
@@ -16,7 +16,7 @@ export interface Director {
    */
   control(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<unknown>
   /** All of the changes, or none. @throws ChangeRefused, or DirectorError DIRECTOR_UNREACHABLE */
-  change(edits: readonly PoolEdit[]): Promise<void>
+  change(edits: readonly TableEdit[]): Promise<unknown>
 }
 
 /** Does what is asked for. Resolves to what belongs on stdout. @throws UsageError */
@@ -32,7 +32,7 @@ export async function execute(request: Request, director: Director, dialect: Dia
 }
 
 /** The change that a request makes to the table; undefined for one that makes none. */
-export function editOf({ command, service, server }: Request): PoolEdit | undefined {
+export function editOf({ command, service, server }: Request): TableEdit | undefined {
   if (command === 'flush') return { do: 'clear' }
   if (command === 'add-service' && service) return { do: command, service }
   if (command === 'edit-service' && service) return { do: command, service }
@@ -47,15 +47,15 @@ export function editOf({ command, service, server }: Request): PoolEdit | undefi
 }
 
 /** The command that makes a change. */
-export function commandOf(edit: PoolEdit): CommandName {
+export function commandOf(edit: TableEdit): CommandName {
   return edit.do === 'clear' ? 'flush' : edit.do
 }
 
 async function change(request: Request, { change, control }: Director): Promise<void> {
   const edit = editOf(request)
   const { command, service, timeouts, daemon } = request
-  if (edit) return change([edit])
-  if (command === 'zero') await control('POST', '/zero', service ? addressOf(service) : {})
+  if (edit) await change([edit])
+  else if (command === 'zero') await control('POST', '/zero', service ? addressOf(service) : {})
   else if (command === 'start-daemon') await control('POST', '/sync-daemons', daemon)
   else if (command === 'stop-daemon') await control('DELETE', '/sync-daemons', { state: daemon.state })
   else if (command === 'set') {

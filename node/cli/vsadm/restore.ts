@@ -2,7 +2,7 @@
  * Command lines from stdin (-R). vsadm applies them as a whole or not at all; ipvsadm, to the letter, line by line: a line
  * that cannot be understood ends it, one that is refused does not, and the last line's status is the whole's.
  */
-import type { PoolEdit } from '../../director/control/api.ts'
+import type { TableEdit } from '../../director/control/api.ts'
 import { ChangeRefused } from '../../director/control/client.ts'
 import { asUsageError, commandOf, type Director, editOf, execute } from './execute.ts'
 import { parseCommandLine } from './parse.ts'
@@ -45,7 +45,7 @@ export async function restoreLineByLine(
 
 /** Makes all of the changes, or none. @throws UsageError with the line that is to blame */
 export async function restoreWhole(text: string, director: Director, dialect: Dialect): Promise<void> {
-  const edits: PoolEdit[] = []
+  const edits: TableEdit[] = []
   /** The number of the line that each is from. */
   const lines: number[] = []
   for (const line of linesOf(text, dialect)) {
@@ -61,7 +61,7 @@ export async function restoreWhole(text: string, director: Director, dialect: Di
   }
 }
 
-async function readEdit({ number, words }: Line, dialect: Dialect): Promise<PoolEdit> {
+async function readEdit({ number, words }: Line, dialect: Dialect): Promise<TableEdit> {
   let request: Request
   try {
     request = await parseLine(words, dialect)

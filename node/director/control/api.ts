@@ -13,6 +13,11 @@
  * | PUT    | /servers     | ServerInput        | 200; 404                   |
  * | DELETE | /servers     | ServerAddress      | 200; 404                   |
  * | POST   | /changes     | lines of JSON, a PoolEdit each | 200: all are made; or none is, and the error has `line` |
+ * | POST   | /preview     | the same           | ChangePreview: nothing is changed |
+ * | GET    | /configuration | ?revision=       | PoolDocument; 404 REVISION_MISSING |
+ * | GET    | /revisions   |                    | RevisionListing[], newest first |
+ * | GET    | /difference  | ?from=&to=, now unless given | string[]; 404 |
+ * | POST   | /rollback    | { revision }       | 200; 404 REVISION_MISSING  |
  * | POST   | /zero        | ServiceAddress or {} | 200, counters from 0     |
  * | GET    | /settings    |                    | { name: value }, every one |
  * | PUT    | /settings    | { name: value }, some | 200                    |
@@ -28,13 +33,14 @@
  * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  *
- * A change is answered when it is kept in the store. An error is `{ code, message }` with the code of protocol/errors.ts;
+ * A change is answered when it is kept in the store, and with the `revision` that there is then. With `If-Match: "REVISION"` it is
+ * made only if that is the configuration's revision still (RFC 9110 section 13.1.1); otherwise 412 REVISION_CONFLICT. An error is `{ code, message }` with the code of protocol/errors.ts;
  * 500 with the code INTERNAL is a bug, and the director's log has more of it.
  */
 import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
-import type { ForwardingMethod, ServiceProtocol } from '../../../forwarder/service.ts'
+import type { ForwardingMethod, MarkRule, ServiceProtocol } from '../../../forwarder/service.ts'
 import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import { ipAddress, peerId } from '../address-schema.ts'
@@ -107,8 +113,8 @@ export const serverInputSchema = serverAddressSchema.extend({
   tunnel: tunnelSchema.optional(),
 })
 
-/** One change of a document that is applied whole. */
-export const poolEditSchema = z.discriminatedUnion('do', [
+/** One change of ipvsadm's. */
+const tableEditSchema = z.discriminatedUnion('do', [
   z.strictObject({ do: z.literal('clear') }),
   z.strictObject({ do: z.literal('add-service'), service: serviceInputSchema }),
   z.strictObject({ do: z.literal('edit-service'), service: serviceInputSchema }),
@@ -117,6 +123,7 @@ export const poolEditSchema = z.discriminatedUnion('do', [
   z.strictObject({ do: z.literal('edit-server'), server: serverInputSchema }),
   z.strictObject({ do: z.literal('delete-server'), server: serverAddressSchema }),
 ])
+
 export const SETTING_NAME_MAX = 64
 export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.int())
 
@@ -156,6 +163,33 @@ export const markInputSchema = z.strictObject({
 })
 
 export type MarkInput = z.infer<typeof markInputSchema>
+
+/** A service as a document of the whole configuration has it. */
+export const wholeServiceSchema = serviceInputSchema.extend({
+  /** In the order in which schedulers take them. */
+  servers: z.array(serverInputSchema.omit({ service: true })).default([]),
+})
+
+/** One change of a document that is applied whole. */
+export const poolEditSchema = z.discriminatedUnion('do', [
+  ...tableEditSchema.options,
+  /** It is then this, whether or not there was one before. */
+  z.strictObject({ do: z.literal('replace-service'), service: wholeServiceSchema }),
+  z.strictObject({ do: z.literal('edit-settings'), settings: settingsInputSchema }),
+  /** What is not named has its default again. */
+  z.strictObject({ do: z.literal('replace-settings'), settings: settingsInputSchema }),
+  markInputSchema.extend({ do: z.literal('add-mark') }),
+  z.strictObject({ do: z.literal('delete-mark'), rule: markRuleSchema }),
+  z.strictObject({ do: z.literal('replace-marks'), rules: z.array(markRuleSchema) }),
+])
+
+export const REVISION = /^[0-9a-f]{12}$/
+/** A revision by its name, or by as much of its beginning as is enough. */
+const revision = z.string().regex(/^[0-9a-f]{4,12}$/, 'expected a revision as `director config history` lists them')
+export const rollbackSchema = z.strictObject({ revision })
+export const configurationQuerySchema = z.strictObject({ revision: revision.optional() })
+export const differenceQuerySchema = z.strictObject({ from: revision.optional(), to: revision.optional() })
+
 /** A packet that opens a connection. */
 export const peerInputSchema = z.strictObject({ id: peerId, revoked: z.boolean() })
 
@@ -202,7 +236,40 @@ export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>
 export type ServerAddress = z.infer<typeof serverAddressSchema>
 export type TunnelInput = z.infer<typeof tunnelSchema>
+export type WholeService = z.infer<typeof wholeServiceSchema>
+export type TableEdit = z.infer<typeof tableEditSchema>
 export type PoolEdit = z.infer<typeof poolEditSchema>
+
+/** The pool's configuration, whole: what `director config show` prints. */
+export interface PoolDocument {
+  revision: string
+  services: WholeService[]
+  /** Those that somebody has set. */
+  settings: Record<string, number>
+  marks: MarkRule[]
+}
+
+/** What a document of changes would make of the configuration. */
+export interface ChangePreview {
+  /** Which it would change. */
+  revision: string
+  /** One line for each difference; none: nothing. */
+  difference: string[]
+}
+
+/** A change that this director made or heard of. */
+export interface RevisionListing {
+  revision: string
+  /** What it changed; null: this is what there was before the oldest change that is remembered. */
+  change: {
+    /** Of the director that made it, milliseconds since 1970. */
+    madeMs: number
+    director: string
+    summary: string
+    /** Changes that were in force here until then, of which whoever made this one did not know. */
+    overridden: string[]
+  } | null
+}
 
 /** Packets and bytes since the last zero; rates per second as IPVS estimates them (IPVS.md 3.5). */
 export interface TrafficStatistics {

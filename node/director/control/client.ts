@@ -7,7 +7,7 @@
  */
 import { connect } from 'node:net'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
-import type { PoolEdit } from './api.ts'
+import type { ChangePreview, PoolEdit } from './api.ts'
 
 const SILENCE_MAX_MS = 10_000
 /** A document of changes is answered when all of it is kept. */
@@ -25,19 +25,55 @@ export class ChangeRefused extends DirectorError {
 
 /**
  * One request of control/api.ts; resolves with the answer's body.
+ * @param basedOn of a change: the revision that must still be the configuration's; any unless given
  * @throws DirectorError as the director answered, or DIRECTOR_UNREACHABLE
  */
-export function request(socketPath: string, method: string, path: string, body?: unknown): Promise<unknown> {
-  return ask(socketPath, method, path, body === undefined ? undefined : Buffer.from(JSON.stringify(body)))
+export function request(
+  socketPath: string,
+  method: string,
+  path: string,
+  body?: unknown,
+  basedOn?: string,
+): Promise<unknown> {
+  const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
+  return ask(socketPath, method, path, payload, { basedOn })
 }
 
 /**
  * Makes all of the changes, or none.
- * @throws ChangeRefused, or DirectorError DIRECTOR_UNREACHABLE
+ * @param basedOn the revision that must still be the configuration's; any unless given
+ * @throws ChangeRefused, or DirectorError DIRECTOR_UNREACHABLE or REVISION_CONFLICT
  */
-export async function requestChanges(socketPath: string, edits: readonly PoolEdit[]): Promise<void> {
-  const lines = edits.map((edit) => `${JSON.stringify(edit)}\n`)
-  await ask(socketPath, 'POST', '/changes', Buffer.from(lines.join('')), 'application/x-ndjson', DOCUMENT_MAX_MS)
+export async function requestChanges(
+  socketPath: string,
+  edits: readonly PoolEdit[],
+  basedOn?: string,
+): Promise<{ revision: string }> {
+  return (await sendEdits(socketPath, '/changes', edits, basedOn)) as { revision: string }
+}
+
+/** What they would change. @throws as requestChanges */
+export async function requestPreview(
+  socketPath: string,
+  edits: readonly PoolEdit[],
+  basedOn?: string,
+): Promise<ChangePreview> {
+  return (await sendEdits(socketPath, '/preview', edits, basedOn)) as ChangePreview
+}
+
+function sendEdits(socketPath: string, path: string, edits: readonly PoolEdit[], basedOn?: string): Promise<unknown> {
+  const payload = Buffer.from(edits.map((edit) => `${JSON.stringify(edit)}\n`).join(''))
+  return ask(socketPath, 'POST', path, payload, {
+    type: 'application/x-ndjson',
+    silenceMaxMs: DOCUMENT_MAX_MS,
+    basedOn,
+  })
+}
+
+interface AskOptions {
+  type?: string
+  silenceMaxMs?: number
+  basedOn?: string
 }
 
 async function ask(
@@ -45,12 +81,12 @@ async function ask(
   method: string,
   path: string,
   payload: Buffer | undefined,
-  type = 'application/json',
-  silenceMaxMs = SILENCE_MAX_MS,
+  options: AskOptions = {},
 ): Promise<unknown> {
   let response: Buffer
   try {
-    response = await exchange(socketPath, requestOf(method, path, payload, type), silenceMaxMs)
+    const asked = requestOf(method, path, payload, options)
+    response = await exchange(socketPath, asked, options.silenceMaxMs ?? SILENCE_MAX_MS)
   } catch (error) {
     throw unreachable(socketPath, explain(error as NodeJS.ErrnoException), error)
   }
@@ -61,8 +97,14 @@ async function ask(
   throw line === undefined ? new DirectorError(code, message) : new ChangeRefused(code, message, line)
 }
 
-function requestOf(method: string, path: string, payload: Buffer | undefined, type: string): Buffer {
+function requestOf(
+  method: string,
+  path: string,
+  payload: Buffer | undefined,
+  { type = 'application/json', basedOn }: AskOptions,
+): Buffer {
   const lines = [`${method} ${path} HTTP/1.0`]
+  if (basedOn !== undefined) lines.push(`if-match: "${basedOn}"`)
   if (payload) lines.push(`content-type: ${type}`, `content-length: ${payload.length}`)
   const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`)
   return payload ? Buffer.concat([head, payload]) : head

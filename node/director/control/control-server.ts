@@ -5,6 +5,7 @@
  */
 import { once } from 'node:events'
 import { lstatSync, rmSync } from 'node:fs'
+import type { IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
@@ -17,19 +18,23 @@ import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { startPace } from '../pace.ts'
 import { EditRefused } from '../pool/pool-configuration.ts'
+import { documentMark, documentService, documentSettings } from '../pool/pool-document.ts'
 import { demandService } from '../pool/service-changes.ts'
 import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
 import {
   type ConnectionListing,
   type CounterView,
+  configurationQuerySchema,
   counterViewSchema,
+  differenceQuerySchema,
   markInputSchema,
   markRuleSchema,
   type PoolEdit,
   peerInputSchema,
   poolEditSchema,
   questionSchema,
+  rollbackSchema,
   serverAddressSchema,
   serverInputSchema,
   serviceAddressSchema,
@@ -62,6 +67,8 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   SERVICE_EXISTS: 409,
   SERVER_EXISTS: 409,
   MARK_EXISTS: 409,
+  REVISION_CONFLICT: 412,
+  REVISION_MISSING: 404,
   DAEMON_RUNNING: 409,
   STORE_FAILED: 503,
 }
@@ -104,45 +111,67 @@ export async function startControlServer({ path, director, onBug }: ControlServe
 
 function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   const { configuration } = director
-  app.get('/status', async (_, reply) => reply.type('application/json').send(Readable.from(statusChunks(director))))
+  // Read at once after a change, when no other can have been made.
+  const now = () => ({ revision: configuration.revision })
+  app.get('/status', async (_, reply) => reply.type('application/json').send(statusStream(director)))
   app.get('/services', async ({ query }, reply) => {
     const { counters, service } = parseServicesQuery(query)
     if (service) return [director.service(service, counters)]
     return reply.type('application/json').send(Readable.from(arrayChunks(director.services(counters))))
   })
-  app.post('/services', async ({ body }, reply) => {
-    await configuration.addService(parse(serviceInputSchema, body))
-    return created(reply)
+  app.post('/services', async ({ body, headers }, reply) => {
+    await configuration.addService(parse(serviceInputSchema, body), basedOn(headers))
+    return created(reply, now())
   })
-  app.put('/services', async ({ body }) => {
-    await configuration.editService(parse(serviceInputSchema, body))
-    return {}
+  app.put('/services', async ({ body, headers }) => {
+    await configuration.editService(parse(serviceInputSchema, body), basedOn(headers))
+    return now()
   })
-  app.delete('/services', async ({ body }) => {
-    await configuration.removeService(parse(serviceAddressSchema, body))
-    return {}
+  app.delete('/services', async ({ body, headers }) => {
+    await configuration.removeService(parse(serviceAddressSchema, body), basedOn(headers))
+    return now()
   })
-  app.post('/clear', async () => {
-    await configuration.clear()
-    return {}
+  app.post('/clear', async ({ headers }) => {
+    await configuration.clear(basedOn(headers))
+    return now()
   })
-  app.post('/servers', async ({ body }, reply) => {
-    await configuration.addServer(parse(serverInputSchema, body))
-    return created(reply)
+  app.post('/servers', async ({ body, headers }, reply) => {
+    await configuration.addServer(parse(serverInputSchema, body), basedOn(headers))
+    return created(reply, now())
   })
-  app.put('/servers', async ({ body }) => {
-    await configuration.editServer(parse(serverInputSchema, body))
-    return {}
+  app.put('/servers', async ({ body, headers }) => {
+    await configuration.editServer(parse(serverInputSchema, body), basedOn(headers))
+    return now()
   })
-  app.delete('/servers', async ({ body }) => {
-    await configuration.removeServer(parse(serverAddressSchema, body))
-    return {}
+  app.delete('/servers', async ({ body, headers }) => {
+    await configuration.removeServer(parse(serverAddressSchema, body), basedOn(headers))
+    return now()
   })
   app.addContentTypeParser(JSON_LINES, (_, payload, done) => done(null, payload))
-  app.post('/changes', async ({ body }) => {
-    if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
-    await configuration.edit(editsOf(await readDocument(body)))
-    return {}
+  app.post('/changes', async ({ body, headers }) => {
+    await configuration.edit(editsOf(await readDocument(body)), basedOn(headers))
+    return now()
+  })
+  app.post('/preview', async ({ body, headers }, reply) => {
+    const edits = editsOf(await readDocument(body))
+    const { revision, difference } = await configuration.preview(edits, basedOn(headers))
+    return reply.type('application/json').send(objectStream({ revision }, { difference }))
+  })
+  app.get('/configuration', async ({ query }, reply) => {
+    const { revision, state } = await configuration.stateAt(parse(configurationQuerySchema, query).revision)
+    const beginning = { revision, settings: documentSettings(state.settings()), marks: state.marks().map(documentMark) }
+    return reply
+      .type('application/json')
+      .send(objectStream(beginning, { services: state.services().values().map(documentService) }))
+  })
+  app.get('/revisions', async () => configuration.revisions())
+  app.get('/difference', async ({ query }, reply) => {
+    const { from, to } = parse(differenceQuerySchema, query)
+    return reply.type('application/json').send(Readable.from(arrayChunks(await configuration.difference(from, to))))
+  })
+  app.post('/rollback', async ({ body, headers }) => {
+    await configuration.rollback(parse(rollbackSchema, body).revision, basedOn(headers))
+    return now()
   })
   app.post('/zero', async ({ body }) => {
     if (body === undefined || nothing.safeParse(body).success) await director.zero()
@@ -153,18 +182,18 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
     return {}
   })
   app.get('/settings', async () => allSettings(configuration.settings()))
-  app.put('/settings', async ({ body }) => {
-    await configuration.setSettings(parse(settingsInputSchema, body))
-    return {}
+  app.put('/settings', async ({ body, headers }) => {
+    await configuration.setSettings(parse(settingsInputSchema, body), basedOn(headers))
+    return now()
   })
   app.get('/marks', async () => configuration.marks())
-  app.post('/marks', async ({ body }, reply) => {
-    await configuration.addMark(parse(markInputSchema, body))
-    return created(reply)
+  app.post('/marks', async ({ body, headers }, reply) => {
+    await configuration.addMark(parse(markInputSchema, body), basedOn(headers))
+    return created(reply, now())
   })
-  app.delete('/marks', async ({ body }) => {
-    await configuration.removeMark(parse(markRuleSchema, body))
-    return {}
+  app.delete('/marks', async ({ body, headers }) => {
+    await configuration.removeMark(parse(markRuleSchema, body), basedOn(headers))
+    return now()
   })
   app.get('/peers', async () => director.peers())
   app.put('/peers', async ({ body }) => {
@@ -179,7 +208,7 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/sync-daemons', async () => director.syncDaemons.list())
   app.post('/sync-daemons', async ({ body }, reply) => {
     await director.syncDaemons.start(parse(syncDaemonInputSchema, body))
-    return created(reply)
+    return created(reply, {})
   })
   app.delete('/sync-daemons', async ({ body }) => {
     await director.syncDaemons.stop(parse(syncDaemonAddressSchema, body).state)
@@ -191,19 +220,35 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   })
 }
 
-function created(reply: FastifyReply): object {
+function created(reply: FastifyReply, answer: object): object {
   reply.status(201)
-  return {}
+  return answer
 }
 
-/** A DirectorStatus in pieces, the services last. */
-function statusChunks(director: ControlledDirector): AsyncIterable<string> {
-  const beginning = JSON.stringify(director.status()).slice(0, -1)
-  return (async function* () {
-    yield `${beginning},"services":`
-    yield* arrayChunks(director.services('now'))
-    yield '}'
-  })()
+/** The revision that a change is based on. @throws DirectorError INPUT_INVALID */
+function basedOn({ 'if-match': condition }: IncomingHttpHeaders): string | undefined {
+  if (condition === undefined) return undefined
+  const [, revision] = /^"([0-9a-f]{12})"$/.exec(condition) ?? []
+  if (revision !== undefined) return revision
+  throw new DirectorError('INPUT_INVALID', `If-Match: expected one revision of 12 digits in quotes, not ${condition}`)
+}
+
+/** A DirectorStatus in pieces. */
+function statusStream(director: ControlledDirector): Readable {
+  return objectStream(director.status(), { services: director.services('now') })
+}
+
+/** A JSON object in pieces, its one long field last. */
+function objectStream(beginning: object, long: Record<string, Iterable<unknown>>): Readable {
+  const [[name, elements]] = Object.entries(long)
+  const head = JSON.stringify(beginning).slice(0, -1)
+  return Readable.from(
+    (async function* () {
+      yield `${head},${JSON.stringify(name)}:`
+      yield* arrayChunks(elements)
+      yield '}'
+    })(),
+  )
 }
 
 /** A JSON array in pieces, one element a line. */
@@ -248,7 +293,8 @@ function parseServicesQuery(query: unknown): { counters: CounterView; service: S
 }
 
 /** The bytes of a document, which are not looked at before all of them are here. */
-async function readDocument(body: Readable): Promise<Buffer[]> {
+async function readDocument(body: unknown): Promise<Buffer[]> {
+  if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
   const chunks: Buffer[] = []
   let bytes = 0
   try {

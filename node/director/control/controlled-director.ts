@@ -26,6 +26,12 @@ export interface ControlledDirector {
     | 'addServer'
     | 'editServer'
     | 'removeServer'
+    | 'preview'
+    | 'rollback'
+    | 'revision'
+    | 'revisions'
+    | 'stateAt'
+    | 'difference'
   >
   /** Of the kernel's sync protocol, at this director alone. */
   readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>

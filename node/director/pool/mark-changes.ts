@@ -1,4 +1,5 @@
 /** What an operator's change makes of the pool's mark rules. Pure: the list as it is -> as it will be. */
+import { isDeepStrictEqual } from 'node:util'
 import type { MarkRule } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 
@@ -36,6 +37,16 @@ export function withoutMark(rules: readonly MarkRule[], rule: MarkRule): MarkRul
   if (index >= 0) return rules.toSpliced(index, 1)
   const message = `there is no rule "${describeMark(rule)}": \`director mark list\` shows all, and a rule is deleted by all it says`
   throw new DirectorError('MARK_MISSING', message)
+}
+
+/**
+ * Exactly these rules, in this order.
+ * @returns `current` itself when there are these already
+ * @throws DirectorError MARK_EXISTS or INPUT_INVALID; then nothing is changed
+ */
+export function withWholeMarks(current: readonly MarkRule[], wanted: readonly MarkRule[]): readonly MarkRule[] {
+  const rules = wanted.reduce<MarkRule[]>((before, rule) => withMark(before, rule), [])
+  return isDeepStrictEqual(rules.map(describeMark), current.map(describeMark)) ? current : rules
 }
 
 /** "9 --protocol tcp --destination 10.3.0.0/24 --port 80-90": the same for rules that say the same. */

@@ -2,30 +2,32 @@
  * The pool's configuration at this director: loaded from the store, changed by operators here, merged with what peers tell.
  *
  * For each virtual service, for the settings as a whole and for the mark rules as a whole, the newest change wins (last writer
- * wins by hybrid logical clock); a removed service leaves a tombstone. A change is kept in the store before it is answered and told. Changes travel twice: by gossip at once, and as the
- * whole configuration to a peer that connects, or whose digest is another than ours.
+ * wins by hybrid logical clock); a removed service leaves a tombstone. A change, whose entries all have one stamp, is kept in the
+ * store before it is answered and told, together with what it replaced (revision-history.ts).
  *
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
-import { hash } from 'node:crypto'
 import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
-import type { MarkInput, PoolEdit, ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
-import { startPace } from '../pace.ts'
+import type {
+  ChangePreview,
+  MarkInput,
+  PoolEdit,
+  RevisionListing,
+  ServerAddress,
+  ServerInput,
+  ServiceInput,
+} from '../control/api.ts'
+import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
-import {
-  DIGEST_BYTES,
-  decodeConfigMessage,
-  encodeDigest,
-  encodeEntries,
-  fitsMessage,
-  packEntry,
-  unpackEntry,
-} from './config-message.ts'
-import { compareStamps, HybridLogicalClock } from './hybrid-logical-clock.ts'
-import { withMark, withoutMark } from './mark-changes.ts'
-import { PoolDraft } from './pool-draft.ts'
+import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
+import { difference, draftDifference } from './difference.ts'
+import { draftedEntries, restoredEntries } from './entry-changes.ts'
+import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
+import { PeerExchange } from './peer-exchange.ts'
+import { PoolDraft, type PoolState } from './pool-draft.ts'
+import { PoolEntries } from './pool-entries.ts'
 import {
   entryKey,
   MARKS_KEY,
@@ -33,18 +35,17 @@ import {
   type PoolService,
   peerEntryKey,
   SETTINGS_KEY,
-  serviceEntryKey,
-  tombstoneOf,
+  seenAfter,
 } from './pool-entry.ts'
+import { type HistoricChange, RevisionHistory } from './revision-history.ts'
+import { demandRevision, historicChanges, listRevisions } from './revisions.ts'
 import type { IsUnicast } from './service-changes.ts'
-import { type SettingValues, withSettings } from './setting-changes.ts'
+import type { SettingValues } from './setting-changes.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
 /** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
 const ENTRIES_MAX = 65_536
-/** Messages of peers that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
-const UNREAD_MAX = 1024
 const KEY_PREFIX = 'pool/'
 
 /** One change of a document cannot be made, and so none is. */
@@ -57,11 +58,14 @@ export class EditRefused extends DirectorError {
   }
 }
 
-type ServiceEntry = Extract<PoolEntry, { kind: 'service' }>
-
 export type PoolChange =
   | { readonly kind: 'set'; readonly service: PoolService }
   | { readonly kind: 'removed'; readonly service: ServiceAddress }
+
+export interface RevisionState {
+  readonly revision: string
+  readonly state: PoolState
+}
 
 export interface PoolConfigurationOptions {
   readonly store: Store
@@ -80,24 +84,22 @@ export interface PoolConfigurationOptions {
   readonly onRevoked: (peerIds: ReadonlySet<string>) => void
   /** The id of a peer, or of this director. */
   readonly peerIdOf: (peer: PeerName) => string | undefined
+  /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
+  readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
   readonly onStoreFailure: (error: Error) => void
 }
 
-export class PoolConfiguration {
+export class PoolConfiguration implements PoolState {
   /** Entries of peers that were not taken: stamped too far ahead, not understood, too many, or letting their sender in again. */
   readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0 }
   readonly #options: PoolConfigurationOptions
   readonly #clock: HybridLogicalClock
-  readonly #entries = new Map<string, PoolEntry>()
-  /** Keys of the services in their order; undefined: there are others now. */
-  #order: string[] | undefined
-  /** Exclusive or of a hash of each entry's key and stamp: the same at every director that has the same entries. */
-  readonly #digest = Buffer.alloc(DIGEST_BYTES)
-  readonly #unread: { readonly from: PeerName; readonly bytes: Uint8Array }[] = []
+  readonly #entries = new PoolEntries()
+  readonly #history: RevisionHistory
+  readonly #exchange: PeerExchange
   /** From peers, not yet merged; the newest of each key. */
   readonly #heard = new Map<string, PoolEntry>()
-  readonly #beingSentTo = new Set<PeerName>()
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
@@ -105,6 +107,15 @@ export class PoolConfiguration {
   constructor(options: PoolConfigurationOptions) {
     this.#options = options
     this.#clock = new HybridLogicalClock(options.transport.self, options.wallClockMs)
+    this.#history = new RevisionHistory(options.store)
+    this.#exchange = new PeerExchange({
+      transport: options.transport,
+      entries: this.#entries,
+      onEntries: (entries, from) => this.#hear(entries, from),
+      onInvalid: (count) => {
+        this.refused.invalid += count
+      },
+    })
   }
 
   /**
@@ -118,16 +129,14 @@ export class PoolConfiguration {
         const message = `the store's entry ${JSON.stringify(key)} is nothing this version understands: start the version that wrote it`
         throw new DirectorError('STORE_CORRUPT', message)
       }
-      this.#put(entryKey(entry), entry)
+      this.#entries.put(entryKey(entry), entry)
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
     }
-    const { transport, onChange, onSettings, onMarks } = this.#options
-    transport.onMessage('config', (from, message) => this.#hear(from, message))
-    transport.onPeer((peer, connected) => {
-      if (connected) void this.#sendEverything(peer)
-    })
+    await this.#history.load(this.revision)
+    this.#exchange.start()
     this.#options.onRevoked(this.revokedPeers())
+    const { onChange, onSettings, onMarks } = this.#options
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
     for (const service of this.services()) onChange({ kind: 'set', service })
@@ -136,30 +145,24 @@ export class PoolConfiguration {
   /** Ends after the changes under way; later ones are refused. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#exchange.close()
     await this.#last
   }
 
-  /** Ordered by protocol, address and port as text. */
   services(): PoolService[] {
-    this.#order ??= [...this.#entries.keys()].filter((key) => this.#entries.get(key)?.kind === 'service').sort()
-    return this.#order.map((key) => (this.#entries.get(key) as ServiceEntry).service)
+    return this.#entries.services()
   }
 
   service(address: ServiceAddress): PoolService | undefined {
-    const entry = this.#entries.get(serviceEntryKey(address))
-    return entry?.kind === 'service' ? entry.service : undefined
+    return this.#entries.service(address)
   }
 
-  /** Those that somebody has set. */
   settings(): SettingValues {
-    const entry = this.#entries.get(SETTINGS_KEY)
-    return entry?.kind === 'settings' ? entry.settings : {}
+    return this.#entries.settings()
   }
 
-  /** The mark rules, in the order in which they are asked. */
   marks(): readonly MarkRule[] {
-    const entry = this.#entries.get(MARKS_KEY)
-    return entry?.kind === 'marks' ? entry.rules : []
+    return this.#entries.marks()
   }
 
   /** Ids of the directors that are shut out of the pool. */
@@ -169,44 +172,66 @@ export class PoolConfiguration {
     return revoked
   }
 
-  /** Each of these resolves when the change is kept and in force here. @throws DirectorError; then nothing is changed */
-  addService(service: ServiceInput): Promise<void> {
-    return this.edit([{ do: 'add-service', service }])
+  /** The same at every director that has the same configuration. */
+  get revision(): string {
+    return this.#entries.revision
   }
 
-  editService(service: ServiceInput): Promise<void> {
-    return this.edit([{ do: 'edit-service', service }])
+  /**
+   * Each of these resolves when the change is kept and in force here.
+   * @param basedOn the revision that it is a change of; any unless given
+   * @throws DirectorError; then nothing is changed
+   */
+  addService(service: ServiceInput, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'add-service', service }], basedOn)
   }
 
-  removeService(service: ServiceAddress): Promise<void> {
-    return this.edit([{ do: 'delete-service', service }])
+  editService(service: ServiceInput, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'edit-service', service }], basedOn)
   }
 
-  clear(): Promise<void> {
-    return this.edit([{ do: 'clear' }])
+  removeService(service: ServiceAddress, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'delete-service', service }], basedOn)
   }
 
-  addServer(server: ServerInput): Promise<void> {
-    return this.edit([{ do: 'add-server', server }])
+  clear(basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'clear' }], basedOn)
   }
 
-  editServer(server: ServerInput): Promise<void> {
-    return this.edit([{ do: 'edit-server', server }])
+  addServer(server: ServerInput, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'add-server', server }], basedOn)
   }
 
-  removeServer(server: ServerAddress): Promise<void> {
-    return this.edit([{ do: 'delete-server', server }])
+  editServer(server: ServerInput, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'edit-server', server }], basedOn)
+  }
+
+  removeServer(server: ServerAddress, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'delete-server', server }], basedOn)
+  }
+
+  setSettings(settings: SettingValues, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'edit-settings', settings }], basedOn)
+  }
+
+  addMark({ rule, at }: MarkInput, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'add-mark', rule, at }], basedOn)
+  }
+
+  removeMark(rule: MarkRule, basedOn?: string): Promise<void> {
+    return this.edit([{ do: 'delete-mark', rule }], basedOn)
   }
 
   /** Shuts a director out of the pool, or lets it in again. @throws DirectorError INPUT_INVALID for this director itself */
   setRevoked(peer: string, revoked: boolean): Promise<void> {
-    return this.#change(async () => {
+    return this.#change(undefined, async (stamp) => {
       const { transport, peerIdOf } = this.#options
       if (peer === peerIdOf(transport.self)) {
         const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
         throw new DirectorError('INPUT_INVALID', message)
       }
-      return [{ ...this.#entries.get(peerEntryKey(peer)), kind: 'peer', stamp: this.#stamp(), peer, revoked }]
+      const before = this.#entries.get(peerEntryKey(peer))
+      return [{ ...before, kind: 'peer', stamp: { ...stamp }, seen: seenAfter(before), peer, revoked }]
     })
   }
 
@@ -216,86 +241,94 @@ export class PoolConfiguration {
    * @param edits asked for one by one, so that of a large document only what comes of it is in memory
    * @throws EditRefused for the first change that is refused
    */
-  edit(edits: Iterable<PoolEdit>): Promise<void> {
-    return this.#change(async () => {
-      const pace = startPace()
-      const draft = new PoolDraft(this, this.#options.isUnicast())
-      let at = 0
-      for (const edit of edits) {
-        try {
-          draft.apply(edit)
-        } catch (error) {
-          throw error instanceof DirectorError ? new EditRefused(at, error) : error
-        }
-        at++
-        await pace()
-      }
-      const entries: PoolEntry[] = []
-      for (const { address, after } of draft.changes()) {
-        const before = this.#entries.get(serviceEntryKey(address))
-        entries.push(
-          after === undefined
-            ? tombstoneOf(address, this.#stamp())
-            : { ...before, kind: 'service', stamp: this.#stamp(), service: after },
-        )
-        await pace()
-      }
-      return entries
+  edit(edits: Iterable<PoolEdit>, basedOn?: string): Promise<void> {
+    return this.#change(basedOn, async (stamp) => {
+      const draft = await this.#draft(edits)
+      return Array.fromAsync(paced(draftedEntries(this.#entries, draft, stamp)))
     })
   }
 
-  setSettings(changes: SettingValues): Promise<void> {
-    return this.#change(async () => {
-      const settings = withSettings(this.settings(), changes)
-      return [{ ...this.#entries.get(SETTINGS_KEY), kind: 'settings', stamp: this.#stamp(), settings }]
+  /**
+   * What the same would change. What would change nothing may be based on any revision: it has been done.
+   * @throws EditRefused, or REVISION_CONFLICT
+   */
+  preview(edits: Iterable<PoolEdit>, basedOn?: string): Promise<ChangePreview> {
+    return this.#inTurn(async () => {
+      const lines = draftDifference(this.#entries, await this.#draft(edits))
+      const difference = await Array.fromAsync(paced(lines))
+      if (difference.length > 0) this.#demandBase(basedOn)
+      return { revision: this.revision, difference }
     })
   }
 
-  addMark({ rule, at }: MarkInput): Promise<void> {
-    return this.#changeMarks((rules) => withMark(rules, rule, at))
+  /**
+   * Makes the configuration what it was at a revision, as one change; what is as it was then is not touched.
+   * @throws DirectorError REVISION_MISSING
+   */
+  rollback(name: string, basedOn?: string): Promise<void> {
+    return this.#change(basedOn, async (stamp) => {
+      const { replaced } = await this.#history.replacedSince(name, this.revision)
+      return Array.fromAsync(paced(restoredEntries(this.#entries, replaced, stamp)))
+    })
   }
 
-  removeMark(rule: MarkRule): Promise<void> {
-    return this.#changeMarks((rules) => withoutMark(rules, rule))
+  /** The configuration as it was at a revision, or as it is now. @throws DirectorError REVISION_MISSING */
+  stateAt(name?: string): Promise<RevisionState> {
+    return this.#inTurn(() => this.#stateAt(name))
+  }
+
+  /** One line for each difference between two revisions. @throws DirectorError REVISION_MISSING */
+  difference(from?: string, to?: string): Promise<Iterable<string>> {
+    return this.#inTurn(async () => difference((await this.#stateAt(from)).state, (await this.#stateAt(to)).state))
+  }
+
+  /** Newest first. */
+  revisions(): RevisionListing[] {
+    return listRevisions(this.#history.revisions, this.revision)
   }
 
   /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
   announce(): void {
     this.#forgetTombstones()
-    this.#options.transport.broadcast('config', encodeDigest(this.#digest))
+    this.#exchange.announce()
   }
 
-  #changeMarks(edit: (rules: readonly MarkRule[]) => MarkRule[]): Promise<void> {
-    return this.#change(async () => {
-      const rules = edit(this.marks())
-      return [
-        {
-          ...this.#entries.get(MARKS_KEY),
-          kind: 'marks',
-          stamp: this.#stamp(),
-          rules: rules.map((rule) => ({ ...rule })),
-        },
-      ]
-    })
+  async #stateAt(name = this.revision): Promise<RevisionState> {
+    const { revision, replaced } = await this.#history.replacedSince(name, this.revision)
+    return { revision, state: this.#entries.with(replaced) }
   }
 
-  #stamp() {
-    return { ...this.#clock.next() }
+  #demandBase(basedOn: string | undefined): void {
+    if (basedOn !== undefined) demandRevision(basedOn, this.revision, this.#history.revisions)
   }
 
-  #change(decide: () => Promise<PoolEntry[]>): Promise<void> {
+  async #draft(edits: Iterable<PoolEdit>): Promise<PoolDraft> {
+    const pace = startPace()
+    const draft = new PoolDraft(this.#entries, this.#options.isUnicast())
+    let at = 0
+    for (const edit of edits) {
+      try {
+        draft.apply(edit)
+      } catch (error) {
+        throw error instanceof DirectorError ? new EditRefused(at, error) : error
+      }
+      at++
+      await pace()
+    }
+    return draft
+  }
+
+  #change(basedOn: string | undefined, decide: (stamp: Stamp) => Promise<PoolEntry[]>): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
-      const entries = await decide()
-      const packed = await this.#pack(entries)
+      this.#demandBase(basedOn)
+      const entries = await decide(this.#clock.next())
+      if (entries.length === 0) return
+      const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
       for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
-      await this.#keep(entries, packed)
+      await this.#keep(entries, packed, await historicChanges(this.#entries, entries))
       await this.#apply(entries)
-      const pace = startPace()
-      for (const message of encodeEntries(packed)) {
-        this.#options.transport.broadcast('config', message)
-        await pace()
-      }
+      await this.#exchange.tell(packed)
     })
   }
 
@@ -305,28 +338,25 @@ export class PoolConfiguration {
     return done
   }
 
-  async #pack(entries: readonly PoolEntry[]): Promise<Uint8Array[]> {
-    const pace = startPace()
-    const packed: Uint8Array[] = []
-    for (const entry of entries) {
-      packed.push(packEntry(entry))
-      await pace()
-    }
-    return packed
-  }
-
-  async #keep(entries: readonly PoolEntry[], packed: readonly Uint8Array[]): Promise<void> {
+  /** In the store, and in the history. */
+  async #keep(
+    entries: readonly PoolEntry[],
+    packed: readonly Uint8Array[],
+    changes: readonly HistoricChange[],
+  ): Promise<void> {
+    const history = await this.#history.prepare(changes)
     const operations = packed.map(
       (value, index): StoreOperation => ({ type: 'put', key: KEY_PREFIX + entryKey(entries[index]), value }),
     )
-    await this.#options.store.batch(operations)
+    await this.#options.store.batch([...operations, ...history.operations])
+    history.commit()
   }
 
   async #apply(entries: readonly PoolEntry[]): Promise<void> {
     const { onChange, onSettings, onMarks } = this.#options
     const pace = startPace()
     for (const entry of entries) {
-      const before = this.#put(entryKey(entry), entry)
+      const before = this.#entries.put(entryKey(entry), entry)
       if (entry.kind === 'settings') onSettings(entry.settings)
       else if (entry.kind === 'marks') onMarks(entry.rules)
       else if (entry.kind === 'peer') this.#options.onRevoked(this.revokedPeers())
@@ -336,44 +366,9 @@ export class PoolConfiguration {
     }
   }
 
-  /** @returns what was there before */
-  #put(key: string, entry: PoolEntry | undefined): PoolEntry | undefined {
-    const before = this.#entries.get(key)
-    if (before?.kind !== entry?.kind) this.#order = undefined
-    for (const { stamp } of [before, entry].filter((each) => each !== undefined)) {
-      const line = hash('sha256', `${key} ${stamp.wallMs} ${stamp.counter} ${stamp.director}`, 'buffer')
-      for (let at = 0; at < DIGEST_BYTES; at++) this.#digest[at] ^= line[at]
-    }
-    if (entry) this.#entries.set(key, entry)
-    else this.#entries.delete(key)
-    return before
-  }
-
-  #hear(from: PeerName, bytes: Uint8Array): void {
-    if (this.#isClosed || this.#unread.length >= UNREAD_MAX) return
-    this.#unread.push({ from, bytes })
-    if (this.#unread.length === 1) void this.#readAll()
-  }
-
-  async #readAll(): Promise<void> {
-    const pace = startPace()
-    for (; this.#unread.length > 0; this.#unread.shift()) {
-      const [{ from, bytes }] = this.#unread
-      this.#read(from, bytes)
-      await pace()
-    }
-  }
-
-  #read(from: PeerName, bytes: Uint8Array): void {
-    const message = decodeConfigMessage(bytes)
-    if (!message) {
-      this.refused.invalid++
-      return
-    }
-    this.refused.invalid += message.invalidEntries
-    if (message.digest && !this.#digest.equals(message.digest)) void this.#sendEverything(from)
+  #hear(entries: readonly PoolEntry[], from: PeerName): void {
     const wasIdle = this.#heard.size === 0
-    for (const entry of message.entries) this.#take(entry, from)
+    for (const entry of entries) this.#take(entry, from)
     if (wasIdle && this.#heard.size > 0) void this.#inTurn(() => this.#merge())
   }
 
@@ -398,28 +393,20 @@ export class PoolConfiguration {
 
   async #merge(): Promise<void> {
     const entries = [...this.#heard.values()].filter((entry) => this.#isNews(entry))
+    entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
     this.#heard.clear()
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
+    const changes = await historicChanges(this.#entries, entries)
     try {
-      await this.#keep(entries, await this.#pack(entries))
+      await this.#keep(entries, await Array.fromAsync(paced(entries.values().map(packEntry))), changes)
     } catch (error) {
+      this.#history.forget()
       this.#options.onStoreFailure(error as Error)
     }
     await this.#apply(entries)
-  }
-
-  async #sendEverything(peer: PeerName): Promise<void> {
-    if (this.#beingSentTo.has(peer)) return
-    this.#beingSentTo.add(peer)
-    try {
-      for (const message of encodeEntries(this.#entries.values().map(packEntry))) {
-        await this.#options.transport.send(peer, 'config', message)
-      }
-    } catch {
-      // It is gone or does not keep up: it gets everything when it connects again or tells its digest.
-    } finally {
-      this.#beingSentTo.delete(peer)
+    for (const { overridden, stamp } of changes) {
+      if (overridden.length > 0) this.#options.onOverridden(overridden, stamp)
     }
   }
 
@@ -430,7 +417,7 @@ export class PoolConfiguration {
   #forgetTombstones(): void {
     const expired = [...this.#entries.values()].filter((entry) => this.#isExpired(entry))
     if (expired.length === 0) return
-    for (const entry of expired) this.#put(entryKey(entry), undefined)
+    for (const entry of expired) this.#entries.put(entryKey(entry), undefined)
     const operations = expired.map((entry): StoreOperation => ({ type: 'delete', key: KEY_PREFIX + entryKey(entry) }))
     void this.#inTurn(() => this.#options.store.batch(operations)).catch(this.#options.onStoreFailure)
   }

@@ -2,8 +2,9 @@
  * A document of changes, tried out: each is made to the pool as those before it left it, and the pool itself is not touched. So
  * a document takes effect whole, or its first error is all that comes of it.
  */
-import { type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
+import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import type { PoolEdit } from '../control/api.ts'
+import { withMark, withoutMark, withWholeMarks } from './mark-changes.ts'
 import type { PoolService } from './pool-entry.ts'
 import {
   demandAddress,
@@ -14,12 +15,17 @@ import {
   withoutServer,
   withServer,
   withService,
+  withWholeService,
 } from './service-changes.ts'
+import { type SettingValues, withSettings, withWholeSettings } from './setting-changes.ts'
 
-/** The pool as it is. */
-export interface PoolBefore {
+/** A pool's configuration: as it is, or as it once was. */
+export interface PoolState {
   service(address: ServiceAddress): PoolService | undefined
+  /** In the order of their keys. */
   services(): readonly PoolService[]
+  settings(): SettingValues
+  marks(): readonly MarkRule[]
 }
 
 /** A service as the document leaves it; undefined when it removes it. */
@@ -28,14 +34,24 @@ export interface DraftedService {
   readonly after: PoolService | undefined
 }
 
+type ServiceEdit = Extract<PoolEdit, { service: unknown } | { server: unknown }>
+
 export class PoolDraft {
-  readonly #before: PoolBefore
+  readonly #before: PoolState
   readonly #isUnicast: IsUnicast
   readonly #drafted = new Map<string, DraftedService>()
+  readonly #settingsBefore: SettingValues
+  readonly #marksBefore: readonly MarkRule[]
+  #settings: SettingValues
+  #marks: readonly MarkRule[]
 
-  constructor(before: PoolBefore, isUnicast: IsUnicast) {
+  constructor(before: PoolState, isUnicast: IsUnicast) {
     this.#before = before
     this.#isUnicast = isUnicast
+    this.#settingsBefore = before.settings()
+    this.#marksBefore = before.marks()
+    this.#settings = this.#settingsBefore
+    this.#marks = this.#marksBefore
   }
 
   /** @throws DirectorError; the draft is as it was then */
@@ -43,26 +59,45 @@ export class PoolDraft {
     if (edit.do === 'clear') {
       this.#drafted.clear()
       for (const service of this.#before.services()) this.#put(service, undefined)
-      return
+    } else if (edit.do === 'edit-settings') this.#settings = withSettings(this.#settings, edit.settings)
+    else if (edit.do === 'replace-settings') this.#settings = withWholeSettings(this.#settings, edit.settings)
+    else if (edit.do === 'add-mark') this.#marks = withMark(this.#marks, edit.rule, edit.at)
+    else if (edit.do === 'delete-mark') this.#marks = withoutMark(this.#marks, edit.rule)
+    else if (edit.do === 'replace-marks') this.#marks = withWholeMarks(this.#marks, edit.rules)
+    else {
+      const address = 'server' in edit ? edit.server.service : edit.service
+      this.#put(address, this.#after(edit, address))
     }
-    const address = 'server' in edit ? edit.server.service : edit.service
-    const drafted = this.#drafted.get(serviceKey(address))
-    this.#put(address, this.#after(edit, drafted ? drafted.after : this.#before.service(address)))
   }
 
-  /** What is other than before, in the order in which it was first touched. */
-  *changes(): Generator<DraftedService> {
+  /** Services that are other than before, in the order in which they were first touched. */
+  *services(): Generator<DraftedService> {
     for (const drafted of this.#drafted.values()) {
-      if (drafted.after !== undefined || this.#before.service(drafted.address) !== undefined) yield drafted
+      if (drafted.after !== this.#before.service(drafted.address)) yield drafted
     }
   }
 
-  #after(edit: Exclude<PoolEdit, { do: 'clear' }>, current: PoolService | undefined): PoolService | undefined {
+  /** undefined: as before. */
+  get settings(): SettingValues | undefined {
+    return this.#settings === this.#settingsBefore ? undefined : this.#settings
+  }
+
+  /** undefined: as before. */
+  get marks(): readonly MarkRule[] | undefined {
+    return this.#marks === this.#marksBefore ? undefined : this.#marks
+  }
+
+  #after(edit: ServiceEdit, address: ServiceAddress): PoolService | undefined {
+    const drafted = this.#drafted.get(serviceKey(address))
+    const current = drafted ? drafted.after : this.#before.service(address)
     switch (edit.do) {
       case 'add-service':
         return withService(current, edit.service)
       case 'edit-service':
         return withEditedService(current, edit.service)
+      case 'replace-service':
+        // Compared with what is in force, so that a document of the whole, which begins with `clear`, changes only what differs.
+        return withWholeService(this.#before.service(address), edit.service, this.#isUnicast)
       case 'delete-service':
         demandAddress(edit.service)
         demandService(current, edit.service)

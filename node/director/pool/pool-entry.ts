@@ -40,24 +40,38 @@ const service = z.looseObject({
     .refine((servers) => new Set(servers.map(serverKey)).size === servers.length, 'expected each server once'),
 })
 
-const stamp = z.looseObject({
+export const stampSchema = z.looseObject({
   wallMs: z.int().min(0),
   counter: z.int().min(0).max(MAX_COUNTER),
   director: z.string().min(1).max(63),
 })
 
+/** As many as directors may have changed one entry before the longest silent ones are forgotten. */
+const SEEN_MAX = 64
+
+/** By director, its latest change to the same thing that was known where this one was made: wallMs and counter. */
+const seen = z
+  .record(z.string().min(1).max(63), z.tuple([z.int().min(0), z.int().min(0).max(MAX_COUNTER)]))
+  .refine((directors) => Object.keys(directors).length <= SEEN_MAX)
+  .optional()
+
 const settings = z.record(z.string().min(1).max(SETTING_NAME_MAX), z.int())
 
 export const poolEntrySchema = z.discriminatedUnion('kind', [
-  z.looseObject({ kind: z.literal('service'), stamp, service }),
+  z.looseObject({ kind: z.literal('service'), stamp: stampSchema, seen, service }),
   /** Keeps an older copy of the service, at a director that was away, from coming back. */
-  z.looseObject({ kind: z.literal('tombstone'), stamp, service: address }),
+  z.looseObject({ kind: z.literal('tombstone'), stamp: stampSchema, seen, service: address }),
   /** Those that somebody has set, by name. */
-  z.looseObject({ kind: z.literal('settings'), stamp, settings }),
+  z.looseObject({ kind: z.literal('settings'), stamp: stampSchema, seen, settings }),
   /** Of a director: whether it is shut out of the pool. */
-  z.looseObject({ kind: z.literal('peer'), stamp, peer: peerId, revoked: z.boolean() }),
+  z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, peer: peerId, revoked: z.boolean() }),
   /** In the order in which they are asked. */
-  z.looseObject({ kind: z.literal('marks'), stamp, rules: z.array(z.looseObject(markRuleSchema.shape)) }),
+  z.looseObject({
+    kind: z.literal('marks'),
+    stamp: stampSchema,
+    seen,
+    rules: z.array(z.looseObject(markRuleSchema.shape)),
+  }),
 ])
 
 /** Of a service. */
@@ -81,6 +95,24 @@ export function serviceEntryKey(service: ServiceAddress): string {
   return `service/${serviceKey(service)}`
 }
 
-export function tombstoneOf({ protocol, address, port, mark }: ServiceAddress, stamp: Stamp): PoolEntry {
-  return { kind: 'tombstone', stamp: { ...stamp }, service: { protocol, address, port, ...(mark && { mark }) } }
+export type Seen = NonNullable<PoolEntry['seen']>
+
+/** What a change has seen that is made where `before` is in force. */
+export function seenAfter(before: PoolEntry | undefined): Seen {
+  if (!before) return {}
+  const { wallMs, counter, director } = before.stamp
+  const directors = Object.entries({ ...before.seen, [director]: [wallMs, counter] as [number, number] })
+  return Object.fromEntries(directors.sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1]).slice(0, SEEN_MAX))
+}
+
+/** Whether who made `entry` knew of this change to the same thing. A version that does not say counts as having known. */
+export function hasSeen(entry: PoolEntry, { wallMs, counter, director }: Stamp): boolean {
+  if (!entry.seen) return true
+  const [latestMs, latest] = Object.hasOwn(entry.seen, director) ? entry.seen[director] : [-1, 0]
+  return latestMs > wallMs || (latestMs === wallMs && latest >= counter)
+}
+
+/** Of a service, without the rest of it. */
+export function addressOf({ protocol, address, port, mark }: ServiceAddress): PoolAddress {
+  return { protocol, address, port, ...(mark && { mark }) }
 }

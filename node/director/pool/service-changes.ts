@@ -5,11 +5,12 @@
  * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c (ip_vs_genl_set_cmd and what it calls), ipvsadm.c (ports of -g and -i).
  */
 import { isIPv6 } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { schedulerByName, schedulers } from '../../../scheduler/registry.ts'
-import type { ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
-import type { PoolServer, PoolService } from './pool-entry.ts'
+import type { ServerAddress, ServerInput, ServiceInput, WholeService } from '../control/api.ts'
+import { addressOf, type PoolServer, type PoolService } from './pool-entry.ts'
 
 /** A service with this one gives new connections to nobody; IPVS takes it too. */
 export const NO_SCHEDULER = 'none'
@@ -35,6 +36,30 @@ export function withEditedService(current: PoolService | undefined, input: Servi
   demandNames(input)
   const { schedulerFlags, persistence, persistenceEngine, onePacket, mss, ...kept } = service
   return { ...kept, ...input }
+}
+
+/**
+ * The service as a document has it, whole. What is as it was before stays untouched, and what later versions have put there stays.
+ * @returns `before` itself when the document changes nothing of it
+ */
+export function withWholeService(
+  before: PoolService | undefined,
+  { servers, ...input }: WholeService,
+  isUnicast: IsUnicast,
+): PoolService {
+  const edited = before ? withEditedService(before, input) : withService(undefined, input)
+  const known = new Map(edited.servers.map((server) => [serverKey(server), server]))
+  const wanted = new Map<string, PoolServer>()
+  for (const each of servers) {
+    const server = toServer({ ...each, service: addressOf(input) })
+    const key = serverKey(server)
+    if (wanted.has(key)) throw exists(server, input)
+    demandUnicast(server, isUnicast)
+    const current = known.get(key)
+    wanted.set(key, current && isDeepStrictEqual(edit(current, server), current) ? current : counted(current, server))
+  }
+  const service = { ...edited, servers: [...wanted.values()] }
+  return before && isDeepStrictEqual(service, before) ? before : service
 }
 
 /** @throws DirectorError INPUT_INVALID for fields that do not go together */
@@ -91,14 +116,8 @@ export function demandService(current: PoolService | undefined, address: Service
 export function withServer(current: PoolService | undefined, input: ServerInput, isUnicast: IsUnicast): PoolService {
   const service = demandService(current, input.service)
   const server = toServer(input)
-  if (indexOf(service, server) >= 0) {
-    const message = `real server ${serverKey(server)} already is in service ${serviceKey(service)}: edit it, or delete it first`
-    throw new DirectorError('SERVER_EXISTS', message)
-  }
-  if (!isUnicast(server.address)) {
-    const message = `real server ${server.address}: expected the address of one host, not of many or of none`
-    throw new DirectorError('ADDRESS_INVALID', message)
-  }
+  if (indexOf(service, server) >= 0) throw exists(server, service)
+  demandUnicast(server, isUnicast)
   return { ...service, servers: [...service.servers, server] }
 }
 
@@ -107,10 +126,17 @@ export function withEditedServer(current: PoolService | undefined, input: Server
   const service = demandService(current, input.service)
   const server = toServer(input)
   const index = demandServer(service, server)
-  const before = service.servers[index]
+  return { ...service, servers: service.servers.with(index, counted(service.servers[index], server)) }
+}
+
+/** An edit sets anew all that this version knows. */
+function edit(before: PoolServer, server: PoolServer): PoolServer {
   const { upperThreshold, lowerThreshold, tunnel, ...kept } = before
-  const edits = (before.edits ?? 0) + 1
-  return { ...service, servers: service.servers.with(index, { ...kept, ...server, edits }) }
+  return { ...kept, ...server }
+}
+
+function counted(before: PoolServer | undefined, server: PoolServer): PoolServer {
+  return before ? { ...edit(before, server), edits: (before.edits ?? 0) + 1 } : server
 }
 
 export function withoutServer(current: PoolService | undefined, input: ServerAddress): PoolService {
@@ -151,6 +177,17 @@ function demandServer(service: PoolService, server: { address: string; port: num
   if (index >= 0) return index
   const message = `no real server ${serverKey(server)} is in service ${serviceKey(service)}: add it first, or list what there is`
   throw new DirectorError('SERVER_MISSING', message)
+}
+
+function exists(server: PoolServer, service: ServiceAddress): DirectorError {
+  const message = `real server ${serverKey(server)} already is in service ${serviceKey(service)}: edit it, or delete it first`
+  return new DirectorError('SERVER_EXISTS', message)
+}
+
+function demandUnicast({ address }: PoolServer, isUnicast: IsUnicast): void {
+  if (isUnicast(address)) return
+  const message = `real server ${address}: expected the address of one host, not of many or of none`
+  throw new DirectorError('ADDRESS_INVALID', message)
 }
 
 function invalid(message: string): DirectorError {

@@ -1,4 +1,5 @@
 /** What an operator's change makes of the pool's settings. Pure: the values as they are -> as they will be. */
+import { isDeepStrictEqual } from 'node:util'
 import {
   defaultSettings,
   type EngineSettings,
@@ -24,6 +25,18 @@ export function withSettings(current: SettingValues, changes: SettingValues): Se
     changed[name] = value
   }
   return changed
+}
+
+/**
+ * Exactly these are set, and whatever a later version may have.
+ * @returns `current` itself when that is so already
+ * @throws DirectorError INPUT_INVALID; then nothing is changed
+ */
+export function withWholeSettings(current: SettingValues, wanted: SettingValues): SettingValues {
+  for (const [name, value] of Object.entries(wanted)) demandValue(demandSetting(name), value)
+  const unknown = Object.entries(current).filter(([name]) => !SETTINGS.some((setting) => setting.name === name))
+  const changed = { ...Object.fromEntries(unknown), ...wanted }
+  return isDeepStrictEqual(changed, current) ? current : changed
 }
 
 /** @throws DirectorError INPUT_INVALID */

@@ -40,7 +40,7 @@ export class MemoryStore implements Store {
 
   async *iterate(prefix: string): AsyncIterable<readonly [string, Uint8Array]> {
     this.#demandOpen()
-    const entries = [...this.#values].filter(([key]) => key.startsWith(prefix))
+    const entries = [...this.#values.entries().filter(([key]) => key.startsWith(prefix))]
     entries.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
     for (const [key, value] of entries) yield [key, value.slice()]
   }

@@ -48,6 +48,12 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['drill earthquake', /Allowed choices are crash, handover, server-death/],
   ['drill crash --sessions 0', /Expected a number from 1 to 20000/],
   ['drill crash --sessions 1e3', /Expected a number from 1 to 20000/],
+  ['import', "missing required argument 'file'"],
+  ['config', /^Usage: director config/],
+  ['config fly', "unknown command 'fly'"],
+  ['config apply', "missing required argument 'file'"],
+  ['config apply a b', /too many arguments/],
+  ['config rollback', "missing required argument 'revision'"],
   ['settings', /^Usage: director settings/],
   ['settings fly', "unknown command 'fly'"],
   ['settings get', "missing required argument 'name'"],
@@ -72,7 +78,7 @@ for (const [line, expected] of wrong) {
     const { stdout, stderr, rc } = await director(line)
     t.equal(rc, 2)
     t.equal(stdout, '')
-    if (['lab', 'settings', 'peer'].includes(line)) return t.match(stderr, expected)
+    if (['lab', 'settings', 'peer', 'config'].includes(line)) return t.match(stderr, expected)
     t.match(stderr, /^director: [^\n]+\n$/, 'one line')
     const said = stderr.slice('director: '.length, -1)
     if (typeof expected === 'string') t.equal(said, expected)
@@ -90,6 +96,8 @@ for (const verb of [
   'peer',
   'settings',
   'settings set',
+  'config',
+  'config apply',
   'lab',
   'lab up',
   'drill',

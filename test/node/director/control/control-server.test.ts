@@ -99,7 +99,10 @@ test("the socket is its owner's alone from its first moment, and gone when the s
 
 test('services and servers are changed over the socket', async (t) => {
   const { ask, path, configuration } = await served(t)
-  t.same(await raw(path, 'POST', '/services', JSON.stringify(web)), { status: 201, body: {} })
+  t.same(await raw(path, 'POST', '/services', JSON.stringify(web)), {
+    status: 201,
+    body: { revision: configuration.revision },
+  })
   t.equal(configuration.service(web)?.scheduler, 'wlc', 'as ipvsadm without -s')
   await ask('PUT', '/services', { ...web, scheduler: 'rr' })
   t.equal(

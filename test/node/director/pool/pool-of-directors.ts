@@ -36,6 +36,8 @@ export interface TestDirector {
   readonly settings: SettingValues[]
   /** The mark rules, likewise. */
   readonly marks: (readonly MarkRule[])[]
+  /** What peers' changes have overridden, as it was reported. */
+  readonly overridden: string[]
   readonly storeFailures: Error[]
   /** Peer ids, as they were told last. */
   readonly revoked: { current: ReadonlySet<string> }
@@ -60,6 +62,7 @@ export class PoolOfDirectors {
     const changes: PoolChange[] = []
     const settings: SettingValues[] = []
     const marks: (readonly MarkRule[])[] = []
+    const overridden: string[] = []
     const storeFailures: Error[] = []
     const revoked: TestDirector['revoked'] = { current: new Set() }
     const configuration = new PoolConfiguration({
@@ -75,6 +78,7 @@ export class PoolOfDirectors {
         transport.setRevoked(new Set(this.names.filter((other) => peerIds.has(peerIdOf(other)))))
       },
       peerIdOf,
+      onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
     })
     const director: TestDirector = {
@@ -85,6 +89,7 @@ export class PoolOfDirectors {
       changes,
       settings,
       marks,
+      overridden,
       storeFailures,
       revoked,
       skewMs,

@@ -1,0 +1,69 @@
+/** A keepalived.conf, as far as a pool can be that. */
+import type { WholeService } from '../../director/control/api.ts'
+import { importVirtualServers } from './keepalived-services.ts'
+import { parseKeepalived, type Statement } from './keepalived-syntax.ts'
+import { importVrrpInstances, type Vip } from './keepalived-vips.ts'
+import { type Omission, Omissions } from './omissions.ts'
+
+export interface Imported {
+  readonly services: WholeService[]
+  readonly settings: Record<string, number>
+  /** For the own file of the director that this keepalived becomes. */
+  readonly vips: Vip[]
+  readonly omissions: readonly Omission[]
+}
+
+const TIMEOUTS: Readonly<Record<string, string>> = { tcp: 'timeoutTcpS', tcpfin: 'timeoutTcpFinS', udp: 'timeoutUdpS' }
+const WHY_NOT: Readonly<Record<string, string>> = {
+  vrrp_sync_group: 'what moves with a group is its `gateway`; give groups that belong together the same priorities',
+  vrrp_script: 'priorities follow no scripts here',
+  lvs_sync_daemon: 'start it on each director: vsadm --start-daemon',
+}
+
+/** @throws DirectorError CONFIG_INVALID for what is no such file at all */
+export function importKeepalived(text: string, file: string): Imported {
+  const omissions = new Omissions()
+  const statements = withoutDirectives(parseKeepalived(text, file, omissions), omissions)
+  const settings: Record<string, number> = {}
+  for (const { line, words, block = [] } of statements) {
+    if (words[0] === 'global_defs') readGlobals(block, settings, omissions)
+    else if (!/^(virtual_server(_group)?|vrrp_instance)$/.test(words[0])) omit(omissions, line, words)
+  }
+  return {
+    services: [...importVirtualServers(statements, omissions)],
+    settings,
+    vips: importVrrpInstances(statements, omissions),
+    omissions: omissions.list,
+  }
+}
+
+/** Without what says how the file itself is to be read. */
+function withoutDirectives(statements: readonly Statement[], omissions: Omissions): Statement[] {
+  return statements.flatMap(({ line, words, block }) => {
+    const [word] = words
+    if (/^include/.test(word)) omissions.add(line, words, 'not followed: import that file too, or put its text here')
+    else if (/^[@$~]/.test(word)) omissions.add(line, words, 'conditions and definitions are not followed')
+    else return [{ line, words, block: block && withoutDirectives(block, omissions) }]
+    return []
+  })
+}
+
+function readGlobals(statements: readonly Statement[], settings: Record<string, number>, omissions: Omissions): void {
+  for (const { line, words } of statements) {
+    if (words[0] !== 'lvs_timeouts') {
+      omit(omissions, line, words)
+      continue
+    }
+    for (let at = 1; at < words.length; at += 2) {
+      const value = Number(words[at + 1])
+      if (Object.hasOwn(TIMEOUTS, words[at]) && Number.isInteger(value) && value > 0) {
+        settings[TIMEOUTS[words[at]]] = Math.min(value, 2_147_483)
+      } else omissions.add(line, words, 'expected tcp, tcpfin or udp, each with seconds')
+    }
+  }
+}
+
+function omit(omissions: Omissions, line: number, words: readonly string[]): void {
+  const [keyword] = words
+  omissions.add(line, words, Object.hasOwn(WHY_NOT, keyword) ? WHY_NOT[keyword] : 'has no counterpart here')
+}

@@ -1,0 +1,99 @@
+/**
+ * The pool's configuration between directors. Changes travel twice: by gossip at once, and as the whole configuration to a peer that
+ * connects, or whose digest is another than ours.
+ */
+import type { PeerName, Transport } from '../cluster/transport.ts'
+import { startPace } from '../pace.ts'
+import { decodeConfigMessage, encodeDigest, encodeEntries, packEntry } from './config-message.ts'
+import type { PoolEntries } from './pool-entries.ts'
+import type { PoolEntry } from './pool-entry.ts'
+
+/** Messages of peers that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
+const UNREAD_MAX = 1024
+
+export interface PeerExchangeOptions {
+  readonly transport: Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
+  readonly entries: PoolEntries
+  /** What one message of a peer tells. */
+  readonly onEntries: (entries: readonly PoolEntry[], from: PeerName) => void
+  /** So many entries of a message, or the whole of it, are nothing that this version understands. */
+  readonly onInvalid: (count: number) => void
+}
+
+export class PeerExchange {
+  readonly #options: PeerExchangeOptions
+  readonly #unread: { readonly from: PeerName; readonly bytes: Uint8Array }[] = []
+  readonly #beingSentTo = new Set<PeerName>()
+  #isClosed = false
+
+  constructor(options: PeerExchangeOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    const { transport } = this.#options
+    transport.onMessage('config', (from, message) => this.#hear(from, message))
+    transport.onPeer((peer, connected) => {
+      if (connected) void this.#sendEverything(peer)
+    })
+  }
+
+  /** What peers say from now on is not heard. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  /** To every peer, from packed entries. */
+  async tell(packed: Iterable<Uint8Array>): Promise<void> {
+    const pace = startPace()
+    for (const message of encodeEntries(packed)) {
+      this.#options.transport.broadcast('config', message)
+      await pace()
+    }
+  }
+
+  announce(): void {
+    this.#options.transport.broadcast('config', encodeDigest(this.#options.entries.digest))
+  }
+
+  #hear(from: PeerName, bytes: Uint8Array): void {
+    if (this.#isClosed || this.#unread.length >= UNREAD_MAX) return
+    this.#unread.push({ from, bytes })
+    if (this.#unread.length === 1) void this.#readAll()
+  }
+
+  async #readAll(): Promise<void> {
+    const pace = startPace()
+    for (; this.#unread.length > 0; this.#unread.shift()) {
+      const [{ from, bytes }] = this.#unread
+      this.#read(from, bytes)
+      await pace()
+    }
+  }
+
+  #read(from: PeerName, bytes: Uint8Array): void {
+    const { entries, onEntries, onInvalid } = this.#options
+    const message = decodeConfigMessage(bytes)
+    if (!message) {
+      onInvalid(1)
+      return
+    }
+    if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
+    if (message.digest && !entries.digest.equals(message.digest)) void this.#sendEverything(from)
+    onEntries(message.entries, from)
+  }
+
+  async #sendEverything(peer: PeerName): Promise<void> {
+    if (this.#beingSentTo.has(peer)) return
+    this.#beingSentTo.add(peer)
+    try {
+      for (const message of encodeEntries(this.#options.entries.values().map(packEntry))) {
+        await this.#options.transport.send(peer, 'config', message)
+      }
+    } catch {
+      // It is gone or does not keep up: it gets everything when it connects again or tells its digest.
+    } finally {
+      this.#beingSentTo.delete(peer)
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The entries that are in force at a director, by their keys, and what identifies them as a whole.
+ *
+ * Two exclusive ors of a hash of each entry's key and stamp: the digest, over all entries, tells peers that they differ; the
+ * revision, over all but the tombstones and the revoked peers, names a configuration to people. A tombstone says nothing of what is
+ * configured, and goes after its time; the revision stays. And nobody shall let a director in again by going back to what was before.
+ */
+import { hash } from 'node:crypto'
+import { DIGEST_BYTES } from './config-message.ts'
+import { EntryState } from './entry-state.ts'
+import type { PoolEntry } from './pool-entry.ts'
+
+/** As long as it must be for two not to be the same by chance, and to be typed. */
+const REVISION_DIGITS = 12
+
+export class PoolEntries extends EntryState {
+  readonly #digest = Buffer.alloc(DIGEST_BYTES)
+  readonly #inForce = Buffer.alloc(DIGEST_BYTES)
+
+  /** The same at every director that has the same entries. */
+  get digest(): Buffer {
+    return this.#digest
+  }
+
+  /** The same at every director that has the same configuration. */
+  get revision(): string {
+    return revisionOf(this.#inForce)
+  }
+
+  override put(key: string, entry: PoolEntry | undefined): PoolEntry | undefined {
+    const before = super.put(key, entry)
+    for (const each of [before, entry]) {
+      if (!each) continue
+      const line = lineOf(key, each)
+      toggle(this.#digest, line)
+      if (isConfigured(each)) toggle(this.#inForce, line)
+    }
+    return before
+  }
+
+  /** What the revision will be when entries are put, each under another key. */
+  forecast(): { put(key: string, entry: PoolEntry): void; readonly revision: string } {
+    const inForce = Buffer.from(this.#inForce)
+    return {
+      put: (key, entry) => {
+        for (const each of [this.get(key), entry]) {
+          if (each && isConfigured(each)) toggle(inForce, lineOf(key, each))
+        }
+      },
+      get revision() {
+        return revisionOf(inForce)
+      },
+    }
+  }
+}
+
+function isConfigured({ kind }: PoolEntry): boolean {
+  return kind !== 'tombstone' && kind !== 'peer'
+}
+
+function lineOf(key: string, { stamp }: PoolEntry): Buffer {
+  return hash('sha256', `${key} ${stamp.wallMs} ${stamp.counter} ${stamp.director}`, 'buffer')
+}
+
+function toggle(digest: Buffer, line: Buffer): void {
+  for (let at = 0; at < DIGEST_BYTES; at++) digest[at] ^= line[at]
+}
+
+function revisionOf(digest: Buffer): string {
+  return digest.toString('hex').slice(0, REVISION_DIGITS)
+}

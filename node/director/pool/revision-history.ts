@@ -1,0 +1,219 @@
+/**
+ * The last changes of the pool's configuration as this director made or heard of them, in its store, and the way back.
+ *
+ * A revision is kept as what it replaced, so that it takes the room of what it changed and not that of the configuration. The
+ * configuration that was in force then is today's, with what each later revision replaced put back, newest first.
+ *
+ * ```
+ * revision/0000000042                             msgpack: Revision without `number`
+ * replaced/0000000042/service/tcp 10.0.0.100:80   msgpack: the entry that was there before; nothing: there was none
+ * ```
+ * What this version does not understand, or what does not lead to the configuration that is in force (another version of the
+ * program has changed it meanwhile), is forgotten: history begins anew there.
+ */
+import { pack, unpack } from 'msgpackr'
+import { z } from 'zod'
+import { DirectorError } from '../../../protocol/errors.ts'
+import { startPace } from '../pace.ts'
+import type { Store, StoreOperation } from '../store/store.ts'
+import { addSummaries, type Replacement, summarise, summarySchema } from './change-summary.ts'
+import { packEntry, unpackEntry } from './config-message.ts'
+import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
+import { entryKey, type PoolEntry, stampSchema } from './pool-entry.ts'
+
+export const REVISIONS_MAX = 100
+/** Of all that is kept; the newest revision is, whatever it takes. */
+const HISTORY_BYTES_MAX = 64 * 1024 * 1024
+/** Told one by one. */
+const OVERRIDDEN_MAX = 20
+const REVISION_PREFIX = 'revision/'
+
+const revisionSchema = z.strictObject({
+  /** Of the configuration after the change, and before it. */
+  id: z.string(),
+  before: z.string(),
+  /** Of all entries of the change. */
+  stamp: stampSchema,
+  summary: summarySchema,
+  overridden: z.array(z.string()),
+  /** What it takes in the store. */
+  bytes: z.int(),
+})
+
+export interface Revision extends z.infer<typeof revisionSchema> {
+  /** Later ones have greater numbers; this director's own. */
+  readonly number: number
+}
+
+/** A change on its way into the history: entries with one stamp. */
+export interface HistoricChange {
+  readonly id: string
+  readonly before: string
+  readonly stamp: Stamp
+  readonly replacements: readonly Replacement[]
+  readonly overridden: readonly string[]
+}
+
+export interface PreparedHistory {
+  /** To be kept together with the change itself. */
+  readonly operations: readonly StoreOperation[]
+  /** To be called when they are. */
+  commit(): void
+}
+
+export class RevisionHistory {
+  readonly #store: Store
+  /** Oldest first. */
+  #revisions: Revision[] = []
+  /** In the store, but no longer part of this. */
+  #forgotten: number[] = []
+  #lastNumber = 0
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  /** @param current the revision that is in force */
+  async load(current: string): Promise<void> {
+    for await (const [key, bytes] of this.#store.iterate(REVISION_PREFIX)) {
+      this.#lastNumber = Number(key.slice(REVISION_PREFIX.length))
+      const revision = read(this.#lastNumber, bytes)
+      if (revision?.before !== this.#revisions.at(-1)?.id) this.forget()
+      if (revision) this.#revisions.push(revision)
+      else this.#forgotten.push(this.#lastNumber)
+    }
+    if (this.#revisions.at(-1)?.id !== current) this.forget()
+  }
+
+  /** Newest first. */
+  get revisions(): readonly Revision[] {
+    return this.#revisions.toReversed()
+  }
+
+  /** Begins anew: what is in the store does not lead to what is in force. */
+  forget(): void {
+    this.#forgotten.push(...this.#revisions.map(({ number }) => number))
+    this.#revisions = []
+  }
+
+  /** @param changes one after the other; one with the stamp of the newest revision is the rest of that */
+  async prepare(changes: readonly HistoricChange[]): Promise<PreparedHistory> {
+    const pace = startPace()
+    // More than there is room for: of what was before them nothing stays.
+    const outlived = changes.length > REVISIONS_MAX ? this.#revisions : []
+    const revisions = changes.length > REVISIONS_MAX ? [] : [...this.#revisions]
+    let lastNumber = this.#lastNumber
+    let operations: StoreOperation[] = []
+    for (const change of changes.slice(-REVISIONS_MAX)) {
+      const newest = revisions.at(-1)
+      const begun = newest && compareStamps(newest.stamp, change.stamp) === 0 ? revisions.pop() : undefined
+      const number = begun?.number ?? ++lastNumber
+      let bytes = begun?.bytes ?? 0
+      for (const { before, after } of change.replacements) {
+        const value = before ? packEntry(before) : new Uint8Array()
+        bytes += value.length
+        operations.push({ type: 'put', key: replacedPrefix(number) + entryKey(after), value })
+        await pace()
+      }
+      const summary = summarise(change.replacements)
+      const revision: Revision = {
+        number,
+        id: change.id,
+        before: begun?.before ?? change.before,
+        stamp: { ...change.stamp },
+        summary: begun ? addSummaries(begun.summary, summary) : summary,
+        overridden: [...(begun?.overridden ?? []), ...change.overridden].slice(0, OVERRIDDEN_MAX),
+        bytes,
+      }
+      revisions.push(revision)
+      operations.push({ type: 'put', key: revisionKey(number), value: write(revision) })
+      await pace()
+    }
+    const surplus = surplusOf(revisions)
+    const kept = revisions.slice(surplus)
+    const dropped = [...outlived, ...revisions.slice(0, surplus)].map(({ number }) => number)
+    for (const number of [...this.#forgotten, ...dropped]) {
+      operations = operations.filter(({ key }) => !key.startsWith(replacedPrefix(number)))
+      operations.push({ type: 'delete', key: revisionKey(number) })
+      for await (const [key] of this.#store.iterate(replacedPrefix(number))) operations.push({ type: 'delete', key })
+    }
+    return {
+      operations,
+      commit: () => {
+        this.#revisions = kept
+        this.#forgotten = []
+        this.#lastNumber = lastNumber
+      },
+    }
+  }
+
+  /**
+   * The revision in full and, by key, the entries that were replaced since, as they were then; undefined for none.
+   * @param name of the revision, or enough of its beginning
+   * @throws DirectorError REVISION_MISSING
+   */
+  async replacedSince(
+    name: string,
+    current: string,
+  ): Promise<{ revision: string; replaced: Map<string, PoolEntry | undefined> }> {
+    const revision = this.#resolve(name, current)
+    const replaced = new Map<string, PoolEntry | undefined>()
+    if (revision === current) return { revision, replaced }
+    const pace = startPace()
+    for (const { number, before } of this.revisions) {
+      const prefix = replacedPrefix(number)
+      for await (const [key, bytes] of this.#store.iterate(prefix)) {
+        replaced.set(key.slice(prefix.length), bytes.length > 0 ? unpackEntry(bytes) : undefined)
+        await pace()
+      }
+      if (before === revision) break
+    }
+    return { revision, replaced }
+  }
+
+  #resolve(name: string, current: string): string {
+    const ids = new Set([current, ...this.#revisions.flatMap(({ id, before }) => [id, before])])
+    const found = [...ids].filter((id) => id.startsWith(name))
+    if (found.length === 1) return found[0]
+    const message =
+      found.length > 1
+        ? `revision ${name} may be ${found.join(' or ')}: give more of its digits`
+        : `this director has no revision ${name}: \`director config history\` shows those that it has`
+    throw new DirectorError('REVISION_MISSING', message)
+  }
+}
+
+/** How many of the oldest have no room. */
+function surplusOf(revisions: readonly Revision[]): number {
+  let bytes = 0
+  for (let kept = 0; kept < revisions.length; kept++) {
+    bytes += revisions[revisions.length - 1 - kept].bytes
+    if (kept === REVISIONS_MAX || (kept > 0 && bytes > HISTORY_BYTES_MAX)) return revisions.length - kept
+  }
+  return 0
+}
+
+function revisionKey(number: number): string {
+  return REVISION_PREFIX + digits(number)
+}
+
+function replacedPrefix(number: number): string {
+  return `replaced/${digits(number)}/`
+}
+
+function digits(number: number): string {
+  return String(number).padStart(10, '0')
+}
+
+function write({ number, ...revision }: Revision): Uint8Array {
+  return pack(revision)
+}
+
+function read(number: number, bytes: Uint8Array): Revision | undefined {
+  try {
+    const { data } = revisionSchema.safeParse(unpack(bytes))
+    return data && { number, ...data }
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,280 @@
+/** keepalived.conf imported: what becomes of its parts, and how it is told what becomes of nothing. */
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { parse } from 'yaml'
+import { runDirectorCommand } from '../../../../node/cli/director/program.ts'
+import { importKeepalived } from '../../../../node/cli/import/keepalived.ts'
+import { parsePoolFile, printPoolFile } from '../../../../node/cli/pool-file.ts'
+import { directorConfigSchema } from '../../../../node/director/config.ts'
+
+const imported = (text: string) => importKeepalived(text, 'keepalived.conf')
+const service = (text: string) => imported(text).services[0]
+const told = (text: string) => imported(text).omissions.map(({ line, message }) => `${line}: ${message}`)
+
+const WHOLE = `! Configuration of a real pair
+global_defs {
+  router_id lb1
+  lvs_timeouts tcp 7200 tcpfin 60 udp 30
+}
+vrrp_instance VI_1 {
+  state MASTER
+  interface eth0
+  virtual_router_id 51
+  priority 150   # the other one: 100
+  advert_int 0.5
+  nopreempt
+  authentication {
+    auth_type PASS
+    auth_pass topsecret
+  }
+  virtual_ipaddress {
+    10.0.0.100/24 dev eth0 label eth0:1
+    10.0.0.101
+  }
+  virtual_ipaddress_excluded {
+    fd00::100/64
+  }
+}
+virtual_server 10.0.0.100 80
+{
+  delay_loop 6
+  lb_algo wrr
+  lb_kind DR
+  persistence_timeout 50
+  protocol TCP
+  sorry_server 10.0.0.9 80
+  real_server 10.0.0.11 80 {
+    weight 3
+    TCP_CHECK {
+      connect_port 80
+      connect_timeout 3
+    }
+  }
+  real_server 10.0.0.12 {
+    uthreshold 100
+    lthreshold 10
+    HTTP_GET {
+      url {
+        path /
+      }
+    }
+  }
+}
+include conf.d/*.conf
+`
+
+test('a file of a real pair becomes services, settings, and the vips of a director', async (t) => {
+  const { services, settings, vips } = imported(WHOLE)
+  t.same(services, [
+    {
+      protocol: 'tcp',
+      address: '10.0.0.100',
+      port: 80,
+      scheduler: 'wrr',
+      persistence: { timeoutS: 50, netmask: '255.255.255.255' },
+      servers: [
+        { address: '10.0.0.11', port: 80, method: 'dr', weight: 3 },
+        { address: '10.0.0.12', port: 80, method: 'dr', weight: 1, upperThreshold: 100, lowerThreshold: 10 },
+      ],
+    },
+  ])
+  t.same(settings, { timeoutTcpS: 7200, timeoutTcpFinS: 60, timeoutUdpS: 30 })
+  const common = { vrid: 51, priority: 150, advertisementIntervalMs: 500, preempt: false }
+  t.same(vips, [
+    { ...common, addresses: ['10.0.0.100', '10.0.0.101'] },
+    { ...common, addresses: ['fd00::100'] },
+  ])
+})
+
+test('what cannot be carried over is told by line, and no secret with it', async (t) => {
+  const lines = told(WHOLE)
+  t.match(lines, [
+    '3: router_id lb1: has no counterpart here',
+    /^8: interface eth0: .*`interfaces.outside`/,
+    /^13: authentication: VRRPv3 has no/,
+    /^18: 10\.0\.0\.100\/24 dev eth0 label eth0:1: of the address alone/,
+    /^21: virtual_ipaddress_excluded: advertised like/,
+    /^27: delay_loop 6: .*`health`/,
+    /^32: sorry_server 10\.0\.0\.9 80: there are no sorry servers/,
+    /^37: connect_timeout 3: .*`health`/,
+    /^43: HTTP_GET: servers are checked by a TCP connection alone/,
+    /^50: include conf\.d\/\*\.conf: not followed/,
+  ])
+  t.equal(lines.length, 10)
+  t.notMatch(lines.join('\n'), /topsecret/)
+})
+
+const server = 'real_server 10.1.0.1 8080 { }'
+const services: [sentence: string, text: string, expected: object][] = [
+  [
+    'without a word about it: wlc, NAT, TCP',
+    `virtual_server 10.0.0.1 80 { \n ${server}\n }`,
+    { protocol: 'tcp', scheduler: 'wlc', servers: [{ port: 8080, method: 'nat', weight: 1 }] },
+  ],
+  [
+    'the newer names of algorithm and method',
+    `virtual_server 10.0.0.1 80 {\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
+    { scheduler: 'sed', servers: [{ method: 'tun' }] },
+  ],
+  [
+    'a method of one server, and of all others that comes after them',
+    `virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 {\n lvs_method NAT\n }\n real_server 10.1.0.2 80 { }\n lvs_method TUN type gue port 6080 csum\n}`,
+    {
+      servers: [
+        { method: 'nat', tunnel: undefined },
+        { method: 'tun', tunnel: { type: 'gue', port: 6080, checksum: 'plain' } },
+      ],
+    },
+  ],
+  ['UDP by the packet', `virtual_server 10.0.0.1 53 {\n protocol UDP\n ops\n}`, { protocol: 'udp', onePacket: true }],
+  [
+    'flags of a scheduler',
+    `virtual_server 10.0.0.1 80 {\n sh-port\n flag-1\n lb_algo sh\n}`,
+    { scheduler: 'sh', schedulerFlags: ['sh-fallback', 'sh-port'] },
+  ],
+  [
+    'persistence without a time: six minutes',
+    `virtual_server 10.0.0.1 80 {\n persistence_timeout\n persistence_granularity 255.255.255.0\n}`,
+    { persistence: { timeoutS: 360, netmask: '255.255.255.0' } },
+  ],
+  [
+    'persistence over IPv6',
+    `virtual_server fd00::1 80 {\n persistence_timeout 9\n}`,
+    { address: 'fd00::1', persistence: { timeoutS: 9, netmask: '128' } },
+  ],
+  ['every port, with persistence', `virtual_server 10.0.0.1 {\n persistence_timeout 9\n ${server}\n}`, { port: 0 }],
+  [
+    'a firewall mark, whose family is that of its servers',
+    `virtual_server fwmark 7 {\n real_server fd00::1 { }\n}`,
+    { protocol: 'fwm', mark: 7, address: '::', port: 0, servers: [{ port: 0 }] },
+  ],
+  ['a firewall mark, whose family is said', `virtual_server fwmark 7 {\n ip_family inet6\n}`, { address: '::' }],
+]
+for (const [sentence, text, expected] of services) {
+  test(`a virtual server: ${sentence}`, async (t) => {
+    t.match(service(text), expected)
+    t.same(told(text), [])
+  })
+}
+
+test('a group becomes a service for each of its members, and of ranges for each address', async (t) => {
+  const text = `virtual_server group WEB {\n lb_algo rr\n real_server 10.1.0.1 8080 { }\n}
+virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark 3\n 10.0.0.0/24 80\n}`
+  t.same(
+    imported(text).services.map(({ address, port, mark }) => [address, port, mark]),
+    [
+      ['10.0.0.1', 80, undefined],
+      ['10.0.0.3', 81, undefined],
+      ['10.0.0.4', 81, undefined],
+      ['10.0.0.5', 81, undefined],
+      ['0.0.0.0', 0, 3],
+    ],
+  )
+  t.match(told(text), [
+    /^8: fd00::9-b 82: .*IP version/,
+    /^8: /,
+    /^8: /,
+    /^10: 10\.0\.0\.0\/24 80: expected an address/,
+  ])
+})
+
+const omissions: [text: string, told: RegExp[]][] = [
+  [
+    'virtual_server 10.0.0.1 80 {\n lb_algo best\n}',
+    [/^2: lb_algo best: there is no such scheduler here: it becomes wlc$/],
+  ],
+  ['virtual_server 10.0.0.1 80 {\n lb_kind PIGEON\n}', [/^2: lb_kind PIGEON: expected NAT/]],
+  ['virtual_server 10.0.0.1 80 {\n lb_algo rr\n sh-port\n}', [/^3: sh-port: incompatible scheduler flag/]],
+  ['virtual_server 10.0.0.1 {\n}', [/^1: virtual_server 10\.0\.0\.1: port 0 is every port, which only/]],
+  ['virtual_server 10.0.0.1 99999 {\n}', [/^1: .*: port: /]],
+  ['virtual_server www 80 {\n}', [/^1: virtual_server www 80: expected an address/]],
+  ['virtual_server', [/^1: virtual_server: expected an address/]],
+  ['virtual_server group NONE {\n}', [/^1: .*: there is no such virtual_server_group/]],
+  ['virtual_server 10.0.0.1 80 { }\nvirtual_server 10.0.0.1 80 { }', [/^2: .*: tcp 10\.0\.0\.1:80 is there already/]],
+  ['virtual_server 10.0.0.1 80 {\n real_server www 80 { }\n}', [/^2: real_server www 80: expected an address/]],
+  [
+    'virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 { }\n real_server 10.1.0.1 80 { }\n}',
+    [/^1: .*10\.1\.0\.1:80 already/],
+  ],
+  [
+    'virtual_server 10.0.0.1 53 {\n protocol UDP\n real_server 10.1.0.1 53 {\n TCP_CHECK { }\n }\n}',
+    [/^4: TCP_CHECK: only servers of TCP services with/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 {\n TCP_CHECK {\n connect_port 81\n }\n }\n}',
+    [/^4: connect_port 81: a server is checked at its own/],
+  ],
+  [
+    'vrrp_instance A {\n virtual_router_id 300\n virtual_ipaddress {\n 10.0.0.1\n }\n}',
+    [/^1: vrrp_instance A: vrid: /],
+  ],
+  ['vrrp_instance A {\n virtual_router_id 3\n virtual_ipaddress {\n www\n }\n}', [/^4: www: expected an address/]],
+  ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: .*`gateway`/]],
+  ['global_defs {\n lvs_timeouts tcp soon\n lvs_sync_daemon eth0\n}', [/^2: .*: expected tcp/, /^3: .*--start-daemon/]],
+  ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT=80: conditions and/, /^2: @lb1 virtual_server/]],
+  [
+    '}\n{\n}\nglobal_defs {',
+    [/^1: }: there is no block/, /^2: {: nothing is before/, /^4: {: this block is never closed/],
+  ],
+  ['static_routes "a b\n', [/^1: a b: the quotes are not closed/, /^1: static_routes a b: has no counterpart/]],
+]
+for (const [text, expected] of omissions) {
+  test(`told by line: ${JSON.stringify(text)}`, async (t) => {
+    const lines = told(text)
+    t.match(lines, expected)
+    t.equal(lines.length, expected.length, lines.join('\n'))
+  })
+}
+
+test('what is beyond all bounds is no keepalived.conf', async (t) => {
+  t.throws(() => imported('a {\n'.repeat(17)), {
+    code: 'CONFIG_INVALID',
+    message: /^keepalived.conf:17: blocks more than 16/,
+  })
+  t.throws(() => imported('a '.repeat(1025)), {
+    code: 'CONFIG_INVALID',
+    message: /^keepalived.conf:1: more than 1024 words/,
+  })
+  t.throws(() => imported('#'.repeat(8 * 1024 * 1024 + 1)), { code: 'CONFIG_INVALID' })
+})
+
+test('words, comments and quotes are read as keepalived reads them', async (t) => {
+  const text = `a"b c"d 'e "f' \\"g # no more\nh\\\n i ! no more\r\n"j \\" k"{}l`
+  t.same(told(text), [
+    '1: ab cd e "f "g: has no counterpart here',
+    '2: h i: has no counterpart here',
+    '4: j " k: has no counterpart here',
+    '4: l: has no counterpart here',
+  ])
+})
+
+test('director import prints what config apply takes, and the rest on stderr', async (t) => {
+  const file = join(t.testdir(), 'keepalived.conf')
+  writeFileSync(file, WHOLE)
+  let [stdout, stderr] = ['', '']
+  const run = (path: string) =>
+    runDirectorCommand(['import', path], { write: (text) => (stdout += text) }, { write: (text) => (stderr += text) })
+  t.equal(await run(file), 0)
+  t.same(parsePoolFile(stdout, 'x').content.services, imported(WHOLE).services)
+  const vips = parse(
+    stdout
+      .split('\n')
+      .filter((line) => line.startsWith('# '))
+      .slice(1)
+      .map((line) => line.slice(2))
+      .join('\n'),
+  )
+  t.same(directorConfigSchema.shape.vips.parse(vips.vips).length, 2)
+  t.equal(stderr.split('\n')[0], `${file}:3: router_id lb1: has no counterpart here`)
+  stderr = ''
+  t.equal(await run('/nonexistent'), 1)
+  t.match(stderr, /^director: \/nonexistent: .*\(CONFIG_UNREADABLE\)\n$/)
+})
+
+test('whatever comes out of an import can be applied', async (t) => {
+  const { services, settings } = imported(WHOLE)
+  const text = [...printPoolFile({ services, settings, marks: [] })].join('')
+  t.match(parsePoolFile(text, 'x').content, { services, settings, marks: [] })
+})

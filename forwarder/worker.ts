@@ -21,7 +21,6 @@ import { LINK_STATISTICS, type SharedState } from './shared-state.ts'
 import { drain } from './sys/event-fd.ts'
 import { allocateFrameMemory } from './sys/memory.ts'
 import { LONGEST_WAIT_MS, PollSet } from './sys/poll.ts'
-import { raiseThread } from './sys/thread-priority.ts'
 import { TICK_MS } from './table/connection-layout.ts'
 import { ConnectionTable } from './table/connection-table.ts'
 import { RecordRing } from './table/record-ring.ts'
@@ -68,7 +67,6 @@ class ForwardingThread {
   #running = true
 
   constructor({ interfaces, shared, wakeDescriptor }: WorkerInput, port: MessagePort) {
-    raiseThread()
     for (const name of interfaces) this.#links.push(new PacketRingLink(name))
     this.#host = new HostLink(HOST_DEVICE, Math.min(...this.#links.map((link) => link.mtu)))
     this.#links.push(this.#host)

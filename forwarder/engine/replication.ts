@@ -215,7 +215,9 @@ export class Replication {
     // A connection that was never told of, such as a half-open one, has no version yet.
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
-      if (hasVersion && knownVersion !== 0 && !isNewer(version, knownVersion)) return false
+      const isKnown = hasVersion && knownVersion !== 0
+      if (isKnown && version === knownVersion && !this.#winsTie(kind, state, server, index)) return false
+      if (isKnown && version !== knownVersion && !isNewer(version, knownVersion)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
@@ -258,6 +260,19 @@ export class Replication {
     return true
   }
 
+  /**
+   * Whether what is told counts over what is known, if two directors have changed a connection within one tick and so under one version:
+   * the same of the two at every director. What lives counts over an end, then the greater state, then the greater server.
+   */
+  #winsTie(kind: number, state: number, server: number, index: ConnectionIndex): boolean {
+    if (kind === RECORD_REMOVE) return false
+    const known = this.#table.state(index)
+    if (state !== known) return state > known
+    const knownServer = this.#services.serverBySlot[this.#table.server(index)]
+    if (knownServer === undefined || knownServer.address === server) return false
+    return compareWords(this.#services.directory.book.wordsOf(server), knownServer.addressWords) > 0
+  }
+
   /** A piece of what a call's template was made from. It comes after the template. */
   #applyCall(bytes: Uint8Array, at: number): boolean {
     const { calls } = this.#services.directory
@@ -296,4 +311,12 @@ function readClient(bytes: Uint8Array, at: number, key: ConnectionKey, isIPv4: b
 /** Table seconds: 1.024 s each. */
 function seconds(tick: number): number {
   return tick >> 3
+}
+
+/** Below 0 when the first address is the smaller one. */
+function compareWords(one: Int32Array, other: Int32Array): number {
+  for (let word = 0; word < ADDRESS_WORDS; word++) {
+    if (one[word] !== other[word]) return (one[word] >>> 0) - (other[word] >>> 0)
+  }
+  return 0
 }

@@ -62,14 +62,18 @@ export const CUT_HOP_LIMIT = 1
 export const CUT_DESTINATION = 2
 
 /**
- * For a raw IPv6 socket, which hands out packets without their IPv6 header: takes those with this hop limit and to this
- * address, given as four words, whole. Of others it leaves as many bytes as say what was wrong, so that they can be counted.
+ * For a raw IPv6 socket, which hands out packets without their IPv6 header: takes those to this address, given as four words,
+ * and with this hop limit (any, unless given) whole. Of others it leaves as many bytes as say what was wrong, so that they can be
+ * counted.
  */
-export function ipv6HeaderFilter(hopLimit: number, destination: ArrayLike<number>): Instruction[] {
-  return [
+export function ipv6HeaderFilter(destination: ArrayLike<number>, hopLimit?: number): Instruction[] {
+  const checkHopLimit: Instruction[] = [
     [LOAD_BYTE, 0, 0, SKF_NET_OFF + 7],
-    [JUMP_EQUAL, 1, 0, hopLimit],
+    [JUMP_EQUAL, 1, 0, hopLimit ?? 0],
     [RETURN, 0, 0, CUT_HOP_LIMIT],
+  ]
+  return [
+    ...(hopLimit === undefined ? [] : checkHopLimit),
     ...Array.from({ length: 4 }).flatMap((_, word): Instruction[] => [
       [LOAD_WORD, 0, 0, SKF_NET_OFF + 24 + word * 4],
       [JUMP_EQUAL, 1, 0, destination[word] >>> 0],

@@ -1,9 +1,13 @@
-/** Addresses as operators write them, checked, and in the one form in which they are compared and shown (RFC 5952). */
+/**
+ * Addresses and interfaces as operators write them, checked; addresses in the one form in which they are compared and shown (RFC 5952).
+ */
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 
 const isAddress = (text: string) => isIP(text) !== 0 && !text.includes('%')
+
+export const interfaceName = z.string().regex(/^[^\s/]{1,15}$/, 'expected the name of a network interface')
 
 export const ipAddress = z
   .string()

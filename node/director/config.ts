@@ -3,57 +3,17 @@
  */
 import { z } from 'zod'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
-import { MOST_IPV6_ADDRESSES } from '../../protocol/packet/vrrp.ts'
-import { endpoint, ipAddress } from './address-schema.ts'
+import { endpoint, interfaceName } from './address-schema.ts'
+import { vipsSchema } from './vip/vip-config.ts'
 import { parseYaml, readText } from './yaml-file.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
-const interfaceName = z.string().regex(/^[^\s/]{1,15}$/, 'expected the name of a network interface')
 const peer = z.strictObject({
   name,
   /** libp2p peer id, as `director identity` prints it. */
   id: z.string().regex(/^[1-9A-HJ-NP-Za-km-z]{40,60}$/, 'expected a peer id as `director identity` prints it'),
   address: endpoint,
 })
-
-const vip = z
-  .strictObject({
-    /** Virtual router identifier, RFC 9568 section 5.2.3: the two families have numbers of their own. */
-    vrid: z.int().min(1).max(255),
-    /** 255 owns the address; higher wins. */
-    priority: z.int().min(1).max(255).default(100),
-    /** VRRPv3 counts in centiseconds: a multiple of 10. */
-    advertisementIntervalMs: z.int().min(10).max(40_000).multipleOf(10, 'expected a multiple of 10').default(50),
-    preempt: z.boolean().default(true),
-    /** All of one family. */
-    addresses: z.array(ipAddress).min(1).max(255),
-    /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
-    gateway: ipAddress.optional(),
-  })
-  .superRefine(({ addresses, gateway }, context) => {
-    // An empty list is refused by itself, and comes here all the same.
-    const isIPv6 = isIPv6Text(addresses[0] ?? '')
-    const expected = `expected an ${isIPv6 ? 'IPv6' : 'IPv4'} address, as the group's first one is: a virtual router is of one family (RFC 9568), so addresses of the other need a group of their own`
-    const refuse = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
-    const stranger = addresses.findIndex((address) => isIPv6Text(address) !== isIPv6)
-    if (stranger > 0) refuse(['addresses', stranger], expected)
-    if (gateway !== undefined && isIPv6Text(gateway) !== isIPv6) refuse(['gateway'], expected)
-    if (isIPv6 && addresses.length > MOST_IPV6_ADDRESSES) {
-      refuse(['addresses'], `expected at most ${MOST_IPV6_ADDRESSES} IPv6 addresses in a group`)
-    }
-  })
-
-const vips = z
-  .array(vip)
-  .max(32)
-  .default([])
-  .superRefine((groups, context) => {
-    const keys = groups.map(({ vrid, addresses }) => `${vrid} ${isIPv6Text(addresses[0] ?? '')}`)
-    const again = keys.findIndex((key, index) => keys.indexOf(key) < index)
-    if (again < 0) return
-    const message = `expected another vrid: two groups of one address family have ${groups[again].vrid}`
-    context.addIssue({ code: 'custom', path: [again, 'vrid'], message })
-  })
 
 export const directorConfigSchema = z.strictObject({
   name,
@@ -67,7 +27,7 @@ export const directorConfigSchema = z.strictObject({
   /** Path of the control socket. */
   control: z.string().min(1).max(100).default('/run/linux-director/control.sock'),
   cluster: z.strictObject({ listen: endpoint, peers: z.array(peer).max(63).default([]) }),
-  vips,
+  vips: vipsSchema,
   agents: z
     .strictObject({
       listen: endpoint,

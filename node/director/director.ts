@@ -211,11 +211,15 @@ export class Director {
       this.#onFatal(error)
     }
     const spokenFrom = transports.map(({ address }) => ({ name: outside, address }))
-    const links = watchLinks([...interfaces.map((name) => ({ name })), ...spokenFrom], {
-      onFault: ({ name, address = name }, fault) => {
-        if (fault === undefined) log.info(`${address} is well again`)
-        else log.warn({ fault }, `${address} has failed`)
-        vip.setFault(address, fault)
+    const tracked = config.vips.flatMap(({ track }) => track?.interfaces.map(({ name }) => name) ?? [])
+    const watched = [...new Set([...interfaces, ...tracked])].map((name) => ({ name }))
+    const links = watchLinks([...watched, ...spokenFrom], {
+      onFault: ({ name, address }, fault) => {
+        const subject = address ?? name
+        if (fault === undefined) log.info(`${subject} is well again`)
+        else log.warn({ fault }, `${subject} has failed`)
+        if (address === undefined) vip.setLink(name, fault)
+        if (address !== undefined || interfaces.includes(name)) vip.setFault(subject, fault)
       },
       onActivity: routesMayHaveChanged,
     })

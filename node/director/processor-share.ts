@@ -5,10 +5,8 @@
 import { readdirSync, writeFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 
-/** Before everything that was not raised on purpose. The forwarding thread goes before the director's others (forwarder/worker.ts). */
+/** Before everything that was not raised on purpose, and still behind the kernel's own threads. */
 const FIRST = -15
-/** Of the director as a whole, among others that are as urgent. */
-const FIRST_GROUP = -20
 /** Behind everything else. */
 const LAST = 19
 
@@ -19,12 +17,12 @@ const LAST = 19
  * @returns why it could not be done; undefined when it was
  */
 export function claimProcessorShare(): string | undefined {
-  return raiseProcess(process.pid, FIRST_GROUP)
+  return raiseProcess(process.pid)
 }
 
 /** Raises a program of a lab, where hosts share the processors: each is a machine of its own in life, and waits behind nobody. */
 export function raiseLabProgram(processId: number): void {
-  raiseProcess(processId, FIRST)
+  raiseProcess(processId)
 }
 
 /** Puts a process that is about to be killed behind everybody: what its kernel then tidies up, a host without power does not. */
@@ -33,14 +31,14 @@ export function putLast(processId: number): void {
   setGroup(processId, LAST)
 }
 
-function raiseProcess(processId: number, group: number): string | undefined {
+function raiseProcess(processId: number): string | undefined {
   try {
     setPriority(processId, FIRST)
   } catch (error) {
     return (error as Error).message
   }
   setThreads(processId, FIRST)
-  setGroup(processId, group)
+  setGroup(processId, FIRST)
   return undefined
 }
 

@@ -1,5 +1,6 @@
 /**
- * VRRP version 3 (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 or ff02::12 in IP protocol 112.
+ * VRRP (RFC 9568 section 5): who holds the virtual addresses, said to 224.0.0.18 or ff02::12 (or, by agreement, to each
+ * peer's own address) in IP protocol 112. Version 3:
  *
  * ```
  *  0                   1                   2                   3
@@ -12,6 +13,22 @@
  * |     address, once per count: 4 bytes of IPv4, 16 of IPv6      |
  * +---------------------------------------------------------------+
  * ```
+ *
+ * Version 2 (RFC 3768 section 5), of IPv4 alone:
+ *
+ * ```
+ * +-------+-------+---------------+---------------+---------------+
+ * |   2   |   1   |     VRID      |   priority    | address count |
+ * +-------+-------+---------------+---------------+---------------+
+ * | authentication| interval, sec.|           checksum            |
+ * +---------------+---------------+-------------------------------+
+ * |                 IPv4 address, once per count                  |
+ * +---------------------------------------------------------------+
+ * |  8 bytes of authentication data: 0 when sent, not looked at   |
+ * +---------------------------------------------------------------+
+ * ```
+ *
+ * Authentication is 0, none: the RFC took the others out. The checksum is over the message alone.
  *
  * Which family the message is of, the packet around it says: here, the sender's address.
  *
@@ -37,21 +54,27 @@ export const PRIORITY_RESIGN = 0
 /** Priority of a router that owns the addresses. */
 export const PRIORITY_OWNER = 255
 
-const VERSION = 3
 const TYPE_ADVERTISEMENT = 1
 const HEADER_LENGTH = 8
 const VRRP = { versionAndType: 0, vrid: 1, priority: 2, count: 3, interval: 4, checksum: 6 } as const
+/** Version 2 has two bytes in place of version 3's interval. */
+const VRRP2 = { authentication: 4, interval: 5 } as const
+const AUTHENTICATION_NONE = 0
+const AUTHENTICATION_LENGTH = 8
 /** Addresses of a virtual router of IPv6 at most, so that its advertisement is one packet on every link. */
 export const MOST_IPV6_ADDRESSES = Math.floor((IPV6_MINIMUM_MTU - IPV6_HEADER_LENGTH - HEADER_LENGTH) / ADDRESS_BYTES)
 
 export type VrrpChecksum = 'message' | 'pseudo-header'
 
+export type VrrpVersion = 2 | 3
+
 export interface Advertisement {
+  readonly version: VrrpVersion
   /** 1 to 255. */
   readonly vrid: number
   /** 0 (resigns) to 255 (owns the addresses). */
   readonly priority: number
-  /** A multiple of 10, 10 to 40,950. */
+  /** Version 3: a multiple of 10, 10 to 40,950. Version 2: a multiple of 1000, 1000 to 255,000. */
   readonly intervalMs: number
   readonly addresses: readonly string[]
 }
@@ -75,6 +98,7 @@ export const VRRP_REFUSALS = [
   'type',
   'length',
   'vrid',
+  'authentication',
   'interval',
   'count',
   'checksum',
@@ -83,70 +107,79 @@ export type VrrpRefusal = (typeof VRRP_REFUSALS)[number]
 
 export type Decoded<Value> = ({ readonly ok: true } & Value) | { readonly ok: false; readonly reason: VrrpRefusal }
 
-/** Where the advertisements of a sender with this address go. */
+/** Where the advertisements of a sender with this address go, unless its peers are named. */
 export function vrrpGroupOf(source: string): string {
   return isIPv6Text(source) ? VRRP_GROUP_IPV6 : VRRP_GROUP_IPV4
 }
 
 /**
- * The message of an advertisement that goes from `source` to the group.
- * @param checksumKind counts for IPv4 alone
+ * The message of an advertisement that goes from `source` to `destination`.
+ * @param checksumKind counts for version 3 over IPv4 alone
  */
 export function encodeAdvertisement(
   advertisement: Advertisement,
   source: string,
+  destination: string,
   checksumKind: VrrpChecksum,
 ): Uint8Array {
-  const { addresses } = advertisement
+  const { version, addresses, intervalMs } = advertisement
   const isIPv6 = isIPv6Text(source)
-  const addressLength = isIPv6 ? ADDRESS_BYTES : 4
-  const message = new Uint8Array(HEADER_LENGTH + addresses.length * addressLength)
-  message[VRRP.versionAndType] = (VERSION << 4) | TYPE_ADVERTISEMENT
+  const message = new Uint8Array(messageLength(version, addresses.length, isIPv6))
+  message[VRRP.versionAndType] = (version << 4) | TYPE_ADVERTISEMENT
   message[VRRP.vrid] = advertisement.vrid
   message[VRRP.priority] = advertisement.priority
   message[VRRP.count] = addresses.length
-  writeUint16(message, VRRP.interval, advertisement.intervalMs / 10)
+  if (version === 2) message[VRRP2.interval] = intervalMs / 1000
+  else writeUint16(message, VRRP.interval, intervalMs / 10)
   for (const [index, address] of addresses.entries()) {
-    const at = HEADER_LENGTH + index * addressLength
+    const at = HEADER_LENGTH + index * addressLength(isIPv6)
     if (isIPv6) writeIPv6Words(message, at, parseIPv6(address))
     else writeInt32(message, at, parseIPv4(address))
   }
-  const isAlone = checksumKind === 'message' && !isIPv6
-  const initial = isAlone ? 0 : pseudoHeader(source, vrrpGroupOf(source), message.length)
+  const isAlone = version === 2 || (checksumKind === 'message' && !isIPv6)
+  const initial = isAlone ? 0 : pseudoHeader(source, destination, message.length)
   writeUint16(message, VRRP.checksum, checksum(message, 0, message.length, initial))
   return message
 }
 
-/** Checks and reads a datagram as RFC 9568 section 7.1 asks, except for what needs to know the router's configuration. */
+/**
+ * Checks and reads a datagram as RFC 9568 section 7.1 and RFC 3768 section 7.1 ask, except for what needs to know the router's
+ * configuration.
+ * @param own the receiver's address. What is sent to that and not to the group may have been routed, and come from any address:
+ *   keepalived's rule for unicast. Which senders are believed is for the router to say
+ */
 export function decodeAdvertisement(
   datagram: VrrpDatagram,
+  own: string,
 ): Decoded<{ readonly advertisement: Advertisement; readonly checksum: VrrpChecksum }> {
   const { message, source, destination } = datagram
   const isIPv6 = isIPv6Text(source)
-  const addressLength = isIPv6 ? ADDRESS_BYTES : 4
-  if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
-  if (destination !== vrrpGroupOf(source)) return refuse('destination')
-  // Of a router of IPv6 the link-local address speaks (RFC 9568 section 5.1.2.1).
-  if (isIPv6 && !isCovered(source, 'fe80::/10')) return refuse('source')
+  if (destination !== own) {
+    if (datagram.hopLimit !== VRRP_HOP_LIMIT) return refuse('hop-limit')
+    if (destination !== vrrpGroupOf(source)) return refuse('destination')
+    // Of a router of IPv6 the link-local address speaks (RFC 9568 section 5.1.2.1).
+    if (isIPv6 && !isCovered(source, 'fe80::/10')) return refuse('source')
+  }
   if (message.length < HEADER_LENGTH) return refuse('length')
-  if (message[VRRP.versionAndType] >> 4 !== VERSION) return refuse('version')
+  const version = message[VRRP.versionAndType] >> 4
+  if (version !== 3 && (version !== 2 || isIPv6)) return refuse('version')
   if ((message[VRRP.versionAndType] & 15) !== TYPE_ADVERTISEMENT) return refuse('type')
   const count = message[VRRP.count]
   if (count === 0) return refuse('count')
-  if (message.length !== HEADER_LENGTH + count * addressLength) return refuse('length')
+  if (message.length !== messageLength(version, count, isIPv6)) return refuse('length')
   if (message[VRRP.vrid] === 0) return refuse('vrid')
-  // The four bits above the interval are reserved: whatever they hold is ignored (RFC 9568 section 5.2.6).
-  const intervalMs = (readUint16(message, VRRP.interval) & 0x0fff) * 10
+  if (version === 2 && message[VRRP2.authentication] !== AUTHENTICATION_NONE) return refuse('authentication')
+  const intervalMs = readIntervalMs(message, version)
   if (intervalMs === 0) return refuse('interval')
-  const checksumKind = checksumKindOf(datagram)
+  const checksumKind = checksumKindOf(datagram, version)
   if (checksumKind === undefined) return refuse('checksum')
   const addresses = Array.from({ length: count }, (_, index) => {
-    const at = HEADER_LENGTH + index * addressLength
+    const at = HEADER_LENGTH + index * addressLength(isIPv6)
     return isIPv6 ? readIPv6Text(message, at) : formatIPv4(readInt32(message, at))
   })
   return {
     ok: true,
-    advertisement: { vrid: message[VRRP.vrid], priority: message[VRRP.priority], intervalMs, addresses },
+    advertisement: { version, vrid: message[VRRP.vrid], priority: message[VRRP.priority], intervalMs, addresses },
     checksum: checksumKind,
   }
 }
@@ -171,9 +204,27 @@ function refuse(reason: VrrpRefusal): { readonly ok: false; readonly reason: Vrr
   return { ok: false, reason }
 }
 
+function addressLength(isIPv6: boolean): number {
+  return isIPv6 ? ADDRESS_BYTES : 4
+}
+
+function messageLength(version: VrrpVersion, count: number, isIPv6: boolean): number {
+  return HEADER_LENGTH + count * addressLength(isIPv6) + (version === 2 ? AUTHENTICATION_LENGTH : 0)
+}
+
+function readIntervalMs(message: Uint8Array, version: VrrpVersion): number {
+  if (version === 2) return message[VRRP2.interval] * 1000
+  // The four bits above the interval are reserved: whatever they hold is ignored (RFC 9568 section 5.2.6).
+  return (readUint16(message, VRRP.interval) & 0x0fff) * 10
+}
+
 /** Undefined when the message holds no right checksum. */
-function checksumKindOf({ source, destination, message }: VrrpDatagram): VrrpChecksum | undefined {
+function checksumKindOf(
+  { source, destination, message }: VrrpDatagram,
+  version: VrrpVersion,
+): VrrpChecksum | undefined {
   if (!isIPv6Text(source) && checksum(message, 0, message.length) === 0) return 'message'
+  if (version === 2) return undefined
   const initial = pseudoHeader(source, destination, message.length)
   return checksum(message, 0, message.length, initial) === 0 ? 'pseudo-header' : undefined
 }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import tap, { type Test, test } from 'tap'
+import type { VipConfig } from '../../node/director/vip/vip-config.ts'
 import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../forwarder/namespace.ts'
 import { startPeer } from '../node/director/vip/peer-process.ts'
 import { until } from '../until.ts'
@@ -17,14 +18,63 @@ createVethPair('ours', 'theirs')
 ip(`link set theirs netns ${other.pid}`)
 ip('address add 10.0.0.1/24 dev ours')
 ip('link set lo up\naddress add 10.0.0.2/24 dev theirs\nlink set theirs up', other)
-ip('address add fe80::1/64 dev ours nodad')
-ip('address add fe80::2/64 dev theirs nodad', other)
+ip('address add fe80::1/64 dev ours nodad\naddress add 2001:db8:1::1/64 dev ours nodad')
+ip('address add fe80::2/64 dev theirs nodad\naddress add 2001:db8:1::2/64 dev theirs nodad', other)
 waitUntilUp('ours')
 
-const FAMILIES = [
-  { family: 'IPv4', holder: '10.0.0.2', filter: 'ip proto 112', addresses: ['10.0.0.100'] },
-  // The RFC wants a link-local address first, and keepalived looks for it.
-  { family: 'IPv6', holder: 'fe80::2', filter: 'ip6 proto 112', addresses: ['fe80::100', '2001:db8:1::100'] },
+const VIPS = ['10.0.0.100']
+
+interface Dialect {
+  readonly dialect: string
+  /** What both are told besides the priority, each in its own way. */
+  readonly ours: Partial<VipConfig>
+  readonly theirs: {
+    readonly version: 2 | 3
+    readonly seconds: number
+    readonly unicast?: readonly [self: string, peer: string]
+  }
+  /** Their address, as the director sees it. */
+  readonly holder: string
+  readonly filter: string
+}
+
+const DIALECTS: readonly Dialect[] = [
+  {
+    dialect: 'IPv4',
+    ours: { addresses: VIPS },
+    theirs: { version: 3, seconds: 0.05 },
+    holder: '10.0.0.2',
+    filter: 'ip proto 112',
+  },
+  {
+    dialect: 'IPv6',
+    // The RFC wants a link-local address first, and keepalived looks for it.
+    ours: { addresses: ['fe80::100', '2001:db8:1::100'] },
+    theirs: { version: 3, seconds: 0.05 },
+    holder: 'fe80::2',
+    filter: 'ip6 proto 112',
+  },
+  {
+    dialect: 'IPv4 in version 2',
+    ours: { addresses: VIPS, version: 2, advertisementIntervalMs: 1000 },
+    theirs: { version: 2, seconds: 1 },
+    holder: '10.0.0.2',
+    filter: 'ip proto 112',
+  },
+  {
+    dialect: 'IPv4 to named peers',
+    ours: { addresses: VIPS, unicastPeers: ['10.0.0.2'] },
+    theirs: { version: 3, seconds: 0.05, unicast: ['10.0.0.2', '10.0.0.1'] },
+    holder: '10.0.0.2',
+    filter: 'ip proto 112 and not multicast',
+  },
+  {
+    dialect: 'IPv6 to named peers',
+    ours: { addresses: ['fe80::100', '2001:db8:1::100'], unicastPeers: ['2001:db8:1::2'] },
+    theirs: { version: 3, seconds: 0.05, unicast: ['2001:db8:1::2', '2001:db8:1::1'] },
+    holder: '2001:db8:1::2',
+    filter: 'ip6 proto 112 and not multicast',
+  },
 ]
 
 interface Keepalived {
@@ -34,22 +84,27 @@ interface Keepalived {
   end(signal: NodeJS.Signals): Promise<void>
 }
 
-function startKeepalived(t: Test, namespace: Namespace, priority: number, addresses: string[]): Keepalived {
+function startKeepalived(t: Test, namespace: Namespace, priority: number, { ours, theirs }: Dialect): Keepalived {
   const folder = mkdtempSync(join(tmpdir(), 'keepalived-'))
   const file = join(folder, 'keepalived.conf')
+  const { version, seconds, unicast } = theirs
+  // At one advertisement a second, a start as backup would take as long as all else.
+  const state = seconds < 1 ? 'BACKUP' : 'MASTER'
+  const peers = unicast && `unicast_src_ip ${unicast[0]}\n  unicast_peer {\n    ${unicast[1]}\n  }`
   writeFileSync(
     file,
     `global_defs {
-  vrrp_version 3
+  vrrp_version ${version}
 }
 vrrp_instance pool {
-  state BACKUP
+  state ${state}
   interface theirs
   virtual_router_id 51
   priority ${priority}
-  advert_int 0.05
+  advert_int ${seconds}
+  ${peers ?? ''}
   virtual_ipaddress {
-    ${addresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`).join('\n    ')}
+    ${ours.addresses?.map((address) => `${address}/${address.includes(':') ? 128 : 32}`).join('\n    ')}
   }
 }
 `,
@@ -75,12 +130,13 @@ vrrp_instance pool {
   return { log, end, is: (state) => log.findLast((line) => entered.test(line))?.includes(`Entering ${state}`) ?? false }
 }
 
-for (const { family, holder, filter, addresses } of FAMILIES) {
-  test(`keepalived yields to a director of higher priority over ${family}, and takes over when that resigns`, async (t) => {
+for (const dialect of DIALECTS) {
+  const { dialect: name, ours, holder, filter } = dialect
+  test(`keepalived yields to a director of higher priority over ${name}, and takes over when that resigns`, async (t) => {
     const traffic = await capture(t, 'ours', filter)
-    const keepalived = startKeepalived(t, other, 100, addresses)
+    const keepalived = startKeepalived(t, other, 100, dialect)
     await until(() => keepalived.is('MASTER'))
-    const director = startPeer('ours', { priority: 150, addresses })
+    const director = startPeer('ours', { ...ours, priority: 150 })
     t.teardown(() => director.end('SIGKILL'))
     await until(() => keepalived.is('BACKUP') && director.status()?.state === 'active')
     await director.end('SIGTERM')
@@ -93,11 +149,11 @@ for (const { family, holder, filter, addresses } of FAMILIES) {
     if (traffic) t.same(await traffic.complaints(), [])
   })
 
-  test(`a director yields to a keepalived of higher priority over ${family}, and takes over when that stops`, async (t) => {
-    const director = startPeer('ours', { priority: 100, addresses })
+  test(`a director yields to a keepalived of higher priority over ${name}, and takes over when that stops`, async (t) => {
+    const director = startPeer('ours', { ...ours, priority: 100 })
     t.teardown(() => director.end('SIGKILL'))
     await until(() => director.status()?.state === 'active')
-    const keepalived = startKeepalived(t, other, 150, addresses)
+    const keepalived = startKeepalived(t, other, 150, dialect)
     await until(() => director.status()?.state === 'backup' && director.status()?.holder === holder)
     await keepalived.end('SIGTERM')
     await until(() => director.status()?.state === 'active')

@@ -40,6 +40,8 @@ const SLACK_MS = 25
 const ANNOUNCED_MS = 1000
 const REFRESHED_MS = 5000
 const LOOK_AT_TABLES_MS = 100
+/** Until then a peer's table may still have what went before between the same ports, and say nothing of the conversation itself. */
+const COVERED_AFTER_MS = 500
 /** In sync or not: it takes a moment to be seen on another thread. */
 const SYNC_SEEN_MS = 300
 
@@ -135,6 +137,7 @@ export class Promises {
   #cover(): void {
     for (const conversation of this.#world.clients.open) {
       if (conversation.isCovered || conversation.state !== 'established') continue
+      if (this.#world.clock.now() - conversation.establishedMs < COVERED_AFTER_MS) continue
       conversation.isCovered = this.#holders(conversation).length > 1
     }
   }

@@ -43,9 +43,14 @@ export const SABOTAGES = {
       ...transport,
       onDatagram: (handler) =>
         transport.onDatagram((datagram) => {
-          const decoded = decodeAdvertisement(datagram)
+          const decoded = decodeAdvertisement(datagram, self)
           if (!decoded.ok || datagram.source === self) return handler(datagram)
-          const message = encodeAdvertisement(decoded.advertisement, LOWEST_ADDRESS, decoded.checksum)
+          const message = encodeAdvertisement(
+            decoded.advertisement,
+            LOWEST_ADDRESS,
+            datagram.destination,
+            decoded.checksum,
+          )
           handler({ ...datagram, source: LOWEST_ADDRESS, message })
         }),
     }),

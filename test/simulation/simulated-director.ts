@@ -4,6 +4,7 @@
  */
 
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
+import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
 import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
 import type { Transport } from '../../node/director/cluster/transport.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
@@ -107,6 +108,7 @@ export class SimulatedDirector {
       outgoing: this.forwarder.outgoing,
       incoming: this.forwarder.incoming,
       source: this.forwarder.reader,
+      versionNow: () => Math.floor(options.wallClockMs() / TICK_MS) & 0xffff,
       wake: () => this.#breatheSoon(),
       onStatus: (status) =>
         main.post(() => {
@@ -209,9 +211,11 @@ export class SimulatedDirector {
       {
         vips: SERVICES.map(({ vrid, address, gateway }, index) => ({
           vrid,
+          version: 3,
           priority: priorities[index],
           advertisementIntervalMs: intervalMs,
           preempt: true,
+          preemptDelayMs: 0,
           addresses: [address],
           gateway,
         })),
@@ -242,12 +246,12 @@ export class SimulatedDirector {
   #watched(transport: VrrpTransport): VrrpTransport {
     return {
       ...transport,
-      send: (message) => {
+      send: (message, destination) => {
         const [, vrid, priority] = message
         if (priority === PRIORITY_RESIGN) this.advertised.delete(vrid)
         else if (this.advertised.get(vrid)?.priority !== priority)
           this.advertised.set(vrid, { priority, sinceMs: this.#options.clock.now() })
-        transport.send(message)
+        transport.send(message, destination)
       },
     }
   }

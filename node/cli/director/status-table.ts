@@ -1,5 +1,6 @@
 /** A DirectorStatus as tables for people. Pure. */
 import { formatEndpoint, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
 import type {
   DirectorStatus,
   PeerStatus,
@@ -20,7 +21,8 @@ export function renderStatus(status: DirectorStatus): string {
       ...defenceLines(status.defences),
     ].join('\n'),
     table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
-    table(['Peer', 'Connected', 'We are behind it', 'It is behind us'], status.peers.map(peerRow)),
+    table(['Tracked', 'VRID', 'State', 'Weight', 'Reason'], status.vips.flatMap(trackedRows)),
+    table(['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables'], status.peers.map(peerRow)),
     ...status.services.map(serviceSection),
     table(
       ['Link', 'Received', 'Transmitted', 'Errors', 'Overruns'],
@@ -48,10 +50,20 @@ function vipRows(vip: VipStatus): (string | number)[][] {
     address,
     holder,
     vip.state,
-    vip.priority,
+    vip.effectivePriority === vip.priority ? vip.priority : `${vip.effectivePriority} of ${vip.priority}`,
     vip.vrid,
     vip.gateway ?? '-',
     vip.waiting ?? '-',
+  ])
+}
+
+function trackedRows({ vrid, tracked }: VipStatus): (string | number)[][] {
+  return tracked.map(({ name, state, weight, reason }) => [
+    name,
+    vrid,
+    state,
+    weight === 0 ? 'fault' : weight,
+    reason ?? '-',
   ])
 }
 
@@ -61,7 +73,13 @@ function peerRow(peer: PeerStatus): string[] {
     peer.connected ? 'yes' : 'NO',
     lag(peer.recordsBehind, peer.behindMs),
     lag(peer.peerRecordsBehind, peer.peerBehindMs),
+    alikeness(peer.rangesDifferent),
   ]
+}
+
+function alikeness(rangesDifferent: number | null): string {
+  if (rangesDifferent === null) return '-'
+  return rangesDifferent === 0 ? 'alike' : `${rangesDifferent} of ${DIGEST_RANGES} parts differ`
 }
 
 function serviceSection({ protocol, address, port, mark, scheduler, servers }: ServiceListing): string {

@@ -8,7 +8,7 @@
 export type PeerName = string
 
 /** Topics of broadcast() and send(). The position is the topic's number on a stream, from 1 on. */
-export const TOPICS = ['connections', 'presence', 'config', 'health', 'load', 'sync'] as const
+export const TOPICS = ['connections', 'presence', 'config', 'health', 'load', 'sync', 'digest'] as const
 export type Topic = (typeof TOPICS)[number]
 
 export type MessageHandler = (from: PeerName, message: Uint8Array) => void

@@ -356,12 +356,30 @@ export interface PeerStatus {
   /** Our records that the peer has not confirmed. */
   peerRecordsBehind: number
   peerBehindMs: number
+  /** Parts of 128 of the connection table that were not as ours when they were last compared; null: they were not yet. */
+  rangesDifferent: number | null
+}
+
+/** An interface or a script that a group's priority depends on. */
+export interface TrackedStatus {
+  /** The interface's name or the program's path. */
+  name: string
+  /** Above 0: added while it is up. Below: taken away while it is down. 0: a fault while it is not up. */
+  weight: number
+  state: 'up' | 'down' | 'unknown'
+  reason: string | null
 }
 
 export interface VipStatus {
   vrid: number
   state: 'init' | 'backup' | 'active' | 'fault'
+  /** As configured. */
   priority: number
+  /** With which it stands for election now: with what is tracked, and 1 while it is out of sync. */
+  effectivePriority: number
+  tracked: TrackedStatus[]
+  /** Name of the sync group that it moves with; null: it moves alone. */
+  syncGroup: string | null
   addresses: string[]
   gateway: string | null
   advertisementIntervalMs: number

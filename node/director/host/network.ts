@@ -66,6 +66,11 @@ export function linkLocalAddress({ addresses }: HostInterface): string | undefin
   return addresses.find(({ address }) => isLinkLocal(address))?.address
 }
 
+/** The primary IPv6 address that is known beyond the link; undefined when there is none. */
+export function globalIPv6Address({ addresses }: HostInterface): string | undefined {
+  return addresses.find(({ address }) => isIPv6Text(address) && !isLinkLocal(address))?.address
+}
+
 /** The primary IPv4 address; undefined when there is none. */
 export function primaryIPv4Address({ addresses }: HostInterface): string | undefined {
   return addresses.find(({ address }) => !isIPv6Text(address))?.address
@@ -114,7 +119,7 @@ function standing({ local, deprecated, temporary }: IpAddress): number {
   return (isLinkLocal(local) ? 4 : 0) + (deprecated ? 2 : 0) + (temporary ? 1 : 0)
 }
 
-function isLinkLocal(address: string): boolean {
+export function isLinkLocal(address: string): boolean {
   return isCovered(address, 'fe80::/10')
 }
 

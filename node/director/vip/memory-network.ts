@@ -38,7 +38,7 @@ export class MemoryNetwork {
     this.#ports.set(address, port)
     return {
       address,
-      send: (message) => this.#send(port, message),
+      send: (message, destination) => this.#send(port, message, destination),
       onDatagram: (handler) => {
         port.handler = handler
       },
@@ -61,10 +61,9 @@ export class MemoryNetwork {
     if (!frozen) this.#deliver(port)
   }
 
-  #send({ address: source }: Port, message: Uint8Array): void {
-    const destination = vrrpGroupOf(source)
+  #send({ address: source }: Port, message: Uint8Array, destination: string): void {
     for (const to of this.#ports.values()) {
-      if (vrrpGroupOf(to.address) !== destination) continue
+      if (to.address !== destination && vrrpGroupOf(to.address) !== destination) continue
       if (to.address === source || this.#cuts.has(`${source} ${to.address}`)) continue
       for (const delayMs of this.#fate(source, to.address, message)) {
         const datagram = { source, destination, hopLimit: VRRP_HOP_LIMIT, message: message.slice() }

@@ -8,14 +8,18 @@
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import type { Advertisement, VrrpChecksum } from '../../../protocol/packet/vrrp.ts'
-import { encodeAdvertisement } from '../../../protocol/packet/vrrp.ts'
+import type { Advertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
+import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, sleep } from '../clock.ts'
-import type { DirectorConfig } from '../config.ts'
 import type { VipStatus } from '../control/api.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
+import type { RunScript } from './run-script.ts'
+import { ScriptChecks } from './script-checks.ts'
+import type { SyncGroup, SyncMember } from './sync-group.ts'
 import { successionTime } from './timing.ts'
-import { type RouterAction, type RouterInput, VirtualRouter } from './virtual-router.ts'
+import { Tracking } from './tracking.ts'
+import type { VipConfig } from './vip-config.ts'
+import { type RouterAction, type RouterInput, type RouterState, VirtualRouter } from './virtual-router.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
 const LINGER_MS = 2000
@@ -23,8 +27,11 @@ const LINGER_MS = 2000
 const SETTLE_MS = BURST_LENGTH_MS + 50
 /** An orderly stop never takes longer, however slow the pool's advertisements are. */
 const LONGEST_STOP_MS = 15_000
+/** What is told once is remembered; whoever sends from ever other addresses fills neither the memory nor the log. */
+const MOST_TOLD = 64
 
-export type VipConfig = DirectorConfig['vips'][number]
+/** Who has found out that a group can take no part. */
+type Finder = 'service' | 'tracking' | 'sync-group'
 
 /** What the service lends to each of its groups. */
 export interface VipGroupComponents {
@@ -33,6 +40,9 @@ export interface VipGroupComponents {
   readonly clock: Clock
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
+  readonly runScript: RunScript
+  /** That it moves together with; undefined: it moves alone. */
+  readonly syncGroup: SyncGroup | undefined
   /** The states of this group's addresses have changed. */
   readonly addressesChanged: () => void
   /** The status has changed in something that an operator or another part waits for. */
@@ -40,11 +50,15 @@ export interface VipGroupComponents {
   readonly note: (message: string) => void
 }
 
-export class VipGroup {
+export class VipGroup implements SyncMember {
   readonly config: VipConfig
   readonly #links: { readonly outside: string; readonly inside: string }
   readonly #components: VipGroupComponents
   readonly #router: VirtualRouter
+  readonly #tracking: Tracking
+  readonly #checks: ScriptChecks
+  /** Why the group can take no part, by who found out. */
+  readonly #faults = new Map<Finder, string>()
   #inSync = false
   #cancelTimer = () => {}
   #cancelAnnouncement = () => {}
@@ -55,7 +69,8 @@ export class VipGroup {
   /** How the last peer computed its checksum: it is answered in the same way. */
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
-  #lastMismatch = ''
+  readonly #destinations: readonly string[]
+  readonly #told = new Set<string>()
   #successorHeard: (() => void) | undefined
 
   constructor(
@@ -66,16 +81,29 @@ export class VipGroup {
     this.config = config
     this.#links = links
     this.#components = components
+    const { address } = components.transport
+    // One list may serve all directors: who finds itself in it means the others.
+    this.#destinations = config.unicastPeers?.filter((peer) => peer !== address) ?? [vrrpGroupOf(address)]
     this.#router = new VirtualRouter({
-      address: components.transport.address,
+      address,
       priority: config.priority,
       intervalMs: config.advertisementIntervalMs,
       preempt: config.preempt,
+      preemptDelayMs: config.preemptDelayMs,
+      version: config.version,
+      isGrouped: components.syncGroup !== undefined,
+    })
+    components.syncGroup?.add(this)
+    this.#tracking = new Tracking(config.priority, config.track)
+    const { clock, runScript } = components
+    this.#checks = new ScriptChecks(config.track?.scripts ?? [], clock, runScript, (index, failure) => {
+      this.#tracking.setScript(index, failure)
+      this.#applyTracking()
     })
   }
 
   /** As the log has it: of a family each, two groups may have one number. */
-  get #name(): string {
+  get name(): string {
     return `vrid ${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? ' (IPv6)' : ''}`
   }
 
@@ -92,6 +120,9 @@ export class VipGroup {
       vrid: this.config.vrid,
       state: this.#router.state,
       priority: this.config.priority,
+      effectivePriority: this.#router.effectivePriority,
+      tracked: this.#tracking.status,
+      syncGroup: this.config.syncGroup ?? null,
       addresses: [...this.config.addresses],
       gateway: this.config.gateway ?? null,
       advertisementIntervalMs: this.config.advertisementIntervalMs,
@@ -102,7 +133,9 @@ export class VipGroup {
   }
 
   start(): void {
+    this.#applyTracking()
     this.#step({ kind: 'start' })
+    this.#checks.start()
   }
 
   /**
@@ -112,6 +145,7 @@ export class VipGroup {
   async stop(): Promise<void> {
     const { clock } = this.#components
     const wasActive = this.#router.state === 'active'
+    this.#checks.stop()
     this.#step({ kind: 'stop' })
     this.#cancelLinger()
     if (wasActive) {
@@ -125,16 +159,70 @@ export class VipGroup {
 
   /** The forwarder or a link has failed (a reason), or is well again (undefined). */
   setFault(reason: string | undefined): void {
-    this.#step(reason === undefined ? { kind: 'cleared' } : { kind: 'fault', reason })
+    this.#setFault('service', reason)
   }
 
-  /** An advertisement for this virtual router. */
-  hear(from: string, advertisement: Advertisement, checksum: VrrpChecksum): void {
+  get state(): RouterState {
+    return this.#router.state
+  }
+
+  get isReady(): boolean {
+    return this.#router.isReady
+  }
+
+  get ownFault(): string | undefined {
+    return this.#faults.get('service') ?? this.#faults.get('tracking')
+  }
+
+  activate(): void {
+    this.#step({ kind: 'activate' })
+  }
+
+  yield(reason: string): void {
+    this.#step({ kind: 'yield', reason })
+  }
+
+  setSyncFault(reason: string | undefined): void {
+    this.#setFault('sync-group', reason)
+  }
+
+  /** An interface that may be tracked has failed (a reason), or is well again (undefined). */
+  setLink(name: string, fault: string | undefined): void {
+    this.#tracking.setLink(name, fault)
+    this.#applyTracking()
+  }
+
+  /** An advertisement for this virtual router; says why it is not believed, if it is not. */
+  hear(datagram: VrrpDatagram, advertisement: Advertisement, checksum: VrrpChecksum): VrrpRefusal | undefined {
+    const from = datagram.source
+    const refusal = this.#misdirection(datagram) ?? this.#refusalOf(from, advertisement)
+    if (refusal !== undefined) return refusal
     this.#checksum = checksum
     this.#compare(from, advertisement)
     if (advertisement.priority > 0) this.#successorHeard?.()
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
+    return undefined
+  }
+
+  #setFault(finder: Finder, reason: string | undefined): void {
+    if (this.#faults.get(finder) === reason) return
+    const before = this.#fault
+    if (reason === undefined) this.#faults.delete(finder)
+    else this.#faults.set(finder, reason)
+    const fault = this.#fault
+    if (fault !== before) this.#step(fault === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: fault })
+    if (finder !== 'sync-group') this.#components.syncGroup?.faultChanged()
+  }
+
+  get #fault(): string | undefined {
+    return this.ownFault ?? this.#faults.get('sync-group')
+  }
+
+  #applyTracking(): void {
+    const { priority, fault } = this.#tracking
+    if (this.config.track) this.#step({ kind: 'priority', priority })
+    this.#setFault('tracking', fault)
   }
 
   /** Resolves when another router is heard to be active, or when nobody can be expected any more. */
@@ -153,11 +241,13 @@ export class VipGroup {
   #step(input: RouterInput): void {
     const nowMs = this.#components.clock.now()
     const inSync = this.#components.isInSync()
+    const before = this.#router.state
     if (inSync !== this.#inSync) {
       this.#inSync = inSync
       this.#perform(this.#router.handle({ kind: 'sync', inSync }, nowMs), nowMs)
     }
     this.#perform(this.#router.handle(input, nowMs), nowMs)
+    this.#components.syncGroup?.settle(this, before)
     const status = JSON.stringify(this.status)
     if (status === this.#lastStatus) return
     this.#lastStatus = status
@@ -171,7 +261,7 @@ export class VipGroup {
           this.#advertise(action.priority)
           break
         case 'become':
-          this.#components.note(`${this.#name}: ${action.state}: ${action.reason}`)
+          this.#components.note(`${this.name}: ${action.state}: ${action.reason}`)
           if (action.state === 'active') this.#takeOver(nowMs)
           else if (this.#addressState === 'active') this.#giveUp(nowMs)
           break
@@ -186,7 +276,7 @@ export class VipGroup {
           this.#announce(nowMs)
           break
         case 'note':
-          this.#components.note(`${this.#name}: ${action.message}`)
+          this.#components.note(`${this.name}: ${action.message}`)
           break
       }
     }
@@ -199,10 +289,13 @@ export class VipGroup {
   }
 
   #advertise(priority: number): void {
-    const { vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
-    const advertisement = { vrid, priority, intervalMs, addresses }
+    const { version, vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
+    const advertisement = { version, vrid, priority, intervalMs, addresses }
     const { transport } = this.#components
-    transport.send(encodeAdvertisement(advertisement, transport.address, this.#checksum))
+    for (const destination of this.#destinations) {
+      const message = encodeAdvertisement(advertisement, transport.address, destination, this.#checksum)
+      transport.send(message, destination)
+    }
   }
 
   #takeOver(nowMs: number): void {
@@ -252,6 +345,31 @@ export class VipGroup {
     return placed
   }
 
+  /** A group with named peers hears those alone, and only what they send to itself. */
+  #misdirection({ source, destination }: VrrpDatagram): VrrpRefusal | undefined {
+    const { unicastPeers } = this.config
+    const isUnicast = destination === this.transport.address
+    if (isUnicast !== (unicastPeers !== undefined)) return 'destination'
+    return unicastPeers?.includes(source) === false ? 'source' : undefined
+  }
+
+  /** The interval counts in version 2 alone, where it cannot be learned (RFC 3768 section 7.1). */
+  #refusalOf(from: string, { version, intervalMs }: Advertisement): VrrpRefusal | undefined {
+    const { version: ownVersion, advertisementIntervalMs: ownIntervalMs } = this.config
+    if (version !== ownVersion) {
+      this.#tellOnce(`${from} speaks version ${version} of VRRP, here ${ownVersion}: it is not believed`)
+      return 'version'
+    }
+    if (version === 2 && intervalMs !== ownIntervalMs) {
+      const here = `here ${ownIntervalMs} ms`
+      this.#tellOnce(
+        `${from} advertises interval ${intervalMs} ms, ${here}: version 2 wants the same, it is not believed`,
+      )
+      return 'interval'
+    }
+    return undefined
+  }
+
   /** A peer that is set up differently is obeyed as the RFC says, but an operator wants to know (RFC 9568 section 7.1). */
   #compare(from: string, advertisement: Advertisement): void {
     const differences: string[] = []
@@ -261,10 +379,12 @@ export class VipGroup {
     const addresses = [...advertisement.addresses].sort().join(' ')
     const own = [...this.config.addresses].sort().join(' ')
     if (addresses !== own) differences.push(`addresses ${addresses}, here ${own}`)
-    const mismatch = differences.length > 0 ? `${from} advertises other ${differences.join('; ')}` : ''
-    if (mismatch !== '' && mismatch !== this.#lastMismatch) {
-      this.#components.note(`${this.#name}: ${mismatch}`)
-    }
-    this.#lastMismatch = mismatch
+    if (differences.length > 0) this.#tellOnce(`${from} advertises other ${differences.join('; ')}`)
+  }
+
+  #tellOnce(message: string): void {
+    if (this.#told.has(message) || this.#told.size >= MOST_TOLD) return
+    this.#told.add(message)
+    this.#components.note(`${this.name}: ${message}`)
   }
 }

@@ -10,7 +10,10 @@ import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
-import { type VipConfig, VipGroup } from './vip-group.ts'
+import { type RunScript, runScript } from './run-script.ts'
+import { SyncGroup } from './sync-group.ts'
+import type { VipConfig } from './vip-config.ts'
+import { VipGroup } from './vip-group.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
 
 export interface VipOptions {
@@ -27,6 +30,8 @@ export interface VipComponents {
   /** Whether this director's table is as good as its peers'. Asked often; must be cheap. */
   readonly isInSync: () => boolean
   readonly clock?: Clock
+  /** Runs the scripts that groups track; really, unless given. */
+  readonly runScript?: RunScript
   /** One line for the log: a change of state and why, a peer set up differently, a stall. */
   readonly note?: (message: string) => void
 }
@@ -50,15 +55,18 @@ export class VipService {
       forwarder: components.forwarder,
       isInSync: components.isInSync,
       clock: components.clock ?? systemClock,
+      runScript: components.runScript ?? runScript,
       note: components.note ?? (() => {}),
       addressesChanged: () => this.#placeAddresses(),
       statusChanged: () => this.#publish(),
     }
+    const syncGroups = new Map(options.vips.map(({ syncGroup: name = '' }) => [name, new SyncGroup(name)]))
     this.#groups = options.vips.map((vip) => {
       const isIPv6 = isIPv6Text(vip.addresses[0])
       const transport = components.transports.find(({ address }) => isIPv6Text(address) === isIPv6)
       if (!transport) throw new RangeError(`no transport for ${vip.addresses[0]}`)
-      return new VipGroup(vip, links, { ...lent, transport })
+      const syncGroup = vip.syncGroup === undefined ? undefined : syncGroups.get(vip.syncGroup)
+      return new VipGroup(vip, links, { ...lent, transport, syncGroup })
     })
   }
 
@@ -101,17 +109,25 @@ export class VipService {
     }
   }
 
+  /** An interface that groups may track, used by the director or not, has failed (a reason) or is well again (undefined). */
+  setLink(name: string, fault: string | undefined): void {
+    for (const group of this.#groups) group.setLink(name, fault)
+  }
+
   #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {
-    const decoded = decodeAdvertisement(datagram)
-    const group =
-      decoded.ok &&
-      this.#groups.find((one) => one.transport === transport && one.config.vrid === decoded.advertisement.vrid)
-    if (decoded.ok && group && datagram.source !== transport.address) {
-      group.hear(datagram.source, decoded.advertisement, decoded.checksum)
-      return
-    }
-    const reason = !decoded.ok ? decoded.reason : group ? 'own-address' : 'unknown-vrid'
-    this.refusals[reason] = (this.refusals[reason] ?? 0) + 1
+    const reason = this.#deliver(transport, datagram)
+    if (reason !== undefined) this.refusals[reason] = (this.refusals[reason] ?? 0) + 1
+  }
+
+  /** Says why the datagram is not believed, if it is not. */
+  #deliver(transport: VrrpTransport, datagram: VrrpDatagram): VipRefusal | undefined {
+    const decoded = decodeAdvertisement(datagram, transport.address)
+    if (!decoded.ok) return decoded.reason
+    const { advertisement, checksum } = decoded
+    const group = this.#groups.find((one) => one.transport === transport && one.config.vrid === advertisement.vrid)
+    if (!group) return 'unknown-vrid'
+    if (datagram.source === transport.address) return 'own-address'
+    return group.hear(datagram, advertisement, checksum)
   }
 
   #placeAddresses(): void {

@@ -4,10 +4,11 @@
  * for directors out of sync, and no takeover on the strength of our own slowness.
  */
 import { compareAddresses } from '../../../protocol/packet/ipv6-address.ts'
-import { PRIORITY_OWNER, PRIORITY_RESIGN } from '../../../protocol/packet/vrrp.ts'
+import { PRIORITY_OWNER, PRIORITY_RESIGN, type VrrpVersion } from '../../../protocol/packet/vrrp.ts'
 import {
   PRIORITY_OUT_OF_SYNC,
   resignationDelay,
+  skewTime,
   stallDelay,
   stallTolerance,
   takeoverDelay,
@@ -19,10 +20,15 @@ export type RouterState = 'init' | 'backup' | 'active' | 'fault'
 export interface VirtualRouterOptions {
   /** The sender of its advertisements, in canonical form; breaks ties. */
   readonly address: string
-  /** 1 to 255. */
+  /** 1 to 255; what is tracked may change it. */
   readonly priority: number
   readonly intervalMs: number
   readonly preempt: boolean
+  /** How long the addresses are left with a router of lower priority, once nothing else holds this one back. */
+  readonly preemptDelayMs: number
+  readonly version: VrrpVersion
+  /** In a sync group a router does not become active by itself: it is ready, and told when the others are. */
+  readonly isGrouped: boolean
 }
 
 export type RouterInput =
@@ -31,6 +37,11 @@ export type RouterInput =
   | { readonly kind: 'advertisement'; readonly from: string; readonly priority: number; readonly intervalMs: number }
   /** The timer of the last `arm` action fired. */
   | { readonly kind: 'timer' }
+  /** All of the sync group are ready. */
+  | { readonly kind: 'activate' }
+  /** Another of the sync group has yielded. */
+  | { readonly kind: 'yield'; readonly reason: string }
+  | { readonly kind: 'priority'; readonly priority: number }
   | { readonly kind: 'sync'; readonly inSync: boolean }
   | { readonly kind: 'fault'; readonly reason: string }
   | { readonly kind: 'cleared' }
@@ -54,6 +65,7 @@ const ANNOUNCEMENT_PAUSE_MS = 1000
 export class VirtualRouter {
   readonly #options: VirtualRouterOptions
   #state: RouterState = 'init'
+  #priority: number
   #inSync = false
   /** Active only: whether it was in sync at any time since it became active. From then on its own table is the truth. */
   #authoritative = false
@@ -70,11 +82,16 @@ export class VirtualRouter {
   #announcedMs = Number.NEGATIVE_INFINITY
   /** A rival was heard too soon after the last announcement for another. */
   #owesAnnouncement = false
+  /** Backup only: since when it has been able to preempt whom it hears. */
+  #ableSinceMs: number | undefined
+  #isDelayed = false
+  #isReady = false
   #faultReason: string | undefined
   #actions: RouterAction[] = []
 
   constructor(options: VirtualRouterOptions) {
     this.#options = options
+    this.#priority = options.priority
     this.#activeIntervalMs = options.intervalMs
   }
 
@@ -82,10 +99,15 @@ export class VirtualRouter {
     return this.#state
   }
 
+  /** Backup in a sync group: it would be active by now if it were alone. */
+  get isReady(): boolean {
+    return this.#isReady
+  }
+
   /** The priority with which this router stands for election now. */
   get effectivePriority(): number {
     const standing = this.#state === 'active' ? this.#authoritative : this.#inSync
-    return standing ? Math.max(this.#options.priority, PRIORITY_OUT_OF_SYNC + 1) : PRIORITY_OUT_OF_SYNC
+    return standing ? Math.max(this.#priority, PRIORITY_OUT_OF_SYNC + 1) : PRIORITY_OUT_OF_SYNC
   }
 
   /** Address of the router believed to be active. */
@@ -99,11 +121,18 @@ export class VirtualRouter {
     if (this.#state === 'active') return this.#doubtful ? `was stalled for ${this.#stallMs} ms; listening` : null
     if (this.#state !== 'backup') return null
     if (this.#postponements > 0) return `own timers were ${this.#stallMs} ms late; listening before taking over`
+    if (this.#isReady) return 'leaves the addresses until the other groups of its sync group can have theirs'
     if (!this.#holder) return this.#inSync ? null : 'not in sync; leaves a director that is the first chance'
     const { address, priority } = this.#holder
-    if (priority >= this.#options.priority) return null
+    if (priority >= this.#priority) return null
     if (!this.#inSync) return `not in sync; leaves the addresses with ${address} (priority ${priority})`
-    return this.#options.preempt ? null : `preempt is off; leaves the addresses with ${address} (priority ${priority})`
+    if (!this.#options.preempt) return `preempt is off; leaves the addresses with ${address} (priority ${priority})`
+    if (!this.#isDelayed) return null
+    return `preempts ${address} (priority ${priority}) after ${this.#options.preemptDelayMs} ms`
+  }
+
+  get #skewMs(): number {
+    return skewTime(this.#priority, this.#activeIntervalMs, this.#options.version)
   }
 
   handle(input: RouterInput, nowMs: number): RouterAction[] {
@@ -123,6 +152,18 @@ export class VirtualRouter {
         this.#faultReason = undefined
         if (this.#state === 'fault') this.#begin('the fault is gone', nowMs)
         break
+      case 'activate':
+        if (this.#isReady) this.#activate(this.#opportunity(), nowMs)
+        break
+      case 'yield':
+        if (this.#state !== 'active') break
+        // Who has the other group's addresses now is to have these as well, and not only after the silence.
+        this.#actions.push({ kind: 'advertise', priority: PRIORITY_RESIGN })
+        this.#backUp(input.reason, nowMs)
+        break
+      case 'priority':
+        this.#changePriority(input.priority, nowMs)
+        break
       case 'sync':
         this.#changeSync(input.inSync, nowMs)
         break
@@ -141,7 +182,8 @@ export class VirtualRouter {
     this.#heardMs = Number.NEGATIVE_INFINITY
     this.#activeIntervalMs = this.#options.intervalMs
     if (this.#faultReason !== undefined) this.#become('fault', this.#faultReason)
-    else if (this.#options.priority === PRIORITY_OWNER && this.#inSync) this.#activate('owns the addresses', nowMs)
+    else if (this.#priority === PRIORITY_OWNER && this.#inSync && !this.#options.isGrouped)
+      this.#activate('owns the addresses', nowMs)
     else this.#backUp(reason, nowMs)
   }
 
@@ -155,15 +197,28 @@ export class VirtualRouter {
   #changeSync(inSync: boolean, nowMs: number): void {
     if (inSync === this.#inSync) return
     this.#inSync = inSync
+    this.#ableSinceMs = undefined
+    this.#isReady = false
     if (this.#state === 'active' && inSync) this.#authoritative = true
     if (this.#state !== 'backup') return
     const intervalMs = this.#activeIntervalMs
     if (inSync) this.#arm(Math.max(nowMs, this.#timerDueMs! - intervalMs))
     else {
       // The timer may be about to fire because a lower priority was being ignored: its holder is respected from now on.
-      const silentMs = this.#heardMs + takeoverDelay(this.#options.priority, intervalMs, false)
+      const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, intervalMs, false)
       this.#arm(Math.max(this.#timerDueMs! + intervalMs, silentMs))
     }
+  }
+
+  /** An active router says so at once: a better one need not wait for the next advertisement. */
+  #changePriority(priority: number, nowMs: number): void {
+    if (priority === this.#priority) return
+    this.#priority = priority
+    if (this.#state === 'active' && !this.#doubtful) this.#advertise(nowMs)
+    if (this.#state !== 'backup' || !this.#holder || this.#preempts(this.#holder.priority, nowMs)) return
+    // As after a loss of sync: the timer may run because the holder's priority was the lower one.
+    const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)
+    this.#arm(Math.max(this.#timerDueMs!, silentMs))
   }
 
   #hear(heard: { from: string; priority: number; intervalMs: number }, nowMs: number): void {
@@ -174,18 +229,26 @@ export class VirtualRouter {
       this.#heardMs = Number.NEGATIVE_INFINITY
       // Never later than it would have been: a second resignation must not put the takeover off.
       if (this.#state === 'backup') {
-        const delay = resignationDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync)
+        const delay = resignationDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)
         this.#arm(Math.min(this.#timerDueMs!, nowMs + delay))
       }
     } else {
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
-      const preempts = this.#options.preempt && this.#inSync
-      if (this.#state === 'backup' && (!preempts || priority >= this.effectivePriority)) {
+      if (this.#state === 'backup' && !this.#preempts(priority, nowMs)) {
         this.#activeIntervalMs = intervalMs
         this.#awaitSilence(nowMs)
       }
     }
+  }
+
+  /** Whether a router of that priority, heard now, is not to stay active. */
+  #preempts(priority: number, nowMs: number): boolean {
+    const isAble = this.#options.preempt && this.#inSync && priority < this.effectivePriority
+    if (!isAble) this.#ableSinceMs = undefined
+    else this.#ableSinceMs ??= nowMs
+    this.#isDelayed = isAble && nowMs - this.#ableSinceMs! < this.#options.preemptDelayMs
+    return isAble && !this.#isDelayed
   }
 
   #hearAsActive(from: string, priority: number, intervalMs: number, nowMs: number): void {
@@ -248,10 +311,14 @@ export class VirtualRouter {
       this.#postponements++
       this.#stallMs = Math.round(lateMs)
       this.#actions.push({ kind: 'note', message: `timer came ${this.#stallMs} ms late; listening before taking over` })
-      this.#arm(nowMs + stallDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync))
+      this.#arm(nowMs + stallDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync))
       return
     }
-    this.#activate(this.#opportunity(), nowMs)
+    if (!this.#options.isGrouped) this.#activate(this.#opportunity(), nowMs)
+    else {
+      this.#awaitSilence(nowMs)
+      this.#isReady = true
+    }
   }
 
   #opportunity(): string {
@@ -286,7 +353,8 @@ export class VirtualRouter {
 
   #awaitSilence(nowMs: number): void {
     this.#postponements = 0
-    this.#arm(nowMs + takeoverDelay(this.#options.priority, this.#activeIntervalMs, this.#inSync))
+    this.#isReady = false
+    this.#arm(nowMs + takeoverDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync))
   }
 
   /** Counts from the time when the advertisement was due, so that small delays do not add up to a slower rhythm. */
@@ -307,6 +375,9 @@ export class VirtualRouter {
     this.#state = state
     this.#postponements = 0
     this.#doubtful = false
+    this.#ableSinceMs = undefined
+    this.#isDelayed = false
+    this.#isReady = false
     this.#actions.push({ kind: 'become', state, reason })
   }
 }

@@ -7,6 +7,8 @@ export interface VrrpSocketOptions {
   readonly interfaceIndex: number
   /** Source of what is sent: the interface's primary IPv4 address, or the link-local address that the kernel sends from. */
   readonly sourceAddress: string
+  /** Messages come to the source address, from peers that are named, and not to the group; of IPv4 both are heard. */
+  readonly isUnicast?: boolean
   /** Of IPv6: virtual addresses, each with the number of the interface where it is answered for. */
   readonly virtualAddresses?: readonly { readonly address: string; readonly interfaceIndex: number }[]
 }
@@ -22,8 +24,8 @@ export interface VrrpSocketFamily {
   readonly needs: string
   /** Joins the group and sets what goes into the header; SO_BINDTODEVICE is set. */
   configure(set: SetOption, options: VrrpSocketOptions): void
-  /** What recvfrom(2) gave; `source` is its text of the sender. */
-  read(packet: Uint8Array, source: string): Decoded<{ readonly datagram: VrrpDatagram }>
+  /** What recvfrom(2) gave; `sender` is its text of that. */
+  read(packet: Uint8Array, sender: string, options: VrrpSocketOptions): Decoded<{ readonly datagram: VrrpDatagram }>
 }
 
 /** Class selector 6, internetwork control (RFC 2474). */

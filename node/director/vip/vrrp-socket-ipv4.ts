@@ -5,6 +5,7 @@ import { INTERNETWORK_CONTROL, type VrrpSocketFamily, type VrrpSocketOptions } f
 
 const IPPROTO_IP = 0
 const IP_TOS = 1
+const IP_TTL = 2
 const IP_MULTICAST_IF = 32
 const IP_MULTICAST_TTL = 33
 const IP_MULTICAST_LOOP = 34
@@ -22,6 +23,7 @@ export const vrrpOverIPv4: VrrpSocketFamily = {
     set(IPPROTO_IP, IP_ADD_MEMBERSHIP, membership)
     set(IPPROTO_IP, IP_MULTICAST_IF, membership)
     set(IPPROTO_IP, IP_MULTICAST_TTL, VRRP_HOP_LIMIT)
+    set(IPPROTO_IP, IP_TTL, VRRP_HOP_LIMIT)
     set(IPPROTO_IP, IP_MULTICAST_LOOP, 0)
     set(IPPROTO_IP, IP_TOS, INTERNETWORK_CONTROL)
   },

@@ -2,7 +2,8 @@
  * VRRP over IPv6: ipv6(7), constants of linux/in6.h.
  *
  * The socket hands packets out without their IPv6 header, so a filter looks at hop limit and destination in the kernel, and
- * leaves a mark in place of what it does not believe (socket-filter.ts); the decoder refuses and counts that by its reason.
+ * leaves a mark in place of what it does not believe (socket-filter.ts); the decoder refuses and counts that by its reason. One
+ * socket is therefore either for the group or for named peers, whose packets may have any hop limit.
  *
  * It also joins each virtual address's solicited-node group (RFC 4291 section 2.7.1): without that, interface cards and
  * switches that look into multicast listener reports would keep the neighbours' questions from the forwarder. Backups are in
@@ -22,6 +23,7 @@ import { INTERNETWORK_CONTROL, type VrrpSocketFamily } from './vrrp-socket-famil
 const SOL_SOCKET = 1
 const SO_ATTACH_FILTER = 26
 const IPPROTO_IPV6 = 41
+const IPV6_UNICAST_HOPS = 16
 const IPV6_MULTICAST_IF = 17
 const IPV6_MULTICAST_HOPS = 18
 const IPV6_MULTICAST_LOOP = 19
@@ -35,26 +37,28 @@ export const vrrpOverIPv6: VrrpSocketFamily = {
   addressFamily: 2,
   longestPacket: 8 + MOST_IPV6_ADDRESSES * 16,
   needs: 'a link-local IPv6 address',
-  configure(set, { interfaceIndex, virtualAddresses = [] }) {
-    withFilterProgram(ipv6HeaderFilter(VRRP_HOP_LIMIT, GROUP), (program) => set(SOL_SOCKET, SO_ATTACH_FILTER, program))
+  configure(set, { interfaceIndex, sourceAddress, isUnicast, virtualAddresses = [] }) {
+    const filter = isUnicast ? ipv6HeaderFilter(parseIPv6(sourceAddress)) : ipv6HeaderFilter(GROUP, VRRP_HOP_LIMIT)
+    withFilterProgram(filter, (program) => set(SOL_SOCKET, SO_ATTACH_FILTER, program))
     set(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
     set(IPPROTO_IPV6, IPV6_MULTICAST_IF, interfaceIndex)
     set(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, VRRP_HOP_LIMIT)
+    set(IPPROTO_IPV6, IPV6_UNICAST_HOPS, VRRP_HOP_LIMIT)
     set(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)
     set(IPPROTO_IPV6, IPV6_TCLASS, INTERNETWORK_CONTROL)
     const requests = new Map<string, Uint8Array>()
     const join = (group: Int32Array, index: number) => requests.set(`${group} ${index}`, multicastRequest(group, index))
-    join(GROUP, interfaceIndex)
+    if (!isUnicast) join(GROUP, interfaceIndex)
     for (const virtual of virtualAddresses) {
       join(solicitedNodeGroup(parseIPv6(virtual.address)), virtual.interfaceIndex)
     }
     for (const request of requests.values()) set(IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request)
   },
-  read: (message, source) => ({
+  read: (message, sender, { sourceAddress, isUnicast }) => ({
     ok: true,
     datagram: {
-      source: canonicalAddress(source),
-      destination: message.length === CUT_DESTINATION ? '::' : VRRP_GROUP_IPV6,
+      source: canonicalAddress(sender),
+      destination: message.length === CUT_DESTINATION ? '::' : isUnicast ? sourceAddress : VRRP_GROUP_IPV6,
       hopLimit: message.length === CUT_HOP_LIMIT ? 0 : VRRP_HOP_LIMIT,
       message,
     },

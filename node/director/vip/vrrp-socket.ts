@@ -7,7 +7,7 @@
 import type { Socket } from 'raw-socket'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import { PROTOCOL_VRRP, type VrrpDatagram, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
+import { PROTOCOL_VRRP, type VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
 import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
 import { vrrpOverIPv6 } from './vrrp-socket-ipv6.ts'
@@ -33,7 +33,7 @@ export interface VrrpSocket extends VrrpTransport {
 }
 
 /**
- * Opens the socket of the source address's family and joins the group.
+ * Opens the socket of the source address's family, and joins the group unless it is for named peers.
  * @throws DirectorError MODULE_MISSING, PRIVILEGE_MISSING or INTERFACE_MISSING
  */
 export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSocket> {
@@ -45,7 +45,7 @@ export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSo
     socket.close()
     throw explain(error as Error, family, options.interfaceName)
   }
-  return new RawVrrpSocket(socket, family, options.sourceAddress)
+  return new RawVrrpSocket(socket, family, options)
 }
 
 class RawVrrpSocket implements VrrpSocket {
@@ -54,16 +54,16 @@ class RawVrrpSocket implements VrrpSocket {
   lastError: string | undefined
   readonly #socket: Socket
   readonly #family: VrrpSocketFamily
-  readonly #group: string
+  readonly #options: VrrpSocketOptions
   readonly #buffer: Buffer
   #handler: ((datagram: VrrpDatagram) => void) | undefined
   #closed = false
 
-  constructor(socket: Socket, family: VrrpSocketFamily, address: string) {
+  constructor(socket: Socket, family: VrrpSocketFamily, options: VrrpSocketOptions) {
     this.#socket = socket
     this.#family = family
-    this.address = address
-    this.#group = vrrpGroupOf(address)
+    this.#options = options
+    this.address = options.sourceAddress
     this.#buffer = Buffer.alloc(family.longestPacket)
     // What came before the socket knew its interface, group and filter may be from anywhere.
     this.drain()
@@ -71,10 +71,10 @@ class RawVrrpSocket implements VrrpSocket {
     socket.on('error', (error: Error) => this.#failedToReceive(error))
   }
 
-  send(message: Uint8Array): void {
+  send(message: Uint8Array, destination: string): void {
     if (this.#closed) return
     try {
-      this.#socket.wrap.send(Buffer.from(message), 0, message.length, this.#group, () => {})
+      this.#socket.wrap.send(Buffer.from(message), 0, message.length, destination, () => {})
     } catch (error) {
       this.counters.sendErrors++
       this.lastError = (error as Error).message
@@ -111,7 +111,7 @@ class RawVrrpSocket implements VrrpSocket {
   #receive(packet: Buffer, source: string): void {
     if (!this.#handler) return
     // The buffer is used again for the next packet: the handler gets its own copy.
-    const read = this.#family.read(Uint8Array.from(packet), source)
+    const read = this.#family.read(Uint8Array.from(packet), source, this.#options)
     if (read.ok) this.#handler(read.datagram)
     else this.counters.unsoundPackets++
   }

@@ -5,10 +5,13 @@
 import type { VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
 
 export interface VrrpTransport {
-  /** What its messages come from, and so its family: the primary address of IPv4, a link-local one of IPv6. Breaks ties. */
+  /**
+   * What its messages come from, and so its family: the primary address of IPv4; of IPv6 a link-local one, or a global one if
+   * the peers are named by theirs. Breaks ties.
+   */
   readonly address: string
-  /** Sends one VRRP message to the group. What cannot be sent is lost, as on the wire. */
-  send(message: Uint8Array): void
+  /** Sends one VRRP message, to the group or to a peer. What cannot be sent is lost, as on the wire. */
+  send(message: Uint8Array, destination: string): void
   /** One handler, for every sound IP packet of the protocol; the bytes are the handler's to keep. */
   onDatagram(handler: (datagram: VrrpDatagram) => void): void
   /** Hands out, before it returns, whatever has arrived and waits; bounded. */

@@ -1,8 +1,14 @@
 /** The VRRP sockets that the configured groups need: one for each address family among them, on the outside interface. */
 import { DirectorError } from '../../../protocol/errors.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import { type HostInterface, linkLocalAddress, primaryIPv4Address } from '../host/network.ts'
-import type { VipConfig } from './vip-group.ts'
+import {
+  globalIPv6Address,
+  type HostInterface,
+  isLinkLocal,
+  linkLocalAddress,
+  primaryIPv4Address,
+} from '../host/network.ts'
+import type { VipConfig } from './vip-config.ts'
 import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
 
 /**
@@ -10,7 +16,7 @@ import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
  *   left open then
  */
 export async function openVrrpTransports(
-  vips: readonly Pick<VipConfig, 'addresses' | 'gateway'>[],
+  vips: readonly Pick<VipConfig, 'addresses' | 'gateway' | 'unicastPeers'>[],
   outside: HostInterface,
   inside: HostInterface,
 ): Promise<VrrpSocket[]> {
@@ -32,11 +38,20 @@ export async function openVrrpTransports(
       opened.push(await openVrrpSocket({ ...common, sourceAddress }))
     }
     if (groups.length > 0) {
-      const sourceAddress = demandAddress(linkLocalAddress(outside), outside, groups[0], {
-        kind: 'usable link-local IPv6 address',
-        example: 'fe80::1/64',
-      })
-      opened.push(await openVrrpSocket({ ...common, sourceAddress, virtualAddresses }))
+      // The configuration sees to it that all groups of IPv6 have the same kind of peers.
+      const [{ unicastPeers }] = groups
+      const sourceAddress =
+        unicastPeers === undefined || isLinkLocal(unicastPeers[0])
+          ? demandAddress(linkLocalAddress(outside), outside, groups[0], {
+              kind: 'usable link-local IPv6 address',
+              example: 'fe80::1/64',
+            })
+          : demandAddress(globalIPv6Address(outside), outside, groups[0], {
+              kind: 'global IPv6 address',
+              example: '2001:db8::1/64',
+            })
+      const isUnicast = unicastPeers !== undefined
+      opened.push(await openVrrpSocket({ ...common, sourceAddress, isUnicast, virtualAddresses }))
     }
     return opened
   } catch (error) {

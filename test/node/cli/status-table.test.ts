@@ -16,6 +16,9 @@ const status: DirectorStatus = {
       vrid: 51,
       state: 'backup',
       priority: 184,
+      effectivePriority: 1,
+      syncGroup: null,
+      tracked: [{ name: 'eth2', weight: -50, state: 'down', reason: 'eth2 has no carrier' }],
       addresses: ['10.1.0.100', '10.1.0.101'],
       gateway: '10.2.0.1',
       advertisementIntervalMs: 50,
@@ -25,8 +28,24 @@ const status: DirectorStatus = {
     },
   ],
   peers: [
-    { name: 'd1', connected: true, recordsBehind: 12, behindMs: 7.6, peerRecordsBehind: 0, peerBehindMs: 0 },
-    { name: 'd3', connected: false, recordsBehind: 0, behindMs: 0, peerRecordsBehind: 40, peerBehindMs: 900 },
+    {
+      name: 'd1',
+      connected: true,
+      recordsBehind: 12,
+      behindMs: 7.6,
+      peerRecordsBehind: 0,
+      peerBehindMs: 0,
+      rangesDifferent: 0,
+    },
+    {
+      name: 'd3',
+      connected: false,
+      recordsBehind: 0,
+      behindMs: 0,
+      peerRecordsBehind: 40,
+      peerBehindMs: 900,
+      rangesDifferent: 3,
+    },
   ],
   services: [
     {
@@ -98,12 +117,15 @@ Peer id 12D3KooWExample
 Connections 22 of 1048576
 
 VIP         Held by    State here  Priority  VRID  Gateway   Waiting for
-10.1.0.100  10.1.0.11  backup           184    51  10.2.0.1  its table is not in sync
-10.1.0.101  10.1.0.11  backup           184    51  10.2.0.1  its table is not in sync
+10.1.0.100  10.1.0.11  backup      1 of 184    51  10.2.0.1  its table is not in sync
+10.1.0.101  10.1.0.11  backup      1 of 184    51  10.2.0.1  its table is not in sync
 
-Peer  Connected  We are behind it  It is behind us
-d1    yes        12 records, 8 ms  no
-d3    NO         no                40 records, 900 ms
+Tracked  VRID  State  Weight  Reason
+eth2       51  down      -50  eth2 has no carrier
+
+Peer  Connected  We are behind it  It is behind us     Tables
+d1    yes        12 records, 8 ms  no                  alike
+d3    NO         no                40 records, 900 ms  3 of 128 parts differ
 
 TCP 10.1.0.100:80 wlc
 Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive  Persistent
@@ -118,6 +140,13 @@ no-service                4`,
   )
 })
 
+test('the priority is told alone while it is the configured one', async (t) => {
+  const vips = status.vips.map((vip) => ({ ...vip, effectivePriority: 184, tracked: [] }))
+  const text = renderStatus({ ...status, vips })
+  t.match(text, /^10\.1\.0\.100 +10\.1\.0\.11 +backup +184 +51 /m)
+  t.notMatch(text, /Tracked/)
+})
+
 test('the status of the active director names itself as holder', async (t) => {
   const vips = status.vips.map((vip) => ({ ...vip, state: 'active' as const, holder: null }))
   t.match(renderStatus({ ...status, vips }), /^10\.1\.0\.100 +this director +active/m)
@@ -128,7 +157,7 @@ test('addresses of IPv6 stand in brackets where a port follows', async (t) => {
   const [service] = status.services
   const servers = [{ ...service.servers[0], address: '2001:db8:2::11' }]
   const text = renderStatus({ ...status, vips, services: [{ ...service, address: '2001:db8:1::100', servers }] })
-  t.match(text, /^2001:db8:1::100 +fe80::11 +backup +184 +51 +fe80::1 /m)
+  t.match(text, /^2001:db8:1::100 +fe80::11 +backup +1 of 184 +51 +fe80::1 /m)
   t.match(text, /^TCP \[2001:db8:1::100\]:80 wlc$/m)
   t.match(text, /^\[2001:db8:2::11\]:8080 +nat/m)
 })

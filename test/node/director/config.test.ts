@@ -23,6 +23,22 @@ test('virtual addresses of both families are taken, each group of one, in their 
   )
 })
 
+test('the advertisement interval is what the version of VRRP can count, unless given', async (t) => {
+  const { vips } = parse(`${HEAD}vips:
+  - { vrid: 51, addresses: [10.1.0.100] }
+  - { vrid: 52, version: 2, addresses: [10.1.0.101] }
+  - { vrid: 53, version: 2, advertisementIntervalMs: 2000, addresses: [10.1.0.102] }
+`)
+  t.same(
+    vips.map(({ version, advertisementIntervalMs }) => [version, advertisementIntervalMs]),
+    [
+      [3, 50],
+      [2, 1000],
+      [2, 2000],
+    ],
+  )
+})
+
 test('endpoints of IPv6 are taken in brackets', async (t) => {
   const config = parse(`name: d1
 interfaces: { outside: eth0 }
@@ -45,6 +61,66 @@ test('whether the host’s IPv6 addresses are needed follows from groups and end
 
 const many = Array.from({ length: 78 }, (_, index) => `'2001:db8:1::${index + 1}'`).join(', ')
 const refusals: readonly [sentence: string, text: string, line: number, message: RegExp][] = [
+  [
+    'version 2 of VRRP for IPv6',
+    `vips:\n  - vrid: 51\n    version: 2\n    addresses: ['2001:db8:1::100']\n`,
+    7,
+    /vips\.0\.version: expected 3: version 2 of VRRP is of IPv4 alone/,
+  ],
+  [
+    'version 2 of VRRP with an interval that it cannot count',
+    `vips:\n  - vrid: 51\n    version: 2\n    advertisementIntervalMs: 1500\n    addresses: [10.1.0.100]\n`,
+    8,
+    /vips\.0\.advertisementIntervalMs: expected a multiple of 1000/,
+  ],
+  [
+    'a peer of IPv6 for a group of IPv4',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    unicastPeers: [10.1.0.12, 'fe80::12']\n`,
+    8,
+    /vips\.0\.unicastPeers\.1: expected an IPv4 address/,
+  ],
+  [
+    'peers of two kinds for groups of IPv6, which share a socket',
+    `vips:\n  - { vrid: 51, addresses: ['fe80::100'] }\n  - { vrid: 52, addresses: ['fe80::101'], unicastPeers: ['fe80::12'] }\n`,
+    7,
+    /vips\.1\.unicastPeers: expected all IPv6 groups to have the same kind of peers/,
+  ],
+  [
+    'a sync group of one',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    syncGroup: both\n`,
+    8,
+    /vips\.0\.syncGroup: expected another group with the same syncGroup/,
+  ],
+  [
+    'priorities that pull a sync group apart',
+    `vips:\n  - { vrid: 51, syncGroup: a, priority: 101, addresses: [10.1.0.100] }\n  - { vrid: 52, syncGroup: a, addresses: [10.1.0.101] }\n`,
+    6,
+    /vips\.0\.syncGroup: expected one priority, preempt and preemptDelayMs/,
+  ],
+  [
+    'a weight in a sync group',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    syncGroup: a\n    track: { interfaces: [{ name: eth2, weight: -1 }] }\n`,
+    9,
+    /vips\.0\.track: expected weight 0 throughout: groups of a sync group/,
+  ],
+  [
+    'a weight for the owner of the addresses',
+    `vips:\n  - vrid: 51\n    priority: 255\n    addresses: [10.1.0.100]\n    track: { interfaces: [{ name: eth2, weight: -1 }] }\n`,
+    9,
+    /vips\.0\.track: expected weight 0 throughout/,
+  ],
+  [
+    'a tracked script that would be looked for',
+    `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    track:\n      scripts:\n        - command: [check]\n`,
+    10,
+    /vips\.0\.track\.scripts\.0\.command: expected the absolute path/,
+  ],
+  [
+    'a version of VRRP that nobody speaks',
+    `vips:\n  - { vrid: 51, version: 4, addresses: [10.1.0.100] }\n`,
+    6,
+    /vips\.0\.version: /,
+  ],
   [
     'an address of IPv6 in a group of IPv4',
     `vips:\n  - vrid: 51\n    addresses:\n      - 10.1.0.100\n      - '2001:db8:1::100'\n`,

@@ -14,7 +14,13 @@ import {
 } from '../../../protocol/packet/vrrp.ts'
 import { seededRandom, seeds } from '../../random.ts'
 
-const ADVERTISEMENT: Advertisement = { vrid: 51, priority: 100, intervalMs: 500, addresses: ['10.0.0.100'] }
+const ADVERTISEMENT: Advertisement = {
+  version: 3,
+  vrid: 51,
+  priority: 100,
+  intervalMs: 500,
+  addresses: ['10.0.0.100'],
+}
 /** Version 3 type 1, VRID 51, priority 100, one address, 50 centiseconds, checksum, 10.0.0.100. */
 const FIELDS = '31336401' + '0032'
 const ADDRESS = '0a000064'
@@ -28,6 +34,11 @@ const hex = (data: Uint8Array) => Buffer.from(data).toString('hex')
 
 function datagram(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): VrrpDatagram {
   return { source: '10.0.0.2', destination: '224.0.0.18', hopLimit: 255, message, ...changes }
+}
+
+/** As 10.0.0.9 and fe80::9 receive it. */
+function decode(received: VrrpDatagram) {
+  return decodeAdvertisement(received, received.source.includes(':') ? 'fe80::9' : '10.0.0.9')
 }
 
 /** As a raw IPv4 socket hands it out. */
@@ -69,11 +80,11 @@ function altered(at: number, value: number): Uint8Array {
 }
 
 test('an advertisement is encoded with the checksum of RFC 9568', async (t) => {
-  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'message')), MESSAGE_ONLY)
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '224.0.0.18', 'message')), MESSAGE_ONLY)
 })
 
 test('an advertisement is encoded with the checksum that keepalived expects', async (t) => {
-  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', 'pseudo-header')), WITH_PSEUDO_HEADER)
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '224.0.0.18', 'pseudo-header')), WITH_PSEUDO_HEADER)
 })
 
 /**
@@ -90,9 +101,9 @@ function datagram6(message: Uint8Array, changes: Partial<VrrpDatagram> = {}): Vr
 
 test('over IPv6 an advertisement has the checksum with the pseudo-header, whatever is asked for', async (t) => {
   for (const checksum of ['message', 'pseudo-header'] as const) {
-    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_IPV6, 'fe80::2', checksum)), OVER_IPV6)
+    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_IPV6, 'fe80::2', 'ff02::12', checksum)), OVER_IPV6)
   }
-  t.same(decodeAdvertisement(datagram6(bytes(OVER_IPV6))), {
+  t.same(decode(datagram6(bytes(OVER_IPV6))), {
     ok: true,
     advertisement: ADVERTISEMENT_IPV6,
     checksum: 'pseudo-header',
@@ -104,10 +115,10 @@ test('as many addresses as IPv6 allows survive the way there and back, in one pa
     { length: MOST_IPV6_ADDRESSES },
     (_, index) => `2001:db8:ffff::${(index + 1).toString(16)}`,
   )
-  const advertisement = { vrid: 255, priority: 255, intervalMs: 40_950, addresses }
-  const message = encodeAdvertisement(advertisement, 'fe80::2', 'pseudo-header')
+  const advertisement = { version: 3 as const, vrid: 255, priority: 255, intervalMs: 40_950, addresses }
+  const message = encodeAdvertisement(advertisement, 'fe80::2', 'ff02::12', 'pseudo-header')
   t.ok(message.length + 40 <= 1280 && message.length + 40 + 16 > 1280)
-  t.match(decodeAdvertisement(datagram6(message)), { ok: true, advertisement })
+  t.match(decode(datagram6(message)), { ok: true, advertisement })
 })
 
 test('both checksums are accepted and told apart', async (t) => {
@@ -115,22 +126,87 @@ test('both checksums are accepted and told apart', async (t) => {
     [MESSAGE_ONLY, 'message'],
     [WITH_PSEUDO_HEADER, 'pseudo-header'],
   ]) {
-    t.same(decodeAdvertisement(datagram(bytes(message))), { ok: true, advertisement: ADVERTISEMENT, checksum })
+    t.same(decode(datagram(bytes(message))), { ok: true, advertisement: ADVERTISEMENT, checksum })
   }
 })
 
 test('the extremes of every field survive the way there and back', async (t) => {
   const addresses = Array.from({ length: 255 }, (_, index) => `192.0.2.${index}`)
   for (const advertisement of [
-    { vrid: 1, priority: 0, intervalMs: 10, addresses: ['0.0.0.0'] },
-    { vrid: 255, priority: 255, intervalMs: 40_950, addresses },
-  ]) {
+    { version: 3, vrid: 1, priority: 0, intervalMs: 10, addresses: ['0.0.0.0'] },
+    { version: 3, vrid: 255, priority: 255, intervalMs: 40_950, addresses },
+  ] as const) {
     for (const checksum of ['message', 'pseudo-header'] as const) {
-      const message = encodeAdvertisement(advertisement, '10.0.0.2', checksum)
-      t.same(decodeAdvertisement(datagram(message)), { ok: true, advertisement, checksum })
+      const message = encodeAdvertisement(advertisement, '10.0.0.2', '224.0.0.18', checksum)
+      t.same(decode(datagram(message)), { ok: true, advertisement, checksum })
     }
   }
 })
+
+/**
+ * Version 2 type 1, VRID 51, priority 100, one address, no authentication, one second, checksum, 10.0.0.100, nothing.
+ * 2133 + 6401 + 0001 + 0a00 + 0064 = 8f99; its complement.
+ */
+const VERSION_2 = `2133640100017066${ADDRESS}0000000000000000`
+const ADVERTISEMENT_2: Advertisement = { ...ADVERTISEMENT, version: 2, intervalMs: 1000 }
+
+/** VERSION_2 with one byte changed, and a checksum that fits. */
+function altered2(at: number, value: number): Uint8Array {
+  const message = bytes(VERSION_2)
+  message[at] = value
+  return resummed(message)
+}
+
+test('in version 2 an advertisement has its checksum over the message, whatever is asked for', async (t) => {
+  for (const checksum of ['message', 'pseudo-header'] as const) {
+    t.equal(hex(encodeAdvertisement(ADVERTISEMENT_2, '10.0.0.2', '224.0.0.18', checksum)), VERSION_2)
+  }
+  t.same(decode(datagram(bytes(VERSION_2))), {
+    ok: true,
+    advertisement: ADVERTISEMENT_2,
+    checksum: 'message',
+  })
+})
+
+test('in version 2 the extremes of every field survive the way there and back', async (t) => {
+  const addresses = Array.from({ length: 255 }, (_, index) => `192.0.2.${index}`)
+  for (const advertisement of [
+    { version: 2, vrid: 1, priority: 0, intervalMs: 1000, addresses: ['0.0.0.0'] },
+    { version: 2, vrid: 255, priority: 255, intervalMs: 255_000, addresses },
+  ] as const) {
+    const message = encodeAdvertisement(advertisement, '10.0.0.2', '224.0.0.18', 'pseudo-header')
+    t.same(decode(datagram(message)), { ok: true, advertisement, checksum: 'message' })
+  }
+})
+
+test('in version 2 the authentication data is not looked at, beyond its checksum', async (t) => {
+  t.match(decode(datagram(altered2(19, 7))), { ok: true, advertisement: ADVERTISEMENT_2 })
+})
+
+/** To 10.0.0.9: 9fca + 0a02 (10.0.0.2) + 0a09 (10.0.0.9) + 0070 + 000c = b451; its complement. */
+const TO_A_PEER = `${FIELDS}4bae${ADDRESS}`
+
+test('to a peer, the checksum of version 3 counts its address, and the message may have been routed', async (t) => {
+  t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '10.0.0.9', 'pseudo-header')), TO_A_PEER)
+  const received = datagram(bytes(TO_A_PEER), { destination: '10.0.0.9', hopLimit: 63 })
+  t.same(decode(received), { ok: true, advertisement: ADVERTISEMENT, checksum: 'pseudo-header' })
+  t.same(decode({ ...received, message: bytes(WITH_PSEUDO_HEADER) }), { ok: false, reason: 'checksum' })
+})
+
+test('to a peer over IPv6, the sender may have any address', async (t) => {
+  const source = '2001:db8:1::2'
+  const message = encodeAdvertisement(ADVERTISEMENT_IPV6, source, 'fe80::9', 'pseudo-header')
+  t.match(decode({ source, destination: 'fe80::9', hopLimit: 64, message }), { ok: true })
+})
+
+const refusals2: readonly [sentence: string, received: VrrpDatagram, reason: string][] = [
+  ['version 2 with a password', datagram(altered2(4, 1)), 'authentication'],
+  ['version 2 with an interval of 0', datagram(altered2(5, 0)), 'interval'],
+  ['version 2 without its authentication data', datagram(bytes(VERSION_2).subarray(0, 12)), 'length'],
+  ['version 2 with a checksum of version 3', datagram(bytes(VERSION_2.replace('7066', '85cd'))), 'checksum'],
+  ['version 2 over IPv6', datagram6(bytes(VERSION_2)), 'version'],
+  ['version 4', datagram(altered2(0, 0x41)), 'version'],
+]
 
 const refusals: readonly [sentence: string, received: VrrpDatagram, reason: string][] = [
   ['a packet that was routed', datagram(bytes(MESSAGE_ONLY), { hopLimit: 254 }), 'hop-limit'],
@@ -139,7 +215,7 @@ const refusals: readonly [sentence: string, received: VrrpDatagram, reason: stri
   ['half a header', datagram(bytes('31336401')), 'length'],
   ['a missing address', datagram(bytes(MESSAGE_ONLY).subarray(0, 8)), 'length'],
   ['more than was announced', datagram(bytes(`${MESSAGE_ONLY}00000000`)), 'length'],
-  ['version 2', datagram(altered(0, 0x21)), 'version'],
+  ['version 2 that is no longer than version 3', datagram(altered(0, 0x21)), 'length'],
   ['another type', datagram(altered(0, 0x32)), 'type'],
   ['no address at all', datagram(altered(3, 0)), 'count'],
   ['virtual router 0', datagram(altered(1, 0)), 'vrid'],
@@ -159,14 +235,14 @@ const refusals6: typeof refusals = [
     'checksum',
   ],
 ]
-for (const [sentence, received, reason] of [...refusals, ...refusals6]) {
+for (const [sentence, received, reason] of [...refusals, ...refusals2, ...refusals6]) {
   test(`refused: ${sentence}`, async (t) => {
-    t.same(decodeAdvertisement(received), { ok: false, reason })
+    t.same(decode(received), { ok: false, reason })
   })
 }
 
 test('the reserved bits above the interval are ignored', async (t) => {
-  const decoded = decodeAdvertisement(datagram(altered(4, 0xf0)))
+  const decoded = decode(datagram(altered(4, 0xf0)))
   t.match(decoded, { ok: true, advertisement: { intervalMs: 500 } })
 })
 
@@ -189,17 +265,18 @@ test('a packet that is not sound, or not VRRP, holds no datagram', async (t) => 
 for (const seed of seeds(1)) {
   test(`damaged packets are refused by a known reason and never throw (SEED=${seed})`, async (t) => {
     const random = seededRandom(seed)
-    const intact = packetOf(datagram(bytes(WITH_PSEUDO_HEADER)))
+    const versions = [WITH_PSEUDO_HEADER, VERSION_2].map((message) => packetOf(datagram(bytes(message))))
     let accepted = 0
     for (let round = 0; round < 20_000; round++) {
+      const intact = versions[random.below(2)]
       const packet = intact.slice(0, random.oneIn(4) ? random.below(intact.length + 1) : intact.length)
       const changes = 1 + random.below(4)
       for (let change = 0; change < changes && packet.length > 0; change++) {
         packet[random.below(packet.length)] = random.below(256)
       }
       const read = readVrrpPacket(packet)
-      const outcome = read.ok ? decodeAdvertisement(read.datagram) : read
-      const outcome6 = decodeAdvertisement(datagram6(packet.subarray(Math.min(20, packet.length))))
+      const outcome = read.ok ? decode(read.datagram) : read
+      const outcome6 = decode(datagram6(packet.subarray(Math.min(20, packet.length))))
       if (!outcome6.ok && !VRRP_REFUSALS.includes(outcome6.reason)) t.fail(`${hex(packet)}: ${outcome6.reason}`)
       if (outcome.ok) accepted++
       else if (!VRRP_REFUSALS.includes(outcome.reason)) t.fail(`${hex(packet)}: ${outcome.reason}`)

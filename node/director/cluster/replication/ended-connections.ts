@@ -125,7 +125,8 @@ export class EndedConnections {
     const key = connectionKey(record, 0)
     const ended = this.#newer.versions.get(key) ?? this.#older.versions.get(key)
     const version = recordVersion(record, 0)
-    return ended !== undefined && version !== 0 && !isNewer(version, ended)
+    // Of two changes under one version the one that lives counts (forwarder/engine/replication.ts).
+    return ended !== undefined && version !== 0 && isNewer(ended, version)
   }
 
   #age(): void {

@@ -12,18 +12,16 @@ import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/s
 import type { Clock } from '../../clock.ts'
 import type { PeerStatus } from '../../control/api.ts'
 import type { PeerName, Transport } from '../transport.ts'
-import { AbsentSenders } from './absent-senders.ts'
 import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
-import { decideJoin, type JoinDecision } from './join-decision.ts'
 import { RecordSender } from './record-sender.ts'
 import { ResendServer } from './resend-server.ts'
 import { SenderView } from './sender-view.ts'
-import { SnapshotClient } from './snapshot-client.ts'
 import { type ConnectionSource, SnapshotServer } from './snapshot-server.ts'
-import { judgeSync, START_GRACE_MS, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
-import { WantedTables } from './wanted-tables.ts'
+import { judgeSync, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
+import { COMPARISON_MS, TableComparison } from './table-comparison.ts'
+import { TableCopies } from './table-copies.ts'
 
 export interface ReplicatorOptions {
   readonly transport: Transport
@@ -40,6 +38,8 @@ export interface ReplicatorOptions {
   readonly onStatus: (status: ReplicationStatus) => void
   /** Called with each record that the own forwarder has written; it may be read only then. */
   readonly onRecord?: (bytes: Uint8Array, offset: number) => void
+  /** The version that a change made now would have (forwarder/engine/replication.ts): 16 bits. */
+  readonly versionNow: () => number
   /** Memory for batches that peers may have missed. */
   readonly resendBytes?: number
 }
@@ -68,7 +68,6 @@ const STALL_MS = 400
 const STALL_GRACE_MS = 300
 /** Batches are left to be asked for again when the forwarder has this much before it. */
 const WAITING_LIMIT_BYTES = 4 * 1024 * 1024
-const FAILED_SNAPSHOT_PAUSE_MS = 1000
 
 export class Replicator {
   readonly #options: ReplicatorOptions
@@ -77,19 +76,13 @@ export class Replicator {
   readonly #incoming: IncomingQueue
   readonly #resends: ResendServer
   readonly #server: SnapshotServer
-  readonly #client: SnapshotClient
+  readonly #copies: TableCopies
+  readonly #comparison: TableComparison
   readonly #views = new Map<PeerName, SenderView>()
-  readonly #wanted = new WantedTables()
-  readonly #absent = new AbsentSenders()
   readonly #ended: EndedConnections
-  readonly #failedAt = new Map<PeerName, number>()
   readonly #counters = createCounters()
-  #joined = false
-  /** How many records the forwarder must have taken before the last snapshot is in its table. */
-  #snapshotEnd = 0
   /** A peer has been connected once. */
   #hadPeers = false
-  #startedAt = 0
   #lastInSync = false
   #tickAt = Number.POSITIVE_INFINITY
   /** When this director came to reach peers again, having reached none. */
@@ -116,7 +109,7 @@ export class Replicator {
       batchBytes: BATCH_BYTES,
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
     })
-    this.#incoming = new IncomingQueue({ ring: incoming, clock, wake, onEmpty: () => this.#client.resume() })
+    this.#incoming = new IncomingQueue({ ring: incoming, clock, wake, onEmpty: () => this.#copies.resume() })
     const sendSync = (peer: PeerName, message: Uint8Array) => transport.send(peer, 'sync', message)
     this.#resends = new ResendServer({
       epoch: this.#epoch,
@@ -127,28 +120,46 @@ export class Replicator {
       source: this.#ended.behind(source),
       clock,
       send: sendSync,
-      positions: () => (this.#joined ? this.#positions() : undefined),
+      positions: () => (this.#copies.joined ? this.#positions() : undefined),
       incoming: this.#incoming,
     })
-    this.#client = new SnapshotClient({
+    this.#copies = new TableCopies({
+      self: transport.self,
+      epoch: this.#epoch,
+      views: this.#views,
       clock,
-      nextId: options.random,
-      send: (peer, message) => void sendSync(peer, message).catch(() => this.#client.peerLost(peer)),
+      random: options.random,
+      incoming: this.#incoming,
+      send: sendSync,
       apply: (block) => this.#applySnapshot(block),
-      isBusy: () => this.#incoming.waitingBytes > 0,
-      finished: (peer, positions) => this.#snapshotFinished(peer, positions),
-      failed: (peer) => this.#snapshotFailed(peer),
+      onEnd: (complete) => {
+        if (complete) this.#counters.snapshotsTaken++
+        this.#act()
+      },
+    })
+    this.#comparison = new TableComparison({
+      source: this.#ended.behind(source),
+      clock,
+      versionNow: options.versionNow,
+      send: (peer, message) => transport.send(peer, 'digest', message),
+      peers: () => this.#connected().flatMap(({ name, presence }) => (presence?.joined ? [name] : [])),
+      isReady: () => this.#copies.joined && !this.#copies.running && this.#incoming.waitingBytes === 0,
+      apply: (block) => this.#incoming.push(this.#ended.takePiece(block)),
     })
     transport.onMessage('connections', (from, message) => this.#receiveBatch(from, message))
     transport.onMessage('presence', (from, message) => this.#receivePresence(from, message))
     transport.onMessage('sync', (from, message) => this.#receiveSync(from, message))
+    transport.onMessage('digest', (from, message) => {
+      if (!this.#views.has(from) || !this.#comparison.receive(from, message)) this.#counters.malformedMessages++
+    })
     transport.onPeer((peer, connected) => this.#peerChanged(peer, connected))
   }
 
   /** The transport may be started before or after. */
   start(): void {
-    this.#startedAt = this.#options.clock.now()
+    this.#copies.start()
     this.#every('presence', PRESENCE_MS, () => this.#broadcastPresence())
+    this.#every('comparison', COMPARISON_MS, () => void this.#comparison.compare())
     this.#every('status', STATUS_MS, () => this.#options.onStatus(this.status()))
     this.#tick()
   }
@@ -177,7 +188,12 @@ export class Replicator {
     this.#counters.batchesSent = this.#sender.sequence
     this.#counters.recordsSent = this.#sender.records
     const { batchesResent } = this.#resends
-    const counters = { ...this.#counters, batchesResent, lostRecords: this.#options.outgoing.lost }
+    const counters = {
+      ...this.#counters,
+      ...this.#comparison.counters,
+      batchesResent,
+      lostRecords: this.#options.outgoing.lost,
+    }
     return { inSync, reason, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
   }
 
@@ -188,9 +204,9 @@ export class Replicator {
       this.#counters.malformedMessages++
       return
     }
-    const met = this.#meet(view, batch.epoch)
+    const met = this.#copies.meet(view, batch.epoch)
     if (met === 'old') return
-    if (met === 'new') this.#startOver(view)
+    if (met === 'new') this.#copies.startOver(view)
     if (this.#incoming.waitingBytes > WAITING_LIMIT_BYTES) {
       this.#counters.deferredBatches++
       return
@@ -214,9 +230,9 @@ export class Replicator {
       this.#counters.malformedMessages++
       return
     }
-    const met = this.#meet(view, presence.epoch)
+    const met = this.#copies.meet(view, presence.epoch)
     if (met === 'old') return
-    const covered = met === 'new' && this.#startOver(view)
+    const covered = met === 'new' && this.#copies.startOver(view)
     const previous = view.presence
     if (previous && ((presence.sentAtMs - previous.sentAtMs) | 0) < 0) return
     view.announce(presence, this.#options.clock.now())
@@ -224,10 +240,10 @@ export class Replicator {
       view.lostCovered = presence.lost
       // It was there before us: it may have said things that nobody will say again.
       const isStranger = !covered && view.applied?.sequence === 0
-      if (this.#joined && presence.joined && isStranger)
-        this.#wanted.want(from, `meets ${from}, which was in the pool before`)
-    } else if (presence.lost !== view.lostCovered && !this.#wanted.reasons.has(from))
-      this.#wanted.want(from, `${from} could not number all its records`)
+      if (this.#copies.joined && presence.joined && isStranger)
+        this.#copies.want(from, `meets ${from}, which was in the pool before`)
+    } else if (presence.lost !== view.lostCovered && !this.#copies.wanted.has(from))
+      this.#copies.want(from, `${from} could not number all its records`)
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
     this.#act()
   }
@@ -245,14 +261,14 @@ export class Replicator {
         break
       case 'resend-refused':
         if (message.epoch === view.epoch && (view.applied?.sequence ?? 0) + 1 < message.oldest)
-          this.#wanted.want(from, `${from} no longer has what was missed`)
+          this.#copies.want(from, `${from} no longer has what was missed`)
         this.#act()
         break
       case 'snapshot-request':
         this.#server.request(from, message)
         break
       default:
-        this.#client.handle(from, message)
+        this.#copies.handle(from, message)
     }
   }
 
@@ -261,24 +277,25 @@ export class Replicator {
     if (!view) return
     if (connected) {
       const now = this.#options.clock.now()
-      if (this.#joined && this.#connected().length === 0) this.#regainedAt = now
+      if (this.#copies.joined && this.#connected().length === 0) this.#regainedAt = now
       view.connected = true
       view.heardFrom = now
-      this.#failedAt.delete(peer)
+      this.#copies.peerFound(peer)
       // Gossip takes a moment to know a new connection.
       void this.#options.transport.send(peer, 'presence', this.#presence()).catch(() => {})
     } else {
       view.connected = false
       this.#hadPeers = true
-      this.#client.peerLost(peer)
+      this.#copies.peerLost(peer)
+      this.#comparison.forget(peer)
     }
     this.#act()
   }
 
   #tick(): void {
-    this.#client.tick()
+    this.#copies.tick()
     const now = this.#options.clock.now()
-    let isBusy = !this.#joined
+    let isBusy = !this.#copies.joined
     for (const view of this.#views.values()) {
       this.#askForMissing(view, now)
       if (view.connected && view.missingSince !== undefined) isBusy = true
@@ -304,7 +321,8 @@ export class Replicator {
 
   #askForMissing(view: SenderView, now: number): void {
     // Before the first snapshot is in, nobody knows which numbers matter; while the forwarder is behind, more would not help.
-    if (!this.#joined || this.#wanted.covers(view.name) || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2) return
+    if (!this.#copies.joined || this.#copies.covers(view.name) || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2)
+      return
     const ranges = view.ask(now)
     const epoch = view.epoch
     if (ranges.length === 0 || epoch === undefined) return
@@ -313,99 +331,14 @@ export class Replicator {
     void this.#options.transport.send(view.name, 'sync', message).catch(() => {})
   }
 
-  /** Joins, starts the next snapshot, and tells when this director comes into sync or falls out of it. */
+  /** Joins, starts the next copy, and tells when this director comes into sync or falls out of it. */
   #act(): void {
-    if (!this.#joined) this.#join()
-    else if (!this.#client.running) {
-      this.#lookForRescue()
-      const next = [...this.#wanted.reasons.keys()].find(
-        (peer) => this.#views.get(peer)?.connected && !this.#hasJustFailed(peer),
-      )
-      if (next !== undefined) this.#takeSnapshot(next)
-    }
+    this.#copies.act()
     const { inSync } = this.#syncState()
     if (inSync === this.#lastInSync) return
     this.#lastInSync = inSync
     this.#broadcastPresence()
     this.#options.onStatus(this.status())
-  }
-
-  #join(): void {
-    if (this.#client.running) return
-    const decision = this.#joinDecision()
-    if (decision.kind === 'copy') this.#takeSnapshot(decision.from)
-    else if (decision.kind === 'found') this.#joined = true
-  }
-
-  #joinDecision(): JoinDecision {
-    const { transport, peers, clock } = this.#options
-    const reachable = this.#connected().map((view) => ({
-      name: view.name,
-      state: view.presence && (view.presence.inSync ? 'in-sync' : view.presence.joined ? 'joined' : 'newcomer'),
-      avoided: this.#hasJustFailed(view.name),
-    })) as Parameters<typeof decideJoin>[1]
-    return decideJoin(transport.self, reachable, peers.length, clock.now() - this.#startedAt >= START_GRACE_MS)
-  }
-
-  #takeSnapshot(peer: PeerName): void {
-    const view = this.#views.get(peer)
-    if (view?.presence) view.lostCovered = view.presence.lost
-    this.#client.begin(peer)
-  }
-
-  #snapshotFinished(peer: PeerName, positions: readonly Position[]): void {
-    this.#snapshotEnd = this.#incoming.accepted
-    this.#counters.snapshotsTaken++
-    const isFirst = !this.#joined
-    const isOwn = this.#wanted.covers(peer)
-    this.#wanted.delete(peer)
-    if (isFirst) {
-      this.#joined = true
-      for (const view of this.#views.values()) {
-        const isCovered = view.name === peer || positions.some((position) => position.epoch === view.epoch)
-        if (view.presence?.joined && !isCovered)
-          this.#wanted.want(view.name, `${peer} has not heard of ${view.name}, which was in the pool before`)
-      }
-    }
-    for (const position of positions) {
-      const view = [...this.#views.values()].find((candidate) => candidate.epoch === position.epoch)
-      // Who can be asked sends again what is missing, ends of connections included; a table does not tell of those.
-      if (view?.connected && !isFirst && !(isOwn && view.name === peer)) continue
-      if (view) view.cover(position)
-      else if (position.epoch !== this.#epoch) this.#absent.note(position)
-    }
-    this.#act()
-  }
-
-  #snapshotFailed(peer: PeerName): void {
-    this.#failedAt.set(peer, this.#options.clock.now())
-    this.#act()
-  }
-
-  #hasJustFailed(peer: PeerName): boolean {
-    const failedAt = this.#failedAt.get(peer)
-    return failedAt !== undefined && this.#options.clock.now() - failedAt < FAILED_SNAPSHOT_PAUSE_MS
-  }
-
-  #lookForRescue(): void {
-    const rescuers = this.#absent.rescuers([...this.#views.values()], this.#epoch, this.#options.clock.now())
-    for (const { peer, reason } of rescuers) this.#wanted.rescue(peer, reason)
-  }
-
-  #meet(view: SenderView, epoch: Epoch): 'same' | 'new' | 'old' {
-    const before = view.applied
-    const met = view.meet(epoch)
-    if (met === 'new' && before) this.#absent.note(before)
-    return met
-  }
-
-  /** A sender under a new epoch. Returns true if a snapshot has told where it stood. */
-  #startOver(view: SenderView): boolean {
-    this.#wanted.delete(view.name)
-    const position = view.epoch === undefined ? undefined : this.#absent.take(view.epoch)
-    if (!position) return false
-    view.cover(position)
-    return true
   }
 
   #applySnapshot(block: RecordBlock): void {
@@ -419,7 +352,7 @@ export class Replicator {
   }
 
   #appliedPositions() {
-    const absent = this.#absent.positions().map((position) => ({ ...position, newestSentAtMs: 0 }))
+    const absent = this.#copies.absentPositions().map((position) => ({ ...position, newestSentAtMs: 0 }))
     return [...this.#views.values()].flatMap((view) => view.applied ?? []).concat(absent)
   }
 
@@ -428,7 +361,7 @@ export class Replicator {
       epoch: this.#epoch,
       sequence: this.#sender.sequence,
       records: this.#sender.records,
-      joined: this.#joined,
+      joined: this.#copies.joined,
       inSync: this.#syncState().inSync,
       lost: this.#options.outgoing.lost,
       sentAtMs: this.#options.clock.now(),
@@ -443,15 +376,14 @@ export class Replicator {
   #syncState(): SyncState {
     return judgeSync({
       now: this.#options.clock.now(),
-      isJoined: this.#joined,
-      joining: () => this.#joinDecision(),
-      snapshot: this.#client.running,
-      wanted: this.#wanted.reasons,
+      isJoined: this.#copies.joined,
+      joining: () => this.#copies.joinDecision(),
+      snapshot: this.#copies.running,
+      wanted: this.#copies.wanted,
       views: [...this.#views.values()],
       hadPeers: this.#hadPeers,
       regainedAt: this.#regainedAt,
-      isForwarderBehind:
-        this.#incoming.taken < this.#snapshotEnd || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2,
+      isForwarderBehind: this.#copies.isUnderway || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2,
     })
   }
 
@@ -467,6 +399,7 @@ export class Replicator {
       connected: view.connected,
       recordsBehind: view.recordsBehind,
       behindMs: since === undefined ? 0 : Math.round(now - since),
+      rangesDifferent: this.#comparison.differences(view.name) ?? null,
       ...this.#unconfirmed(view, now),
     }
   }

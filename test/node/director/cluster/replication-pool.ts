@@ -74,6 +74,7 @@ export class Director {
       outgoing: this.outgoing,
       incoming: this.incoming,
       source: this.#source(),
+      versionNow: () => VERSION_NOW,
       wake: () => this.take(),
       onStatus: (status) => {
         this.status = status
@@ -151,6 +152,9 @@ export class Director {
     }
   }
 }
+
+/** Newer than any version of these connections. */
+const VERSION_NOW = 0x4000
 
 export class Pool {
   readonly clock = new VirtualClock()

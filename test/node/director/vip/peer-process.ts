@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { VipStatus } from '../../../../node/director/control/api.ts'
-import type { VipConfig } from '../../../../node/director/vip/vip-group.ts'
+import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
 import type { Namespace } from '../../../forwarder/namespace.ts'
 
 const PROGRAM = fileURLToPath(new URL('./vrrp-peer.ts', import.meta.url))

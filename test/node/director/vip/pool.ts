@@ -3,7 +3,7 @@ import type { VirtualAddress } from '../../../../forwarder/commands.ts'
 import type { Clock } from '../../../../node/director/clock.ts'
 import { MemoryNetwork } from '../../../../node/director/vip/memory-network.ts'
 import { VipService } from '../../../../node/director/vip/vip.ts'
-import type { VipConfig } from '../../../../node/director/vip/vip-group.ts'
+import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
 import type { VrrpTransport } from '../../../../node/director/vip/vrrp-transport.ts'
 import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 
@@ -13,7 +13,16 @@ export const VIP6 = '2001:db8:1::100'
 export const GATEWAY6 = '2001:db8:2::1'
 
 export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
-  return { vrid: 51, priority: 100, advertisementIntervalMs: 50, preempt: true, addresses: [VIP], ...changes }
+  return {
+    vrid: 51,
+    version: 3,
+    priority: 100,
+    advertisementIntervalMs: 50,
+    preempt: true,
+    preemptDelayMs: 0,
+    addresses: [VIP],
+    ...changes,
+  }
 }
 
 export interface Transmitted {
@@ -28,6 +37,8 @@ export class PoolMember {
   readonly transmitted: Transmitted[] = []
   readonly notes: string[] = []
   inSync = true
+  /** Why tracked scripts fail, by program; the others succeed. */
+  readonly failures = new Map<string, string>()
   placed: readonly VirtualAddress[] = []
   readonly #network: MemoryNetwork
   readonly #transports: readonly VrrpTransport[]
@@ -45,6 +56,7 @@ export class PoolMember {
         transports: this.#transports,
         clock: this.#clock,
         isInSync: () => this.inSync,
+        runScript: ([program]) => ({ ended: Promise.resolve(this.failures.get(program)), kill: () => {} }),
         note: (message) => this.notes.push(message),
         forwarder: {
           mac: () => mac,

@@ -3,7 +3,7 @@ import { test } from 'tap'
 import { ARP_REPLY, ARP_REQUEST, isIPv4Arp, readArp } from '../../../../protocol/packet/arp.ts'
 import { formatIPv4 } from '../../../../protocol/packet/bytes.ts'
 import { decodeAdvertisement, encodeAdvertisement } from '../../../../protocol/packet/vrrp.ts'
-import { GATEWAY, Pool, PoolMember, VIP, vipConfig } from './pool.ts'
+import { GATEWAY, Pool, PoolMember, VIP, VIP6, vipConfig } from './pool.ts'
 
 /** Best first; the third has the same priority as the second and the higher address. */
 function threeDirectors(): { pool: Pool; best: PoolMember; second: PoolMember; third: PoolMember } {
@@ -279,13 +279,13 @@ test('a peer is answered with the checksum that it uses itself', async (t) => {
   const checksums: string[] = []
   const strict = pool.network.join('10.0.0.2')
   strict.onDatagram((datagram) => {
-    const decoded = decodeAdvertisement(datagram)
+    const decoded = decodeAdvertisement(datagram, '10.0.0.2')
     if (decoded.ok) checksums.push(decoded.checksum)
   })
   pool.start()
   await pool.clock.until(() => member.state === 'active', 1000)
-  const advertisement = { vrid: 51, priority: 50, intervalMs: 50, addresses: [VIP] }
-  strict.send(encodeAdvertisement(advertisement, '10.0.0.2', 'message'))
+  const advertisement = { version: 3 as const, vrid: 51, priority: 50, intervalMs: 50, addresses: [VIP] }
+  strict.send(encodeAdvertisement(advertisement, '10.0.0.2', '224.0.0.18', 'message'), '224.0.0.18')
   await pool.clock.advance(1)
   t.same(checksums, ['pseudo-header', 'message'])
 })
@@ -375,8 +375,8 @@ test('groups on one network do not mix, and strange advertisements are counted',
   await pool.clock.advance(1000)
   t.equal(states([member, stranger]), 'active active')
   t.ok(member.service.refusals['unknown-vrid']! > 10)
-  pool.network.join('10.0.0.7').send(Uint8Array.of(0x31, 51, 255, 1, 0, 5, 0, 0, 10, 0, 0, 100))
-  pool.network.join('10.0.0.8').send(new Uint8Array(3))
+  pool.network.join('10.0.0.7').send(Uint8Array.of(0x31, 51, 255, 1, 0, 5, 0, 0, 10, 0, 0, 100), '224.0.0.18')
+  pool.network.join('10.0.0.8').send(new Uint8Array(3), '224.0.0.18')
   await pool.clock.advance(10)
   t.equal(member.service.refusals.checksum, 1)
   t.equal(member.service.refusals.length, 1)
@@ -407,6 +407,201 @@ test('a peer that is set up differently is obeyed, and noted once', async (t) =>
     mismatches[0],
     /10\.0\.0\.1 advertises other interval 60 ms, here 50 ms; addresses 10\.0\.0\.100 10\.0\.0\.101/,
   )
+})
+
+test('a peer of another version is not obeyed; that is counted, and told once', async (t) => {
+  const pool = new Pool()
+  const old = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 1000 })
+  const member = pool.add(2)
+  pool.start()
+  await pool.clock.advance(10_000)
+  t.equal(states([old, member]), 'active active')
+  t.ok(member.service.refusals.version! >= 5)
+  t.ok(old.service.refusals.version! >= 100)
+  for (const [notes, told] of [
+    [member.notes, 'vrid 51: 10.0.0.1 speaks version 2 of VRRP, here 3: it is not believed'],
+    [old.notes, 'vrid 51: 10.0.0.2 speaks version 3 of VRRP, here 2: it is not believed'],
+  ] as const) {
+    t.same(
+      notes.filter((note) => note.includes('version')),
+      [told],
+    )
+  }
+})
+
+test('in version 2 a peer with another interval is not obeyed, as its RFC says, and told of once', async (t) => {
+  const pool = new Pool()
+  const slow = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 2000 })
+  const member = pool.add(2, { version: 2, advertisementIntervalMs: 1000 })
+  pool.start()
+  await pool.clock.advance(20_000)
+  t.equal(states([slow, member]), 'active active')
+  t.ok(member.service.refusals.interval! >= 3)
+  t.equal(member.notes.filter((note) => note.includes('10.0.0.1 advertises interval 2000 ms, here 1000 ms')).length, 1)
+})
+
+test('directors of version 2 hand over by crash and in order', async (t) => {
+  const pool = new Pool()
+  const best = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 1000 })
+  const second = pool.add(2, { version: 2, advertisementIntervalMs: 1000 })
+  pool.start()
+  await pool.clock.advance(10_000)
+  t.equal(states(pool.members), 'active backup')
+  void best.service.stop()
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'init active', 'after the skew')
+  const back = pool.add(1, { version: 2, priority: 150, advertisementIntervalMs: 1000 })
+  back.service.start()
+  await pool.clock.advance(10_000)
+  t.equal(states([back, second]), 'active backup')
+  back.crash()
+  await pool.clock.advance(4000)
+  t.equal(second.state, 'active')
+})
+
+for (const [family, virtual, network] of [
+  ['IPv4', VIP, '10.0.0.'],
+  ['IPv6', VIP6, 'fe80::'],
+] as const) {
+  test(`directors that name each other over ${family} need no group, and hear nobody else`, async (t) => {
+    const pool = new Pool()
+    // One list for all: each finds itself in it.
+    const unicastPeers = [1, 2, 3].map((last) => `${network}${last}`)
+    const addresses = [virtual]
+    for (const last of [1, 2, 3]) pool.add(last, { addresses, unicastPeers, priority: 160 - last })
+    const stranger = pool.add(4, { addresses, unicastPeers, priority: 200 })
+    const multicasting = pool.add(5, { addresses, priority: 200 })
+    pool.start()
+    await pool.clock.advance(1000)
+    t.equal(states(pool.members), 'active backup backup active active', 'neither of the strangers counts')
+    const [best, second] = pool.members
+    t.same(Object.keys(best.service.refusals).sort(), ['destination', 'source'])
+    t.ok(best.service.refusals.destination! > 10, 'what goes to the group')
+    t.ok(best.service.refusals.source! > 10, 'what comes from none of the peers')
+    t.same(
+      [stranger.service.refusals, multicasting.service.refusals],
+      [{ destination: best.service.refusals.destination }, {}],
+    )
+    best.crash()
+    await pool.clock.advance(300)
+    t.equal(second.state, 'active')
+  })
+}
+
+test('a tracked interface that fails takes its weight away, and the other director takes over', async (t) => {
+  const pool = new Pool()
+  const best = pool.add(1, { priority: 150, track: { interfaces: [{ name: 'eth2', weight: -100 }], scripts: [] } })
+  const second = pool.add(2)
+  pool.start()
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup')
+  best.service.setLink('eth2', 'eth2 has no carrier')
+  const counts = await watch(pool, pool.members, 1000)
+  t.notOk(counts[0], 'never nobody')
+  t.equal(states(pool.members), 'backup active')
+  const { priority, effectivePriority, tracked } = best.service.status[0]
+  t.same([priority, effectivePriority], [150, 50])
+  t.same(tracked, [{ name: 'eth2', weight: -100, state: 'down', reason: 'eth2 has no carrier' }])
+  best.service.setLink('eth3', 'eth3 is gone')
+  best.service.setLink('eth2', undefined)
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup', 'what is not tracked is nothing')
+  t.equal(second.service.status[0].effectivePriority, 100)
+})
+
+test('a tracked script of weight 0 keeps a director out until it has succeeded, and whenever it fails', async (t) => {
+  const pool = new Pool()
+  const script = { command: ['/usr/bin/check'], weight: 0, intervalMs: 100, timeoutMs: 50, rise: 2, fall: 3 }
+  const best = pool.add(1, { priority: 150, track: { interfaces: [], scripts: [script] } })
+  pool.add(2)
+  pool.start()
+  t.match(best.service.status[0].waiting, '/usr/bin/check has not told yet whether all is well')
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup')
+  best.failures.set('/usr/bin/check', 'exit status 1')
+  await pool.clock.advance(190)
+  t.equal(best.state, 'active', 'not yet three times')
+  await pool.clock.advance(160)
+  t.equal(states(pool.members), 'fault active')
+  t.equal(best.service.status[0].waiting, '/usr/bin/check: exit status 1')
+  best.failures.delete('/usr/bin/check')
+  await pool.clock.advance(1000)
+  t.equal(states(pool.members), 'active backup')
+  void best.service.stop()
+  await pool.clock.advance(2000)
+  best.failures.set('/usr/bin/check', 'exit status 1')
+  await pool.clock.advance(1000)
+  t.equal(best.state, 'init', 'after the stop it is run no more')
+})
+
+/** Two directors with two groups each, of both families, that move together. */
+function syncedPairs(): { pool: Pool; best: PoolMember; second: PoolMember } {
+  const pool = new Pool()
+  const groups = [{ syncGroup: 'both' }, { syncGroup: 'both', addresses: [VIP6] }]
+  const [best, second] = [150, 100].map((priority, index) =>
+    pool.add(index + 1, ...groups.map((group) => ({ ...group, priority }))),
+  )
+  return { pool, best, second }
+}
+const groupStates = ({ service }: PoolMember) => service.status.map(({ state }) => state).join(' ')
+
+test('groups of a sync group become active and yield together', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  second.service.start()
+  await pool.clock.advance(1000)
+  t.equal(groupStates(second), 'active active')
+  best.service.start()
+  await pool.clock.advance(1000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+  best.crash()
+  await pool.clock.advance(300)
+  t.equal(groupStates(second), 'active active')
+})
+
+test('a group whose holder is heard keeps the others of its sync group back, and they say so', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  pool.start()
+  await pool.clock.advance(1000)
+  pool.network.reach('fe80::1', 'fe80::2', false)
+  await pool.clock.advance(2000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+  t.match(second.service.status[1].waiting, /until the other groups of its sync group can have theirs/)
+  best.crash()
+  await pool.clock.advance(300)
+  t.equal(groupStates(second), 'active active')
+})
+
+test('a group that yields takes the others of its sync group along, though their rival does not hear them', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  pool.partition([best], [second], true)
+  pool.start()
+  await pool.clock.advance(1000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'active active'])
+  for (const [from, to] of [
+    [best.address, second.address],
+    [second.address, best.address],
+  ]) {
+    pool.network.reach(from, to, true)
+  }
+  await pool.clock.advance(100)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+  t.match(second.notes.join('\n'), /vrid 51 \(IPv6\): backup: vrid 51 of sync group both yields/)
+  await pool.clock.advance(2000)
+  t.equal(groupStates(second), 'backup backup', 'as long as one of the two is heard')
+})
+
+test('the fault of one group is the fault of its sync group, with the reason, until it is gone', async (t) => {
+  const { pool, best, second } = syncedPairs()
+  pool.start()
+  await pool.clock.advance(1000)
+  best.service.setFault('fe80::1', 'fe80::1 is no longer on eth0')
+  t.equal(groupStates(best), 'fault fault')
+  t.equal(best.service.status[0].waiting, 'vrid 51 (IPv6) of sync group both: fe80::1 is no longer on eth0')
+  await pool.clock.advance(300)
+  t.equal(groupStates(second), 'active active')
+  best.service.setFault('fe80::1', undefined)
+  await pool.clock.advance(1000)
+  t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
 })
 
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {

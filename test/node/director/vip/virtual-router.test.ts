@@ -8,7 +8,15 @@ import {
 } from '../../../../node/director/vip/virtual-router.ts'
 
 /** 100 ms intervals and priority 128: the skew is 50 ms, silence of 350 ms means that nobody is active. */
-const ORDINARY: VirtualRouterOptions = { address: '10.0.0.2', priority: 128, intervalMs: 100, preempt: true }
+const ORDINARY: VirtualRouterOptions = {
+  address: '10.0.0.2',
+  priority: 128,
+  intervalMs: 100,
+  preempt: true,
+  preemptDelayMs: 0,
+  version: 3,
+  isGrouped: false,
+}
 
 const start: RouterInput = { kind: 'start' }
 const stop: RouterInput = { kind: 'stop' }
@@ -19,6 +27,11 @@ const fault: RouterInput = { kind: 'fault', reason: 'eth0 is down' }
 const cleared: RouterInput = { kind: 'cleared' }
 function heard(from: string, priority: number, intervalMs = 100): RouterInput {
   return { kind: 'advertisement', from, priority, intervalMs }
+}
+
+const activate: RouterInput = { kind: 'activate' }
+function priority(value: number): RouterInput {
+  return { kind: 'priority', priority: value }
 }
 
 type Step = readonly [atMs: number, input: RouterInput, actions: string]
@@ -50,6 +63,16 @@ const cases: readonly Case[] = [
     [...toActive.slice(0, 2), [300, heard('10.0.0.1', 200), 'arm 650'], [350, timer, 'arm 650']],
   ],
   [
+    'in version 2 the skew is a share of a second, whatever the interval',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 12500'],
+      [100, heard('10.0.0.1', 200, 4000), 'arm 12600'],
+      [200, heard('10.0.0.1', 0, 4000), 'arm 700'],
+    ],
+    { version: 2, intervalMs: 4000 },
+  ],
+  [
     'a backup takes the interval of the active router',
     [...toActive.slice(0, 2), [100, heard('10.0.0.1', 200, 1000), 'arm 3600']],
   ],
@@ -65,6 +88,44 @@ const cases: readonly Case[] = [
     'a backup without preemption lets a lower priority be',
     [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), 'arm 650']],
     { preempt: false },
+  ],
+  [
+    'a backup with a preempt delay lets a lower priority be for that long, and takes over when it is over',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.3', 100), 'arm 650'],
+      [600, heard('10.0.0.3', 100), 'arm 950'],
+      [799, heard('10.0.0.3', 100), 'arm 1149'],
+      [800, heard('10.0.0.3', 100), ''],
+      [1149, timer, 'become active, advertise 128, arm 1249'],
+    ],
+    { preemptDelayMs: 500 },
+  ],
+  [
+    'the preempt delay begins anew after a better router was heard, and after the table was behind',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.3', 100), 'arm 650'],
+      [400, heard('10.0.0.1', 200), 'arm 750'],
+      [500, heard('10.0.0.3', 100), 'arm 850'],
+      [810, heard('10.0.0.3', 100), 'arm 1160'],
+      [820, unsynced, 'arm 1260'],
+      [900, synced, 'arm 1160'],
+      [1000, heard('10.0.0.3', 100), 'arm 1350'],
+      [1300, heard('10.0.0.3', 100), 'arm 1650'],
+      [1500, heard('10.0.0.3', 100), ''],
+    ],
+    { preemptDelayMs: 500 },
+  ],
+  [
+    'a preempt delay keeps no router from addresses that nobody holds',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.3', 100), 'arm 650'],
+      [310, heard('10.0.0.3', 0), 'arm 360'],
+      [360, timer, 'become active, advertise 128, arm 460'],
+    ],
+    { preemptDelayMs: 60_000 },
   ],
   [
     'a resignation leaves only the skew to wait',
@@ -283,7 +344,98 @@ const cases: readonly Case[] = [
   ],
 ]
 
-for (const [sentence, steps, options] of cases) {
+const priorities: readonly Case[] = [
+  [
+    'an active router whose priority changes says so at once',
+    [
+      ...toActive,
+      [400, priority(90), 'advertise 90, arm 500'],
+      [450, priority(90), ''],
+      [500, timer, 'advertise 90, arm 600'],
+    ],
+  ],
+  [
+    'a backup whose priority rises above that of the active router takes over, once that has been heard again',
+    [
+      ...toActive.slice(0, 2),
+      [300, heard('10.0.0.1', 150), 'arm 650'],
+      [310, priority(192), ''],
+      [400, heard('10.0.0.1', 150), ''],
+      [650, timer, 'become active, advertise 192, arm 750'],
+    ],
+  ],
+  [
+    'a backup whose priority falls respects at once whom it was about to replace, and its skew is longer',
+    [...toActive.slice(0, 2), [300, heard('10.0.0.3', 100), ''], [340, priority(64), 'arm 675']],
+  ],
+  ['without an active router a change of priority changes nothing', [...toActive.slice(0, 2), [300, priority(64), '']]],
+  [
+    'out of sync, the priority stays the lowest',
+    [
+      [0, start, 'become backup, arm 450'],
+      [450, timer, 'become active, advertise 1, arm 550'],
+      [500, priority(90), 'advertise 1, arm 600'],
+    ],
+  ],
+]
+
+const grouped: readonly Case[] = [
+  [
+    'in a sync group, a router that hears nobody is ready, and active when it is told',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [300, activate, ''],
+      [350, timer, 'arm 700'],
+      [360, activate, 'become active, advertise 128, arm 460'],
+    ],
+  ],
+  [
+    'a better router that is heard makes it wait again',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [350, timer, 'arm 700'],
+      [360, heard('10.0.0.1', 200), 'arm 710'],
+      [370, activate, ''],
+    ],
+  ],
+  [
+    'one that falls behind is no longer ready',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [350, timer, 'arm 700'],
+      [360, unsynced, 'arm 800'],
+      [370, activate, ''],
+    ],
+  ],
+  [
+    'one that is told to yield resigns, so that the next one need not wait for its silence',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 350'],
+      [350, timer, 'arm 700'],
+      [360, activate, 'become active, advertise 128, arm 460'],
+      [400, { kind: 'yield', reason: 'vrid 52 yields' }, 'advertise 0, become backup, arm 750'],
+      [410, { kind: 'yield', reason: 'vrid 52 yields' }, ''],
+    ],
+  ],
+  [
+    'the owner of the addresses waits for the others as well',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 300.390625'],
+    ],
+    { priority: 255 },
+  ],
+]
+
+for (const [sentence, steps, options] of [
+  ...cases,
+  ...priorities,
+  ...grouped.map(([sentence, steps, options]): Case => [sentence, steps, { ...options, isGrouped: true }]),
+]) {
   test(sentence, async (t) => {
     const router = new VirtualRouter({ ...ORDINARY, ...options })
     for (const [atMs, input, actions] of steps) {
@@ -316,6 +468,16 @@ test('without preemption, that is the reason told', async (t) => {
   router.handle(start, 0)
   router.handle(heard('10.0.0.3', 100), 10)
   t.equal(router.waiting, 'preempt is off; leaves the addresses with 10.0.0.3 (priority 100)')
+})
+
+test('a preempt delay is told as the reason while it lasts', async (t) => {
+  const router = new VirtualRouter({ ...ORDINARY, preemptDelayMs: 500 })
+  router.handle(synced, 0)
+  router.handle(start, 0)
+  router.handle(heard('10.0.0.3', 100), 10)
+  t.equal(router.waiting, 'preempts 10.0.0.3 (priority 100) after 500 ms')
+  router.handle(heard('10.0.0.3', 100), 510)
+  t.equal(router.waiting, null)
 })
 
 function summary(actions: readonly RouterAction[]): string {

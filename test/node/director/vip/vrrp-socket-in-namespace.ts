@@ -77,8 +77,8 @@ test('over IPv6, what was routed or is not to the group is refused in the kernel
   const peer = startPeer('vip0', VIP6)
   t.teardown(() => peer.end('SIGKILL'))
   await until(() => peer.status()?.state === 'active')
-  const claim = { vrid: 51, priority: 255, intervalMs: 500, addresses: VIP6.addresses }
-  const message = encodeAdvertisement(claim, 'fe80::2', 'pseudo-header')
+  const claim = { version: 3 as const, vrid: 51, priority: 255, intervalMs: 500, addresses: VIP6.addresses }
+  const message = encodeAdvertisement(claim, 'fe80::2', 'ff02::12', 'pseudo-header')
   const [{ mac }] = (await readHostNetwork(['vip0'])).interfaces
   const groupMac = multicastMac(parseIPv6('ff02::12'))
   const frames = [

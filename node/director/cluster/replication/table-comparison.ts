@@ -1,0 +1,185 @@
+/**
+ * Compares this director's connection table with those of its peers, one after the other, all the time, and fetches what is other there.
+ * Numbers find every batch that was lost (sender-view.ts); this finds what no number tells of: a record that the forwarder could
+ * not take, a mistake of ours.
+ *
+ * A range that differed in two comparisons in a row, with whomever, is asked for; whoever is compared with does the same. A piece of a
+ * table counts by the versions of its records, as any other, and the ends behind it as ends (ended-connections.ts).
+ */
+import { RECORD, RECORD_CALL } from '../../../../protocol/wire/connection-record.ts'
+import {
+  type DigestMessage,
+  encodeDigestMessage,
+  parseDigestMessage,
+  RANGE_PIECE_HEADER_LENGTH,
+  writeRangePieceHeader,
+} from '../../../../protocol/wire/digest-message.ts'
+import { type RecordBlock, RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
+import { rangeOf, TableDigest } from '../../../../protocol/wire/table-digest.ts'
+import type { Clock } from '../../clock.ts'
+import type { PeerName } from '../transport.ts'
+import type { ConnectionSource } from './snapshot-server.ts'
+import { walkTable } from './table-walk.ts'
+
+export interface TableComparisonOptions {
+  /** The connections, and the ends behind them. */
+  readonly source: ConnectionSource
+  readonly clock: Clock
+  /** The version that a change made now would have. */
+  readonly versionNow: () => number
+  readonly send: (peer: PeerName, message: Uint8Array) => Promise<void>
+  /** Those who have a whole table, and are reached. */
+  readonly peers: () => readonly PeerName[]
+  /** Whether this director's own table is whole. */
+  readonly isReady: () => boolean
+  readonly apply: (block: RecordBlock) => void
+}
+
+export const COMPARISON_MS = 1000
+/** Changes younger than this are still on their way: ticks of 128 ms, which versions count. */
+const LAG_TICKS = 8
+/** Comparisons take at most so great a part of the time. */
+const SHARE = 1 / 20
+/** A difference that was seen this long ago, and not since, was none. */
+const MEMORY_MS = 4 * COMPARISON_MS
+/** The others are asked for after the next comparisons. */
+const RANGES_AT_ONCE = 32
+const PIECE_BYTES = 48 * 1024
+
+export class TableComparison {
+  readonly counters = { tablesCompared: 0, rangesRepaired: 0 }
+  readonly #options: TableComparisonOptions
+  /** When a range was last found to differ. */
+  readonly #differedAt = new Map<number, number>()
+  /** How many ranges differed from a peer's when they were last compared. */
+  readonly #found = new Map<PeerName, number>()
+  readonly #serving = new Set<PeerName>()
+  #last: PeerName | undefined
+  #asked: { readonly peer: PeerName; readonly id: number } | undefined
+  #id = 0
+  #isWalking = false
+  #restUntil = 0
+
+  constructor(options: TableComparisonOptions) {
+    this.#options = options
+  }
+
+  /** Ranges in which the peer's table was another when it was last compared; undefined: it was not yet. */
+  differences(peer: PeerName): number | undefined {
+    return this.#found.get(peer)
+  }
+
+  forget(peer: PeerName): void {
+    this.#found.delete(peer)
+  }
+
+  /** Asks the next peer, if the last walk was long enough ago. */
+  async compare(): Promise<void> {
+    const { peers, isReady, clock, versionNow } = this.#options
+    const names = peers()
+    if (!isReady() || names.length === 0 || this.#isWalking || clock.now() < this.#restUntil) return
+    const peer = names[(names.indexOf(this.#last ?? '') + 1) % names.length]
+    this.#last = peer
+    const asOf = (versionNow() - LAG_TICKS) & 0xffff
+    const digest = await this.#digest(asOf)
+    const id = ++this.#id
+    this.#asked = { peer, id }
+    this.#send(peer, { kind: 'digest', id, asOf, words: digest.words })
+  }
+
+  /** @returns false for a message that is not understood */
+  receive(from: PeerName, bytes: Uint8Array): boolean {
+    const message = parseDigestMessage(bytes)
+    if (!message) return false
+    switch (message.kind) {
+      case 'digest':
+        void this.#answer(from, message)
+        break
+      case 'differences':
+        if (from !== this.#asked?.peer || message.id !== this.#asked.id) break
+        this.#asked = undefined
+        this.#note(from, message.ranges)
+        break
+      case 'wanted':
+        void this.#give(from, message)
+        break
+      case 'piece':
+        if (this.#options.isReady()) this.#options.apply(message.block)
+    }
+    return true
+  }
+
+  async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' }): Promise<void> {
+    if (!this.#options.isReady() || this.#isWalking) return
+    const ranges = (await this.#digest(asOf)).differences(words)
+    this.#send(from, { kind: 'differences', id, ranges })
+    this.#note(from, ranges)
+  }
+
+  async #digest(asOf: number): Promise<TableDigest> {
+    const { source, clock } = this.#options
+    const digest = new TableDigest(asOf)
+    const began = clock.now()
+    this.#isWalking = true
+    await walkTable(source, clock, (bytes, at) => {
+      digest.add(bytes, at)
+      return true
+    })
+    this.#isWalking = false
+    this.#restUntil = clock.now() + (clock.now() - began) / SHARE
+    return digest
+  }
+
+  #note(peer: PeerName, ranges: readonly number[]): void {
+    this.counters.tablesCompared++
+    this.#found.set(peer, ranges.length)
+    const now = this.#options.clock.now()
+    const lasting = ranges.filter(
+      (range) => now - (this.#differedAt.get(range) ?? Number.NEGATIVE_INFINITY) < MEMORY_MS,
+    )
+    for (const range of ranges) this.#differedAt.set(range, now)
+    if (lasting.length === 0) return
+    const wanted = lasting.slice(0, RANGES_AT_ONCE)
+    for (const range of wanted) this.#differedAt.delete(range)
+    this.counters.rangesRepaired += wanted.length
+    this.#send(peer, { kind: 'wanted', id: ++this.#id, ranges: wanted })
+  }
+
+  /** One peer is given one answer at a time; who asks for more asks again. */
+  async #give(peer: PeerName, { id, ranges }: DigestMessage & { kind: 'wanted' }): Promise<void> {
+    const { source, clock, send, isReady } = this.#options
+    if (!isReady() || this.#serving.has(peer)) return
+    this.#serving.add(peer)
+    const wanted = new Set(ranges)
+    let bytes = new Uint8Array(PIECE_BYTES)
+    let writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH)
+    const flush = async () => {
+      writer.finish()
+      writeRangePieceHeader(bytes, id)
+      await send(peer, bytes.subarray(0, writer.end))
+      bytes = new Uint8Array(PIECE_BYTES)
+      writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH)
+    }
+    let isWanted = false
+    const take = (record: Uint8Array, at: number): boolean | Promise<boolean> => {
+      // What describes a call follows its template.
+      if (record[at + RECORD.protocol] !== RECORD_CALL) isWanted = wanted.has(rangeOf(record, at))
+      if (!isWanted) return true
+      const view = new DataView(record.buffer)
+      if (writer.add(view, at)) return true
+      return flush().then(() => writer.add(view, at))
+    }
+    try {
+      await walkTable(source, clock, take)
+      if (writer.count > 0) await flush()
+    } catch {
+      // The peer is gone, or does not keep up: it compares again.
+    } finally {
+      this.#serving.delete(peer)
+    }
+  }
+
+  #send(peer: PeerName, message: Exclude<DigestMessage, { kind: 'piece' }>): void {
+    this.#options.send(peer, encodeDigestMessage(message)).catch(() => {})
+  }
+}

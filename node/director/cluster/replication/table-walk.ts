@@ -1,0 +1,31 @@
+/** Walks over a connection table in slices, between which the thread's other work has its turn. */
+import { RECORD_LENGTH, RECORDS_OF_PLACE_MAX } from '../../../../protocol/wire/connection-record.ts'
+import { type Clock, sleep } from '../../clock.ts'
+import type { ConnectionSource } from './snapshot-server.ts'
+
+const PLACES_PER_STEP = 64
+/** Places that may be empty take nearly no time, and connections a fraction of a microsecond: a few milliseconds in all. */
+const PLACES_PER_TURN = 16 * 1024
+const RECORDS_PER_TURN = 2048
+
+/** @param take gets each record, of RECORD_LENGTH bytes at `at`, which may be read only then; returns false to end the walk */
+export async function walkTable(
+  source: ConnectionSource,
+  clock: Clock,
+  take: (bytes: Uint8Array, at: number) => boolean | Promise<boolean>,
+): Promise<boolean> {
+  const bytes = new Uint8Array(PLACES_PER_STEP * RECORDS_OF_PLACE_MAX * RECORD_LENGTH)
+  let records = 0
+  for (let from = 0; from < source.capacity; from += PLACES_PER_STEP) {
+    const count = source.encodeRange(from, PLACES_PER_STEP, bytes, 0)
+    for (let index = 0; index < count; index++) {
+      const goesOn = take(bytes, index * RECORD_LENGTH)
+      if (!(typeof goesOn === 'boolean' ? goesOn : await goesOn)) return false
+    }
+    records += count
+    if (records < RECORDS_PER_TURN && (from + PLACES_PER_STEP) % PLACES_PER_TURN !== 0) continue
+    records = 0
+    await sleep(clock, 0)
+  }
+  return true
+}

@@ -1,0 +1,94 @@
+/**
+ * What two directors say over the stream between them to find and mend differences of their tables. Big endian; the first two bytes
+ * are the version and the kind.
+ *
+ * ```
+ * kind 1, digest:          0 version, kind   2 as of      4 id   8 128 x digest of a range (8)
+ * kind 2, differences:     0 version, kind   2 zero       4 id   8 128 bits, one a range, the first one highest
+ * kind 3, ranges wanted:   0 version, kind   2 zero       4 id   8 128 bits
+ * kind 4, a piece of them: 0 version, kind   2 zero       4 id   8 record-block.ts
+ * ```
+ *
+ * A digest is answered with the ranges in which the table of whoever is asked is another (table-digest.ts). Wanted ranges are answered with
+ * their connections and their ends, in as many pieces as it takes.
+ * Version rule: another version is another protocol, and is not understood; a new kind is passed over.
+ */
+import { type RecordBlock, readBlock } from './record-block.ts'
+import { DIGEST_LENGTH, DIGEST_RANGES } from './table-digest.ts'
+
+const VERSION = 1
+const DIGEST = 1
+const DIFFERENCES = 2
+const WANTED = 3
+const PIECE = 4
+const BITS_LENGTH = DIGEST_RANGES / 8
+/** The block of a piece starts here. */
+export const RANGE_PIECE_HEADER_LENGTH = 8
+
+export type DigestMessage =
+  | { readonly kind: 'digest'; readonly id: number; readonly asOf: number; readonly words: Uint32Array }
+  | { readonly kind: 'differences'; readonly id: number; readonly ranges: readonly number[] }
+  | { readonly kind: 'wanted'; readonly id: number; readonly ranges: readonly number[] }
+  | { readonly kind: 'piece'; readonly id: number; readonly block: RecordBlock }
+
+/** Every kind but a piece, which writeRangePieceHeader() makes in front of a block already in place. */
+export function encodeDigestMessage(message: Exclude<DigestMessage, { kind: 'piece' }>): Uint8Array {
+  const { id } = message
+  if (message.kind === 'digest') {
+    const view = start(DIGEST, message.asOf, id, 8 + DIGEST_LENGTH)
+    for (const [index, word] of message.words.entries()) view.setUint32(8 + index * 4, word)
+    return new Uint8Array(view.buffer)
+  }
+  const view = start(message.kind === 'wanted' ? WANTED : DIFFERENCES, 0, id, 8 + BITS_LENGTH)
+  const bytes = new Uint8Array(view.buffer)
+  for (const range of message.ranges) bytes[8 + (range >> 3)] |= 0x80 >> (range & 7)
+  return bytes
+}
+
+export function writeRangePieceHeader(bytes: Uint8Array, id: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  view.setUint8(0, VERSION)
+  view.setUint8(1, PIECE)
+  view.setUint32(4, id)
+}
+
+/** Undefined for anything that is not well formed. */
+export function parseDigestMessage(bytes: Uint8Array): DigestMessage | undefined {
+  if (bytes.length < RANGE_PIECE_HEADER_LENGTH || bytes[0] !== VERSION) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const id = view.getUint32(4)
+  switch (bytes[1]) {
+    case DIGEST: {
+      if (bytes.length !== 8 + DIGEST_LENGTH) return undefined
+      const words = Uint32Array.from({ length: DIGEST_LENGTH / 4 }, (_, index) => view.getUint32(8 + index * 4))
+      return { kind: 'digest', id, asOf: view.getUint16(2), words }
+    }
+    case DIFFERENCES:
+    case WANTED:
+      if (bytes.length !== 8 + BITS_LENGTH) return undefined
+      return { kind: bytes[1] === WANTED ? 'wanted' : 'differences', id, ranges: readRanges(bytes) }
+    case PIECE: {
+      const block = readBlock(bytes, RANGE_PIECE_HEADER_LENGTH)
+      return block && { kind: 'piece', id, block }
+    }
+    default:
+      return undefined
+  }
+}
+
+function readRanges(bytes: Uint8Array): number[] {
+  const ranges: number[] = []
+  for (let range = 0; range < DIGEST_RANGES; range++) {
+    if (bytes[8 + (range >> 3)] & (0x80 >> (range & 7))) ranges.push(range)
+  }
+  return ranges
+}
+
+function start(kind: number, word: number, id: number, length: number): DataView {
+  const view = new DataView(new ArrayBuffer(length))
+  view.setUint8(0, VERSION)
+  view.setUint8(1, kind)
+  view.setUint16(2, word)
+  view.setUint32(4, id)
+  return view
+}

@@ -1,0 +1,82 @@
+/**
+ * A digest of a connection table, by which two directors find out whether theirs are alike, and which part is not.
+ *
+ * The table is divided into ranges by a hash of what names a connection. A range's digest is the exclusive or of a hash, 64 bits, of
+ * each of its connections: of its name, its version and its server. So the order does not matter, and neither do states
+ * and timeouts, which differ between the director that has the packets and those that have only heard.
+ *
+ * Changes that are newer than a moment agreed upon do not count: they are still on their way. Nor does what nobody has been told of.
+ *
+ * Source: anti-entropy with one level of a Merkle tree: A. Demers et al., "Epidemic algorithms for replicated database maintenance",
+ * 1987, section 1.3.
+ */
+import { RECORD, RECORD_CALL, RECORD_UPSERT } from './connection-record.ts'
+
+export const DIGEST_RANGES = 128
+/** Two words of 32 bits a range. */
+const WORDS = DIGEST_RANGES * 2
+export const DIGEST_LENGTH = WORDS * 4
+
+const PRIME_A = 0x01000193
+const PRIME_B = 0x85ebca6b
+
+/** The range that the record at `at`, of RECORD_LENGTH bytes, is in. */
+export function rangeOf(bytes: Uint8Array, at: number): number {
+  return finish(nameHash(bytes, at, 0, PRIME_A)) & (DIGEST_RANGES - 1)
+}
+
+export class TableDigest {
+  readonly words: Uint32Array
+  readonly #asOf: number
+
+  /** @param asOf a version (16 bits): newer ones do not count */
+  constructor(asOf: number, words: Uint32Array = new Uint32Array(WORDS)) {
+    this.#asOf = asOf
+    this.words = words
+  }
+
+  /** Takes in the record of a connection in the table. */
+  add(bytes: Uint8Array, at: number): void {
+    const version = (bytes[at + RECORD.version] << 8) | bytes[at + RECORD.version + 1]
+    if (bytes[at + RECORD.kind] !== RECORD_UPSERT || bytes[at + RECORD.protocol] === RECORD_CALL) return
+    // Serial numbers of 16 bits (RFC 1982).
+    if (version === 0 || ((this.#asOf - version) & 0xffff) >= 0x8000) return
+    const name = nameHash(bytes, at, 0, PRIME_A)
+    const place = (finish(name) & (DIGEST_RANGES - 1)) * 2
+    this.words[place] ^= finish(contentHash(bytes, at, name, PRIME_A))
+    this.words[place + 1] ^= finish(contentHash(bytes, at, nameHash(bytes, at, 0x9e3779b9, PRIME_B), PRIME_B))
+  }
+
+  /** The ranges in which two tables are not alike. */
+  differences(other: Uint32Array): number[] {
+    const ranges: number[] = []
+    for (let range = 0; range < DIGEST_RANGES; range++) {
+      const isSame = this.words[range * 2] === other[range * 2] && this.words[range * 2 + 1] === other[range * 2 + 1]
+      if (!isSame) ranges.push(range)
+    }
+    return ranges
+  }
+}
+
+/** Of protocol, client's and virtual port, client's and virtual address. */
+function nameHash(bytes: Uint8Array, at: number, seed: number, prime: number): number {
+  let hash = Math.imul(seed ^ bytes[at + RECORD.protocol], prime)
+  for (let i = RECORD.clientPort; i < RECORD.serverPort; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  for (let i = RECORD.clientAddress; i < RECORD.serverAddress; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  return hash
+}
+
+function contentHash(bytes: Uint8Array, at: number, name: number, prime: number): number {
+  let hash = name
+  for (let i = RECORD.version; i < RECORD.timeoutMs; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  for (let i = RECORD.serverPort; i < RECORD.serverPort + 2; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  for (let i = RECORD.serverAddress; i < RECORD.firewallMark; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  return hash
+}
+
+/** MurmurHash3's last step, after which each bit depends on all. */
+function finish(value: number): number {
+  let hash = Math.imul(value ^ (value >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return (hash ^ (hash >>> 16)) >>> 0
+}

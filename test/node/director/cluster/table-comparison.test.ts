@@ -1,0 +1,90 @@
+/** Differences between tables that no number tells of: found by their digests, and mended within five seconds. */
+import { test } from 'tap'
+import { connectionKey } from '../../../../node/director/cluster/replication/connection-key.ts'
+import { makeRecord } from './record.ts'
+import { type Director, Pool, sameTables } from './replication-pool.ts'
+
+const PROMISE_MS = 5000
+const CONNECTIONS = 2000
+/** Of the pool's clock for versions: changes of now. */
+const NEW_VERSION = 0x4000
+
+async function filledPool(names = ['d1', 'd2', 'd3']): Promise<{ pool: Pool; directors: Director[] }> {
+  const pool = new Pool(names)
+  const directors = await pool.startAll()
+  for (let n = 0; n < CONNECTIONS; n++) directors[0].write(n)
+  directors[0].flush()
+  await pool.clock.advance(3000)
+  return { pool, directors }
+}
+
+const forget = ({ connections }: Director, n: number) => connections.delete(connectionKey(makeRecord(n, 1), 0))
+const counters = (director: Director) => director.replicator.status().counters
+
+test('tables that are alike are found alike, and nothing is fetched', async (t) => {
+  const { pool, directors } = await filledPool()
+  for (const director of directors) {
+    t.match(
+      director.replicator.status().peers.map(({ rangesDifferent }) => rangesDifferent),
+      [0, 0],
+    )
+    t.equal(counters(director).rangesRepaired, 0)
+    t.ok(counters(director).tablesCompared > 0)
+  }
+  pool.stop()
+})
+
+test('what a table lacks comes back', async (t) => {
+  const { pool, directors } = await filledPool()
+  const [d1, d2, d3] = directors
+  for (const n of [3, 700, 1999]) forget(d2, n)
+  await pool.clock.advance(PROMISE_MS)
+  t.ok(sameTables(d1, d2) && sameTables(d1, d3))
+  t.ok(counters(d2).rangesRepaired >= 1)
+  pool.stop()
+})
+
+test('two tables that lack different things get them from each other', async (t) => {
+  const { pool, directors } = await filledPool(['d1', 'd2'])
+  const [d1, d2] = directors
+  forget(d1, 5)
+  forget(d2, 6)
+  await pool.clock.advance(PROMISE_MS)
+  t.ok(sameTables(d1, d2))
+  t.equal(d1.connections.size, CONNECTIONS)
+  pool.stop()
+})
+
+test('what has ended elsewhere ends here too', async (t) => {
+  const { pool, directors } = await filledPool()
+  const [d1, d2] = directors
+  d1.end(9)
+  d1.flush()
+  await pool.clock.advance(100)
+  const record = makeRecord(9, 1)
+  d2.connections.set(connectionKey(record, 0), { version: 1, record })
+  await pool.clock.advance(PROMISE_MS)
+  t.ok(directors.every(({ connections }) => connections.size === CONNECTIONS - 1))
+  pool.stop()
+})
+
+test('changes that are still on their way are no difference', async (t) => {
+  const { pool, directors } = await filledPool(['d1', 'd2'])
+  const [d1, d2] = directors
+  for (let n = 0; n < CONNECTIONS; n++) d1.write(n + CONNECTIONS, NEW_VERSION)
+  await pool.clock.advance(PROMISE_MS)
+  t.equal(counters(d2).rangesRepaired, 0)
+  pool.stop()
+})
+
+test('a message that is none is counted, and a peer that is gone is not compared with', async (t) => {
+  const { pool, directors } = await filledPool(['d1', 'd2'])
+  const [d1, d2] = directors
+  await d2.transport.send('d1', 'digest', Uint8Array.of(9, 9, 9))
+  await pool.clock.advance(100)
+  t.equal(counters(d1).malformedMessages, 1)
+  await d2.kill()
+  await pool.clock.advance(2000)
+  t.equal(d1.replicator.status().peers[0].rangesDifferent, null)
+  pool.stop()
+})

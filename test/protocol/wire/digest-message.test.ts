@@ -1,0 +1,50 @@
+/** Messages of a comparison: there and back, and damaged. */
+import { test } from 'tap'
+import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import {
+  type DigestMessage,
+  encodeDigestMessage,
+  parseDigestMessage,
+  RANGE_PIECE_HEADER_LENGTH,
+  writeRangePieceHeader,
+} from '../../../protocol/wire/digest-message.ts'
+import { RecordBlockWriter } from '../../../protocol/wire/record-block.ts'
+import { DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
+
+const words = Uint32Array.from({ length: DIGEST_RANGES * 2 }, (_, index) => Math.imul(index + 1, 0x9e3779b9) >>> 0)
+const messages: Exclude<DigestMessage, { kind: 'piece' }>[] = [
+  { kind: 'digest', id: 0xfedcba98, asOf: 0xfffe, words },
+  { kind: 'differences', id: 1, ranges: [] },
+  { kind: 'differences', id: 2, ranges: [0, 7, 8, 127] },
+  { kind: 'wanted', id: 3, ranges: Array.from({ length: DIGEST_RANGES }, (_, range) => range) },
+]
+
+for (const message of messages) {
+  test(`${message.kind} ${message.id} comes back as it was`, async (t) => {
+    t.same(parseDigestMessage(encodeDigestMessage(message)), message)
+  })
+  test(`${message.kind} ${message.id} is not understood when it is cut, longer or of another version`, async (t) => {
+    const bytes = encodeDigestMessage(message)
+    for (let length = 0; length < bytes.length; length++)
+      t.equal(parseDigestMessage(bytes.subarray(0, length)), undefined)
+    t.equal(parseDigestMessage(Uint8Array.of(...bytes, 0)), undefined)
+    t.equal(parseDigestMessage(bytes.with(0, 2)), undefined)
+    t.equal(parseDigestMessage(bytes.with(1, 9)), undefined)
+  })
+}
+
+test('a piece comes back with its records', async (t) => {
+  const bytes = new Uint8Array(1024)
+  const writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH)
+  const record = new Uint8Array(RECORD_LENGTH)
+  record[0] = 1
+  t.ok(writer.add(new DataView(record.buffer), 0))
+  writer.finish()
+  writeRangePieceHeader(bytes, 77)
+  const message = parseDigestMessage(bytes.subarray(0, writer.end))
+  if (message?.kind !== 'piece') return t.fail('no piece')
+  const read = new Uint8Array(RECORD_LENGTH)
+  message.block.read(0, read, 0)
+  t.same({ id: message.id, count: message.block.count, read }, { id: 77, count: 1, read: record })
+  t.equal(parseDigestMessage(bytes.subarray(0, writer.end - 1)), undefined)
+})

@@ -35,13 +35,14 @@ export function* draftedEntries(state: EntryState, draft: PoolDraft, stamp: Stam
   yield { ...marksBefore, ...originOf(marksBefore, stamp), kind: 'marks', rules }
 }
 
-/** Of what makes the configuration what it was. @param replaced by key, what was there then */
+/** Of what makes the configuration what it was; undefined for a step of which nothing came. @param replaced by key, what was there then */
 export function* restoredEntries(
   state: EntryState,
   replaced: ReadonlyMap<string, PoolEntry | undefined>,
   stamp: Stamp,
-): Generator<PoolEntry> {
+): Generator<PoolEntry | undefined> {
   for (const [key, then] of replaced) {
+    yield undefined
     const now = state.get(key)
     if (isDeepStrictEqual(contentOf(key, then), contentOf(key, now))) continue
     const origin = originOf(now, stamp)

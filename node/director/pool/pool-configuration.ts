@@ -245,8 +245,10 @@ export class PoolConfiguration implements PoolState {
   }
 
   /** One line for each difference between two revisions. @throws DirectorError REVISION_MISSING */
-  difference(from?: string, to?: string): Promise<Iterable<string>> {
-    return this.#inTurn(async () => difference((await this.#stateAt(from)).state, (await this.#stateAt(to)).state))
+  difference(from?: string, to?: string): Promise<AsyncIterable<string>> {
+    return this.#inTurn(async () =>
+      paced(difference((await this.#stateAt(from)).state, (await this.#stateAt(to)).state)),
+    )
   }
 
   /** Newest first. */

@@ -3,7 +3,8 @@
  *
  * It answers to nobody and keeps nothing: a datagram that is lost is made good by the next one, and a director that does not
  * hear from it for three intervals works with the configured weight. It must cost the server next to nothing (0.2 % of a
- * core, 60 MB), so it imports protocol/ alone, allocates a few kilobytes a second and opens no file after its start.
+ * core, 60 MB), so it imports protocol/ alone, allocates a few kilobytes a second and opens no file after its start, but for its
+ * key file when it is told to read that again.
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
@@ -11,16 +12,20 @@ import { isIP } from 'node:net'
 import { cpus, networkInterfaces } from 'node:os'
 import { DirectorError } from '../../protocol/errors.ts'
 import { canonicalAddress, isIPv6Text, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import type { AgentKey } from '../../protocol/wire/agent-key.ts'
 import { encodeAgentReport, MAX_AGENT_ADDRESSES } from '../../protocol/wire/agent-report.ts'
-import { readAgentKey } from './key-file.ts'
+import { readAgentKeys } from './key-file.ts'
 import { Meter } from './measurements.ts'
 
 export interface AgentOptions {
   /** Each director's agents.listen: "10.0.0.1:7947" or "[2001:db8::1]:7947". */
   directors: readonly string[]
-  /** File with the shared key: 64 hexadecimal digits. */
+  /** The first key in it signs (protocol/wire/agent-key.ts). */
   keyFile: string
-  /** By which the directors know this real server; default: every address of this machine that is not loopback or link-local. */
+  /**
+   * By which the directors know this real server; default: those that the key is for, and if it is for any, every address of this
+   * machine that is not loopback or link-local.
+   */
   addresses?: readonly string[]
   /** Not to be taken for an address of this server: the VIPs it accepts traffic for. */
   virtualAddresses?: readonly string[]
@@ -34,6 +39,8 @@ export interface AgentOptions {
 
 export interface Agent {
   readonly addresses: readonly string[]
+  /** Reads the key file again; reports go on. @throws DirectorError CONFIG_UNREADABLE, CONFIG_INVALID, INPUT_INVALID; nothing has changed then */
+  reloadKey(): void
   stop(): Promise<void>
   /** Called when the agent cannot do its work any more; it should be stopped and its process ended. */
   onFailure(handler: (error: Error) => void): void
@@ -61,8 +68,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
     throw new DirectorError('INPUT_INVALID', 'no director: name at least one as ADDRESS:PORT')
   }
   const directors = options.directors.map(parseDirector)
-  const key = readAgentKey(options.keyFile)
-  const addresses = checkAddresses(options.addresses ?? ownAddresses(options.virtualAddresses))
+  let { key, addresses } = readSelf(options)
   const runId = randomBytes(8).toString('hex')
   const meter = new Meter(cpus().length)
   const failureHandlers: ((error: Error) => void)[] = []
@@ -84,7 +90,12 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
   const timer = setInterval(report, intervalMs)
 
   return {
-    addresses,
+    get addresses() {
+      return addresses
+    },
+    reloadKey() {
+      ;({ key, addresses } = readSelf(options))
+    },
     onFailure: (handler) => void failureHandlers.push(handler),
     async stop() {
       clearInterval(timer)
@@ -93,6 +104,13 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
       await decapsulator?.stop()
     },
   }
+}
+
+/** Who this agent is to the directors: the key that it signs with, and what it speaks for. */
+function readSelf({ keyFile, addresses, virtualAddresses }: AgentOptions): { key: AgentKey; addresses: string[] } {
+  const [key] = readAgentKeys(keyFile)
+  const ofKey = key.addresses.length > 0 ? key.addresses : ownAddresses(virtualAddresses)
+  return { key, addresses: checkAddresses(addresses ?? ofKey) }
 }
 
 /** One for each family that a director has. */

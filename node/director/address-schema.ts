@@ -26,3 +26,8 @@ export const endpoint = z
     const parsed = parseEndpoint(text)
     return parsed ? formatEndpoint(parsed.address, parsed.port) : text
   })
+
+/** libp2p peer id. */
+export const peerId = z
+  .string()
+  .regex(/^[1-9A-HJ-NP-Za-km-z]{40,60}$/, 'expected a peer id as `director identity` prints it')

@@ -3,15 +3,14 @@
  */
 import { z } from 'zod'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
-import { endpoint, interfaceName } from './address-schema.ts'
+import { endpoint, interfaceName, peerId } from './address-schema.ts'
 import { vipsSchema } from './vip/vip-config.ts'
 import { parseYaml, readText } from './yaml-file.ts'
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
 const peer = z.strictObject({
   name,
-  /** libp2p peer id, as `director identity` prints it. */
-  id: z.string().regex(/^[1-9A-HJ-NP-Za-km-z]{40,60}$/, 'expected a peer id as `director identity` prints it'),
+  id: peerId,
   address: endpoint,
 })
 
@@ -31,7 +30,7 @@ export const directorConfigSchema = z.strictObject({
   agents: z
     .strictObject({
       listen: endpoint,
-      /** File with the key shared with the agents: 64 hexadecimal digits. */
+      /** The agents' keys, and whom each is for (protocol/wire/agent-key.ts). */
       keyFile: z.string().min(1),
     })
     .optional(),

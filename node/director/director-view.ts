@@ -7,7 +7,7 @@ import type { ServiceAddress } from '../../forwarder/service.ts'
 import packageFile from '../../package.json' with { type: 'json' }
 import type { Cluster } from './cluster/cluster.ts'
 import type { DirectorConfig } from './config.ts'
-import type { CounterView, DirectorStatus, HealthStatus, ServiceListing } from './control/api.ts'
+import type { CounterView, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './control/api.ts'
 import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
@@ -30,7 +30,7 @@ export interface DirectorViewSources {
   readonly syncDaemons: SyncDaemons
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
-  readonly reports: Pick<ReportListener, 'get'> | undefined
+  readonly reports: Pick<ReportListener, 'get' | 'statistics'> | undefined
 }
 
 export class DirectorView implements ControlledDirector {
@@ -63,7 +63,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip } = this.#sources
+    const { config, cluster, forwarder, pool, vip, reports } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
       name: config.name,
@@ -79,8 +79,21 @@ export class DirectorView implements ControlledDirector {
       defences: forwarder.defences,
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
+      refusedReports: { ...reports?.statistics.refused },
       drops: forwarder.drops,
     }
+  }
+
+  peers(): PeerListing[] {
+    const { config, cluster, pool } = this.#sources
+    const { peers } = config.cluster
+    const connected = cluster.connectedPeers()
+    const revoked = pool.revokedPeers()
+    const strangers = [...revoked].filter((id) => !peers.some((peer) => peer.id === id))
+    return [
+      ...peers.map((peer) => ({ ...peer, connected: connected.includes(peer.name), revoked: revoked.has(peer.id) })),
+      ...strangers.map((id) => ({ name: null, address: null, id, connected: false, revoked: true })),
+    ]
   }
 
   *services(view: CounterView): Generator<ServiceListing> {

@@ -9,7 +9,7 @@ import { monotonicMs } from '../../forwarder/clock.ts'
 import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
-import { readAgentKey } from '../agent/key-file.ts'
+import { readAgentKeys } from '../agent/key-file.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
@@ -46,6 +46,7 @@ export class Director {
   /** What has been started, to be ended in reverse. */
   readonly #started: (() => Promise<void> | void)[] = []
   readonly #onFatal: (error: Error) => void
+  #reports: ReportListener | undefined
 
   /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
   constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
@@ -72,6 +73,19 @@ export class Director {
       } catch (error) {
         this.#log.error({ error }, 'a part of the director did not end cleanly')
       }
+    }
+  }
+
+  /** Reads the agents' key file again. A file that is not right changes nothing. */
+  reloadKeys(): void {
+    const { agents } = this.#config
+    if (!agents || !this.#reports) return
+    try {
+      const keys = readAgentKeys(agents.keyFile)
+      this.#reports.setKeys(keys)
+      this.#log.info({ keys: keys.length }, "has read the agents' keys again")
+    } catch (error) {
+      this.#log.error({ error }, "goes on with the agents' keys that it has")
     }
   }
 
@@ -121,6 +135,7 @@ export class Director {
     })
 
     const reports = this.#agentReports((address) => feed.refreshAt(address))
+    this.#reports = reports
     const health = new Health({
       health: config.health,
       transport: cluster,
@@ -152,6 +167,9 @@ export class Director {
       onMarks: (rules) => forwarder.setMarks(rules),
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
+      onRevoked: (peerIds) => this.#shutOut(cluster, peerIds),
+      peerIdOf: (peer) =>
+        peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
     await pool.load()
@@ -188,8 +206,7 @@ export class Director {
     let refusedBefore = 0
     const announcing = setInterval(() => {
       pool.announce()
-      const { stamps, invalid, surplus } = pool.refused
-      const refused = stamps + invalid + surplus
+      const refused = Object.values(pool.refused).reduce((sum, entries) => sum + entries, 0)
       if (refused > refusedBefore) {
         log.warn(
           { refused: pool.refused },
@@ -234,13 +251,22 @@ export class Director {
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
   }
 
+  /** The peers of this director that are revoked are none any more. */
+  #shutOut(cluster: Cluster, peerIds: ReadonlySet<string>): void {
+    const { peers } = this.#config.cluster
+    const names = peers.filter(({ id }) => peerIds.has(id)).map(({ name }) => name)
+    cluster.setRevoked(new Set(names))
+    if (peerIds.size > 0) this.#log.warn({ peers: names }, 'peers that are revoked')
+    if (peerIds.has(cluster.peerId)) this.#log.error('this director is revoked: the others do not hear it any more')
+  }
+
   #agentReports(onChange: (address: string) => void): ReportListener | undefined {
     const { agents } = this.#config
     return (
       agents &&
       new ReportListener({
         listen: agents.listen,
-        key: readAgentKey(agents.keyFile),
+        keys: readAgentKeys(agents.keyFile),
         onChange: (address, factor) => {
           this.#log.info({ address, factor }, 'load factor of a real server')
           onChange(address)

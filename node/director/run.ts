@@ -5,7 +5,7 @@ import { Director } from './director.ts'
 import { claimProcessorShare } from './processor-share.ts'
 
 /**
- * Runs until SIGTERM or SIGINT; then the addresses are handed over in order.
+ * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the agents' keys again.
  * @throws DirectorError when it cannot start
  */
 export async function runDirector(configFile: string): Promise<void> {
@@ -27,6 +27,7 @@ export async function runDirector(configFile: string): Promise<void> {
     end()
   })
   await director.start()
+  process.on('SIGHUP', () => director.reloadKeys())
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       log.info({ signal }, 'handing over')

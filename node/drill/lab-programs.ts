@@ -14,6 +14,7 @@ import { LevelStore } from '../director/store/level-store.ts'
 import { inNamespace } from './lab-network.ts'
 import {
   AGENT_PORT,
+  addressOf,
   CLUSTER_PORT,
   FAMILIES,
   GATEWAY_ADDRESSES,
@@ -69,8 +70,19 @@ type OnStart = (started: LabProcess) => void
 export function prepareFiles(plan: LabPlan, folder: string): BulkFile[] {
   mkdirSync(logsOf(folder))
   for (const host of plan.hosts) mkdirSync(join(folder, host.name))
-  writeFileSync(join(folder, 'agents.key'), `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 })
+  writeAgentKeys(plan, folder)
   return writeBulkFiles(join(folder, 'www'))
+}
+
+/** Each server's key for itself, and all of them for the directors. */
+function writeAgentKeys(plan: LabPlan, folder: string): void {
+  const lines = hostsOf(plan, 'server').map((host) => {
+    const addresses = host.interfaces.flatMap((each) => FAMILIES.map((family) => addressOf(each, family)))
+    const line = `${randomBytes(32).toString('hex')} ${addresses.join(' ')}\n`
+    writeFileSync(join(folder, host.name, 'agent.key'), line, { mode: 0o600 })
+    return line
+  })
+  writeFileSync(join(folder, 'agents.key'), lines.join(''), { mode: 0o600 })
 }
 
 /** nginx and the session server. `onStart` is told of each process at once, so that a failure can name it. */
@@ -79,7 +91,7 @@ export function startServers(plan: LabPlan, folder: string, onStart: OnStart): v
 }
 
 export function startAgents(plan: LabPlan, folder: string, onStart: OnStart): void {
-  for (const host of hostsOf(plan, 'server')) onStart(start(folder, host, 'agent', agentCommand(plan, folder)))
+  for (const host of hostsOf(plan, 'server')) onStart(start(folder, host, 'agent', agentCommand(plan, folder, host)))
 }
 
 function startServer(folder: string, host: LabHost, onStart: OnStart): void {
@@ -139,14 +151,14 @@ async function makeIdentity(folder: string): Promise<string> {
   }
 }
 
-function agentCommand(plan: LabPlan, folder: string): string[] {
+function agentCommand(plan: LabPlan, folder: string, host: LabHost): string[] {
   const directors = hostsOf(plan, 'director').flatMap((host) => [
     '--director',
     `${host.interfaces.at(-1)!.address}:${AGENT_PORT}`,
   ])
   const decapsulate =
     plan.method === 'tun' ? ['--decapsulate', ...Object.values(VIRTUAL_ADDRESSES), '--tunnel', tunnelWord(plan)] : []
-  return directorCommand('agent', ...directors, '--key-file', join(folder, 'agents.key'), ...decapsulate)
+  return directorCommand('agent', ...directors, '--key-file', join(folder, host.name, 'agent.key'), ...decapsulate)
 }
 
 function tunnelWord({ tunnel }: LabPlan): string {

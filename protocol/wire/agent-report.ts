@@ -1,12 +1,12 @@
 /**
  * What the agent of a real server tells every director: one UDP datagram, of at most 1,200 bytes so that no path
- * fragments it, signed with HMAC-SHA256 (RFC 2104, FIPS 180-4) under the key that the pool shares with its agents.
+ * fragments it, signed with HMAC-SHA256 (RFC 2104, FIPS 180-4) under the key of this real server (agent-key.ts).
  *
  * ```
- *  0         1                          length - 32                length
- * +---------+--------------------------+----------------------------+
- * | version | body (MessagePack map)   | HMAC-SHA256 of all before  |
- * +---------+--------------------------+----------------------------+
+ *  0         1        9                        length - 32                length
+ * +---------+--------+------------------------+----------------------------+
+ * | version | key id | body (MessagePack map) | HMAC-SHA256 of all before  |
+ * +---------+--------+------------------------+----------------------------+
  *
  * body  addresses               array of text   addresses by which directors know this real server, 1 to 24
  *       runId                   text            16 hexadecimal digits, drawn anew each time the agent starts
@@ -19,21 +19,21 @@
  *       establishedConnections  integer         TCP connections in ESTABLISHED or CLOSE-WAIT (RFC 4022 tcpCurrEstab)
  * ```
  *
- * The signature is compared in constant time and before anything else is looked at: MessagePack is decoded only from
- * those who hold the key. Version rule: a reader takes its own version and refuses others; within a version, fields may
- * be added and a reader passes over those it does not know.
+ * The signature is compared in constant time and before the body is looked at: MessagePack is decoded only from those who hold a
+ * key. Version rule: a reader takes its own version and refuses others; within a version, fields may
+ * be added and a reader passes over those it does not know. Version 1 had no key id.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { Packr } from 'msgpackr/pack'
-import { DirectorError } from '../errors.ts'
 import { canonicalAddress } from '../packet/ipv6-address.ts'
+import { AGENT_KEY_ID_BYTES, type AgentKey } from './agent-key.ts'
 
-export const AGENT_REPORT_VERSION = 1
+export const AGENT_REPORT_VERSION = 2
 export const MAX_AGENT_REPORT_BYTES = 1200
 /** As many as fit in the datagram when all of them are IPv6. */
 export const MAX_AGENT_ADDRESSES = 24
-const AGENT_KEY_BYTES = 32
+const HEADER_BYTES = 1 + AGENT_KEY_ID_BYTES
 const SIGNATURE_BYTES = 32
 
 export interface AgentReport {
@@ -52,41 +52,42 @@ export interface AgentReport {
 }
 
 /** Why a datagram is not a report. */
-export type AgentReportRefusal = 'length' | 'signature' | 'version' | 'body'
+export type AgentReportRefusal = 'length' | 'version' | 'key' | 'signature' | 'body'
 
 const packr = new Packr({ useRecords: false })
 
-/**
- * The shared key from the text of a key file: 64 hexadecimal digits, space around them allowed.
- * @throws DirectorError CONFIG_INVALID; `file` is only for the message
- */
-export function parseAgentKey(text: string, file: string): Buffer {
-  const digits = text.trim()
-  if (!/^[0-9a-fA-F]{64}$/.test(digits)) {
-    throw new DirectorError(
-      'CONFIG_INVALID',
-      `${file}: expected ${AGENT_KEY_BYTES * 2} hexadecimal digits, such as \`openssl rand -hex 32\` prints`,
-    )
-  }
-  return Buffer.from(digits, 'hex')
-}
-
 /** The datagram for a report. @throws RangeError when it would be longer than MAX_AGENT_REPORT_BYTES */
-export function encodeAgentReport(report: AgentReport, key: Uint8Array): Buffer {
-  const signed = Buffer.concat([Uint8Array.of(AGENT_REPORT_VERSION), packr.pack(report)])
-  const datagram = Buffer.concat([signed, sign(signed, key)])
+export function encodeAgentReport(report: AgentReport, { id, secret }: AgentKey): Buffer {
+  const header = Buffer.concat([Uint8Array.of(AGENT_REPORT_VERSION), Buffer.from(id, 'hex')])
+  const signed = Buffer.concat([header, packr.pack(report)])
+  const datagram = Buffer.concat([signed, sign(signed, secret)])
   if (datagram.length > MAX_AGENT_REPORT_BYTES) throw new RangeError(`an agent report of ${datagram.length} bytes`)
   return datagram
 }
 
-/** The report in a datagram, or why there is none. Never throws. */
-export function decodeAgentReport(datagram: Uint8Array, key: Uint8Array): AgentReport | AgentReportRefusal {
-  if (datagram.length < 2 + SIGNATURE_BYTES || datagram.length > MAX_AGENT_REPORT_BYTES) return 'length'
+/** A report and the key that vouches for it. */
+export interface SignedReport<Key> {
+  report: AgentReport
+  key: Key
+}
+
+/**
+ * The report in a datagram, or why there is none. Never throws. That the key is for the report's addresses is not checked here.
+ * @param keyOf the key of this id (16 hexadecimal digits), if there is one
+ */
+export function decodeAgentReport<Key extends AgentKey>(
+  datagram: Uint8Array,
+  keyOf: (id: string) => Key | undefined,
+): SignedReport<Key> | AgentReportRefusal {
+  if (datagram.length <= HEADER_BYTES + SIGNATURE_BYTES || datagram.length > MAX_AGENT_REPORT_BYTES) return 'length'
+  if (datagram[0] !== AGENT_REPORT_VERSION) return 'version'
+  const key = keyOf(Buffer.from(datagram.subarray(1, HEADER_BYTES)).toString('hex'))
+  if (!key) return 'key'
   const signed = datagram.subarray(0, datagram.length - SIGNATURE_BYTES)
-  if (!timingSafeEqual(sign(signed, key), datagram.subarray(signed.length))) return 'signature'
-  if (signed[0] !== AGENT_REPORT_VERSION) return 'version'
+  if (!timingSafeEqual(sign(signed, key.secret), datagram.subarray(signed.length))) return 'signature'
   try {
-    return readBody(packr.unpack(signed.subarray(1))) ?? 'body'
+    const report = readBody(packr.unpack(signed.subarray(HEADER_BYTES)))
+    return report ? { report, key } : 'body'
   } catch {
     return 'body'
   }

@@ -201,4 +201,44 @@ export function transportCompliance(kind: string, createPool: () => Promise<Tran
     t.ok(heard.flat().every(({ from }) => from !== 'stranger'))
     await stop([d1, d2, stranger])
   })
+
+  test(describe('a revoked peer is lost at once and a stranger from then on, until it is let in again'), async (t) => {
+    const { all } = await connected(['d1', 'd2', 'd3'])
+    const [d1, d2, d3] = all
+    const events: string[] = []
+    for (const transport of [d1, d2])
+      transport.onPeer((peer, isUp) => events.push(`${transport.self} ${isUp ? 'sees' : 'loses'} ${peer}`))
+    const heard = [collect(d1, 'config'), collect(d2, 'config'), collect(d1, 'sync')]
+    const sentBefore = d3.send('d1', 'sync', Uint8Array.of(1)).catch(() => {})
+    for (const transport of [d1, d2]) transport.setRevoked(new Set(['d3']))
+    t.same(d1.connectedPeers(), ['d2'], 'at once')
+    t.same(events, ['d1 loses d3', 'd2 loses d3'])
+    await t.rejects(d1.send('d3', 'sync', Uint8Array.of(1)))
+    await sentBefore
+    const refused = d1.counters.refusedStrangers
+    await until(() => {
+      d3.broadcast('config', Uint8Array.of(6))
+      return d3.connectedPeers().length === 0
+    })
+    await broadcastUntil(d2, Uint8Array.of(1), () => heard[0].some(({ from }) => from === 'd2'))
+    t.same(
+      heard.flat().filter(({ from }) => from === 'd3'),
+      [],
+    )
+    d1.setRevoked(new Set())
+    await until(() => d1.connectedPeers().length === 2)
+    t.same(d2.connectedPeers(), ['d1'])
+    t.ok(d1.counters.refusedStrangers >= refused)
+    await stop(all)
+  })
+
+  test(describe('one that was revoked before the start never gets in'), async (t) => {
+    const pool = await createPool()
+    const [d1, d2] = [pool.create('d1', ['d2']), pool.create('d2', ['d1'])]
+    d1.setRevoked(new Set(['d2']))
+    await Promise.all([d1.start(), d2.start()])
+    await until(() => d1.counters.refusedStrangers > 0)
+    t.same([d1.connectedPeers(), d2.connectedPeers()], [[], []])
+    await stop([d1, d2])
+  })
 }

@@ -1,13 +1,28 @@
-/** npm run fuzz -- [--frames 10000000] [--seed N]: fuzzes the whole forwarder; the seed that it prints repeats a run. */
+/**
+ * npm run fuzz -- [--frames 10000000] [--messages 1000000] [--seed N]: fuzzes the whole forwarder with frames, then whatever else hears
+ * anything with messages; the seed that it prints repeats a run.
+ */
 import { parseArgs } from 'node:util'
 import { fuzz } from './fuzzer.ts'
+import { fuzzMessages } from './messages/fuzz-messages.ts'
 
-const { values } = parseArgs({ options: { frames: { type: 'string' }, seed: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { frames: { type: 'string' }, messages: { type: 'string' }, seed: { type: 'string' } },
+})
 const frames = wholeNumber('frames', values.frames ?? '10000000')
+const messages = wholeNumber('messages', values.messages ?? '1000000')
 const seed = wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 2 ** 32)))
-process.stdout.write(`seed ${seed}, ${frames} frames\n`)
-let nextReport = 0
+process.stdout.write(`seed ${seed}, ${frames} frames, ${messages} messages\n`)
 try {
+  if (frames > 0) fuzzForwarder()
+  if (messages > 0) await fuzzListeners()
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`)
+  process.exitCode = 1
+}
+
+function fuzzForwarder(): void {
+  let nextReport = 0
   const { sent, drops, evicted } = fuzz(seed, frames, (done) => {
     if (done < nextReport) return
     nextReport = done + 500_000
@@ -15,9 +30,14 @@ try {
   })
   process.stdout.write(`${frames} frames in, ${sent} frames out, ${evicted} half-open connections given up\n`)
   for (const [reason, count] of Object.entries(drops)) process.stdout.write(`  dropped, ${reason}: ${count}\n`)
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`)
-  process.exitCode = 1
+}
+
+async function fuzzListeners(): Promise<void> {
+  const result = await fuzzMessages(seed, messages, (wire) => process.stdout.write(`messages: ${wire}\n`))
+  for (const [wire, { messages, outcomes }] of Object.entries(result)) {
+    const counts = Object.entries(outcomes).map(([outcome, count]) => `${outcome} ${count}`)
+    process.stdout.write(`${wire}: ${messages} messages: ${counts.join(', ')}\n`)
+  }
 }
 
 function wholeNumber(option: string, text: string): number {

@@ -124,6 +124,8 @@ export class SimulatedDirector {
       onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
       onOverridden: () => {},
+      onRevoked: () => {},
+      peerIdOf: (peer) => peer,
       onStoreFailure: (error) => {
         throw error
       },
@@ -289,6 +291,7 @@ function heardBy(thread: Thread, transport: Transport): Transport {
       transport.onMessage(topic, (from, message) => thread.run(() => handler(from, message))),
     onPeer: (handler) => transport.onPeer((peer, connected) => thread.run(() => handler(peer, connected))),
     connectedPeers: () => transport.connectedPeers(),
+    setRevoked: (peers) => transport.setRevoked(peers),
   }
 }
 

@@ -20,10 +20,13 @@ export function declare(command: Command): void {
       'where a director listens for agents; once for each',
       collect(endpoint),
     )
-    .requiredOption('--key-file <file>', 'the key shared with the directors: 64 hexadecimal digits')
+    .requiredOption(
+      '--key-file <file>',
+      'with the key of this server, as `director agent-key` makes it; SIGHUP reads it again',
+    )
     .option(
       '--address <address>',
-      'by which the directors know this server; every address of it unless given',
+      'by which the directors know this server; those of the key, else every address of it, unless given',
       collect(address),
     )
     .option('--interval <milliseconds>', 'between two reports', wholeNumber(100, 60_000), 1000)
@@ -54,6 +57,15 @@ async function runUntilSignal(options: Options): Promise<void> {
   }).catch(async (error) => {
     await decapsulator?.stop()
     throw error
+  })
+  process.on('SIGHUP', () => {
+    try {
+      agent.reloadKey()
+      log(`has read ${options.keyFile} again: reporting for ${agent.addresses.join(', ')}`)
+    } catch (error) {
+      if (!(error instanceof DirectorError)) throw error
+      log(`goes on with the key that it has: ${error.message} (${error.code})`)
+    }
   })
   log(`reporting for ${agent.addresses.join(', ')} to ${options.director.join(', ')}`)
   try {

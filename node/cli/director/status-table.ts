@@ -36,10 +36,8 @@ export function renderStatus(status: DirectorStatus): string {
     ),
     table(['VRRP not believed because of', 'Packets'], Object.entries(status.refusedAdvertisements)),
     table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
-    table(
-      ['Dropped because of', 'Packets'],
-      Object.entries(status.drops).filter(([, packets]) => packets > 0),
-    ),
+    table(['Agents not believed because of', 'Reports'], aboveZero(status.refusedReports)),
+    table(['Dropped because of', 'Packets'], aboveZero(status.drops)),
   ]
   return sections.filter((section) => section !== '').join('\n\n')
 }
@@ -134,13 +132,23 @@ function defenceLines(defences: DirectorStatus['defences']): string[] {
   ]
 }
 
-function refusedRows({ stamps, invalid, surplus }: DirectorStatus['refusedEntries']): (string | number)[][] {
+function refusedRows({
+  stamps,
+  invalid,
+  surplus,
+  revocations,
+}: DirectorStatus['refusedEntries']): (string | number)[][] {
   const rows = [
     ['stamped too far ahead: compare the clocks', stamps],
     ['not understood: compare the versions', invalid],
     ['more than a pool holds', surplus],
+    ['a revoked director wants to be let in again', revocations],
   ] as const
   return rows.filter(([, entries]) => entries > 0).map((row) => [...row])
+}
+
+function aboveZero(counters: Record<string, number>): [string, number][] {
+  return Object.entries(counters).filter(([, count]) => count > 0)
 }
 
 function lag(records: number, ms: number): string {

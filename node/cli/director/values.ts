@@ -27,6 +27,11 @@ export function address(text: string): string {
   throw new InvalidArgumentError('Expected an address such as 192.0.2.1 or 2001:db8::1.')
 }
 
+export function peerId(text: string): string {
+  if (/^[1-9A-HJ-NP-Za-km-z]{40,60}$/.test(text)) return text
+  throw new InvalidArgumentError('Expected a peer id as `director peer list` shows it.')
+}
+
 export function endpoint(text: string): string {
   const parsed = parseEndpoint(text)
   if (parsed && parsed.port > 0) return formatEndpoint(parsed.address, parsed.port)

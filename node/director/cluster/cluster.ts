@@ -36,6 +36,7 @@ export class Cluster implements Transport {
   readonly #counters = createTransportCounters()
   readonly #delivery = new Delivery(this.#counters)
   readonly #connected = new Set<PeerName>()
+  #revoked: ReadonlySet<PeerName> = new Set()
   readonly #sends = new Map<number, PendingSend>()
   /** What was asked of the sync daemons, by the same numbers. */
   readonly #asked = new Map<number, PendingSend>()
@@ -55,7 +56,8 @@ export class Cluster implements Transport {
 
   /** Resolves when the thread listens. @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
-    const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData: this.#input, name: 'cluster' })
+    const workerData: ClusterWorkerInput = { ...this.#input, revoked: this.#revoked }
+    const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData, name: 'cluster' })
     this.#worker = worker
     let isReady = false
     let failure: Error | undefined
@@ -165,10 +167,16 @@ export class Cluster implements Transport {
     return [...this.#connected]
   }
 
+  setRevoked(peers: ReadonlySet<PeerName>): void {
+    this.#revoked = new Set(peers)
+    this.#post({ kind: 'revoked', peers: this.#revoked })
+  }
+
   #receive(message: FromClusterWorker): void {
     switch (message.kind) {
       case 'message':
-        this.#delivery.message(message.topic, message.from, message.message)
+        // It may have been on its way from the thread.
+        if (!this.#revoked.has(message.from)) this.#delivery.message(message.topic, message.from, message.message)
         break
       case 'peer':
         this.#peerChanged(message.peer, message.connected)

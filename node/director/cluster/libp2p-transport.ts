@@ -1,7 +1,7 @@
 /**
  * The transport that directors really use: libp2p over TCP, encrypted and authenticated by noise, multiplexed by yamux.
  *
- * Nobody is discovered. The peers are those of the configuration, known by their peer ids; any other connection ends right
+ * Nobody is discovered. The peers are those of the configuration, less those that are revoked, known by their peer ids; any other connection ends right
  * after the handshake that shows who it is. A loop of our own dials whoever is missing.
  */
 
@@ -77,6 +77,7 @@ export class Libp2pTransport implements Transport {
   readonly #delivery = new Delivery(this.counters)
   readonly #peers = new Map<PeerName, PeerEntry>()
   readonly #byId = new Map<string, PeerEntry>()
+  #revoked: ReadonlySet<PeerName> = new Set()
   #node: Node | undefined
   #gossip: Gossip | undefined
   #timer: NodeJS.Timeout | undefined
@@ -91,7 +92,7 @@ export class Libp2pTransport implements Transport {
         peer: peer.name,
         clock: systemClock,
         counters: this.counters,
-        onMessage: (topic, from, message) => this.#delivery.message(topic, from, message),
+        onMessage: (topic, from, message) => this.#deliver(topic, from, message),
         onConnected: (name, connected) => this.#delivery.peer(name, connected),
         abort: (reason) => this.#abort(entry, reason),
       })
@@ -112,8 +113,8 @@ export class Libp2pTransport implements Transport {
       clock: systemClock,
       counters: this.counters,
       self: node.peerId,
-      nameOf: (peer) => this.#byId.get(peer.toString())?.name,
-      onMessage: (topic, from, message) => this.#delivery.message(topic, from, message),
+      nameOf: (peer) => this.#entryOf(peer)?.name,
+      onMessage: (topic, from, message) => this.#deliver(topic, from, message),
       onHeard: (peer) => this.#peers.get(peer)?.link.heard(),
     })
     node.addEventListener('connection:open', ({ detail }) => this.#connectionOpened(detail))
@@ -179,8 +180,20 @@ export class Libp2pTransport implements Transport {
     return [...this.#peers.values()].filter(({ link }) => link.isConnected).map(({ name }) => name)
   }
 
+  setRevoked(peers: ReadonlySet<PeerName>): void {
+    this.#revoked = new Set(peers)
+    for (const entry of this.#peers.values()) if (peers.has(entry.name)) this.#end(entry, 'the peer is revoked')
+  }
+
+  /** Undefined: it is no peer, or no longer. */
   #entryOf(peer: PeerId): PeerEntry | undefined {
-    return this.#byId.get(peer.toString())
+    const entry = this.#byId.get(peer.toString())
+    return entry && !this.#revoked.has(entry.name) ? entry : undefined
+  }
+
+  #deliver(topic: Topic, from: PeerName, message: Uint8Array): void {
+    if (this.#revoked.has(from)) this.counters.refusedStrangers++
+    else this.#delivery.message(topic, from, message)
   }
 
   #gater(): ConnectionGater {
@@ -203,6 +216,7 @@ export class Libp2pTransport implements Transport {
     const wasLate = now - this.#tickedAt > LATE_MS
     this.#tickedAt = now
     for (const entry of this.#peers.values()) {
+      if (this.#revoked.has(entry.name)) continue
       entry.link.tick(wasLate)
       if (this.#connectionsOf(entry).length > 0) void this.#openStream(entry)
       else void this.#dial(entry, now)
@@ -258,6 +272,10 @@ export class Libp2pTransport implements Transport {
 
   #abort(entry: PeerEntry, reason: string): void {
     this.counters.abortedConnections++
+    this.#end(entry, reason)
+  }
+
+  #end(entry: PeerEntry, reason: string): void {
     for (const connection of this.#node?.getConnections(entry.peerId) ?? []) connection.abort(new Error(reason))
     entry.link.disconnected()
   }

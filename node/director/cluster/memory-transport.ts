@@ -117,9 +117,14 @@ export class MemoryNetwork {
     return this.#members.get(name)?.transport
   }
 
+  /** Peers whom the member has let in again. */
+  reconnect(name: PeerName): void {
+    for (const other of this.#members.keys()) this.#connect(name, other)
+  }
+
   add(transport: MemoryTransport, peers: ReadonlySet<PeerName>): void {
     this.#members.set(transport.self, { transport, peers })
-    for (const other of this.#members.keys()) this.#connect(transport.self, other)
+    this.reconnect(transport.self)
   }
 
   remove(transport: MemoryTransport): void {
@@ -133,7 +138,8 @@ export class MemoryNetwork {
       const first = this.#members.get(a)
       const second = this.#members.get(b)
       if (!first || !second || a === b || this.isCut(a, b) || this.isCut(b, a)) return
-      if (!first.peers.has(b) || !second.peers.has(a)) {
+      const isWelcome = (one: Member, other: PeerName) => one.peers.has(other) && !one.transport.isRevoked(other)
+      if (!isWelcome(first, b) || !isWelcome(second, a)) {
         first.transport.counters.refusedStrangers++
         second.transport.counters.refusedStrangers++
         return
@@ -159,6 +165,7 @@ class MemoryTransport implements Transport {
   readonly #peers: ReadonlySet<PeerName>
   readonly #streams = new Map<PeerName, Stream>()
   readonly #delivery = new Delivery(this.counters)
+  #revoked: ReadonlySet<PeerName> = new Set()
 
   constructor(network: MemoryNetwork, self: PeerName, peers: ReadonlySet<PeerName>) {
     this.#network = network
@@ -229,6 +236,16 @@ class MemoryTransport implements Transport {
 
   connectedPeers(): PeerName[] {
     return [...this.#streams.keys()]
+  }
+
+  setRevoked(peers: ReadonlySet<PeerName>): void {
+    this.#revoked = new Set(peers)
+    for (const peer of peers) this.#network.disconnect(this.self, peer)
+    this.#network.reconnect(this.self)
+  }
+
+  isRevoked(peer: PeerName): boolean {
+    return this.#revoked.has(peer)
   }
 
   connect(peer: PeerName): void {

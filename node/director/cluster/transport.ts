@@ -3,7 +3,7 @@
  * once; send() is the guarantee, in order and complete for as long as the peer stays connected.
  *
  * Implementations: libp2p (libp2p-transport.ts) and memory (memory-transport.ts, for tests and the simulation). Both pass
- * test/compliance/transport.ts. A message from anybody who is not a configured peer never reaches a handler.
+ * test/compliance/transport.ts. A message from anybody who is not a configured peer, or is a revoked one, never reaches a handler.
  */
 export type PeerName = string
 
@@ -29,6 +29,11 @@ export interface Transport {
   onMessage(topic: Topic, handler: MessageHandler): void
   onPeer(handler: (peer: PeerName, connected: boolean) => void): void
   connectedPeers(): PeerName[]
+  /**
+   * These peers, and no others, are strangers from now on, whatever the configuration says: their connections end at once, new ones are refused,
+   * and nothing that they say is heard, by whatever way it comes. May be called before start().
+   */
+  setRevoked(peers: ReadonlySet<PeerName>): void
   readonly counters: Readonly<TransportCounters>
 }
 
@@ -37,7 +42,7 @@ export interface TransportCounters {
   oversizedMessages: number
   /** From the network: not understood, too large, or not signed as it must be. */
   malformedMessages: number
-  /** Connections and messages of nodes that are not configured. */
+  /** Connections and messages of nodes that are not configured, or revoked. */
   refusedStrangers: number
   /** Messages that a handler threw on. */
   failedHandlers: number

@@ -22,6 +22,8 @@ export interface ClusterWorkerInput extends Libp2pTransportOptions {
   readonly directory: SharedArrayBuffer
   /** The eventfd that ends the forwarder's wait. */
   readonly wakeDescriptor: number
+  /** None unless given. */
+  readonly revoked?: ReadonlySet<PeerName>
 }
 
 export interface ClusterStatus extends ReplicationStatus {
@@ -41,6 +43,7 @@ export type ToClusterWorker =
     }
   | { readonly kind: 'start-sync-daemon'; readonly id: number; readonly daemon: SyncDaemon }
   | { readonly kind: 'stop-sync-daemon'; readonly id: number; readonly state: SyncDaemonState }
+  | { readonly kind: 'revoked'; readonly peers: ReadonlySet<PeerName> }
   | { readonly kind: 'stop' }
 
 export type FromClusterWorker =

@@ -36,6 +36,7 @@ let lastStatus = ''
 
 try {
   const transport = new Libp2pTransport(input)
+  transport.setRevoked(input.revoked ?? new Set())
   const replicator = new Replicator({
     transport,
     peers: input.peers.map(({ name }) => name),
@@ -67,6 +68,7 @@ try {
         () => post({ kind: 'sent', id: message.id }),
         (error: Error) => post({ kind: 'sent', id: message.id, error: error.message }),
       )
+    else if (message.kind === 'revoked') transport.setRevoked(message.peers)
     else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
     else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))
     else void stop(transport, replicator, syncDaemons)

@@ -24,6 +24,8 @@
  * | GET    | /marks       |                    | MarkRule[], the first that matches counts |
  * | POST   | /marks       | MarkInput          | 201; 409 MARK_EXISTS       |
  * | DELETE | /marks       | MarkRule           | 200; 404 MARK_MISSING      |
+ * | GET    | /peers       |                    | PeerListing[]              |
+ * | PUT    | /peers       | PeerInput          | 200: it is shut out, or let in again |
  * | GET    | /connections |                    | ConnectionListing[]        |
  * | POST   | /explain      | Question          | Explanation (forwarder/engine/explain.ts) |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
@@ -41,7 +43,7 @@ import type { DefenceFacts } from '../../../forwarder/defence-facts.ts'
 import type { ForwardingMethod, MarkRule, ServiceProtocol } from '../../../forwarder/service.ts'
 import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
-import { ipAddress } from '../address-schema.ts'
+import { ipAddress, peerId } from '../address-schema.ts'
 import type { SyncDaemon } from '../sync-daemon/sync-daemon.ts'
 
 const MAX_INT = 2147483647
@@ -189,6 +191,8 @@ export const configurationQuerySchema = z.strictObject({ revision: revision.opti
 export const differenceQuerySchema = z.strictObject({ from: revision.optional(), to: revision.optional() })
 
 /** A packet that opens a connection. */
+export const peerInputSchema = z.strictObject({ id: peerId, revoked: z.boolean() })
+
 export const questionSchema = z
   .strictObject({
     protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
@@ -346,6 +350,15 @@ export interface HealthStatus {
   vip: boolean
 }
 
+export interface PeerListing {
+  /** As it is configured; null: it is revoked and not configured here. */
+  name: string | null
+  address: string | null
+  id: string
+  connected: boolean
+  revoked: boolean
+}
+
 export interface PeerStatus {
   name: string
   connected: boolean
@@ -408,7 +421,9 @@ export interface DirectorStatus {
   /** VRRP advertisements that were not believed, by reason. */
   refusedAdvertisements: Record<string, number>
   /** What peers told of the pool's configuration and was not taken, by reason. */
-  refusedEntries: { stamps: number; invalid: number; surplus: number }
+  refusedEntries: { stamps: number; invalid: number; surplus: number; revocations: number }
+  /** Agents' reports that were not believed, by reason. */
+  refusedReports: Record<string, number>
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

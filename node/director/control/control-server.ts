@@ -31,6 +31,7 @@ import {
   markInputSchema,
   markRuleSchema,
   type PoolEdit,
+  peerInputSchema,
   poolEditSchema,
   questionSchema,
   rollbackSchema,
@@ -194,6 +195,12 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
     await configuration.removeMark(parse(markRuleSchema, body), basedOn(headers))
     return now()
   })
+  app.get('/peers', async () => director.peers())
+  app.put('/peers', async ({ body }) => {
+    const { id, revoked } = parse(peerInputSchema, body)
+    await configuration.setRevoked(id, revoked)
+    return {}
+  })
   app.get('/connections', async (_, reply) =>
     reply.type('application/json').send(Readable.from(arrayChunks(listings(director.connections())))),
   )
@@ -290,13 +297,18 @@ async function readDocument(body: unknown): Promise<Buffer[]> {
   if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
   const chunks: Buffer[] = []
   let bytes = 0
-  for await (const chunk of body) {
-    bytes += chunk.length
-    if (bytes > DOCUMENT_BYTES_MAX) {
-      const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes: make the changes in several documents`
-      throw new DirectorError('INPUT_INVALID', message)
+  try {
+    for await (const chunk of body) {
+      bytes += chunk.length
+      if (bytes > DOCUMENT_BYTES_MAX) {
+        const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes: make the changes in several documents`
+        throw new DirectorError('INPUT_INVALID', message)
+      }
+      chunks.push(chunk)
     }
-    chunks.push(chunk)
+  } catch (error) {
+    if (error instanceof DirectorError) throw error
+    throw new DirectorError('INPUT_INVALID', 'the document ended before its end: nothing is changed', { cause: error })
   }
   return chunks
 }

@@ -6,7 +6,7 @@ import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
 import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
-import type { CounterView, DirectorStatus, HealthStatus, ServiceListing } from './api.ts'
+import type { CounterView, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './api.ts'
 
 export interface ControlledDirector {
   readonly configuration: Pick<
@@ -18,6 +18,7 @@ export interface ControlledDirector {
     | 'marks'
     | 'addMark'
     | 'removeMark'
+    | 'setRevoked'
     | 'addService'
     | 'editService'
     | 'removeService'
@@ -34,6 +35,8 @@ export interface ControlledDirector {
   >
   /** Of the kernel's sync protocol, at this director alone. */
   readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>
+  /** Those that are configured, and those that are revoked. */
+  peers(): PeerListing[]
   /** All but the services, which may be many. */
   status(): Omit<DirectorStatus, 'services'>
   /** May be long, and each is made when it is asked for. */

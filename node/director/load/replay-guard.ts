@@ -6,6 +6,8 @@
  * silent for longer than the window can reach, each of its datagrams is too old by its time, and the run may be forgotten.
  * It asks of agents and directors that their clocks agree to 30 s; one that is off is counted as 'clock', and its server is
  * used with the configured weight.
+ *
+ * A guard is for the reports under one key: whoever holds a key can fill no memory but his own.
  */
 import type { AgentReport } from '../../../protocol/wire/agent-report.ts'
 
@@ -14,18 +16,23 @@ export type ReplayRefusal = 'clock' | 'replay' | 'capacity'
 export const CLOCK_WINDOW_MS = 30_000
 /** A run is remembered until a datagram stamped up to a window ahead of us has left the window behind. */
 const REMEMBERED_MS = 2 * CLOCK_WINDOW_MS
-const RUNS_MAX = 4096
 
 export class ReplayGuard {
   /** Oldest heard first. */
   readonly #runs = new Map<string, { sequence: number; heardAtMs: number }>()
+  readonly #runsMax: number
+
+  /** @param runsMax as many are told apart at a time; a further one is refused until one of them is old */
+  constructor(runsMax: number) {
+    this.#runsMax = runsMax
+  }
 
   /** Why the report is not believed, or undefined when it is; then it counts as heard. `wallClockMs` is since 1970. */
   check(report: Pick<AgentReport, 'runId' | 'sequence' | 'timeMs'>, wallClockMs: number): ReplayRefusal | undefined {
     if (Math.abs(report.timeMs - wallClockMs) > CLOCK_WINDOW_MS) return 'clock'
     const run = this.#runs.get(report.runId)
     if (run && report.sequence <= run.sequence) return 'replay'
-    if (!run && this.#runs.size >= RUNS_MAX && !this.#forget(wallClockMs)) return 'capacity'
+    if (!run && this.#runs.size >= this.#runsMax && !this.#forget(wallClockMs)) return 'capacity'
     this.#runs.delete(report.runId)
     this.#runs.set(report.runId, { sequence: report.sequence, heardAtMs: wallClockMs })
     return undefined

@@ -1,20 +1,20 @@
 /**
- * Where agents' reports come in: a UDP socket on agents.listen. What does not hold the key is counted and dropped before it
- * is decoded; a replay is counted and dropped too.
+ * Where agents' reports come in: a UDP socket on agents.listen. What is not signed with one of the keys is counted and dropped before
+ * it is decoded; so is a replay, and what a key says of servers that it is not for.
  */
 import { createSocket, type Socket } from 'node:dgram'
 import { monotonicMs } from '../../../forwarder/clock.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { type Endpoint, isIPv6Text, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
-import { type AgentReportRefusal, decodeAgentReport } from '../../../protocol/wire/agent-report.ts'
+import type { AgentKey } from '../../../protocol/wire/agent-key.ts'
+import { type AgentReport, type AgentReportRefusal, decodeAgentReport } from '../../../protocol/wire/agent-report.ts'
 import { LoadBook, type ServerLoad } from './load-book.ts'
 import { ReplayGuard, type ReplayRefusal } from './replay-guard.ts'
 
 export interface ReportListenerOptions {
   /** "10.0.0.1:7947" or "[2001:db8::1]:7947", as agents.listen in the configuration. */
   listen: string
-  /** 32 bytes, shared with the agents. */
-  key: Uint8Array
+  keys: readonly AgentKey[]
   /** The factor of this address is another than before. */
   onChange: (address: string, factor: number) => void
   /** Milliseconds that never jump, for ages and smoothing. */
@@ -25,18 +25,27 @@ export interface ReportListenerOptions {
 
 export interface ReportStatistics {
   accepted: number
-  refused: Record<AgentReportRefusal | ReplayRefusal, number>
+  /** Under address: none of the report's addresses is the key's. */
+  refused: Record<AgentReportRefusal | ReplayRefusal | 'address', number>
 }
 
+interface GuardedKey extends AgentKey {
+  readonly guard: ReplayGuard
+}
+
+/** Agents of all servers may share a key that is for no server in particular. */
+const SHARED_KEY_RUNS_MAX = 4096
+/** One agent, and how often it may have been started within a minute. */
+const SERVER_KEY_RUNS_MAX = 16
 const EXPIRE_EVERY_MS = 250
 
 export class ReportListener {
   readonly #options: Required<ReportListenerOptions>
   readonly #book: LoadBook
-  readonly #guard = new ReplayGuard()
+  #keys: ReadonlyMap<string, GuardedKey> = new Map()
   readonly #statistics: ReportStatistics = {
     accepted: 0,
-    refused: { length: 0, signature: 0, version: 0, body: 0, clock: 0, replay: 0, capacity: 0 },
+    refused: { length: 0, version: 0, key: 0, signature: 0, body: 0, address: 0, clock: 0, replay: 0, capacity: 0 },
   }
   #socket: Socket | undefined
   #timer: NodeJS.Timeout | undefined
@@ -44,6 +53,14 @@ export class ReportListener {
   constructor(options: ReportListenerOptions) {
     this.#options = { monotonicMs, wallClockMs: Date.now, ...options }
     this.#book = new LoadBook(options.onChange)
+    this.setKeys(options.keys)
+  }
+
+  /** From now on these count and no others; what is known of the reports under a key that stays is kept. */
+  setKeys(keys: readonly AgentKey[]): void {
+    const guardOf = ({ id, addresses }: AgentKey) =>
+      this.#keys.get(id)?.guard ?? new ReplayGuard(addresses.length > 0 ? SERVER_KEY_RUNS_MAX : SHARED_KEY_RUNS_MAX)
+    this.#keys = new Map(keys.map((key) => [key.id, { ...key, guard: guardOf(key) }]))
   }
 
   /** @throws DirectorError SOCKET_BUSY */
@@ -88,12 +105,17 @@ export class ReportListener {
   /** One datagram, from anybody. Never throws. */
   take(datagram: Uint8Array): void {
     const { refused } = this.#statistics
-    const report = decodeAgentReport(datagram, this.#options.key)
-    if (typeof report === 'string') {
-      refused[report]++
+    const signed = decodeAgentReport(datagram, (id) => this.#keys.get(id))
+    if (typeof signed === 'string') {
+      refused[signed]++
       return
     }
-    const replay = this.#guard.check(report, this.#options.wallClockMs())
+    const report = restrict(signed.report, signed.key)
+    if (report.addresses.length === 0) {
+      refused.address++
+      return
+    }
+    const replay = signed.key.guard.check(report, this.#options.wallClockMs())
     if (replay) {
       refused[replay]++
       return
@@ -106,4 +128,10 @@ export class ReportListener {
   expire(): void {
     this.#book.expire(this.#options.monotonicMs())
   }
+}
+
+/** The report, of the addresses that its key is for. */
+function restrict(report: AgentReport, key: AgentKey): AgentReport {
+  if (key.addresses.length === 0) return report
+  return { ...report, addresses: report.addresses.filter((address) => key.addresses.includes(address)) }
 }

@@ -8,6 +8,7 @@ import {
   addressOf,
   MARKS_KEY,
   type PoolEntry,
+  peerEntryKey,
   SETTINGS_KEY,
   type Seen,
   seenAfter,
@@ -51,6 +52,16 @@ export function* restoredEntries(
     else if (then?.kind === 'service') yield { ...then, ...origin }
     else if (now?.kind === 'service') yield tombstone(now.service, origin)
   }
+}
+
+/** Of a director that is shut out of the pool, or let in again. */
+export function peerEntry(
+  state: EntryState,
+  { peer, revoked }: { peer: string; revoked: boolean },
+  stamp: Stamp,
+): PoolEntry {
+  const before = state.get(peerEntryKey(peer))
+  return { ...before, ...originOf(before, stamp), kind: 'peer', peer, revoked }
 }
 
 function originOf(before: PoolEntry | undefined, stamp: Stamp): Origin {

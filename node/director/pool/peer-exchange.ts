@@ -15,7 +15,7 @@ export interface PeerExchangeOptions {
   readonly transport: Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
   readonly entries: PoolEntries
   /** What one message of a peer tells. */
-  readonly onEntries: (entries: readonly PoolEntry[]) => void
+  readonly onEntries: (entries: readonly PoolEntry[], from: PeerName) => void
   /** So many entries of a message, or the whole of it, are nothing that this version understands. */
   readonly onInvalid: (count: number) => void
 }
@@ -80,7 +80,7 @@ export class PeerExchange {
     }
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
     if (message.digest && !entries.digest.equals(message.digest)) void this.#sendEverything(from)
-    onEntries(message.entries)
+    onEntries(message.entries, from)
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {

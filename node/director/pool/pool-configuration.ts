@@ -9,7 +9,7 @@
  */
 import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { Transport } from '../cluster/transport.ts'
+import type { PeerName, Transport } from '../cluster/transport.ts'
 import type {
   ChangePreview,
   MarkInput,
@@ -23,7 +23,7 @@ import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
 import { difference, draftDifference } from './difference.ts'
-import { draftedEntries, restoredEntries } from './entry-changes.ts'
+import { draftedEntries, peerEntry, restoredEntries } from './entry-changes.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolDraft, type PoolState } from './pool-draft.ts'
@@ -72,6 +72,10 @@ export interface PoolConfigurationOptions {
   readonly onSettings: (settings: SettingValues) => void
   /** The mark rules, likewise. */
   readonly onMarks: (rules: readonly MarkRule[]) => void
+  /** These peer ids, and no others, are revoked; called when they are loaded too. */
+  readonly onRevoked: (peerIds: ReadonlySet<string>) => void
+  /** The id of a peer, or of this director. */
+  readonly peerIdOf: (peer: PeerName) => string | undefined
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
   readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
@@ -79,8 +83,8 @@ export interface PoolConfigurationOptions {
 }
 
 export class PoolConfiguration implements PoolState {
-  /** Entries of peers that were not taken: stamped too far ahead, not understood, or too many. */
-  readonly refused = { stamps: 0, invalid: 0, surplus: 0 }
+  /** Entries of peers that were not taken: stamped too far ahead, not understood, too many, or letting their sender in again. */
+  readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0 }
   readonly #options: PoolConfigurationOptions
   readonly #clock: HybridLogicalClock
   readonly #entries = new PoolEntries()
@@ -99,7 +103,7 @@ export class PoolConfiguration implements PoolState {
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.#entries,
-      onEntries: (entries) => this.#hear(entries),
+      onEntries: (entries, from) => this.#hear(entries, from),
       onInvalid: (count) => {
         this.refused.invalid += count
       },
@@ -124,6 +128,7 @@ export class PoolConfiguration implements PoolState {
     await this.#history.load(this.revision)
     this.#exchange.start()
     const { onChange, onSettings, onMarks } = this.#options
+    this.#options.onRevoked(this.revokedPeers())
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
     for (const service of this.services()) onChange({ kind: 'set', service })
@@ -150,6 +155,13 @@ export class PoolConfiguration implements PoolState {
 
   marks(): readonly MarkRule[] {
     return this.#entries.marks()
+  }
+
+  /** Ids of the directors that are shut out of the pool. */
+  revokedPeers(): ReadonlySet<string> {
+    const revoked = new Set<string>()
+    for (const entry of this.#entries.values()) if (entry.kind === 'peer' && entry.revoked) revoked.add(entry.peer)
+    return revoked
   }
 
   /** The same at every director that has the same configuration. */
@@ -200,6 +212,18 @@ export class PoolConfiguration implements PoolState {
 
   removeMark(rule: MarkRule, basedOn?: string): Promise<void> {
     return this.edit([{ do: 'delete-mark', rule }], basedOn)
+  }
+
+  /** Shuts a director out of the pool, or lets it in again. @throws DirectorError INPUT_INVALID for this director itself */
+  setRevoked(peer: string, revoked: boolean): Promise<void> {
+    return this.#change(undefined, async (stamp) => {
+      const { transport, peerIdOf } = this.#options
+      if (peer === peerIdOf(transport.self)) {
+        const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
+        throw new DirectorError('INPUT_INVALID', message)
+      }
+      return [peerEntry(this.#entries, { peer, revoked }, stamp)]
+    })
   }
 
   /**
@@ -328,22 +352,26 @@ export class PoolConfiguration implements PoolState {
       const before = this.#entries.put(entryKey(entry), entry)
       if (entry.kind === 'settings') onSettings(entry.settings)
       else if (entry.kind === 'marks') onMarks(entry.rules)
+      else if (entry.kind === 'peer') this.#options.onRevoked(this.revokedPeers())
       else if (entry.kind === 'service') onChange({ kind: 'set', service: entry.service })
       else if (before?.kind === 'service') onChange({ kind: 'removed', service: entry.service })
       await pace()
     }
   }
 
-  #hear(entries: readonly PoolEntry[]): void {
+  #hear(entries: readonly PoolEntry[], from: PeerName): void {
     const wasIdle = this.#heard.size === 0
-    for (const entry of entries) this.#take(entry)
+    for (const entry of entries) this.#take(entry, from)
     if (wasIdle && this.#heard.size > 0) void this.#inTurn(() => this.#merge())
   }
 
-  #take(entry: PoolEntry): void {
+  #take(entry: PoolEntry, from: PeerName): void {
     const key = entryKey(entry)
     const waiting = this.#heard.get(key)
-    if (!this.#clock.isCredible(entry.stamp)) this.refused.stamps++
+    // A revoked director that is faster than the news of it must not undo it.
+    if (entry.kind === 'peer' && entry.peer === this.#options.peerIdOf(from)) {
+      if (this.#isNews(entry)) this.refused.revocations++
+    } else if (!this.#clock.isCredible(entry.stamp)) this.refused.stamps++
     else if (!this.#entries.has(key) && this.#entries.size + this.#heard.size >= ENTRIES_MAX) this.refused.surplus++
     else if (this.#isNews(entry) && (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0))
       this.#heard.set(key, entry)

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { peerId } from '../address-schema.ts'
 import {
   markRuleSchema,
   SETTING_NAME_MAX,
@@ -62,6 +63,8 @@ export const poolEntrySchema = z.discriminatedUnion('kind', [
   z.looseObject({ kind: z.literal('tombstone'), stamp: stampSchema, seen, service: address }),
   /** Those that somebody has set, by name. */
   z.looseObject({ kind: z.literal('settings'), stamp: stampSchema, seen, settings }),
+  /** Of a director: whether it is shut out of the pool. */
+  z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, peer: peerId, revoked: z.boolean() }),
   /** In the order in which they are asked. */
   z.looseObject({
     kind: z.literal('marks'),
@@ -80,7 +83,12 @@ export type PoolEntry = z.infer<typeof poolEntrySchema>
 /** Entries of the same key are about the same thing: the newest counts. */
 export function entryKey(entry: PoolEntry): string {
   if (entry.kind === 'marks') return MARKS_KEY
+  if (entry.kind === 'peer') return peerEntryKey(entry.peer)
   return entry.kind === 'settings' ? SETTINGS_KEY : serviceEntryKey(entry.service)
+}
+
+export function peerEntryKey(peer: string): string {
+  return `peer/${peer}`
 }
 
 export function serviceEntryKey(service: ServiceAddress): string {

@@ -1,13 +1,23 @@
 /** The agent over real sockets on loopback. */
+import { spawn } from 'node:child_process'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { test } from 'tap'
 import { runAgent } from '../../../node/agent/agent.ts'
 import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
+import { type AgentKey, createAgentKey } from '../../../protocol/wire/agent-key.ts'
 import { type AgentReport, decodeAgentReport } from '../../../protocol/wire/agent-report.ts'
 
-const key = Buffer.alloc(32, 5)
-const text = key.toString('hex')
+const COMMAND = join(import.meta.dirname, '../../../node/cli/director.ts')
+const key = createAgentKey(Buffer.alloc(32, 5))
+const text = hex(key)
+
+function hex({ secret }: AgentKey): string {
+  return Buffer.from(secret).toString('hex')
+}
 
 async function director(
   t: { teardown: (task: () => void) => void },
@@ -20,11 +30,11 @@ async function director(
   return { socket, at: formatEndpoint(host, socket.address().port) }
 }
 
-async function nextReport(socket: Socket): Promise<AgentReport> {
+async function nextReport(socket: Socket, by = key): Promise<AgentReport> {
   const [datagram] = (await once(socket, 'message')) as [Buffer]
-  const report = decodeAgentReport(datagram, key)
-  if (typeof report === 'string') throw new Error(`refused: ${report}`)
-  return report
+  const signed = decodeAgentReport(datagram, (id) => (id === by.id ? by : undefined))
+  if (typeof signed === 'string') throw new Error(`refused: ${signed}`)
+  return signed.report
 }
 
 test('every director hears the same reports, numbered, again and again', async (t) => {
@@ -70,6 +80,63 @@ test('an agent that starts again begins another run', async (t) => {
     await agent.stop()
   }
   t.not(runs[0], runs[1])
+})
+
+test('an agent speaks for the server that its key is for, with the first key of its file', async (t) => {
+  const { socket, at } = await director(t)
+  const other = hex(createAgentKey(Buffer.alloc(32, 6)))
+  const keyFile = `${t.testdir({ key: `# web1\n${text} 10.0.0.7 2001:DB8::7\n\n${other} 10.0.0.8\n` })}/key`
+  const heard = nextReport(socket)
+  const agent = await runAgent({ directors: [at], keyFile })
+  t.teardown(() => agent.stop())
+  t.same((await heard).addresses, ['10.0.0.7', '2001:db8::7'])
+})
+
+test('an agent takes another key without a gap, and keeps the one that it has when the file is not right', async (t) => {
+  const { socket, at } = await director(t)
+  const keyFile = `${t.testdir({ key: `${text} 10.0.0.7` })}/key`
+  const heard = nextReport(socket)
+  const agent = await runAgent({ directors: [at], keyFile, intervalMs: 100 })
+  t.teardown(() => agent.stop())
+  const { runId } = await heard
+  writeFileSync(keyFile, 'half a ke')
+  t.throws(() => agent.reloadKey(), { code: 'CONFIG_INVALID' })
+  t.equal((await nextReport(socket)).runId, runId)
+  const next = createAgentKey(Buffer.alloc(32, 6))
+  writeFileSync(keyFile, `${hex(next)} 10.0.0.9`)
+  agent.reloadKey()
+  t.match(await nextReport(socket, next), { runId, addresses: ['10.0.0.9'] })
+})
+
+test('the command reads its key again at SIGHUP', async (t) => {
+  const { socket, at } = await director(t)
+  const keyFile = `${t.testdir({ key: `${text} 10.0.0.7` })}/key`
+  const command = [COMMAND, 'agent', '--director', at, '--key-file', keyFile, '--interval', '100']
+  const child = spawn(process.execPath, command, { stdio: ['ignore', 'inherit', 'pipe'] })
+  const said = createInterface(child.stderr)
+  const lines: string[] = []
+  const sayingOf = (pattern: RegExp) =>
+    new Promise<void>((resolve) => said.on('line', (line) => pattern.test(line) && resolve()))
+  said.on('line', (line) => lines.push(line))
+  await sayingOf(/^agent: reporting for 10\.0\.0\.7 /)
+  await nextReport(socket)
+  writeFileSync(keyFile, `${text} web1`)
+  const kept = sayingOf(/goes on with the key that it has: .*key:1: expected .* \(CONFIG_INVALID\)$/)
+  child.kill('SIGHUP')
+  await kept
+  const next = createAgentKey(Buffer.alloc(32, 6))
+  writeFileSync(keyFile, `${hex(next)} 10.0.0.9`)
+  const read = sayingOf(/again: reporting for 10\.0\.0\.9$/)
+  child.kill('SIGHUP')
+  await read
+  // What was sent before that may be waiting here still.
+  let report: AgentReport | undefined
+  while (!report) report = await nextReport(socket, next).catch(() => undefined)
+  t.same(report.addresses, ['10.0.0.9'])
+  const ended = once(child, 'exit')
+  child.kill('SIGTERM')
+  t.same(await ended, [0, null])
+  t.notMatch(lines.join('\n'), new RegExp(`${text}|${hex(next)}`), 'and shows none')
 })
 
 test('a decapsulator lives and dies with the agent, and its failure is the agent’s', async (t) => {

@@ -29,6 +29,7 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['agent --key-file k --director 10.0.0.1:7947 --interval 99', /Expected a number from 100 to 60000/],
   ['agent --key-file k --director 10.0.0.1:7947 --decapsulate there', /Expected an address such as/],
   ['agent --key-file k --director 10.0.0.1:7947 --decapsulate fe80::1%eth0', /Expected an address such as/],
+  ['agent-key web1', /Expected an address such as/],
   ['explain --from 10.0.0.1:1', "required option '--to <address:port>' not specified"],
   ['explain --from 10.0.0.1 --to 10.0.0.2:80', /Expected ADDRESS:PORT/],
   ['explain --from 10.0.0.1:1 --to 10.0.0.2:80 --proto icmp', /Allowed choices are tcp, udp, sctp/],
@@ -66,6 +67,9 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['settings set timeoutTcpS=0', /^timeoutTcpS: 0: expected a whole number from 1 to 2147483/],
   ['settings set conntrack=1', /^conntrack would do nothing here/],
   ['settings set drop_entry=1 drop_entry=2', /^drop_entry is given twice/],
+  ['peer', /^Usage: director peer/],
+  ['peer revoke', "missing required argument 'peer-id'"],
+  ['peer revoke d2', /Expected a peer id as `director peer list` shows it/],
   ['status --verbose', "unknown option '--verbose'"],
 ]
 
@@ -74,7 +78,7 @@ for (const [line, expected] of wrong) {
     const { stdout, stderr, rc } = await director(line)
     t.equal(rc, 2)
     t.equal(stdout, '')
-    if (['lab', 'settings', 'config'].includes(line)) return t.match(stderr, expected)
+    if (['lab', 'settings', 'peer', 'config'].includes(line)) return t.match(stderr, expected)
     t.match(stderr, /^director: [^\n]+\n$/, 'one line')
     const said = stderr.slice('director: '.length, -1)
     if (typeof expected === 'string') t.equal(said, expected)
@@ -86,8 +90,10 @@ for (const verb of [
   '',
   'node',
   'agent',
+  'agent-key',
   'identity',
   'status',
+  'peer',
   'settings',
   'settings set',
   'config',

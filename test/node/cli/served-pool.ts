@@ -14,6 +14,7 @@ import { request, requestChanges } from '../../../node/director/control/client.t
 import { startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
 import { demandService } from '../../../node/director/pool/service-changes.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
 import { notedDaemons } from '../../support/sync-daemons.ts'
 import { PoolOfDirectors, recordingHost } from '../director/pool/pool-of-directors.ts'
 
@@ -42,7 +43,10 @@ export interface ServedPool {
 }
 
 /** Serves until the test ends. */
-export async function servePool(t: Test, status?: DirectorStatus): Promise<ServedPool> {
+export async function servePool(
+  t: Pick<Test, 'teardown'> & { fail(message: string): unknown },
+  status?: DirectorStatus,
+): Promise<ServedPool> {
   const { configuration } = await new PoolOfDirectors(['a']).start('a')
   // Not in the test's own folder: a socket's path has at most 107 bytes.
   const folder = mkdtempSync(join(tmpdir(), 'vsadm-'))
@@ -81,11 +85,19 @@ export async function servePool(t: Test, status?: DirectorStatus): Promise<Serve
       syncDaemons: (await notedDaemons()).daemons,
       status: () => status as DirectorStatus,
       explain: async () => {
-        throw new Error('there is no forwarder here')
+        throw new DirectorError('FORWARDER_FAILED', 'there is no forwarder here')
       },
       services: (view) => configuration.services().map((service) => listService(service, sources, view)),
       service: (address, view) => listService(demandService(configuration.service(address), address), sources, view),
       connections: () => pool.connections,
+      peers: () =>
+        [...configuration.revokedPeers()].map((id) => ({
+          name: null,
+          address: null,
+          id,
+          connected: false,
+          revoked: true,
+        })),
       health: () => ({ forwarder: true, cluster: true, vip: true }),
       zero: async (service) => {
         if (service) pool.traffic.delete(serviceKey(service))

@@ -105,7 +105,8 @@ const status: DirectorStatus = {
     evictedHalfOpen: 0,
   },
   refusedAdvertisements: {},
-  refusedEntries: { stamps: 0, invalid: 0, surplus: 0 },
+  refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0 },
+  refusedReports: { signature: 0 },
   drops: { 'no-service': 4, malformed: 0 },
 }
 
@@ -183,9 +184,15 @@ test('defences are shown while they are at work, and what they have done after t
 })
 
 test('configuration of peers that is not taken is shown, with what to look at', async (t) => {
-  const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0 } })
+  const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0, revocations: 0 } })
   t.match(shown, /^Configuration not taken from peers +Entries\nstamped too far ahead: compare the clocks +3$/m)
   t.notMatch(shown, /compare the versions/)
+})
+
+test('reports of agents that are not believed are shown by their reason', async (t) => {
+  const shown = renderStatus({ ...status, refusedReports: { signature: 0, address: 2 } })
+  t.match(shown, /^Agents not believed because of +Reports\naddress +2$/m)
+  t.notMatch(shown, /signature/)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -5,6 +5,7 @@ import { createEventFd, drain } from '../../../../forwarder/sys/event-fd.ts'
 import { closeDescriptor } from '../../../../forwarder/sys/socket.ts'
 import { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import { Cluster } from '../../../../node/director/cluster/cluster.ts'
+import type { PeerName } from '../../../../node/director/cluster/transport.ts'
 import type { ClusterWorkerInput } from '../../../../node/director/cluster/worker-messages.ts'
 import { RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
 import { until } from '../../../until.ts'
@@ -88,6 +89,29 @@ test('two directors with threads of their own', async (t) => {
   })
 
   await d2.cluster.stop()
+  for (const { input } of nodes) closeDescriptor(input.wakeDescriptor)
+})
+
+test('a revoked peer is a stranger from before the start, and at once when it is revoked later', async (t) => {
+  const members = await createMembers(['d1', 'd2'])
+  const nodes = ['d1', 'd2'].map((name) => createNode(optionsOf(members, name)))
+  const [d1, d2] = nodes.map(({ cluster }) => cluster)
+  const heard: PeerName[] = []
+  d1.onMessage('config', (from) => heard.push(from))
+  d1.setRevoked(new Set(['d2']))
+  await Promise.all([d1.start(), d2.start()])
+  await until(() => d1.counters.refusedStrangers > 0)
+  t.same(d1.connectedPeers(), [])
+  d1.setRevoked(new Set())
+  await until(() => d1.connectedPeers().length === 1 && d2.connectedPeers().length === 1)
+  await d2.send('d1', 'config', Uint8Array.of(1))
+  await until(() => heard.length === 1)
+  const sent = d2.send('d1', 'config', Uint8Array.of(2)).catch(() => {})
+  d1.setRevoked(new Set(['d2']))
+  await sent
+  await until(() => d1.connectedPeers().length + d2.connectedPeers().length === 0)
+  t.same(heard, ['d2'])
+  await Promise.all([d1.stop(), d2.stop()])
   for (const { input } of nodes) closeDescriptor(input.wakeDescriptor)
 })
 

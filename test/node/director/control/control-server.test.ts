@@ -61,6 +61,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     services: () => configuration.services() as unknown as ServiceListing[],
     service: (address) => demandService(configuration.service(address), address) as unknown as ServiceListing,
     connections: () => [],
+    peers: () => [],
     zero: async (service) => void zeroed.push(service),
     health: () => ({ forwarder: true, cluster: true, vip: true }),
     ...changed,
@@ -348,4 +349,15 @@ test('sync daemons are started, listed and stopped', async (t) => {
   await ask('DELETE', '/sync-daemons', { state: 'master' })
   await t.rejects(ask('DELETE', '/sync-daemons', { state: 'master' }), { code: 'DAEMON_MISSING' })
   t.same(await ask('GET', '/sync-daemons'), [])
+})
+
+test('a client that goes away in the middle of its document has changed nothing, and is no bug', async (t) => {
+  const { path, server, configuration, bugs } = await served(t)
+  const socket = connect(path)
+  const head = 'POST /changes HTTP/1.1\r\nHost: d\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n'
+  socket.end(`${head}${JSON.stringify({ do: 'add-service', service: { ...web, scheduler: 'wlc' } })}\n`)
+  await once(socket.resume(), 'close')
+  await server.stop()
+  t.same(configuration.services(), [])
+  t.same(bugs, [])
 })

@@ -3,9 +3,10 @@ import { createSocket } from 'node:dgram'
 import { test } from 'tap'
 import { runAgent } from '../../../../node/agent/agent.ts'
 import { ReportListener } from '../../../../node/director/load/report-listener.ts'
+import { type AgentKey, createAgentKey } from '../../../../protocol/wire/agent-key.ts'
 import { type AgentReport, encodeAgentReport } from '../../../../protocol/wire/agent-report.ts'
 
-const key = Buffer.alloc(32, 3)
+const key = createAgentKey(Buffer.alloc(32, 3))
 const wallClock = 1_760_000_000_000
 const report: AgentReport = {
   addresses: ['10.0.0.1'],
@@ -19,11 +20,11 @@ const report: AgentReport = {
   establishedConnections: 0,
 }
 
-function listener(now = { ms: 0 }) {
+function listener(now = { ms: 0 }, keys: readonly AgentKey[] = [key]) {
   const changes: [string, number][] = []
   const made = new ReportListener({
     listen: '127.0.0.1:0',
-    key,
+    keys,
     onChange: (address, factor) => changes.push([address, factor]),
     monotonicMs: () => now.ms,
     wallClockMs: () => wallClock + now.ms,
@@ -54,7 +55,7 @@ test('a listener on an address of IPv6 hears agents there', async (t) => {
   const heard = Promise.withResolvers<string>()
   const listens = new ReportListener({
     listen: '[::1]:0',
-    key,
+    keys: [key],
     onChange: (address) => heard.resolve(address),
     wallClockMs: () => wallClock,
   })
@@ -68,10 +69,59 @@ test('a listener on an address of IPv6 hears agents there', async (t) => {
 
 test('a forger changes nothing and is counted', async (t) => {
   const { listener: listens, changes } = listener()
-  listens.take(encodeAgentReport(report, Buffer.alloc(32, 4)))
+  listens.take(encodeAgentReport(report, { ...key, secret: Buffer.alloc(32, 4) }))
   listens.take(Buffer.from('load=100%'))
   t.same(changes, [])
   t.match(listens.statistics, { accepted: 0, refused: { signature: 1, length: 1 } })
+})
+
+const web1 = createAgentKey(Buffer.alloc(32, 11), ['10.0.0.1', '2001:DB8::1'])
+const web2 = createAgentKey(Buffer.alloc(32, 12), ['10.0.0.2'])
+
+test('an agent speaks for the server of its key and for no other, whatever addresses it names', async (t) => {
+  const { listener: listens, changes } = listener({ ms: 0 }, [web1, web2])
+  listens.take(encodeAgentReport({ ...report, addresses: ['10.0.0.2', '10.0.0.1', '2001:db8::1'] }, web1))
+  t.same(changes, [
+    ['10.0.0.1', 0.1],
+    ['2001:db8::1', 0.1],
+  ])
+  listens.take(encodeAgentReport({ ...report, sequence: 1, addresses: ['10.0.0.2', '10.0.0.3'] }, web1))
+  t.equal(changes.length, 2)
+  t.match(listens.statistics, { accepted: 1, refused: { address: 1 } })
+})
+
+test('the id of another server’s key does not help who holds his own', async (t) => {
+  const { listener: listens, changes } = listener({ ms: 0 }, [web1, web2])
+  listens.take(encodeAgentReport({ ...report, addresses: ['10.0.0.2'] }, { ...web1, id: web2.id }))
+  t.same(changes, [])
+  t.equal(listens.statistics.refused.signature, 1)
+})
+
+test('keys are exchanged without a gap: both count, then the old one does not', async (t) => {
+  const next = createAgentKey(Buffer.alloc(32, 13), ['10.0.0.1'])
+  const { listener: listens, now } = listener({ ms: 0 }, [web1])
+  const send = (sequence: number, by: AgentKey) =>
+    listens.take(encodeAgentReport({ ...report, sequence, timeMs: wallClock + now.ms }, by))
+  const recorded = encodeAgentReport(report, web1)
+  listens.take(recorded)
+  listens.setKeys([web1, next])
+  listens.take(recorded)
+  t.match(listens.statistics, { accepted: 1, refused: { replay: 1 } }, 'what was heard before is remembered')
+  for (const [sequence, by] of [web1, next, web1, next].entries()) send(sequence + 1, by)
+  t.equal(listens.statistics.accepted, 5)
+  listens.setKeys([next])
+  send(9, web1)
+  send(9, next)
+  t.match(listens.statistics, { accepted: 6, refused: { key: 1 } })
+})
+
+test('one agent that starts again and again does not keep another from being heard', async (t) => {
+  const { listener: listens } = listener({ ms: 0 }, [web1, web2])
+  const runId = (run: number) => run.toString(16).padStart(16, '0')
+  for (let run = 0; run < 100; run++) listens.take(encodeAgentReport({ ...report, runId: runId(run) }, web1))
+  t.match(listens.statistics, { accepted: 16, refused: { capacity: 84 } })
+  listens.take(encodeAgentReport({ ...report, addresses: ['10.0.0.2'] }, web2))
+  t.equal(listens.get('10.0.0.2').load, 1)
 })
 
 test('a report recorded half a minute ago is not believed', async (t) => {
@@ -96,7 +146,7 @@ test('it hears a real agent', async (t) => {
   const heard = Promise.withResolvers<void>()
   const listens = new ReportListener({
     listen: '127.0.0.1:0',
-    key,
+    keys: [key],
     onChange: () => {},
     wallClockMs: () => {
       heard.resolve()
@@ -105,7 +155,7 @@ test('it hears a real agent', async (t) => {
   })
   await listens.start()
   t.teardown(() => listens.stop())
-  const keyFile = `${t.testdir({ key: key.toString('hex') })}/key`
+  const keyFile = `${t.testdir({ key: Buffer.from(key.secret).toString('hex') })}/key`
   const agent = await runAgent({ directors: [`127.0.0.1:${listens.port}`], keyFile, addresses: ['10.0.0.1'] })
   t.teardown(() => agent.stop())
   await heard.promise
@@ -117,6 +167,6 @@ test('a port in use is named', async (t) => {
   const taken = createSocket('udp4')
   t.teardown(() => taken.close())
   await new Promise<void>((resolve) => taken.bind(0, '127.0.0.1', resolve))
-  const listens = new ReportListener({ listen: `127.0.0.1:${taken.address().port}`, key, onChange: () => {} })
+  const listens = new ReportListener({ listen: `127.0.0.1:${taken.address().port}`, keys: [key], onChange: () => {} })
   await t.rejects(listens.start(), { code: 'SOCKET_BUSY', message: /agents\.listen 127\.0\.0\.1:\d+/ })
 })

@@ -21,6 +21,11 @@ export const recordingHost = hostAddresses([
   { address: '::1', netmask: 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff', family: 'IPv6' },
 ])
 
+/** Of a director by its name of one letter. */
+export function peerIdOf(name: string): string {
+  return `12D3KooW${name.repeat(44)}`
+}
+
 export interface TestDirector {
   readonly name: string
   readonly store: Store
@@ -34,6 +39,8 @@ export interface TestDirector {
   /** What peers' changes have overridden, as it was reported. */
   readonly overridden: string[]
   readonly storeFailures: Error[]
+  /** Peer ids, as they were told last. */
+  readonly revoked: { current: ReadonlySet<string> }
   /** Added to the wall clock. */
   skewMs: number
 }
@@ -57,6 +64,7 @@ export class PoolOfDirectors {
     const marks: (readonly MarkRule[])[] = []
     const overridden: string[] = []
     const storeFailures: Error[] = []
+    const revoked: TestDirector['revoked'] = { current: new Set() }
     const configuration = new PoolConfiguration({
       store,
       transport,
@@ -66,6 +74,11 @@ export class PoolOfDirectors {
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),
       onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
+      onRevoked: (peerIds) => {
+        revoked.current = peerIds
+        transport.setRevoked(new Set(this.names.filter((other) => peerIds.has(peerIdOf(other)))))
+      },
+      peerIdOf,
       onStoreFailure: (error) => storeFailures.push(error),
     })
     const director: TestDirector = {
@@ -78,6 +91,7 @@ export class PoolOfDirectors {
       marks,
       overridden,
       storeFailures,
+      revoked,
       skewMs,
     }
     await store.open()

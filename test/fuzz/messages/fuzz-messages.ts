@@ -1,0 +1,63 @@
+/**
+ * Throws forged, damaged, cut off and repeated messages at everything of a director that hears any. Each wire (wire.ts) says what its messages
+ * must not do; besides that nothing may be thrown, and memory must stay where it was.
+ */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { seededRandom } from '../../random.ts'
+import { AgentWire } from './agent-wire.ts'
+import { ConfigurationWire } from './configuration-wire.ts'
+import { ControlWire } from './control-wire.ts'
+import { GossipWire } from './gossip-wire.ts'
+import { VrrpWire } from './vrrp-wire.ts'
+import type { Wire } from './wire.ts'
+
+/** Of a hundred messages. A control message costs a connection. */
+const wires: [name: string, share: number, make: () => Wire][] = [
+  ['agents', 30, () => new AgentWire()],
+  ['vrrp', 30, () => new VrrpWire()],
+  ['gossip', 23, () => new GossipWire()],
+  ['configuration', 15, () => new ConfigurationWire()],
+  ['control', 2, () => new ControlWire()],
+]
+/** What is remembered of the past is bounded, and has reached its bound after some thousands; a leak of a million messages has not. */
+const GROWTH_MAX_BYTES = 64 * 1024 * 1024
+
+export type MessageFuzzResult = Record<string, { readonly messages: number; readonly outcomes: Record<string, number> }>
+
+/** @throws Error with the seed, the wire, and what happened */
+export async function fuzzMessages(
+  seed: number,
+  messages: number,
+  onWire: (name: string) => void = () => {},
+): Promise<MessageFuzzResult> {
+  const result: MessageFuzzResult = {}
+  for (const [name, share, make] of wires) {
+    onWire(name)
+    const random = seededRandom(seed)
+    const wire = make()
+    const wanted = Math.ceil((messages * share) / 100)
+    let brought = 0
+    try {
+      for (; brought < wanted / 10; brought += await wire.bring(random));
+      const before = usedBytes()
+      for (; brought < wanted; brought += await wire.bring(random));
+      const grown = usedBytes() - before
+      if (grown > GROWTH_MAX_BYTES) throw new Error(`memory has grown by ${grown} bytes`)
+      await wire.close()
+    } catch (error) {
+      await wire.close().catch(() => {})
+      const message = `seed ${seed}, ${name}, message ${brought}: ${(error as Error).message}`
+      throw new Error(message, { cause: error })
+    }
+    result[name] = { messages: brought, outcomes: Object.fromEntries(wire.outcomes) }
+  }
+  return result
+}
+
+function usedBytes(): number {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}

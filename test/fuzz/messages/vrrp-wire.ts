@@ -1,0 +1,168 @@
+/** The clients' network: VRRP of both families to a director that is active. What the RFC lets anybody say is not tried here. */
+import { VipService } from '../../../node/director/vip/vip.ts'
+import type { VrrpTransport } from '../../../node/director/vip/vrrp-transport.ts'
+import { VirtualClock } from '../../../node/director/virtual-clock.ts'
+import {
+  type Advertisement,
+  decodeAdvertisement,
+  encodeAdvertisement,
+  readVrrpPacket,
+  VRRP_HOP_LIMIT,
+  type VrrpDatagram,
+  vrrpGroupOf,
+} from '../../../protocol/packet/vrrp.ts'
+import { vipConfig } from '../../node/director/vip/pool.ts'
+import type { Random } from '../../random.ts'
+import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
+
+const families = [
+  { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.100', vrid: 51 },
+  { self: 'fe80::1', peer: 'fe80::2', address: '2001:db8:1::100', vrid: 51 },
+] as const
+type Family = (typeof families)[number]
+
+export class VrrpWire implements Wire {
+  readonly outcomes = new Map<string, number>()
+  readonly #clock = new VirtualClock()
+  readonly #handlers = new Map<string, (datagram: VrrpDatagram) => void>()
+  readonly #service: VipService
+  #isStarted = false
+
+  constructor() {
+    const transport = ({ self }: Family): VrrpTransport => ({
+      address: self,
+      send: () => {},
+      onDatagram: (handler) => this.#handlers.set(self, handler),
+      drain: () => {},
+      close: () => {},
+    })
+    this.#service = new VipService(
+      { vips: families.map(({ vrid, address }) => vipConfig({ vrid, addresses: [address] })), outside: 'outside' },
+      {
+        transports: families.map(transport),
+        clock: this.#clock,
+        isInSync: () => true,
+        forwarder: { mac: () => new Uint8Array(6), setVirtualAddresses: () => {}, transmit: () => {} },
+      },
+    )
+  }
+
+  async bring(random: Random): Promise<number> {
+    if (!this.#isStarted) {
+      this.#isStarted = true
+      this.#service.start()
+      await this.#clock.advance(2000)
+      this.#demandActive()
+    }
+    for (let message = 0; message < 100; message++) this.#one(random)
+    await this.#clock.advance(10)
+    return 100
+  }
+
+  async close(): Promise<void> {
+    // What a well-formed advertisement of a better router has done is over when it is heard no more, whatever its interval was.
+    await this.#clock.advance(200_000)
+    this.#demandActive()
+  }
+
+  #one(random: Random): void {
+    const family = oneOf(random, families)
+    const attempt: string = oneOf(random, [
+      'bit',
+      'cut',
+      'longer',
+      'far',
+      'elsewhere',
+      'vrid',
+      'own',
+      'wild',
+      'packet',
+      'odd',
+    ] as const)
+    const datagram = this.#attempt(random, family, attempt)
+    count(this.outcomes, attempt)
+    if (!datagram) return
+    const before = JSON.stringify(this.#service.status)
+    const refused = this.#refused()
+    this.#handlers.get(family.self)?.(datagram)
+    if (['wild', 'packet', 'odd'].includes(attempt) && decodeAdvertisement(datagram, family.self).ok) {
+      count(this.outcomes, 'sound')
+      return
+    }
+    demand(JSON.stringify(this.#service.status) === before, `${attempt} had an effect`, datagram.message)
+    demand(this.#refused() === refused + 1, `${attempt} was not counted`, datagram.message)
+  }
+
+  /** Undefined: the socket would not have handed it on. */
+  #attempt(random: Random, family: Family, attempt: string): VrrpDatagram | undefined {
+    const { peer, vrid, address, self } = family
+    const kind = random.oneIn(2) ? 'message' : 'pseudo-header'
+    const encode = (changes: Partial<Advertisement> = {}, from: string = peer) =>
+      encodeAdvertisement(
+        { version: 3, vrid, priority: 254, intervalMs: 50, addresses: [address], ...changes },
+        from,
+        vrrpGroupOf(from),
+        kind,
+      )
+    const sound = { source: peer, destination: vrrpGroupOf(peer), hopLimit: VRRP_HOP_LIMIT, message: encode() }
+    const { message } = sound
+    switch (attempt) {
+      case 'bit':
+        message[random.below(message.length)] ^= 1 << random.below(8)
+        return sound
+      case 'cut':
+        return { ...sound, message: message.subarray(0, random.below(message.length)) }
+      case 'longer':
+        return { ...sound, message: Buffer.concat([message, randomBytes(random, 1 + random.below(1400))]) }
+      case 'far':
+        return { ...sound, hopLimit: random.below(VRRP_HOP_LIMIT) }
+      case 'elsewhere':
+        return { ...sound, destination: oneOf(random, [self, address, peer]) }
+      case 'vrid':
+        return { ...sound, message: encode({ vrid: oneOf(random, [1, 50, 52, 255]) }) }
+      case 'own':
+        return { ...sound, source: self, message: encode({}, self) }
+      case 'packet': {
+        const header = Uint8Array.of(
+          0x45,
+          0xc0,
+          0,
+          20 + message.length,
+          0,
+          0,
+          0,
+          0,
+          255,
+          112,
+          0,
+          0,
+          10,
+          0,
+          0,
+          2,
+          224,
+          0,
+          0,
+          18,
+        )
+        const read = readVrrpPacket(Uint8Array.from(mutated(random, Buffer.concat([header, message]))))
+        return read.ok ? read.datagram : undefined
+      }
+      case 'odd': {
+        const intervalMs = 10 * (1 + random.below(4095))
+        const addresses = Array.from({ length: 1 + random.below(20) }, () => address)
+        return { ...sound, message: encode({ priority: random.below(256), intervalMs, addresses }) }
+      }
+      default:
+        return { ...sound, message: mutated(random, message) }
+    }
+  }
+
+  #refused(): number {
+    return Object.values(this.#service.refusals).reduce((sum, times) => sum + times, 0)
+  }
+
+  #demandActive(): void {
+    for (const { state, vrid } of this.#service.status) demand(state === 'active', `group ${vrid} is ${state}`)
+  }
+}

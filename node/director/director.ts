@@ -165,11 +165,11 @@ export class Director {
       },
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
-      onOverridden: (overridden, by) =>
-        log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onRevoked: (peerIds) => this.#shutOut(cluster, peerIds),
       peerIdOf: (peer) =>
         peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
+      onOverridden: (overridden, by) =>
+        log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
     })
     await pool.load()

@@ -123,9 +123,9 @@ export class SimulatedDirector {
       onChange: (change) => forwarder.post(() => this.#applyChange(change)),
       onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
-      onOverridden: () => {},
       onRevoked: () => {},
       peerIdOf: (peer) => peer,
+      onOverridden: () => {},
       onStoreFailure: (error) => {
         throw error
       },

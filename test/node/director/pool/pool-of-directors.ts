@@ -73,12 +73,12 @@ export class PoolOfDirectors {
       onChange: (change) => changes.push(change),
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),
-      onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onRevoked: (peerIds) => {
         revoked.current = peerIds
         transport.setRevoked(new Set(this.names.filter((other) => peerIds.has(peerIdOf(other)))))
       },
       peerIdOf,
+      onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
     })
     const director: TestDirector = {

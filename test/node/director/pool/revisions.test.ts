@@ -5,7 +5,7 @@ import { REVISIONS_MAX } from '../../../../node/director/pool/revision-history.t
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { StoreOperation } from '../../../../node/director/store/store.ts'
 import { DirectorError } from '../../../../protocol/errors.ts'
-import { PoolOfDirectors, START_MS, type TestDirector } from './pool-of-directors.ts'
+import { PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const dns = { protocol: 'udp', address: '10.0.0.100', port: 53 } as const
@@ -115,11 +115,15 @@ test('any revision can be looked at, compared and gone back to, and going back i
       t.same({ services: state.services(), settings: state.settings(), marks: state.marks() }, then)
     }
   }
-  t.same(
-    [...(await a.configuration.difference(steps[2][0]))],
-    ['- tcp 10.0.0.100:80 scheduler wlc, 1 server', '+ udp 10.0.0.100:53 scheduler rr', '~ setting drop_entry 0 -> 1'],
-  )
-  t.same([...(await a.configuration.difference(steps[4][0], steps[2][0]))], ['~ setting drop_entry 1 -> 0', '- mark 7'])
+  t.same(await Array.fromAsync(await a.configuration.difference(steps[2][0])), [
+    '- tcp 10.0.0.100:80 scheduler wlc, 1 server',
+    '+ udp 10.0.0.100:53 scheduler rr',
+    '~ setting drop_entry 0 -> 1',
+  ])
+  t.same(await Array.fromAsync(await a.configuration.difference(steps[4][0], steps[2][0])), [
+    '~ setting drop_entry 1 -> 0',
+    '- mark 7',
+  ])
   const told = b.changes.length
   await b.configuration.rollback(steps[5][0].slice(0, 6))
   await pool.settle()
@@ -144,6 +148,21 @@ test('a revision that is not known, or not told apart from another, is refused',
   await t.rejects(configuration.rollback('abcd'), { code: 'REVISION_MISSING', message: /no revision abcd.*history/ })
   for (let port = 1; port <= 40; port++) await configuration.addService({ ...web, port, scheduler: 'wlc' })
   await t.rejects(configuration.stateAt(''), { code: 'REVISION_MISSING', message: /may be .* or .*: give more/ })
+})
+
+test('who is shut out of the pool is in no revision, so that going back lets nobody in again', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const a = await pool.start('a')
+  await a.configuration.addService({ ...web, scheduler: 'wlc' })
+  const ids = idsOf(a)
+  await a.configuration.setRevoked(peerIdOf('b'), true)
+  t.same(idsOf(a), ids)
+  await a.configuration.rollback(EMPTY)
+  t.same([...a.configuration.revokedPeers()], [peerIdOf('b')])
+  await pool.stop('a')
+  const again = await pool.start('a', a.store)
+  t.equal(idsOf(again).length, 3)
+  t.same([...again.configuration.revokedPeers()], [peerIdOf('b')])
 })
 
 test('the history outlives a restart, and keeps the last hundred changes with what they replaced', async (t) => {

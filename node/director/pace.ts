@@ -20,13 +20,22 @@ export function startPace(): Pace {
   return pause
 }
 
-/** The items one by one, with the time between them for others; making each must be well below a millisecond. */
-export async function* paced<T>(items: Iterable<T>): AsyncGenerator<T> {
+/**
+ * The items one by one, with the time between them for others.
+ * @param steps each well below a millisecond; undefined: nothing came of it
+ */
+export async function* paced<T>(steps: Iterable<T | undefined>): AsyncGenerator<T> {
   const pace = startPace()
-  for (const item of items) {
-    yield item
+  for (const item of steps) {
+    if (item !== undefined) yield item
     await pace()
   }
+}
+
+/** Resolves when nobody waits for a slice, for who has to know that all is done. */
+export async function untilDone(): Promise<void> {
+  do await new Promise(setImmediate)
+  while (nextSlice !== undefined)
 }
 
 function pause(): Promise<void> | undefined {

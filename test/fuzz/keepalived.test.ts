@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { importKeepalived } from '../../node/cli/import/keepalived.ts'
 import { parsePoolFile, printPoolFile } from '../../node/cli/pool-file.ts'
-import { directorConfigSchema } from '../../node/director/config.ts'
+import { vipsSchema } from '../../node/director/vip/vip-config.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { type Random, seededRandom, seeds } from '../random.ts'
 
@@ -61,7 +61,7 @@ for (const seed of seeds(1)) {
         const printed = [...printPoolFile({ services, settings, marks: [] })].join('')
         const again = parsePoolFile(printed, 'x').content
         if (again.services.length !== services.length) t.fail(`not the same again: ${JSON.stringify(text)}`)
-        directorConfigSchema.shape.vips.parse(vips)
+        vipsSchema.parse(vips)
         const lines = text.split('\n').length
         if (omissions.some(({ line }) => line < 1 || line > lines))
           t.fail(`a line that is none: ${JSON.stringify(text)}`)

@@ -15,8 +15,7 @@ export interface Imported {
 
 const TIMEOUTS: Readonly<Record<string, string>> = { tcp: 'timeoutTcpS', tcpfin: 'timeoutTcpFinS', udp: 'timeoutUdpS' }
 const WHY_NOT: Readonly<Record<string, string>> = {
-  vrrp_sync_group: 'what moves with a group is its `gateway`; give groups that belong together the same priorities',
-  vrrp_script: 'priorities follow no scripts here',
+  vrrp_script: 'write it to `track.scripts` of the groups that track it',
   lvs_sync_daemon: 'start it on each director: vsadm --start-daemon',
 }
 
@@ -27,7 +26,7 @@ export function importKeepalived(text: string, file: string): Imported {
   const settings: Record<string, number> = {}
   for (const { line, words, block = [] } of statements) {
     if (words[0] === 'global_defs') readGlobals(block, settings, omissions)
-    else if (!/^(virtual_server(_group)?|vrrp_instance)$/.test(words[0])) omit(omissions, line, words)
+    else if (!/^(virtual_server(_group)?|vrrp_instance|vrrp_sync_group)$/.test(words[0])) omit(omissions, line, words)
   }
   return {
     services: [...importVirtualServers(statements, omissions)],

@@ -256,11 +256,11 @@ function objectStream(beginning: object, long: Record<string, Iterable<unknown>>
 }
 
 /** A JSON array in pieces, one element a line. */
-async function* arrayChunks(elements: Iterable<unknown>): AsyncGenerator<string> {
+async function* arrayChunks(elements: Iterable<unknown> | AsyncIterable<unknown>): AsyncGenerator<string> {
   const pace = startPace()
   let separator = '[\n'
   let chunk = ''
-  for (const element of elements) {
+  for await (const element of elements) {
     chunk += separator + JSON.stringify(element)
     separator = ',\n'
     await pace()

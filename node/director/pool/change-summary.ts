@@ -52,12 +52,12 @@ export function summaryText({ added, changed, removed, settings, marks, line }: 
 }
 
 function lineOf({ before, after }: Replacement): string {
-  const [first, ...more] = differenceOf(before, after)
+  const [first, ...more] = [...differenceOf(before, after)].filter((line) => line !== undefined)
   if (first === undefined) return 'no difference'
   return more.length > 0 ? `${first}, and ${more.length} more` : first
 }
 
-function differenceOf(before: PoolEntry | undefined, after: PoolEntry): Iterable<string> {
+function differenceOf(before: PoolEntry | undefined, after: PoolEntry): Iterable<string | undefined> {
   if (after.kind === 'settings') {
     return settingsDifference(before?.kind === 'settings' ? before.settings : {}, after.settings)
   }

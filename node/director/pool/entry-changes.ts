@@ -8,6 +8,7 @@ import {
   addressOf,
   MARKS_KEY,
   type PoolEntry,
+  peerEntryKey,
   SETTINGS_KEY,
   type Seen,
   seenAfter,
@@ -35,13 +36,14 @@ export function* draftedEntries(state: EntryState, draft: PoolDraft, stamp: Stam
   yield { ...marksBefore, ...originOf(marksBefore, stamp), kind: 'marks', rules }
 }
 
-/** Of what makes the configuration what it was. @param replaced by key, what was there then */
+/** Of what makes the configuration what it was; undefined for a step of which nothing came. @param replaced by key, what was there then */
 export function* restoredEntries(
   state: EntryState,
   replaced: ReadonlyMap<string, PoolEntry | undefined>,
   stamp: Stamp,
-): Generator<PoolEntry> {
+): Generator<PoolEntry | undefined> {
   for (const [key, then] of replaced) {
+    yield undefined
     const now = state.get(key)
     if (isDeepStrictEqual(contentOf(key, then), contentOf(key, now))) continue
     const origin = originOf(now, stamp)
@@ -50,6 +52,16 @@ export function* restoredEntries(
     else if (then?.kind === 'service') yield { ...then, ...origin }
     else if (now?.kind === 'service') yield tombstone(now.service, origin)
   }
+}
+
+/** Of a director that is shut out of the pool, or let in again. */
+export function peerEntry(
+  state: EntryState,
+  { peer, revoked }: { peer: string; revoked: boolean },
+  stamp: Stamp,
+): PoolEntry {
+  const before = state.get(peerEntryKey(peer))
+  return { ...before, ...originOf(before, stamp), kind: 'peer', peer, revoked }
 }
 
 function originOf(before: PoolEntry | undefined, stamp: Stamp): Origin {

@@ -23,20 +23,12 @@ import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
 import { difference, draftDifference } from './difference.ts'
-import { draftedEntries, restoredEntries } from './entry-changes.ts'
+import { draftedEntries, peerEntry, restoredEntries } from './entry-changes.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolDraft, type PoolState } from './pool-draft.ts'
 import { PoolEntries } from './pool-entries.ts'
-import {
-  entryKey,
-  MARKS_KEY,
-  type PoolEntry,
-  type PoolService,
-  peerEntryKey,
-  SETTINGS_KEY,
-  seenAfter,
-} from './pool-entry.ts'
+import { entryKey, MARKS_KEY, type PoolEntry, type PoolService, SETTINGS_KEY } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { demandRevision, historicChanges, listRevisions } from './revisions.ts'
 import type { IsUnicast } from './service-changes.ts'
@@ -135,8 +127,8 @@ export class PoolConfiguration implements PoolState {
     }
     await this.#history.load(this.revision)
     this.#exchange.start()
-    this.#options.onRevoked(this.revokedPeers())
     const { onChange, onSettings, onMarks } = this.#options
+    this.#options.onRevoked(this.revokedPeers())
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
     for (const service of this.services()) onChange({ kind: 'set', service })
@@ -230,8 +222,7 @@ export class PoolConfiguration implements PoolState {
         const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
         throw new DirectorError('INPUT_INVALID', message)
       }
-      const before = this.#entries.get(peerEntryKey(peer))
-      return [{ ...before, kind: 'peer', stamp: { ...stamp }, seen: seenAfter(before), peer, revoked }]
+      return [peerEntry(this.#entries, { peer, revoked }, stamp)]
     })
   }
 
@@ -278,8 +269,10 @@ export class PoolConfiguration implements PoolState {
   }
 
   /** One line for each difference between two revisions. @throws DirectorError REVISION_MISSING */
-  difference(from?: string, to?: string): Promise<Iterable<string>> {
-    return this.#inTurn(async () => difference((await this.#stateAt(from)).state, (await this.#stateAt(to)).state))
+  difference(from?: string, to?: string): Promise<AsyncIterable<string>> {
+    return this.#inTurn(async () =>
+      paced(difference((await this.#stateAt(from)).state, (await this.#stateAt(to)).state)),
+    )
   }
 
   /** Newest first. */

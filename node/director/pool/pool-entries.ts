@@ -2,8 +2,8 @@
  * The entries that are in force at a director, by their keys, and what identifies them as a whole.
  *
  * Two exclusive ors of a hash of each entry's key and stamp: the digest, over all entries, tells peers that they differ; the
- * revision, over all but the tombstones and the revoked peers, names a configuration to people. A tombstone says nothing of what is
- * configured, and goes after its time; the revision stays. And nobody shall let a director in again by going back to what was before.
+ * revision, over services, settings and marks, names a configuration to people. A tombstone says nothing of what is configured, and goes
+ * after its time; the revision stays.
  */
 import { hash } from 'node:crypto'
 import { DIGEST_BYTES } from './config-message.ts'
@@ -33,7 +33,7 @@ export class PoolEntries extends EntryState {
       if (!each) continue
       const line = lineOf(key, each)
       toggle(this.#digest, line)
-      if (isConfigured(each)) toggle(this.#inForce, line)
+      if (isRevised(each)) toggle(this.#inForce, line)
     }
     return before
   }
@@ -44,7 +44,7 @@ export class PoolEntries extends EntryState {
     return {
       put: (key, entry) => {
         for (const each of [this.get(key), entry]) {
-          if (each && isConfigured(each)) toggle(inForce, lineOf(key, each))
+          if (each && isRevised(each)) toggle(inForce, lineOf(key, each))
         }
       },
       get revision() {
@@ -54,7 +54,8 @@ export class PoolEntries extends EntryState {
   }
 }
 
-function isConfigured({ kind }: PoolEntry): boolean {
+/** Whether it is of what revisions are about. Who belongs to the pool is not (revisions.ts). */
+function isRevised({ kind }: PoolEntry): boolean {
   return kind !== 'tombstone' && kind !== 'peer'
 }
 

@@ -96,9 +96,10 @@ export class RevisionHistory {
     this.#revisions = []
   }
 
-  /** @param changes one after the other; one with the stamp of the newest revision is the rest of that */
-  async prepare(changes: readonly HistoricChange[]): Promise<PreparedHistory> {
+  /** @param all one after the other; one with the stamp of the newest revision is the rest of that */
+  async prepare(all: readonly HistoricChange[]): Promise<PreparedHistory> {
     const pace = startPace()
+    const changes = all.filter(({ replacements }) => replacements.length > 0)
     // More than there is room for: of what was before them nothing stays.
     const outlived = changes.length > REVISIONS_MAX ? this.#revisions : []
     const revisions = changes.length > REVISIONS_MAX ? [] : [...this.#revisions]

@@ -10,11 +10,10 @@ import { entryKey, hasSeen, type PoolEntry } from './pool-entry.ts'
 import type { HistoricChange, Revision } from './revision-history.ts'
 
 /**
- * Revoked peers are no part of the history: going back to what was before must let nobody in again.
- * @param put each under a key of its own, in the order of their stamps
+ * Revocations are told when they are overridden, and are in no revision: to go back to one must let nobody in again.
+ * @param entries that will be put, each under a key of its own, in the order of their stamps
  */
-export async function historicChanges(state: PoolEntries, put: readonly PoolEntry[]): Promise<HistoricChange[]> {
-  const entries = put.filter(({ kind }) => kind !== 'peer')
+export async function historicChanges(state: PoolEntries, entries: readonly PoolEntry[]): Promise<HistoricChange[]> {
   const pace = startPace()
   const forecast = state.forecast()
   const changes: HistoricChange[] = []
@@ -27,7 +26,7 @@ export async function historicChanges(state: PoolEntries, put: readonly PoolEntr
       const after = entries[from]
       const key = entryKey(after)
       const known = state.get(key)
-      replacements.push({ before: known, after })
+      if (after.kind !== 'peer') replacements.push({ before: known, after })
       if (known && !hasSeen(after, known.stamp)) overridden.push(describeEntry(known))
       forecast.put(key, after)
       await pace()
@@ -73,7 +72,7 @@ function describeEntry(entry: PoolEntry): string {
 function nameOf(entry: PoolEntry): string {
   if (entry.kind === 'settings') return 'settings'
   if (entry.kind === 'marks') return 'mark rules'
-  if (entry.kind === 'peer') return `peer ${entry.peer}`
+  if (entry.kind === 'peer') return `${entry.revoked ? 'revoked' : 'admitted'} peer ${entry.peer}`
   return entry.kind === 'tombstone' ? `removal of ${serviceKey(entry.service)}` : serviceKey(entry.service)
 }
 

@@ -7,7 +7,7 @@ import { parse } from 'yaml'
 import { runDirectorCommand } from '../../../../node/cli/director/program.ts'
 import { importKeepalived } from '../../../../node/cli/import/keepalived.ts'
 import { parsePoolFile, printPoolFile } from '../../../../node/cli/pool-file.ts'
-import { directorConfigSchema } from '../../../../node/director/config.ts'
+import { vipsSchema } from '../../../../node/director/vip/vip-config.ts'
 
 const imported = (text: string) => importKeepalived(text, 'keepalived.conf')
 const service = (text: string) => imported(text).services[0]
@@ -88,13 +88,39 @@ test('a file of a real pair becomes services, settings, and the vips of a direct
   ])
 })
 
+test('groups of a sync group move together, and what an instance tracks or waits for comes along', async (t) => {
+  const instance = (name: string, vrid: number, more = '') =>
+    `vrrp_instance ${name} {\n virtual_router_id ${vrid}\n virtual_ipaddress {\n 10.0.0.${vrid}\n }\n ${more}\n}\n`
+  const pair = `vrrp_sync_group G {\n group {\n A\n B\n }\n}\n`
+  const plain = { priority: 100, advertisementIntervalMs: 1000 }
+  t.same(imported(pair + instance('A', 1) + instance('B', 2)).vips, [
+    { vrid: 1, ...plain, addresses: ['10.0.0.1'], syncGroup: 'G' },
+    { vrid: 2, ...plain, addresses: ['10.0.0.2'], syncGroup: 'G' },
+  ])
+  const apart = imported(pair + instance('A', 1) + instance('B', 2, 'priority 90'))
+  t.same(
+    apart.vips.map(({ syncGroup }) => syncGroup),
+    [undefined, undefined],
+  )
+  t.match(apart.omissions, [{ line: 1, message: /^vrrp_sync_group G: syncGroup: expected one priority/ }])
+  const more =
+    'version 2\n preempt_delay 30\n unicast_peer {\n 10.0.0.12\n }\n track_interface {\n eth1\n eth2 weight -20\n eth3 weight 2 reverse\n }'
+  const { vips, omissions } = imported(instance('A', 1, more))
+  const interfaces = [
+    { name: 'eth1', weight: 0 },
+    { name: 'eth2', weight: -20 },
+  ]
+  t.match(vips, [{ version: 2, preemptDelayMs: 30_000, unicastPeers: ['10.0.0.12'], track: { interfaces } }])
+  t.match(omissions, [{ line: 14, message: /^eth3 weight 2 reverse: expected an interface/ }])
+})
+
 test('what cannot be carried over is told by line, and no secret with it', async (t) => {
   const lines = told(WHOLE)
   t.match(lines, [
     '3: router_id lb1: has no counterpart here',
     /^8: interface eth0: .*`interfaces.outside`/,
-    /^13: authentication: VRRPv3 has no/,
-    /^18: 10\.0\.0\.100\/24 dev eth0 label eth0:1: of the address alone/,
+    /^13: authentication: advertisements carry no password/,
+    /^18: 10\.0\.0\.100\/24 dev eth0 label eth0:1: only the address is taken/,
     /^21: virtual_ipaddress_excluded: advertised like/,
     /^27: delay_loop 6: .*`health`/,
     /^32: sorry_server 10\.0\.0\.9 80: there are no sorry servers/,
@@ -211,7 +237,7 @@ const omissions: [text: string, told: RegExp[]][] = [
     [/^1: vrrp_instance A: vrid: /],
   ],
   ['vrrp_instance A {\n virtual_router_id 3\n virtual_ipaddress {\n www\n }\n}', [/^4: www: expected an address/]],
-  ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: .*`gateway`/]],
+  ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: none of its instances/]],
   ['global_defs {\n lvs_timeouts tcp soon\n lvs_sync_daemon eth0\n}', [/^2: .*: expected tcp/, /^3: .*--start-daemon/]],
   ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT=80: conditions and/, /^2: @lb1 virtual_server/]],
   [
@@ -266,7 +292,7 @@ test('director import prints what config apply takes, and the rest on stderr', a
       .map((line) => line.slice(2))
       .join('\n'),
   )
-  t.same(directorConfigSchema.shape.vips.parse(vips.vips).length, 2)
+  t.same(vipsSchema.parse(vips.vips).length, 2)
   t.equal(stderr.split('\n')[0], `${file}:3: router_id lb1: has no counterpart here`)
   stderr = ''
   t.equal(await run('/nonexistent'), 1)

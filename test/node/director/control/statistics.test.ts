@@ -41,7 +41,7 @@ function count(counters: ServerCounters, packets: number): void {
   counters.outBytes += 1000 * packets
 }
 
-test('counts begin at 0 when a service is set, and again when it is zeroed', (t) => {
+test('counts begin at 0 when a service is set, and again when it is zeroed', async (t) => {
   const counters = makeCounters()
   count(counters.serviceCounters(web), 7)
   const book = new TrafficStatisticsBook(counters)
@@ -49,7 +49,7 @@ test('counts begin at 0 when a service is set, and again when it is zeroed', (t)
   t.equal(book.service(web).inPackets, 0, 'what was counted in the same place before is not its own')
   count(counters.serviceCounters(web), 40)
   count(counters.serverCounters(web, first), 40)
-  book.tick()
+  await book.tick()
   t.same(book.service(web), {
     connections: 1,
     inPackets: 40,
@@ -63,15 +63,14 @@ test('counts begin at 0 when a service is set, and again when it is zeroed', (t)
     outBytesPerSecond: 5000,
   })
   t.same(book.server(web, first), book.service(web))
-  book.zero(web)
+  await book.zero(web)
   t.ok(Object.values(book.service(web)).every((value) => value === 0))
   t.ok(Object.values(book.server(web, first)).every((value) => value === 0))
   count(counters.serverCounters(web, first), 3)
   t.equal(book.server(web, first).inPackets, 3)
-  t.end()
 })
 
-test('a snapshot is what had been counted when the rates were last estimated', (t) => {
+test('a snapshot is what had been counted when the rates were last estimated', async (t) => {
   const counters = makeCounters()
   const book = new TrafficStatisticsBook(counters)
   book.setService({ ...web, servers: [first] })
@@ -79,32 +78,30 @@ test('a snapshot is what had been counted when the rates were last estimated', (
   count(counters.serverCounters(web, first), 40)
   t.equal(book.service(web, 'snapshot').inPackets, 0)
   t.equal(book.server(web, first, 'snapshot').inPackets, 0)
-  book.tick()
+  await book.tick()
   t.same(book.service(web, 'snapshot'), book.service(web))
   t.same(book.server(web, first, 'snapshot'), book.server(web, first))
   count(counters.serviceCounters(web), 1)
   t.same([book.service(web, 'snapshot').inPackets, book.service(web).inPackets], [40, 41])
-  book.zero(web)
+  await book.zero(web)
   t.ok(Object.values(book.service(web, 'snapshot')).every((value) => value === 0))
-  t.end()
 })
 
-test('zero of one service leaves the others, zero of all leaves none', (t) => {
+test('zero of one service leaves the others, zero of all leaves none', async (t) => {
   const counters = makeCounters()
   const book = new TrafficStatisticsBook(counters)
   for (const service of [web, dns]) {
     book.setService({ ...service, servers: [] })
     count(counters.serviceCounters(service), 1)
   }
-  book.zero(web)
+  await book.zero(web)
   t.same([book.service(web).inPackets, book.service(dns).inPackets], [0, 1])
-  book.zero()
+  await book.zero()
   t.equal(book.service(dns).inPackets, 0)
-  book.zero({ ...web, port: 81 })
-  t.end()
+  await book.zero({ ...web, port: 81 })
 })
 
-test('a service that is set again keeps what it counted, and forgets servers that are gone', (t) => {
+test('a service that is set again keeps what it counted, and forgets servers that are gone', async (t) => {
   const counters = makeCounters()
   const book = new TrafficStatisticsBook(counters)
   book.setService({ ...web, servers: [first, second] })
@@ -115,7 +112,6 @@ test('a service that is set again keeps what it counted, and forgets servers tha
   t.throws(() => book.server(web, first), /no statistics of 10.0.0.1:80 in tcp/)
   book.removeService(web)
   t.throws(() => book.service(web), /no statistics of tcp/)
-  t.end()
 })
 
 test('thousands of servers are counted each for itself, and one that goes makes room for another', async (t) => {
@@ -145,7 +141,7 @@ test('a listing without counters asks for none', async (t) => {
   t.equal(listing.servers[0].statistics, null)
 })
 
-test('a listing shows the configured weight beside the effective one, health, load and traffic', (t) => {
+test('a listing shows the configured weight beside the effective one, health, load and traffic', async (t) => {
   const counters = makeCounters()
   const statistics = new TrafficStatisticsBook(counters)
   const servers = [
@@ -205,5 +201,4 @@ test('a listing shows the configured weight beside the effective one, health, lo
       },
     ],
   })
-  t.end()
 })

@@ -7,7 +7,14 @@ import type { ServiceAddress } from '../../forwarder/service.ts'
 import packageFile from '../../package.json' with { type: 'json' }
 import type { Cluster } from './cluster/cluster.ts'
 import type { DirectorConfig } from './config.ts'
-import type { CounterView, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './control/api.ts'
+import type {
+  CounterView,
+  DirectorEvent,
+  DirectorStatus,
+  HealthStatus,
+  PeerListing,
+  ServiceListing,
+} from './control/api.ts'
 import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
@@ -20,6 +27,7 @@ import { demandService } from './pool/service-changes.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
+import { followVips } from './vip/vip-events.ts'
 
 export interface DirectorViewSources {
   readonly config: DirectorConfig
@@ -116,6 +124,10 @@ export class DirectorView implements ControlledDirector {
 
   zero(service?: ServiceAddress): Promise<void> {
     return this.#statistics.zero(service)
+  }
+
+  followEvents(handler: (event: DirectorEvent) => void): () => void {
+    return followVips(this.#sources.vip, Date.now, handler)
   }
 
   explain(question: Question): Promise<Explanation> {

@@ -32,6 +32,12 @@ export async function* paced<T>(steps: Iterable<T | undefined>): AsyncGenerator<
   }
 }
 
+/** Resolves when nobody waits for a slice, for who has to know that all is done. */
+export async function untilDone(): Promise<void> {
+  do await new Promise(setImmediate)
+  while (nextSlice !== undefined)
+}
+
 function pause(): Promise<void> | undefined {
   if (nextSlice === undefined && monotonicMs() < sliceEndsMs) return undefined
   nextSlice ??= new Promise((resolve) => {

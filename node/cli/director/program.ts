@@ -18,6 +18,7 @@ const verbs: Record<string, { summary: string; load: () => Promise<Verb> }> = {
   'agent-key': { summary: 'make a key for the agent of a real server', load: () => import('./agent-key.ts') },
   identity: { summary: "print a director's peer id", load: () => import('./identity.ts') },
   status: { summary: 'show who holds what, peers and real servers', load: () => import('./status.ts') },
+  events: { summary: 'tell of each change of the virtual addresses', load: () => import('./events.ts') },
   peer: { summary: 'list the directors of the pool, shut one out or let it in', load: () => import('./peer.ts') },
   settings: { summary: "show or change the pool's settings and timeouts", load: () => import('./settings.ts') },
   mark: { summary: 'rules that mark packets, for services of a firewall mark', load: () => import('./mark.ts') },

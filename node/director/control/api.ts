@@ -404,6 +404,15 @@ export interface VipStatus {
   waiting: string | null
 }
 
+/** A line of `GET /events`. More kinds may come: leave out what is not known. */
+export interface DirectorEvent {
+  /** A group of virtual addresses is another than before; at first, each as it is. */
+  event: 'vip_status'
+  /** Wall clock, milliseconds since 1970. */
+  timeMs: number
+  vip: VipStatus
+}
+
 export interface DirectorStatus {
   name: string
   version: string

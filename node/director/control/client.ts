@@ -97,6 +97,34 @@ async function ask(
   throw line === undefined ? new DirectorError(code, message) : new ChangeRefused(code, message, line)
 }
 
+/**
+ * The lines of JSON of an answer that goes on, each parsed; ends when the director ends it.
+ * @throws DirectorError DIRECTOR_UNREACHABLE
+ */
+export async function* follow(socketPath: string, path: string): AsyncGenerator<unknown> {
+  const socket = connect(socketPath).setEncoding('utf8')
+  socket.write(requestOf('GET', path, undefined, {}))
+  let isHeadRead = false
+  let rest = ''
+  try {
+    for await (const chunk of socket) {
+      rest += chunk
+      if (!isHeadRead) {
+        const end = rest.indexOf('\r\n\r\n')
+        if (end < 0) continue
+        if (!/^HTTP\/1\.\d 200 /.test(rest)) throw new Error('what answers there knows no events')
+        rest = rest.slice(end + 4)
+        isHeadRead = true
+      }
+      const lines = rest.split('\n')
+      rest = lines.pop() as string
+      for (const line of lines) yield JSON.parse(line)
+    }
+  } catch (error) {
+    throw unreachable(socketPath, explain(error as NodeJS.ErrnoException), error)
+  }
+}
+
 function requestOf(
   method: string,
   path: string,

@@ -45,6 +45,7 @@ import {
   syncDaemonInputSchema,
 } from './api.ts'
 import type { ControlledDirector } from './controlled-director.ts'
+import { EventStreams } from './event-stream.ts'
 
 const BODY_BYTES_MAX = 64 * 1024
 /** Of a document of changes: 5,000 services with 20 servers each have a quarter of it. */
@@ -91,6 +92,8 @@ export async function startControlServer({ path, director, onBug }: ControlServe
   const app = fastify({ bodyLimit: BODY_BYTES_MAX })
   answerErrors(app, onBug)
   addRoutes(app, director)
+  const events = new EventStreams(director)
+  app.get('/events', async (_, reply) => reply.type(JSON_LINES).send(events.open()))
   await app.ready()
   try {
     makePrivateFolder(dirname(path))
@@ -102,6 +105,7 @@ export async function startControlServer({ path, director, onBug }: ControlServe
   }
   return {
     async stop() {
+      events.end()
       const cutOff = setTimeout(() => app.server.closeAllConnections(), GRACE_MS)
       await app.close()
       clearTimeout(cutOff)

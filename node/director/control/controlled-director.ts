@@ -6,7 +6,7 @@ import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
 import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
-import type { CounterView, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './api.ts'
+import type { CounterView, DirectorEvent, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './api.ts'
 
 export interface ControlledDirector {
   readonly configuration: Pick<
@@ -50,4 +50,6 @@ export interface ControlledDirector {
   /** What would become of a packet. Changes nothing. */
   explain(question: Question): Promise<Explanation>
   health(): HealthStatus
+  /** Calls with the state of things, then with each change. Returns what ends that. */
+  followEvents(handler: (event: DirectorEvent) => void): () => void
 }

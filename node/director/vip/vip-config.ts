@@ -56,6 +56,8 @@ const vip = z
       .optional(),
     /** Groups with one name here are active on one director, all of them or none. */
     syncGroup: z.string().min(1).max(63).optional(),
+    /** Told of each new state, with keepalived's words for it as arguments. */
+    onStatus: command.optional(),
     /** All of one family. */
     addresses: z.array(ipAddress).min(1).max(255),
     /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */

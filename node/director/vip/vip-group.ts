@@ -13,8 +13,10 @@ import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.
 import { type Clock, sleep } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
+import { PeerRules } from './peer-rules.ts'
 import type { RunScript } from './run-script.ts'
 import { ScriptChecks } from './script-checks.ts'
+import { StatusScript } from './status-script.ts'
 import type { SyncGroup, SyncMember } from './sync-group.ts'
 import { successionTime } from './timing.ts'
 import { Tracking } from './tracking.ts'
@@ -27,8 +29,8 @@ const LINGER_MS = 2000
 const SETTLE_MS = BURST_LENGTH_MS + 50
 /** An orderly stop never takes longer, however slow the pool's advertisements are. */
 const LONGEST_STOP_MS = 15_000
-/** What is told once is remembered; whoever sends from ever other addresses fills neither the memory nor the log. */
-const MOST_TOLD = 64
+/** What a stop waits for the script that is told of it. */
+const LONGEST_SCRIPT_MS = 2000
 
 /** Who has found out that a group can take no part. */
 type Finder = 'service' | 'tracking' | 'sync-group'
@@ -57,6 +59,7 @@ export class VipGroup implements SyncMember {
   readonly #router: VirtualRouter
   readonly #tracking: Tracking
   readonly #checks: ScriptChecks
+  readonly #script: StatusScript | undefined
   /** Why the group can take no part, by who found out. */
   readonly #faults = new Map<Finder, string>()
   #inSync = false
@@ -70,7 +73,7 @@ export class VipGroup implements SyncMember {
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
   readonly #destinations: readonly string[]
-  readonly #told = new Set<string>()
+  readonly #peers: PeerRules
   #successorHeard: (() => void) | undefined
 
   constructor(
@@ -96,6 +99,9 @@ export class VipGroup implements SyncMember {
     components.syncGroup?.add(this)
     this.#tracking = new Tracking(config.priority, config.track)
     const { clock, runScript } = components
+    const note = (message: string) => components.note(`${this.name}: ${message}`)
+    this.#peers = new PeerRules(config, address, note)
+    this.#script = config.onStatus && new StatusScript(config.onStatus, runScript, note)
     this.#checks = new ScriptChecks(config.track?.scripts ?? [], clock, runScript, (index, failure) => {
       this.#tracking.setScript(index, failure)
       this.#applyTracking()
@@ -105,6 +111,11 @@ export class VipGroup implements SyncMember {
   /** As the log has it: of a family each, two groups may have one number. */
   get name(): string {
     return `vrid ${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? ' (IPv6)' : ''}`
+  }
+
+  /** In one word. */
+  get #scriptName(): string {
+    return `vrid-${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? '-ipv6' : ''}`
   }
 
   get transport(): VrrpTransport {
@@ -155,6 +166,7 @@ export class VipGroup implements SyncMember {
     const settledMs = this.#lostMs + SETTLE_MS
     if (settledMs > clock.now()) await sleep(clock, settledMs - clock.now())
     this.#place('standby')
+    await this.#script?.end(clock, LONGEST_SCRIPT_MS)
   }
 
   /** The forwarder or a link has failed (a reason), or is well again (undefined). */
@@ -195,10 +207,10 @@ export class VipGroup implements SyncMember {
   /** An advertisement for this virtual router; says why it is not believed, if it is not. */
   hear(datagram: VrrpDatagram, advertisement: Advertisement, checksum: VrrpChecksum): VrrpRefusal | undefined {
     const from = datagram.source
-    const refusal = this.#misdirection(datagram) ?? this.#refusalOf(from, advertisement)
+    const refusal = this.#peers.refusalOf(datagram, advertisement)
     if (refusal !== undefined) return refusal
     this.#checksum = checksum
-    this.#compare(from, advertisement)
+    this.#peers.compare(from, advertisement)
     if (advertisement.priority > 0) this.#successorHeard?.()
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
@@ -247,6 +259,8 @@ export class VipGroup implements SyncMember {
       this.#perform(this.#router.handle({ kind: 'sync', inSync }, nowMs), nowMs)
     }
     this.#perform(this.#router.handle(input, nowMs), nowMs)
+    const { state, effectivePriority } = this.#router
+    if (state !== before) this.#script?.tell(this.#scriptName, state, effectivePriority)
     this.#components.syncGroup?.settle(this, before)
     const status = JSON.stringify(this.status)
     if (status === this.#lastStatus) return
@@ -343,48 +357,5 @@ export class VipGroup implements SyncMember {
     const placed = this.config.addresses.map((address) => ({ address, link: this.#links.outside }))
     if (this.config.gateway !== undefined) placed.push({ address: this.config.gateway, link: this.#links.inside })
     return placed
-  }
-
-  /** A group with named peers hears those alone, and only what they send to itself. */
-  #misdirection({ source, destination }: VrrpDatagram): VrrpRefusal | undefined {
-    const { unicastPeers } = this.config
-    const isUnicast = destination === this.transport.address
-    if (isUnicast !== (unicastPeers !== undefined)) return 'destination'
-    return unicastPeers?.includes(source) === false ? 'source' : undefined
-  }
-
-  /** The interval counts in version 2 alone, where it cannot be learned (RFC 3768 section 7.1). */
-  #refusalOf(from: string, { version, intervalMs }: Advertisement): VrrpRefusal | undefined {
-    const { version: ownVersion, advertisementIntervalMs: ownIntervalMs } = this.config
-    if (version !== ownVersion) {
-      this.#tellOnce(`${from} speaks version ${version} of VRRP, here ${ownVersion}: it is not believed`)
-      return 'version'
-    }
-    if (version === 2 && intervalMs !== ownIntervalMs) {
-      const here = `here ${ownIntervalMs} ms`
-      this.#tellOnce(
-        `${from} advertises interval ${intervalMs} ms, ${here}: version 2 wants the same, it is not believed`,
-      )
-      return 'interval'
-    }
-    return undefined
-  }
-
-  /** A peer that is set up differently is obeyed as the RFC says, but an operator wants to know (RFC 9568 section 7.1). */
-  #compare(from: string, advertisement: Advertisement): void {
-    const differences: string[] = []
-    if (advertisement.intervalMs !== this.config.advertisementIntervalMs) {
-      differences.push(`interval ${advertisement.intervalMs} ms, here ${this.config.advertisementIntervalMs} ms`)
-    }
-    const addresses = [...advertisement.addresses].sort().join(' ')
-    const own = [...this.config.addresses].sort().join(' ')
-    if (addresses !== own) differences.push(`addresses ${addresses}, here ${own}`)
-    if (differences.length > 0) this.#tellOnce(`${from} advertises other ${differences.join('; ')}`)
-  }
-
-  #tellOnce(message: string): void {
-    if (this.#told.has(message) || this.#told.size >= MOST_TOLD) return
-    this.#told.add(message)
-    this.#components.note(`${this.name}: ${message}`)
   }
 }

@@ -46,7 +46,7 @@ export class VipService {
   readonly #groups: readonly VipGroup[]
   /** By subject. */
   readonly #faults = new Map<string, string>()
-  readonly #handlers: ((status: VipStatus[]) => void)[] = []
+  readonly #handlers = new Set<(status: VipStatus[]) => void>()
 
   constructor(options: VipOptions, components: VipComponents) {
     this.#components = components
@@ -74,9 +74,10 @@ export class VipService {
     return this.#groups.map((group) => group.status)
   }
 
-  /** Called after every change of state, holder or reason to wait. */
-  onChange(handler: (status: VipStatus[]) => void): void {
-    this.#handlers.push(handler)
+  /** Called after every change of a group's status. Returns what ends that. */
+  onChange(handler: (status: VipStatus[]) => void): () => void {
+    this.#handlers.add(handler)
+    return () => this.#handlers.delete(handler)
   }
 
   start(): void {

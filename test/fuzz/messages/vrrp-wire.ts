@@ -1,4 +1,4 @@
-/** The clients' network: VRRP of both families to a director that is active. What the RFC lets anybody say is not tried here. */
+/** The clients' network: VRRP of both families, and of version 2, to a director that is active. What the RFC lets anybody say is not tried here. */
 import { VipService } from '../../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../../node/director/vip/vrrp-transport.ts'
 import { VirtualClock } from '../../../node/director/virtual-clock.ts'
@@ -16,8 +16,9 @@ import type { Random } from '../../random.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
 
 const families = [
-  { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.100', vrid: 51 },
-  { self: 'fe80::1', peer: 'fe80::2', address: '2001:db8:1::100', vrid: 51 },
+  { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.100', vrid: 51, version: 3, intervalMs: 50 },
+  { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.101', vrid: 52, version: 2, intervalMs: 1000 },
+  { self: 'fe80::1', peer: 'fe80::2', address: '2001:db8:1::100', vrid: 51, version: 3, intervalMs: 50 },
 ] as const
 type Family = (typeof families)[number]
 
@@ -37,9 +38,14 @@ export class VrrpWire implements Wire {
       close: () => {},
     })
     this.#service = new VipService(
-      { vips: families.map(({ vrid, address }) => vipConfig({ vrid, addresses: [address] })), outside: 'outside' },
       {
-        transports: families.map(transport),
+        vips: families.map(({ vrid, address, version, intervalMs }) =>
+          vipConfig({ vrid, addresses: [address], version, advertisementIntervalMs: intervalMs }),
+        ),
+        outside: 'outside',
+      },
+      {
+        transports: [families[0], families[2]].map(transport),
         clock: this.#clock,
         isInSync: () => true,
         forwarder: { mac: () => new Uint8Array(6), setVirtualAddresses: () => {}, transmit: () => {} },
@@ -51,7 +57,7 @@ export class VrrpWire implements Wire {
     if (!this.#isStarted) {
       this.#isStarted = true
       this.#service.start()
-      await this.#clock.advance(2000)
+      await this.#clock.advance(5000)
       this.#demandActive()
     }
     for (let message = 0; message < 100; message++) this.#one(random)
@@ -95,11 +101,11 @@ export class VrrpWire implements Wire {
 
   /** Undefined: the socket would not have handed it on. */
   #attempt(random: Random, family: Family, attempt: string): VrrpDatagram | undefined {
-    const { peer, vrid, address, self } = family
+    const { peer, vrid, address, self, version } = family
     const kind = random.oneIn(2) ? 'message' : 'pseudo-header'
     const encode = (changes: Partial<Advertisement> = {}, from: string = peer) =>
       encodeAdvertisement(
-        { version: 3, vrid, priority: 254, intervalMs: 50, addresses: [address], ...changes },
+        { version, vrid, priority: 254, intervalMs: family.intervalMs, addresses: [address], ...changes },
         from,
         vrrpGroupOf(from),
         kind,
@@ -119,7 +125,7 @@ export class VrrpWire implements Wire {
       case 'elsewhere':
         return { ...sound, destination: oneOf(random, [self, address, peer]) }
       case 'vrid':
-        return { ...sound, message: encode({ vrid: oneOf(random, [1, 50, 52, 255]) }) }
+        return { ...sound, message: encode({ vrid: oneOf(random, [1, 50, 53, 255]) }) }
       case 'own':
         return { ...sound, source: self, message: encode({}, self) }
       case 'packet': {
@@ -149,7 +155,7 @@ export class VrrpWire implements Wire {
         return read.ok ? read.datagram : undefined
       }
       case 'odd': {
-        const intervalMs = 10 * (1 + random.below(4095))
+        const intervalMs = version === 2 ? 1000 * (1 + random.below(40)) : 10 * (1 + random.below(4095))
         const addresses = Array.from({ length: 1 + random.below(20) }, () => address)
         return { ...sound, message: encode({ priority: random.below(256), intervalMs, addresses }) }
       }

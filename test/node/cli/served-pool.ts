@@ -90,6 +90,7 @@ export async function servePool(
       services: (view) => configuration.services().map((service) => listService(service, sources, view)),
       service: (address, view) => listService(demandService(configuration.service(address), address), sources, view),
       connections: () => pool.connections,
+      followEvents: () => () => {},
       peers: () =>
         [...configuration.revokedPeers()].map((id) => ({
           name: null,

@@ -8,8 +8,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import type { ConnectionSnapshot } from '../../../../forwarder/forwarder.ts'
-import type { ConnectionListing, DirectorStatus, ServiceListing } from '../../../../node/director/control/api.ts'
-import { request } from '../../../../node/director/control/client.ts'
+import type {
+  ConnectionListing,
+  DirectorEvent,
+  DirectorStatus,
+  ServiceListing,
+} from '../../../../node/director/control/api.ts'
+import { follow, request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
 import { demandService } from '../../../../node/director/pool/service-changes.ts'
@@ -63,6 +68,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
     connections: () => [],
     peers: () => [],
     zero: async (service) => void zeroed.push(service),
+    followEvents: () => () => {},
     health: () => ({ forwarder: true, cluster: true, vip: true }),
     ...changed,
   }
@@ -120,6 +126,63 @@ test('services and servers are changed over the socket', async (t) => {
   await ask('POST', '/clear')
   t.same(await ask('GET', '/services'), [])
   t.same(await ask('GET', '/status'), { ...status, services: [] })
+})
+
+test('events are told as lines while somebody reads, and end with the server', async (t) => {
+  const { promise: followed, resolve } = Promise.withResolvers<(event: DirectorEvent) => void>()
+  const ended = Promise.withResolvers<void>()
+  const event = (vrid: number) => ({ event: 'vip_status', timeMs: 1, vip: { vrid } }) as DirectorEvent
+  const { path, server } = await served(t, {
+    followEvents: (handler) => {
+      handler(event(51))
+      resolve(handler)
+      return () => ended.resolve()
+    },
+  })
+  const events = follow(path, '/events')
+  t.same(await events.next(), { done: false, value: event(51) })
+  const tell = await followed
+  tell(event(52))
+  tell(event(53))
+  t.same(await events.next(), { done: false, value: event(52) })
+  t.same(await events.next(), { done: false, value: event(53) })
+  const stopped = server.stop()
+  t.same(await events.next(), { done: true, value: undefined })
+  await Promise.all([stopped, ended.promise])
+})
+
+test('who does not read events is cut off before they fill the memory', async (t) => {
+  const { promise: followed, resolve } = Promise.withResolvers<(event: DirectorEvent) => void>()
+  const ended = Promise.withResolvers<void>()
+  const { path } = await served(t, {
+    followEvents: (handler) => {
+      resolve(handler)
+      return () => ended.resolve()
+    },
+  })
+  const socket = connect(path)
+  t.teardown(() => socket.destroy())
+  socket.write('GET /events HTTP/1.0\r\n\r\n')
+  const tell = await followed
+  const event = { event: 'vip_status', timeMs: 1, vip: { waiting: 'x'.repeat(64 * 1024) } } as DirectorEvent
+  for (let told = 0; told < 1000; told++) tell(event)
+  await ended.promise
+  t.pass('it is followed no more')
+})
+
+test('who goes away is told no more', async (t) => {
+  const ended = Promise.withResolvers<void>()
+  const { path } = await served(t, {
+    followEvents: (handler) => {
+      handler({ event: 'vip_status', timeMs: 1, vip: { vrid: 51 } } as DirectorEvent)
+      return () => ended.resolve()
+    },
+  })
+  const events = follow(path, '/events')
+  await events.next()
+  await events.return(undefined)
+  await ended.promise
+  t.pass('the stream is gone')
 })
 
 test('an address of IPv6 is the same service and the same server in whatever form it is written', async (t) => {

@@ -45,7 +45,7 @@ async function run(t: Test, seed: number): Promise<void> {
   for (let step = 0; step < 120; step++) {
     await changeSomething(pool.directors.get(NAMES[random.below(NAMES.length)])!, random)
     if (random.below(6) === 0) await disturb(pool, random)
-    await pool.clock.advance(random.below(20))
+    await pool.advance(random.below(20))
   }
   for (const name of NAMES) pool.network.rejoin(name)
   pool.network.loss = 0
@@ -77,12 +77,12 @@ test('when both sides of a partition change the same service, the later change w
   await a.configuration.addService({ ...service, scheduler: 'wlc' })
   await pool.settle()
   pool.network.cut('a', 'b')
-  await pool.clock.advance(1000)
+  await pool.advance(1000)
   await b.configuration.editService({ ...service, scheduler: 'rr' })
-  await pool.clock.advance(10)
+  await pool.advance(10)
   await a.configuration.editService({ ...service, scheduler: 'lc' })
   pool.network.heal('a', 'b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(a.configuration.service(service)?.scheduler, 'lc')
   t.equal(b.configuration.service(service)?.scheduler, 'lc')
 })

@@ -180,13 +180,13 @@ test('changes reach a connected peer by gossip, and a peer that connects later a
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const a = await pool.start('a')
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.same(b.configuration.services(), a.configuration.services())
   for (let port = 1; port <= 2000; port++) await b.configuration.addService({ ...dns, port, scheduler: 'rr' })
   const c = await pool.start('c')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(c.configuration.services().length, 2001, 'in several messages')
   t.same(c.configuration.services(), b.configuration.services())
 })
@@ -195,10 +195,10 @@ test('a lost change is repaired when the digests differ', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   pool.network.loss = 1
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(b.configuration.services().length, 0)
   pool.network.loss = 0
   await pool.settle()
@@ -243,13 +243,13 @@ test('a tombstone keeps a removed service away for thirty days', async (t) => {
   await pool.settle()
   await pool.stop('b')
   await a.configuration.removeService(web)
-  await pool.clock.advance(TOMBSTONE_LIFE_MS - 60_000)
+  await pool.advance(TOMBSTONE_LIFE_MS - 60_000)
   a.configuration.announce()
   const again = await pool.start('b', b.store)
   await pool.settle()
   t.same([a.configuration.services(), again.configuration.services()], [[], []], 'b was away and learns of it')
 
-  await pool.clock.advance(120_000)
+  await pool.advance(120_000)
   a.configuration.announce()
   await pool.settle()
   const kept: string[] = []
@@ -263,26 +263,26 @@ test('a removal is remembered where the service was never known, so that an old 
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
   await a.configuration.removeService(web)
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await pool.stop('a')
   const c = pool.network.join('c', pool.names)
   await c.start()
-  await pool.clock.advance(100)
+  await pool.advance(100)
   const stamp = { wallMs: START_MS - 1000, counter: 0, director: 'c' }
   const old: PoolEntry = { kind: 'service', stamp, service: { ...web, scheduler: 'rr', servers: [] } }
   for (const message of encodeEntries([packEntry(old)])) c.broadcast('config', message)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.same(b.configuration.services(), [])
   for (const message of encodeEntries([packEntry({ ...old, stamp: { ...stamp, wallMs: START_MS + 1000 } })]))
     c.broadcast('config', message)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(b.configuration.services().length, 1, 'while a later one is')
 })
 
 test('fields that this version does not know are kept, through edits, and passed on', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const a = await pool.start('a')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   const later = {
     kind: 'service',
     stamp: { wallMs: START_MS, counter: 0, director: 'z' },
@@ -296,9 +296,9 @@ test('fields that this version does not know are kept, through edits, and passed
   } as const
   const stranger = pool.network.join('c', pool.names)
   await stranger.start()
-  await pool.clock.advance(100)
+  await pool.advance(100)
   for (const message of encodeEntries([packEntry(later as unknown as PoolEntry)])) stranger.broadcast('config', message)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.editServer(server('10.0.0.1', { weight: 5 }))
   const b = await pool.start('b')
   await pool.settle()
@@ -314,7 +314,7 @@ test('garbage from a peer is counted and changes nothing', async (t) => {
   const a = await pool.start('a')
   const b = pool.network.join('b', pool.names)
   await b.start()
-  await pool.clock.advance(100)
+  await pool.advance(100)
   const stamp = { wallMs: START_MS, counter: 0, director: 'b' }
   const entry = { kind: 'service', stamp, service: { ...web, scheduler: 'rr', servers: [] as unknown[] } }
   const twice = { address: '10.0.0.1', port: 80, method: 'nat', weight: 1 }
@@ -331,16 +331,16 @@ test('garbage from a peer is counted and changes nothing', async (t) => {
     { ...entry, service: { ...entry.service, servers: [{ ...twice, weight: -1 }] } },
   ]
   for (const message of encodeEntries((wrong as PoolEntry[]).map(packEntry))) b.broadcast('config', message)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(a.configuration.refused.invalid, wrong.length)
 
   const [valid] = encodeEntries([packEntry(entry as PoolEntry)])
   const messages = [new Uint8Array(), Uint8Array.of(1), Uint8Array.of(2, 1, 0), valid.subarray(0, valid.length - 3)]
   for (let i = 0; i < 200; i++) messages.push(Buffer.concat([Uint8Array.of(1, 1 + 2 * (i & 1)), randomBytes(i)]))
   for (const message of messages) b.broadcast('config', message)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.same([a.configuration.services(), a.changes], [[], []])
   b.broadcast('config', valid)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(a.configuration.services().length, 1)
 })

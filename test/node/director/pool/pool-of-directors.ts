@@ -5,6 +5,7 @@ import type { MarkRule } from '../../../../forwarder/service.ts'
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { hostAddresses } from '../../../../node/director/host/host-addresses.ts'
+import { untilDone } from '../../../../node/director/pace.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
@@ -109,12 +110,18 @@ export class PoolOfDirectors {
     await director.store.close()
   }
 
+  /** Time passes, and what is done in slices of the real time is done. */
+  async advance(ms: number): Promise<void> {
+    await this.clock.advance(ms)
+    await untilDone()
+  }
+
   /** Lets the time pass in which everybody has announced a few times. */
   async settle(rounds = 4): Promise<void> {
     for (let round = 0; round < rounds; round++) {
-      await this.clock.advance(1000)
+      await this.advance(1000)
       for (const { configuration } of this.directors.values()) configuration.announce()
     }
-    await this.clock.advance(1000)
+    await this.advance(1000)
   }
 }

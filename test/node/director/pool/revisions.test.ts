@@ -35,7 +35,7 @@ test('the history has each change with its time, its director and a line of what
   const a = await pool.start('a')
   t.same(a.configuration.revisions(), [{ revision: EMPTY, change: null }])
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
-  await pool.clock.advance(1000)
+  await pool.advance(1000)
   await a.configuration.addServer(server('10.1.0.1'))
   await a.configuration.editServer(server('10.1.0.1', { weight: 3 }))
   await a.configuration.setSettings({ drop_entry: 1 })
@@ -65,11 +65,11 @@ test('directors that have the same configuration have the same revision, also wh
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const a = await pool.start('a')
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await b.configuration.addServer(server('10.1.0.1'))
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.edit([
     { do: 'add-service', service: { ...dns, scheduler: 'rr' } },
     { do: 'edit-server', server: server('10.1.0.1', { weight: 2 }) },
@@ -83,7 +83,7 @@ test('directors that have the same configuration have the same revision, also wh
   await pool.settle()
   t.equal(c.configuration.revision, a.configuration.revision, 'a newcomer is told it as a whole')
   t.ok(a.configuration.revision !== idsOf(a)[1])
-  await pool.clock.advance(40 * 24 * 3_600_000)
+  await pool.advance(40 * 24 * 3_600_000)
   const before = a.configuration.revision
   await pool.settle()
   t.same(await keysOf(a, 'pool/'), ['pool/service/tcp 10.0.0.100:80'], 'the tombstone is forgotten')
@@ -94,7 +94,7 @@ test('any revision can be looked at, compared and gone back to, and going back i
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   const steps: [revision: string, state: object][] = [[a.configuration.revision, stateOf(a)]]
   for (const step of [
     () => a.configuration.addService({ ...web, scheduler: 'wlc' }),
@@ -106,7 +106,7 @@ test('any revision can be looked at, compared and gone back to, and going back i
     () => a.configuration.removeMark({ mark: 7 }),
   ]) {
     await step()
-    await pool.clock.advance(100)
+    await pool.advance(100)
     steps.push([a.configuration.revision, stateOf(a)])
   }
   for (const [revision, then] of steps) {
@@ -218,12 +218,12 @@ test('a peer’s change that the store refuses leaves no history that could lead
   const store = new FullStore()
   const a = await pool.start('a', store)
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   store.isFull = true
   await b.configuration.editService({ ...web, scheduler: 'rr' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   t.equal(a.configuration.revision, b.configuration.revision)
   t.equal(idsOf(a).length, 1)
   await t.rejects(a.configuration.rollback(EMPTY), { code: 'REVISION_MISSING' })
@@ -236,12 +236,12 @@ test('a change that is based on another revision than the one in force is refuse
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')
   const b = await pool.start('b')
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   const base = b.configuration.revision
   await a.configuration.editService({ ...web, scheduler: 'rr' }, base)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   const conflict = {
     code: 'REVISION_CONFLICT',
     message: /~ tcp 10\.0\.0\.100:80 scheduler wlc -> rr \(by a, 2026-01-01T00:00:00\.200Z\): nothing is changed/,
@@ -263,19 +263,19 @@ test('a change that is based on another revision than the one in force is refuse
 test('after a partition both sides agree, and the side whose change was overridden says so', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const [a, b, c] = await Promise.all(pool.names.map((name) => pool.start(name)))
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
   await a.configuration.addService({ ...dns, scheduler: 'wlc' })
   await pool.settle()
   pool.network.cut('a', 'c')
   pool.network.cut('b', 'c')
   await a.configuration.editService({ ...web, scheduler: 'lc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await b.configuration.editService({ ...dns, scheduler: 'lc' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await c.configuration.editService({ ...web, scheduler: 'sed' })
   await c.configuration.editService({ ...web, scheduler: 'rr' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   pool.network.heal('a', 'c')
   pool.network.heal('b', 'c')
   await pool.settle()
@@ -297,19 +297,19 @@ test('after a partition both sides agree, and the side whose change was overridd
 test('changes one after the other, seen in part or late, override nothing', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const [a, b, c] = await Promise.all(pool.names.map((name) => pool.start(name)))
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
   await pool.settle()
   pool.network.isolate('c')
   for (const [round, { configuration }] of [a, b, a, b].entries()) {
     await configuration.editService({ ...web, scheduler: ['rr', 'lc', 'sed', 'nq'][round] })
     await configuration.addServer(server(`10.1.0.${round}`))
-    await pool.clock.advance(100)
+    await pool.advance(100)
   }
   await a.configuration.removeService(web)
-  await pool.clock.advance(100)
+  await pool.advance(100)
   await b.configuration.addService({ ...web, scheduler: 'sh' })
-  await pool.clock.advance(100)
+  await pool.advance(100)
   pool.network.rejoin('c')
   await pool.settle()
   t.equal(c.configuration.revision, a.configuration.revision)

@@ -39,6 +39,8 @@ export class PoolMember {
   inSync = true
   /** Why tracked scripts fail, by program; the others succeed. */
   readonly failures = new Map<string, string>()
+  /** Command lines, in order. */
+  readonly scripts: string[] = []
   placed: readonly VirtualAddress[] = []
   readonly #network: MemoryNetwork
   readonly #transports: readonly VrrpTransport[]
@@ -56,7 +58,10 @@ export class PoolMember {
         transports: this.#transports,
         clock: this.#clock,
         isInSync: () => this.inSync,
-        runScript: ([program]) => ({ ended: Promise.resolve(this.failures.get(program)), kill: () => {} }),
+        runScript: (command) => {
+          this.scripts.push(command.join(' '))
+          return { ended: Promise.resolve(this.failures.get(command[0])), kill: () => {} }
+        },
         note: (message) => this.notes.push(message),
         forwarder: {
           mac: () => mac,

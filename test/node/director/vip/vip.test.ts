@@ -1,5 +1,6 @@
 /** Three directors, one VIP: who holds it, from when to when, and what their forwarders and neighbours are told. */
 import { test } from 'tap'
+import { followVips } from '../../../../node/director/vip/vip-events.ts'
 import { ARP_REPLY, ARP_REQUEST, isIPv4Arp, readArp } from '../../../../protocol/packet/arp.ts'
 import { formatIPv4 } from '../../../../protocol/packet/bytes.ts'
 import { decodeAdvertisement, encodeAdvertisement } from '../../../../protocol/packet/vrrp.ts'
@@ -602,6 +603,50 @@ test('the fault of one group is the fault of its sync group, with the reason, un
   best.service.setFault('fe80::1', undefined)
   await pool.clock.advance(1000)
   t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
+})
+
+test('a script is told of each state, in keepalived’s words', async (t) => {
+  const pool = new Pool()
+  const onStatus = ['/usr/bin/notify', '--verbose']
+  const member = pool.add(1, { priority: 150, onStatus }, { addresses: [VIP6], vrid: 52 })
+  pool.start()
+  await pool.clock.advance(1000)
+  member.service.setFault('director', 'the forwarder died')
+  member.service.setFault('director', undefined)
+  await pool.clock.advance(1000)
+  void member.service.stop()
+  await pool.clock.advance(1000)
+  t.same(
+    member.scripts,
+    ['BACKUP', 'MASTER', 'FAULT', 'BACKUP', 'MASTER', 'STOP'].map(
+      (state) => `/usr/bin/notify --verbose INSTANCE vrid-51 ${state} 150`,
+    ),
+  )
+})
+
+test('an event tells of each group at first, and then of the one that has changed', async (t) => {
+  const pool = new Pool()
+  const member = pool.add(1, {}, { vrid: 52, addresses: [VIP6] })
+  const events: string[] = []
+  const unfollow = followVips(
+    member.service,
+    () => 1,
+    ({ event, vip }) => events.push(`${event} ${vip.vrid} ${vip.state}`),
+  )
+  pool.start()
+  await pool.clock.advance(1000)
+  member.service.setFault('fe80::1', 'fe80::1 is no longer on eth0')
+  unfollow()
+  member.service.setFault('fe80::1', undefined)
+  t.same(events, [
+    'vip_status 51 init',
+    'vip_status 52 init',
+    'vip_status 51 backup',
+    'vip_status 52 backup',
+    'vip_status 51 active',
+    'vip_status 52 active',
+    'vip_status 52 fault',
+  ])
 })
 
 test('several groups are one list for the forwarder, and each is elected by itself', async (t) => {

@@ -8,9 +8,26 @@ import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { RECORD, RECORD_FLAG } from '../../protocol/wire/connection-record.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
+import { recordVersion } from '../table/record-codec.ts'
 import { PROTOCOL_MARK, PROTOCOL_MARK6, type ServerIdentity, type ServiceIdentity } from '../table/server-directory.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { isTemplate, protocolOfTemplate } from './templates.ts'
+
+/** What a record says that tells its server. */
+interface Naming {
+  readonly isTemplate: boolean
+  /** Of a template that of its connections. */
+  readonly transport: number
+  readonly isIPv4: boolean
+  readonly mark: number
+  /** Address number of the virtual address, or the mark of a mark's template. */
+  readonly virtual: number
+  readonly virtualPort: number
+  /** Address number of the server. */
+  readonly address: number
+  readonly port: number
+  readonly flags: number
+}
 
 export class RecordServers {
   readonly #services: ServiceTable
@@ -21,35 +38,37 @@ export class RecordServers {
   }
 
   /**
-   * As the record says it.
-   * @param protocol of the record, a template's own included
    * @param virtual address number of the record's virtual address, or its firewall mark
    * @param address address number of its server
    */
-  told(
-    bytes: Uint8Array,
-    at: number,
-    protocol: number,
-    isIPv4: boolean,
-    virtual: number,
-    address: number,
-  ): ServerIdentity {
-    const flags = readUint16(bytes, at + RECORD.flags)
-    const mark = readInt32(bytes, at + RECORD.firewallMark)
-    const virtualPort = readUint16(bytes, at + RECORD.virtualPort)
+  identity(bytes: Uint8Array, at: number, isIPv4: boolean, virtual: number, address: number): ServerIdentity {
+    const protocol = bytes[at + RECORD.protocol]
+    const naming: Naming = {
+      isTemplate: isTemplate(protocol),
+      transport: isTemplate(protocol) ? protocolOfTemplate(protocol) : protocol,
+      isIPv4,
+      mark: readInt32(bytes, at + RECORD.firewallMark),
+      virtual,
+      virtualPort: readUint16(bytes, at + RECORD.virtualPort),
+      address,
+      port: readUint16(bytes, at + RECORD.serverPort),
+      flags: readUint16(bytes, at + RECORD.flags),
+    }
+    return (recordVersion(bytes, at) === 0 ? this.#here(naming) : undefined) ?? this.#told(naming)
+  }
+
+  /** As a peer says it. */
+  #told(naming: Naming): ServerIdentity {
+    const { flags, mark, isIPv4, transport, virtual, virtualPort, address, port } = naming
     const isFtpData = (flags & RECORD_FLAG.ftpData) !== 0
     const servicePort = (flags & RECORD_FLAG.everyPort) !== 0 ? 0 : isFtpData ? PORT_FTP : virtualPort
-    const markProtocol = isIPv4 ? PROTOCOL_MARK : PROTOCOL_MARK6
     const service: ServiceIdentity =
       mark !== 0
-        ? { protocol: markProtocol, virtualAddress: mark, virtualPort: 0 }
-        : { protocol: transportOf(protocol), virtualAddress: virtual, virtualPort: servicePort }
+        ? { protocol: isIPv4 ? PROTOCOL_MARK : PROTOCOL_MARK6, virtualAddress: mark, virtualPort: 0 }
+        : { protocol: transport, virtualAddress: virtual, virtualPort: servicePort }
     if ((flags & RECORD_FLAG.serverEveryPort) !== 0) return { ...service, address, port: 0 }
-    const isDataConnection = isFtpData && !isTemplate(protocol)
-    const port = isDataConnection
-      ? this.#services.serverPortAt(service, address)
-      : readUint16(bytes, at + RECORD.serverPort)
-    return { ...service, address, port }
+    const isDataConnection = isFtpData && !naming.isTemplate
+    return { ...service, address, port: isDataConnection ? this.#services.serverPortAt(service, address) : port }
   }
 
   /**
@@ -57,32 +76,25 @@ export class RecordServers {
    * connection's: it has none of its own, or the connection is one of FTP's.
    * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c ip_vs_find_dest().
    */
-  here(
-    bytes: Uint8Array,
-    at: number,
-    protocol: number,
-    isIPv4: boolean,
-    virtual: number,
-    address: number,
-  ): ServerIdentity | undefined {
+  #here({ transport, isIPv4, mark, virtual, virtualPort, address, port }: Naming): ServerIdentity | undefined {
     const key = this.#key
-    key.protocol = transportOf(protocol)
+    key.protocol = transport
     key.isIPv6 = !isIPv4
     key.virtual = virtual
-    key.ports = readUint16(bytes, at + RECORD.virtualPort)
-    const service = this.#services.serviceFor(key, readInt32(bytes, at + RECORD.firewallMark))
+    key.ports = virtualPort
+    const service = this.#services.serviceFor(key, mark)
     if (service === undefined) return undefined
-    const port = readUint16(bytes, at + RECORD.serverPort)
     const candidates = service.servers.filter((server) => server.address === address)
     const server =
       candidates.find((each) => each.port === port) ??
       candidates.find((each) => each.port === 0) ??
-      (key.ports === service.port ? undefined : candidates[0])
-    const { protocol: serviceProtocol, address: virtualAddress, port: virtualPort } = service
-    return { protocol: serviceProtocol, virtualAddress, virtualPort, address, port: server?.port ?? port }
+      (virtualPort === service.port ? undefined : candidates[0])
+    return {
+      protocol: service.protocol,
+      virtualAddress: service.address,
+      virtualPort: service.port,
+      address,
+      port: server?.port ?? port,
+    }
   }
-}
-
-function transportOf(protocol: number): number {
-  return isTemplate(protocol) ? protocolOfTemplate(protocol) : protocol
 }

@@ -198,9 +198,7 @@ export class Replication {
     const version = recordVersion(bytes, at)
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
-    const identity =
-      (hasVersion ? undefined : this.#servers.here(bytes, at, protocol, isIPv4, virtual, server)) ??
-      this.#servers.told(bytes, at, protocol, isIPv4, virtual, server)
+    const identity = this.#servers.identity(bytes, at, isIPv4, virtual, server)
     const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
     const known = isFtpData
       ? this.#services.ftpServer(virtual, identity.address)

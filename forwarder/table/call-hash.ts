@@ -6,6 +6,8 @@
  *
  * Source: MurmurHash3_x86_128 (Austin Appleby, 2011, public domain).
  */
+import { mix } from '../../protocol/mix.ts'
+
 const C1 = 0x239b961b
 const C2 = 0xab0e9789
 const C3 = 0x38b34ae5
@@ -34,10 +36,10 @@ export function hashCall(bytes: Uint8Array, length: number, hash: Int32Array): v
   h3 ^= length
   h4 ^= length
   h1 = (h1 + h2 + h3 + h4) | 0
-  h2 = finish((h2 + h1) | 0)
-  h3 = finish((h3 + h1) | 0)
-  h4 = finish((h4 + h1) | 0)
-  h1 = finish(h1)
+  h2 = mix((h2 + h1) | 0)
+  h3 = mix((h3 + h1) | 0)
+  h4 = mix((h4 + h1) | 0)
+  h1 = mix(h1)
   h1 = (h1 + h2 + h3 + h4) | 0
   hash[0] = h1
   hash[1] = h2 + h1
@@ -58,10 +60,4 @@ function scramble(value: number, first: number, bits: number, second: number): n
 
 function rotate(value: number, bits: number): number {
   return (value << bits) | (value >>> (32 - bits))
-}
-
-function finish(value: number): number {
-  let h = Math.imul(value ^ (value >>> 16), 0x85ebca6b)
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return h ^ (h >>> 16)
 }

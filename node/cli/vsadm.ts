@@ -2,7 +2,6 @@
  * vsadm: ipvsadm's language for a pool of directors. Called by the name `ipvsadm` (a link), it is that to the letter.
  * Imports only what it needs, because it is run often and starts anew each time.
  */
-import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { request, requestChanges } from '../director/control/client.ts'
 import { controlSocketPath } from './control-socket.ts'
@@ -20,7 +19,7 @@ process.exitCode = await runVsadm(process.argv.slice(2), {
     change: (edits) => requestChanges(socketPath, edits),
   },
   names: systemNames(),
-  readStandardInput: () => readFileSync(0, 'utf8'),
+  readStandardInput: async () => (await import('./standard-input.ts')).readStandardInput(),
   writeOutput: (text) => process.stdout.write(text),
   writeError: (text) => process.stderr.write(text),
 })

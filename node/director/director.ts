@@ -10,6 +10,7 @@ import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
+import { putLast } from '../processor-share.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
@@ -25,7 +26,6 @@ import { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
-import { giveUpProcessorShare } from './processor-share.ts'
 import { ServiceFeed } from './service-feed.ts'
 import { LevelStore } from './store/level-store.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
@@ -246,7 +246,7 @@ export class Director {
     vip.start()
     this.#started.push(async () => {
       await vip.stop()
-      giveUpProcessorShare()
+      putLast()
     })
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
   }

@@ -1,8 +1,8 @@
 /** `director node`: one director in this process, from its configuration file to its last signal. */
 import pino from 'pino'
+import { putFirst } from '../processor-share.ts'
 import { loadDirectorConfig } from './config.ts'
 import { Director } from './director.ts'
-import { claimProcessorShare } from './processor-share.ts'
 
 /**
  * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the agents' keys again.
@@ -15,7 +15,7 @@ export async function runDirector(configFile: string): Promise<void> {
     level: config.logLevel,
     serializers: { error: pino.stdSerializers.err },
   })
-  const refusal = claimProcessorShare()
+  const refusal = putFirst()
   if (refusal !== undefined)
     log.warn({ refusal }, 'runs with ordinary priority: a busy host may look like a failed director')
   let end: () => void = () => {}

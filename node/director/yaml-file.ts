@@ -4,11 +4,10 @@ import { type Document, LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { DirectorError } from '../../protocol/errors.ts'
 
-/** @param file or "-", for standard input. @throws DirectorError CONFIG_UNREADABLE */
+/** @throws DirectorError CONFIG_UNREADABLE */
 export function readText(file: string): string {
   try {
-    // Opened anew: descriptor 0 may be one that does not wait for a pipe's writer.
-    return readFileSync(file === '-' ? '/dev/stdin' : file, 'utf8')
+    return readFileSync(file, 'utf8')
   } catch (error) {
     throw new DirectorError('CONFIG_UNREADABLE', `${file}: cannot be read: ${(error as Error).message}`)
   }

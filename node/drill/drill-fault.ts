@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
 import type { ConnectionListing } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
-import { putLast } from '../director/processor-share.ts'
+import { putLast } from '../processor-share.ts'
 import type { Lab } from './lab.ts'
 import { killProcesses, unplug } from './lab-network.ts'
 import { addressOf, type Family, hostNamed, hostsOf, VIRTUAL_ADDRESSES } from './lab-plan.ts'
@@ -72,6 +72,7 @@ export async function makeFault(
   const director = lab.processes.find(({ host, program }) => host === active && program === 'director')!
   const atMs = monotonicMs()
   announce(atMs)
+  // A host without power has nothing to tidy up; what this one's kernel does for the process shall not keep the others waiting.
   if (drill === 'crash' && director.child.pid !== undefined) putLast(director.child.pid)
   director.child.kill(drill === 'crash' ? 'SIGKILL' : 'SIGTERM')
   return { victim: active, atMs }

@@ -9,8 +9,8 @@ import { dirname, extname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { peerIdOf } from '../director/cluster/identity.ts'
 import { loadIdentity } from '../director/identity.ts'
-import { raiseLabProgram } from '../director/processor-share.ts'
 import { LevelStore } from '../director/store/level-store.ts'
+import { putFirst } from '../processor-share.ts'
 import { inNamespace } from './lab-network.ts'
 import {
   AGENT_PORT,
@@ -165,7 +165,7 @@ function tunnelWord({ tunnel }: LabPlan): string {
   return tunnel === 'gue' ? `gue:${GUE_PORT}` : tunnel
 }
 
-/** Starts a program in a host's namespace. */
+/** Starts a program in a host's namespace. A host is a machine of its own in life, and waits behind no other: all go first. */
 function start(folder: string, host: LabHost, program: string, command: readonly string[]): LabProcess {
   const logFile = join(logsOf(folder), `${host.name}-${program}.log`)
   const log = openSync(logFile, 'a')
@@ -173,7 +173,7 @@ function start(folder: string, host: LabHost, program: string, command: readonly
   const child = spawn(file, args, { cwd: join(folder, host.name), stdio: ['ignore', log, log], detached: true })
   closeSync(log)
   child.once('error', () => {})
-  if (child.pid !== undefined) raiseLabProgram(child.pid)
+  if (child.pid !== undefined) putFirst(child.pid)
   child.unref()
   return { host: host.name, program, logFile, child }
 }

@@ -3,7 +3,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { DirectorError } from '../../protocol/errors.ts'
-import { raiseLabProgram } from '../director/processor-share.ts'
+import { putFirst } from '../processor-share.ts'
 import { inNamespace } from './lab-network.ts'
 import { programFile } from './lab-programs.ts'
 import type { FromClient, LoadOptions, LoadProgress, ToClient } from './load-messages.ts'
@@ -20,7 +20,7 @@ export class LoadClient {
     const [program, ...args] = inNamespace(namespace, [process.execPath, programFile('session-client')])
     // Out of the terminal's process group: Ctrl-C is ours to handle.
     this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
-    if (this.#child.pid !== undefined) raiseLabProgram(this.#child.pid)
+    if (this.#child.pid !== undefined) putFirst(this.#child.pid)
     this.#child.on('message', (message: FromClient) => {
       if (message.type === 'progress') onProgress(message)
       this.#waiting.get(message.type)?.(message)

@@ -10,6 +10,7 @@
  * Source: anti-entropy with one level of a Merkle tree: A. Demers et al., "Epidemic algorithms for replicated database maintenance",
  * 1987, section 1.3.
  */
+import { mix } from '../mix.ts'
 import { RECORD, RECORD_CALL, RECORD_UPSERT } from './connection-record.ts'
 
 export const DIGEST_RANGES = 128
@@ -22,7 +23,7 @@ const PRIME_B = 0x85ebca6b
 
 /** The range that the record at `at`, of RECORD_LENGTH bytes, is in. */
 export function rangeOf(bytes: Uint8Array, at: number): number {
-  return finish(nameHash(bytes, at, 0, PRIME_A)) & (DIGEST_RANGES - 1)
+  return mix(nameHash(bytes, at, 0, PRIME_A)) & (DIGEST_RANGES - 1)
 }
 
 export class TableDigest {
@@ -42,9 +43,9 @@ export class TableDigest {
     // Serial numbers of 16 bits (RFC 1982).
     if (version === 0 || ((this.#asOf - version) & 0xffff) >= 0x8000) return
     const name = nameHash(bytes, at, 0, PRIME_A)
-    const place = (finish(name) & (DIGEST_RANGES - 1)) * 2
-    this.words[place] ^= finish(contentHash(bytes, at, name, PRIME_A))
-    this.words[place + 1] ^= finish(contentHash(bytes, at, nameHash(bytes, at, 0x9e3779b9, PRIME_B), PRIME_B))
+    const place = (mix(name) & (DIGEST_RANGES - 1)) * 2
+    this.words[place] ^= mix(contentHash(bytes, at, name, PRIME_A))
+    this.words[place + 1] ^= mix(contentHash(bytes, at, nameHash(bytes, at, 0x9e3779b9, PRIME_B), PRIME_B))
   }
 
   /** The ranges in which two tables are not alike. */
@@ -72,11 +73,4 @@ function contentHash(bytes: Uint8Array, at: number, name: number, prime: number)
   for (let i = RECORD.serverPort; i < RECORD.serverPort + 2; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
   for (let i = RECORD.serverAddress; i < RECORD.firewallMark; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
   return hash
-}
-
-/** MurmurHash3's last step, after which each bit depends on all. */
-function finish(value: number): number {
-  let hash = Math.imul(value ^ (value >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
 }

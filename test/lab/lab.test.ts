@@ -5,6 +5,7 @@ import t, { test } from 'tap'
 import { labDown } from '../../node/drill/lab.ts'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
 import { labFolder } from '../../node/drill/lab-state.ts'
+import { until } from '../until.ts'
 import { directorCommand, startDirectorCommand } from './run-director.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
@@ -41,9 +42,7 @@ test('Ctrl-C while a lab is built leaves nothing behind', { skip: needsRoot }, a
   const name = `t${process.pid}-c`
   t.teardown(() => labDown(name).catch(() => {}))
   const { child, outcome } = startDirectorCommand('lab', 'up', name)
-  while (!existsSync(join(labFolder(name), 'logs')) && child.exitCode === null) {
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
+  await until(() => existsSync(join(labFolder(name), 'logs')) || child.exitCode !== null)
   child.kill('SIGINT')
   t.equal((await outcome).code, 'SIGINT')
   t.same(namespacesOf(name), [])

@@ -105,6 +105,9 @@ export class Promises {
       const theirs = JSON.stringify(director.pool.services())
       if (theirs !== configuration)
         this.fail('configuration converges', `${first.name} has ${configuration}, ${director.name} has ${theirs}`)
+      const [revision, theirRevision] = [first.pool.revision, director.pool.revision]
+      if (revision !== theirRevision)
+        this.fail('configuration converges', `${first.name} is at ${revision}, ${director.name} at ${theirRevision}`)
       const differs = difference(first, director)
       if (differs !== undefined) this.fail('tables are the same', differs)
     }

@@ -1,32 +1,20 @@
 /** `director config`: the pool's configuration as a whole, its history, and the way back. */
-import { Argument, type Command, Option } from 'commander'
+import { Argument, type Command } from 'commander'
 import type { PoolDocument, RevisionListing } from '../../director/control/api.ts'
 import { request, requestChanges, requestPreview } from '../../director/control/client.ts'
-import { controlSocketPath } from '../control-socket.ts'
+import { readInput } from '../standard-input.ts'
 import { renderHistory } from './history-table.ts'
+import { type SocketOptions, socketVerbs } from './socket-verbs.ts'
 
-interface Options {
-  socket: string
-}
-type ShowOptions = Options & { revision?: string; json?: true }
-type ApplyOptions = Options & { dryRun?: true }
-type HistoryOptions = Options & { json?: true }
+type ShowOptions = SocketOptions & { revision?: string; json?: true }
+type ApplyOptions = SocketOptions & { dryRun?: true }
+type HistoryOptions = SocketOptions & { json?: true }
 
 type Write = (text: string) => void
 
 export function declare(command: Command): void {
-  command.helpCommand(false)
   const { writeOut: write = (text) => void process.stdout.write(text) } = command.configureOutput()
-  const verb = (name: string, summary: string) =>
-    command
-      .command(name)
-      .description(summary)
-      .copyInheritedSettings(command)
-      .addOption(
-        new Option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET").default(
-          controlSocketPath(),
-        ),
-      )
+  const verb = socketVerbs(command)
   verb('show', 'print all of it, in the form that apply reads')
     .option('--revision <revision>', 'as it was then')
     .option('--json', 'print it as JSON')
@@ -41,10 +29,12 @@ export function declare(command: Command): void {
   verb('diff', 'show what is different between two revisions')
     .addArgument(new Argument('[from]', 'the one before the last change'))
     .addArgument(new Argument('[to]', 'what is in force'))
-    .action((from: string | undefined, to: string | undefined, options: Options) => diff(from, to, options, write))
+    .action((from: string | undefined, to: string | undefined, options: SocketOptions) =>
+      diff(from, to, options, write),
+    )
   verb('rollback', 'make it what it was at a revision')
     .addArgument(new Argument('<revision>', 'as history shows it, or enough of its beginning'))
-    .action(async (revision: string, { socket }: Options) => {
+    .action(async (revision: string, { socket }: SocketOptions) => {
       write(revisionLine(await request(socket, 'POST', '/rollback', { revision })))
     })
 }
@@ -62,8 +52,7 @@ async function show({ socket, revision, json }: ShowOptions, write: Write): Prom
 
 async function apply(file: string, { socket, dryRun }: ApplyOptions, write: Write): Promise<void> {
   const { atLine, editsOf, parsePoolFile } = await import('../pool-file.ts')
-  const { readText } = await import('../../director/yaml-file.ts')
-  const poolFile = parsePoolFile(readText(file), file)
+  const poolFile = parsePoolFile(await readInput(file), file)
   const edits = editsOf(poolFile)
   try {
     const { revision, difference } = await requestPreview(socket, edits, poolFile.content.revision)
@@ -86,7 +75,7 @@ async function history({ socket, json }: HistoryOptions, write: Write): Promise<
 async function diff(
   from: string | undefined,
   to: string | undefined,
-  { socket }: Options,
+  { socket }: SocketOptions,
   write: Write,
 ): Promise<void> {
   const query = new URLSearchParams({ from: from ?? (await revisionBefore(socket)), ...(to !== undefined && { to }) })

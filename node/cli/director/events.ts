@@ -2,8 +2,8 @@
 import type { Command } from 'commander'
 import type { DirectorEvent } from '../../director/control/api.ts'
 import { follow } from '../../director/control/client.ts'
-import { controlSocketPath } from '../control-socket.ts'
 import { eventLine } from './event-line.ts'
+import { socketOption } from './socket-verbs.ts'
 
 interface Options {
   json?: true
@@ -11,10 +11,7 @@ interface Options {
 }
 
 export function declare(command: Command): void {
-  command
-    .option('--json', 'print each event as a JSON object')
-    .option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET", controlSocketPath())
-    .action(show)
+  command.option('--json', 'print each event as a JSON object').addOption(socketOption()).action(show)
 }
 
 async function show({ json, socket }: Options): Promise<void> {

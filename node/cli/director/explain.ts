@@ -4,7 +4,7 @@ import type { Explanation, Question } from '../../../forwarder/engine/explain.ts
 import type { FrameFacts } from '../../../forwarder/engine/explained-frame.ts'
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { request } from '../../director/control/client.ts'
-import { controlSocketPath } from '../control-socket.ts'
+import { socketOption } from './socket-verbs.ts'
 import { table } from './table.ts'
 import { endpoint } from './values.ts'
 
@@ -22,7 +22,7 @@ export function declare(command: Command): void {
     .requiredOption('--to <address:port>', 'the virtual address and port that it asks for', endpoint)
     .addOption(new Option('--proto <protocol>', 'of the packet').choices(['tcp', 'udp', 'sctp']).default('tcp'))
     .option('--json', 'print the explanation as one JSON object')
-    .option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET", controlSocketPath())
+    .addOption(socketOption())
     .action(show)
 }
 

@@ -1,15 +1,15 @@
 /** `director import`: another program's configuration as the pool's, and what of it cannot be. */
 import { Argument, type Command } from 'commander'
+import { readInput } from '../standard-input.ts'
 
 export function declare(command: Command): void {
   const { writeOut = () => {}, writeErr = () => {} } = command.configureOutput()
   command
     .addArgument(new Argument('<file>', 'keepalived.conf, or - for standard input'))
     .action(async (file: string) => {
-      const { readText } = await import('../../director/yaml-file.ts')
       const { importKeepalived } = await import('../import/keepalived.ts')
       const { printComment, printPoolFile } = await import('../pool-file.ts')
-      const { services, settings, vips, omissions } = importKeepalived(readText(file), file)
+      const { services, settings, vips, omissions } = importKeepalived(await readInput(file), file)
       if (vips.length > 0) {
         writeOut("# For the director's own file, where `name`, `interfaces` and `cluster` are:\n")
         writeOut(printComment({ vips }))

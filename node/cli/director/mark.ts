@@ -4,18 +4,14 @@ import type { MarkRule } from '../../../forwarder/service.ts'
 import { canonicalPrefix, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { request } from '../../director/control/client.ts'
 import { portsOf } from '../../director/pool/mark-changes.ts'
-import { controlSocketPath } from '../control-socket.ts'
+import { type SocketOptions, socketVerbs } from './socket-verbs.ts'
 import { table } from './table.ts'
 import { wholeNumber } from './values.ts'
 
 const MARK_MAX = 4294967295
 const RULES_MAX = 256
 
-interface Options {
-  socket: string
-}
-
-interface RuleOptions extends Options {
+interface RuleOptions extends SocketOptions {
   protocol?: 'tcp' | 'udp' | 'sctp'
   source?: string
   destination?: string
@@ -25,17 +21,7 @@ interface RuleOptions extends Options {
 }
 
 export function declare(command: Command): void {
-  command.helpCommand(false)
-  const verb = (name: string, summary: string) =>
-    command
-      .command(name)
-      .description(summary)
-      .copyInheritedSettings(command)
-      .addOption(
-        new Option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET").default(
-          controlSocketPath(),
-        ),
-      )
+  const verb = socketVerbs(command)
   const ruleVerb = (name: string, summary: string) =>
     verb(name, summary)
       .addArgument(new Argument('<mark>', `1 to ${MARK_MAX}`).argParser(wholeNumber(1, MARK_MAX)))
@@ -46,7 +32,7 @@ export function declare(command: Command): void {
       .option('--interface <name>', "that come in on this interface of the director's")
   verb('list', 'show the rules in the order in which they are asked')
     .option('--json', 'print them as JSON')
-    .action(async ({ json, socket }: Options & { json?: true }) => {
+    .action(async ({ json, socket }: SocketOptions & { json?: true }) => {
       const rules = (await request(socket, 'GET', '/marks')) as MarkRule[]
       const text = json ? JSON.stringify(rules) : renderMarks(rules)
       if (text !== '') process.stdout.write(`${text}\n`)

@@ -1,30 +1,16 @@
 /** `director peer`: who belongs to the pool, and who does not any more. */
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import type { PeerListing } from '../../director/control/api.ts'
 import { request } from '../../director/control/client.ts'
-import { controlSocketPath } from '../control-socket.ts'
+import { type SocketOptions, socketVerbs } from './socket-verbs.ts'
 import { table } from './table.ts'
 import { peerId } from './values.ts'
 
-interface Options {
-  socket: string
-}
-
 export function declare(command: Command): void {
-  command.helpCommand(false)
-  const verb = (name: string, summary: string) =>
-    command
-      .command(name)
-      .description(summary)
-      .copyInheritedSettings(command)
-      .addOption(
-        new Option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET").default(
-          controlSocketPath(),
-        ),
-      )
+  const verb = socketVerbs(command)
   verb('list', 'show the peers of this director, and all that are revoked')
     .option('--json', 'print them as one JSON array')
-    .action(async ({ json, socket }: Options & { json?: true }) => {
+    .action(async ({ json, socket }: SocketOptions & { json?: true }) => {
       const peers = (await request(socket, 'GET', '/peers')) as PeerListing[]
       process.stdout.write(`${json ? JSON.stringify(peers) : renderPeers(peers)}\n`)
     })
@@ -34,7 +20,7 @@ export function declare(command: Command): void {
   ] as const) {
     verb(name, summary)
       .argument('<peer-id>', 'as `director peer list` shows it', peerId)
-      .action(async (id: string, { socket }: Options) => {
+      .action(async (id: string, { socket }: SocketOptions) => {
         await request(socket, 'PUT', '/peers', { id, revoked })
       })
   }

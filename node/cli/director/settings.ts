@@ -1,44 +1,30 @@
 /** `director settings`: what the pool has set of IPVS's settings and timeouts. */
-import { Argument, type Command, Option } from 'commander'
+import { Argument, type Command } from 'commander'
 import { SETTINGS } from '../../../forwarder/settings.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { request } from '../../director/control/client.ts'
 import { demandSetting, demandValue } from '../../director/pool/setting-changes.ts'
-import { controlSocketPath } from '../control-socket.ts'
+import { type SocketOptions, socketVerbs } from './socket-verbs.ts'
 import { table } from './table.ts'
 
-interface Options {
-  socket: string
-}
-
 export function declare(command: Command): void {
-  command.helpCommand(false)
-  const verb = (name: string, summary: string) =>
-    command
-      .command(name)
-      .description(summary)
-      .copyInheritedSettings(command)
-      .addOption(
-        new Option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET").default(
-          controlSocketPath(),
-        ),
-      )
+  const verb = socketVerbs(command)
   verb('list', 'show every setting, its value and its meaning')
     .option('--json', 'print names and values as one JSON object')
-    .action(async ({ json, socket }: Options & { json?: true }) => {
+    .action(async ({ json, socket }: SocketOptions & { json?: true }) => {
       const values = await read(socket)
       process.stdout.write(`${json ? JSON.stringify(values) : renderSettings(values)}\n`)
     })
   verb('get', 'print the value of one')
     .addArgument(new Argument('<name>', 'such as drop_entry'))
-    .action(async (name: string, { socket }: Options) => {
+    .action(async (name: string, { socket }: SocketOptions) => {
       demandSetting(name)
       process.stdout.write(`${(await read(socket))[name]}\n`)
     })
   verb('set', 'change some of them, in the whole pool')
     .usage('<name>=<value>...')
     .addArgument(new Argument('<assignments...>', 'such as drop_entry=1'))
-    .action(async (words: string[], { socket }: Options) => {
+    .action(async (words: string[], { socket }: SocketOptions) => {
       await request(socket, 'PUT', '/settings', readAssignments(words))
     })
 }

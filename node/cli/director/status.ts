@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { DirectorStatus } from '../../director/control/api.ts'
 import { request } from '../../director/control/client.ts'
-import { controlSocketPath } from '../control-socket.ts'
+import { socketOption } from './socket-verbs.ts'
 import { renderStatus } from './status-table.ts'
 
 const WATCH_INTERVAL_MS = 1000
@@ -19,7 +19,7 @@ export function declare(command: Command): void {
   command
     .option('--json', 'print the status as one JSON object a line')
     .option('--watch', 'print it again every second')
-    .option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET", controlSocketPath())
+    .addOption(socketOption())
     .action(show)
 }
 

@@ -14,7 +14,7 @@ export interface Surroundings {
   readonly director: Director
   readonly names: NameDatabase
   /** All of stdin; only -R reads it. */
-  readStandardInput(): string
+  readStandardInput(): Promise<string>
   writeOutput(text: string): void
   writeError(text: string): void
 }
@@ -45,7 +45,7 @@ export async function runVsadm(words: readonly string[], surroundings: Surroundi
 
   async function restore(): Promise<number> {
     const { restoreLineByLine, restoreWhole } = await import('./restore.ts')
-    const text = surroundings.readStandardInput()
+    const text = await surroundings.readStandardInput()
     if (dialect.strict) {
       return restoreLineByLine(text, director, dialect, { write: writeOutput, writeError })
     }

@@ -9,7 +9,6 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
-import { StringDecoder } from 'node:string_decoder'
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
@@ -30,9 +29,7 @@ import {
   differenceQuerySchema,
   markInputSchema,
   markRuleSchema,
-  type PoolEdit,
   peerInputSchema,
-  poolEditSchema,
   questionSchema,
   rollbackSchema,
   serverAddressSchema,
@@ -45,12 +42,11 @@ import {
   syncDaemonInputSchema,
 } from './api.ts'
 import type { ControlledDirector } from './controlled-director.ts'
+import { editsOf, JSON_LINES, readDocument } from './edit-document.ts'
 import { EventStreams } from './event-stream.ts'
+import { parse } from './parse.ts'
 
 const BODY_BYTES_MAX = 64 * 1024
-/** Of a document of changes: 5,000 services with 20 servers each have a quarter of it. */
-const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
-const JSON_LINES = 'application/x-ndjson'
 /** Long answers go out in pieces of about this length. */
 const CHUNK_LENGTH = 64 * 1024
 /** What is still being answered when the director stops is cut off after this. */
@@ -294,62 +290,6 @@ function parseServicesQuery(query: unknown): { counters: CounterView; service: S
     counters: parse(counterViewSchema, counters),
     service: Object.keys(words).length > 0 ? parse(serviceQuerySchema, words) : undefined,
   }
-}
-
-/** The bytes of a document, which are not looked at before all of them are here. */
-async function readDocument(body: unknown): Promise<Buffer[]> {
-  if (!(body instanceof Readable)) throw new DirectorError('INPUT_INVALID', `expected the content type ${JSON_LINES}`)
-  const chunks: Buffer[] = []
-  let bytes = 0
-  try {
-    for await (const chunk of body) {
-      bytes += chunk.length
-      if (bytes > DOCUMENT_BYTES_MAX) {
-        const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes: make the changes in several documents`
-        throw new DirectorError('INPUT_INVALID', message)
-      }
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    if (error instanceof DirectorError) throw error
-    throw new DirectorError('INPUT_INVALID', 'the document ended before its end: nothing is changed', { cause: error })
-  }
-  return chunks
-}
-
-/** The changes of a document, each made when it is asked for. @throws EditRefused for a line that is none */
-function* editsOf(chunks: readonly Buffer[]): Generator<PoolEdit> {
-  let number = 0
-  for (const line of linesOf(chunks)) yield readEdit(line, number++)
-}
-
-function readEdit(line: string, number: number): PoolEdit {
-  try {
-    return parse(poolEditSchema, JSON.parse(line))
-  } catch (error) {
-    const cause = error instanceof DirectorError ? error : new DirectorError('INPUT_INVALID', 'expected JSON')
-    throw new EditRefused(number, cause)
-  }
-}
-
-function* linesOf(chunks: readonly Buffer[]): Generator<string> {
-  const decoder = new StringDecoder()
-  let rest = ''
-  for (const chunk of chunks) {
-    const lines = (rest + decoder.write(chunk)).split('\n')
-    rest = lines.pop() as string
-    yield* lines
-  }
-  rest += decoder.end()
-  if (rest !== '') yield rest
-}
-
-/** @throws DirectorError INPUT_INVALID with the field */
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body)
-  if (result.success) return result.data
-  const [{ path, message }] = result.error.issues
-  throw new DirectorError('INPUT_INVALID', `${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`)
 }
 
 function answerErrors(app: FastifyInstance, onBug: (error: Error) => void): void {

@@ -22,6 +22,7 @@ import {
   templateProtocol,
 } from '../../../forwarder/engine/templates.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/real-server.ts'
+import { isMapped } from '../../../forwarder/table/record-codec.ts'
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
 import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, SYNC_METHOD, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
@@ -85,7 +86,7 @@ export function entryOfRecord(bytes: Uint8Array, at: number, call?: CallDescript
   const virtual = address(RECORD.virtualAddress)
   const server = address(RECORD.serverAddress)
   const isOfMark = isTemplateOfMark(number)
-  const isIPv4 = isMapped(client) && isMapped(server) && isMapped(virtual)
+  const isIPv4 = isMapped(client, 0) && isMapped(server, 0) && isMapped(virtual, 0)
   return {
     protocol: isOfTemplate ? protocolOfTemplate(number) : number,
     flags: method | (isOfTemplate ? SYNC_FLAG.template : 0) | (isActiveState(number, state) ? 0 : SYNC_FLAG.inactive),
@@ -178,9 +179,4 @@ function markAddress(mapped: Uint8Array): Uint8Array {
 export function writeAddress(view: DataView, offset: number, address: Uint8Array): void {
   if (address.length === 4) view.setUint16(offset + 10, MAPPED_PREFIX)
   for (let i = 0; i < address.length; i++) view.setUint8(offset + 16 - address.length + i, address[i])
-}
-
-/** RFC 4291 2.5.5.2 */
-function isMapped(address: Uint8Array): boolean {
-  return address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 0xff && address[11] === 0xff
 }

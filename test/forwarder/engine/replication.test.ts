@@ -398,12 +398,13 @@ test('random records neither throw nor upset the counts', async (t) => {
       peer.nowMs += random(20_000)
       peer.breathe()
       const sum = counts(peer).reduce((total, [active, inactive]) => total + active + inactive, 0)
-      if (sum !== peer.table.memory.used)
-        return t.fail(`round ${round}: ${sum} counted, ${peer.table.memory.used} there`)
-      if (counts(peer).some((pair) => pair.some((count) => count < 0))) return t.fail(`round ${round}: below 0`)
+      t.equal(sum, peer.table.memory.used, `round ${round}`)
+      t.notOk(
+        counts(peer).some((pair) => pair.some((count) => count < 0)),
+        `round ${round}: none below 0`,
+      )
     }
   }
-  t.pass()
 })
 
 test('the version in a record is the table’s time in ticks of the wall clock', async (t) => {

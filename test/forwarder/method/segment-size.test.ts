@@ -154,11 +154,12 @@ for (const seed of seeds(1)) {
   test(`random options neither loop nor spoil a checksum (SEED=${seed})`, async (t) => {
     const random = seededRandom(seed)
     const bench = clamping({ insideMtu: 1400 })
+    const spoilt: number[][] = []
     for (let round = 0; round < 3000; round++) {
       const options = Array.from({ length: 4 * random.below(11) }, () => random.below(random.oneIn(2) ? 256 : 6))
       const [sent] = bench.send(OUTSIDE, synWith(options))
-      if (!checksumsAreRight(sent.frame)) t.fail(`options ${options}`)
+      if (!checksumsAreRight(sent.frame)) spoilt.push(options)
     }
-    t.pass()
+    t.same(spoilt, [])
   })
 }

@@ -16,14 +16,15 @@ test('texts have the hashes that are known of them', async (t) => {
 
 test('each byte and the length count, in all four words', async (t) => {
   const text = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6@foo.bar.com'
+  const alike: string[] = []
   for (let length = 0; length < text.length; length++) {
     const shorter = text.slice(0, length)
     const changed = `${shorter}!${text.slice(length + 1)}`
     for (const other of [shorter, changed]) {
       for (let word = 0; word < 32; word += 8) {
-        if (hash(other).slice(word, word + 8) === hash(text).slice(word, word + 8)) t.fail(other)
+        if (hash(other).slice(word, word + 8) === hash(text).slice(word, word + 8)) alike.push(other)
       }
     }
   }
-  t.pass()
+  t.same(alike, [])
 })

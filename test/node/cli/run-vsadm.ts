@@ -35,7 +35,7 @@ export async function vsadm(
     program,
     director,
     names,
-    readStandardInput: () => standardInput,
+    readStandardInput: async () => standardInput,
     writeOutput: (text) => {
       stdout += text
     },

@@ -5,6 +5,7 @@ import { type Test, test } from 'tap'
 import { type LoadOptions, monotonicMs } from '../../../node/drill/load-messages.ts'
 import { LongSessions } from '../../../node/drill/long-sessions.ts'
 import { encodeServerName, MESSAGE_BYTES, turnIntoReply } from '../../../node/drill/session-message.ts'
+import { until } from '../../until.ts'
 
 /** Answers as the session server does; `reply` may do otherwise with a message: return nothing to leave it unanswered. */
 function serve(t: Test, reply: (message: Buffer, number: number, socket: Socket) => Buffer | undefined) {
@@ -36,10 +37,6 @@ function sessionsTo(server: Server, count: number, patienceMs = 10_000): LongSes
     patienceMs,
   }
   return new LongSessions(options, monotonicMs)
-}
-
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
 test('sessions whose every answer is right survive, and say where they come from', async (t) => {

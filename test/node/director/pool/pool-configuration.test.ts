@@ -6,9 +6,7 @@ import { encodeEntries, packEntry } from '../../../../node/director/pool/config-
 import { TOMBSTONE_LIFE_MS } from '../../../../node/director/pool/pool-configuration.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
-import type { StoreOperation } from '../../../../node/director/store/store.ts'
-import { DirectorError } from '../../../../protocol/errors.ts'
-import { PoolOfDirectors, START_MS } from './pool-of-directors.ts'
+import { FullStore, PoolOfDirectors, START_MS } from './pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const dns = { protocol: 'udp', address: '10.0.0.100', port: 53 } as const
@@ -133,13 +131,6 @@ test('a change is kept before it is answered, and is there after a restart', asy
 })
 
 test('a change that the store refuses is refused whole', async (t) => {
-  class FullStore extends MemoryStore {
-    isFull = false
-    override async batch(operations: readonly StoreOperation[]): Promise<void> {
-      if (this.isFull) throw new DirectorError('STORE_FAILED', 'no space left')
-      await super.batch(operations)
-    }
-  }
   const pool = new PoolOfDirectors(['a', 'b'])
   const store = new FullStore()
   const a = await pool.start('a', store)

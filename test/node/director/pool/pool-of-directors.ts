@@ -9,8 +9,9 @@ import { untilDone } from '../../../../node/director/pace.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
-import type { Store } from '../../../../node/director/store/store.ts'
+import type { Store, StoreOperation } from '../../../../node/director/store/store.ts'
 import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
+import { DirectorError } from '../../../../protocol/errors.ts'
 
 /** 2026-01-01, where the directors' wall clocks stand at the virtual clock's 0. */
 export const START_MS = Date.UTC(2026, 0, 1)
@@ -44,6 +45,15 @@ export interface TestDirector {
   readonly revoked: { current: ReadonlySet<string> }
   /** Added to the wall clock. */
   skewMs: number
+}
+
+/** A store that can be told to refuse what is written. */
+export class FullStore extends MemoryStore {
+  isFull = false
+  override async batch(operations: readonly StoreOperation[]): Promise<void> {
+    if (this.isFull) throw new DirectorError('STORE_FAILED', 'no space left')
+    await super.batch(operations)
+  }
 }
 
 export class PoolOfDirectors {

@@ -2,10 +2,7 @@
 import { test } from 'tap'
 import type { ServerInput } from '../../../../node/director/control/api.ts'
 import { REVISIONS_MAX } from '../../../../node/director/pool/revision-history.ts'
-import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
-import type { StoreOperation } from '../../../../node/director/store/store.ts'
-import { DirectorError } from '../../../../protocol/errors.ts'
-import { PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
+import { FullStore, PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const dns = { protocol: 'udp', address: '10.0.0.100', port: 53 } as const
@@ -207,13 +204,6 @@ test('a history that does not lead to the configuration in force begins anew', a
 })
 
 test('a peer’s change that the store refuses leaves no history that could lead astray', async (t) => {
-  class FullStore extends MemoryStore {
-    isFull = false
-    override async batch(operations: readonly StoreOperation[]): Promise<void> {
-      if (this.isFull) throw new DirectorError('STORE_FAILED', 'no space left')
-      await super.batch(operations)
-    }
-  }
   const pool = new PoolOfDirectors(['a', 'b'])
   const store = new FullStore()
   const a = await pool.start('a', store)

@@ -1,5 +1,5 @@
 /**
- * The director's share of the processors. A director that waits behind other programs misses its own timers and lets its receive
+ * A process's share of the processors. A director that waits behind other programs misses its own timers and lets its receive
  * ring run over: what looks like a failed director is then only a busy host. keepalived has process priorities for this.
  */
 import { readdirSync, writeFileSync } from 'node:fs'
@@ -11,27 +11,12 @@ const FIRST = -15
 const LAST = 19
 
 /**
- * Raises this process. Threads inherit it, so it comes before ours start; V8's own are there already, and are raised as well,
- * since this thread waits for them when it collects garbage. Where sessions are scheduled as groups, sched(7), the group is
+ * Raises this process, or another. Threads inherit it, so it comes before ours start; V8's own are there already, and are raised as
+ * well, since this thread waits for them when it collects garbage. Where sessions are scheduled as groups, sched(7), the group is
  * raised too, since nice values then count only within it.
  * @returns why it could not be done; undefined when it was
  */
-export function claimProcessorShare(): string | undefined {
-  return raiseProcess(process.pid)
-}
-
-/** Raises a program of a lab, where hosts share the processors: each is a machine of its own in life, and waits behind nobody. */
-export function raiseLabProgram(processId: number): void {
-  raiseProcess(processId)
-}
-
-/** Puts a process that is about to be killed behind everybody: what its kernel then tidies up, a host without power does not. */
-export function putLast(processId: number): void {
-  setThreads(processId, LAST)
-  setGroup(processId, LAST)
-}
-
-function raiseProcess(processId: number): string | undefined {
+export function putFirst(processId = process.pid): string | undefined {
   try {
     setPriority(processId, FIRST)
   } catch (error) {
@@ -42,9 +27,10 @@ function raiseProcess(processId: number): string | undefined {
   return undefined
 }
 
-/** Steps back behind everybody: what is left to do is to tidy up, and others have the addresses now. */
-export function giveUpProcessorShare(): void {
-  putLast(process.pid)
+/** Puts this process, or another, behind everybody: what is left to do is to tidy up. */
+export function putLast(processId = process.pid): void {
+  setThreads(processId, LAST)
+  setGroup(processId, LAST)
 }
 
 function setThreads(processId: number, nice: number): void {

@@ -1,0 +1,20 @@
+/** What the commands that ask a running director have in common: the option that says which, and verbs that all have it. */
+import { type Command, Option } from 'commander'
+import { controlSocketPath } from '../control-socket.ts'
+
+export interface SocketOptions {
+  socket: string
+}
+
+export function socketOption(): Option {
+  return new Option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET").default(
+    controlSocketPath(),
+  )
+}
+
+/** Makes verbs of a command. */
+export function socketVerbs(command: Command): (name: string, summary: string) => Command {
+  command.helpCommand(false)
+  return (name, summary) =>
+    command.command(name).description(summary).copyInheritedSettings(command).addOption(socketOption())
+}

@@ -54,7 +54,7 @@ export async function findActive(lab: Lab, family: Family = 'ipv4'): Promise<str
   throw new DirectorError('LAB_FAILED', `lab ${lab.plan.name}: no director holds the virtual address`)
 }
 
-/** Makes the failure. `announce` is called with its time at the last moment before it. */
+/** Makes the failure. `announce` is called with its time, beside it. */
 export async function makeFault(
   { lab, drill }: Rehearsal,
   active: string,
@@ -70,11 +70,12 @@ export async function makeFault(
     return { victim: victim.name, atMs }
   }
   const director = lab.processes.find(({ host, program }) => host === active && program === 'director')!
-  const atMs = monotonicMs()
-  announce(atMs)
   // A host without power has nothing to tidy up; what this one's kernel does for the process shall not keep the others waiting.
   if (drill === 'crash' && director.child.pid !== undefined) putLast(director.child.pid)
+  // Nothing comes between the two: what begins after this time must not find the director alive.
+  const atMs = monotonicMs()
   director.child.kill(drill === 'crash' ? 'SIGKILL' : 'SIGTERM')
+  announce(atMs)
   return { victim: active, atMs }
 }
 

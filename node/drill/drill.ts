@@ -9,6 +9,7 @@ import { cpSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
+import { putFirst } from '../processor-share.ts'
 import { awaitReaction, DRILLS, type DrillName, findActive, makeFault, missingFrom } from './drill-fault.ts'
 import { judge, resultTable, type Verdict, verdictSentence } from './drill-report.ts'
 import { untilInterrupted } from './interruption.ts'
@@ -51,6 +52,8 @@ const KEPT_LOGS_FOLDER = '/var/log/linux-director'
  */
 export async function runDrill(options: DrillOptions): Promise<number> {
   checkOptions(options)
+  // It says when the failure was, and must not be kept waiting between looking at the clock and making it.
+  putFirst()
   const line = new ProgressLine(process.stderr)
   try {
     const verdict = await untilInterrupted(async (signal) => {

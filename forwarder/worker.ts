@@ -144,7 +144,7 @@ class ForwardingThread {
         this.#engine.services.remove(command.service)
         break
       case 'virtual-addresses':
-        this.#engine.addresses.replace(command.addresses, names)
+        this.#engine.placeAddresses(command.addresses, names)
         break
       case 'routes':
         this.#engine.setRoutes(command.routes)

@@ -8,7 +8,7 @@
  */
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
-import type { Route } from '../commands.ts'
+import type { Route, VirtualAddress } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { defaultSettings, type EngineSettings } from '../settings.ts'
 import { TICK_MS } from '../table/connection-layout.ts'
@@ -189,6 +189,11 @@ export class Engine {
   #defend(): void {
     this.defences.update(this.settings, this.#table.memory)
     this.moves.secureTcp = this.defences.isSecureTcp
+  }
+
+  /** Takes the states of all addresses, with the names of the links they are on. */
+  placeAddresses(addresses: readonly VirtualAddress[], links: readonly string[]): void {
+    if (this.addresses.replace(addresses, links)) this.replication.publishHandshakes()
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */

@@ -23,7 +23,7 @@ import type { ExpectedConnections } from './ftp/expected-connections.ts'
 import type { Marks } from './marks.ts'
 import type { Replication } from './replication.ts'
 import type { Scheduling } from './scheduling.ts'
-import { ADDRESS_ACTIVE, ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
+import { ADDRESS_LINGERING, ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
 
 const DROP_NO_SERVICE = dropCode('no-service')
 const DROP_NO_SERVER = dropCode('no-server')
@@ -112,7 +112,7 @@ export class NewConnections {
       const mark = rules.findNaming(link, key.protocol, flow)
       if (mark === 0 || services.findMark(mark, key.isIPv6) === undefined) return ADDRESS_UNKNOWN
     }
-    return addresses.holdsAny ? ADDRESS_ACTIVE : ADDRESS_STANDBY
+    return addresses.bestState
   }
 
   /** The firewall mark that the packet gets; 0: none. */
@@ -167,8 +167,12 @@ export class NewConnections {
     const { expected, scheduling, replication } = this.#parts
     const { key, service } = this
     const index = service === undefined ? expected.claim(this.expected, key) : scheduling.connect(service, key)
-    if (index === NO_CONNECTION) this.refusal = DROP_TABLE_FULL
-    else if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
+    if (index === NO_CONNECTION) {
+      this.refusal = DROP_TABLE_FULL
+      return NO_CONNECTION
+    }
+    if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
+    if (addressState === ADDRESS_LINGERING) replication.includeHandshake(index)
     return index
   }
 

@@ -2,7 +2,8 @@
  * The engine's side of replication: which changes of a connection the peers are told of, and what becomes of theirs.
  *
  * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout has
- * gone by, so that the peers' copies do not expire before the original. Of two descriptions the newer version counts. A version
+ * gone by, so that the peers' copies do not expire before the original. One in its handshake is told of when its address moves in order:
+ * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. Of two descriptions the newer version counts. A version
  * is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
@@ -67,6 +68,8 @@ const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
 const LONGEST_REFRESH_S = 0x7fff
 const LONGEST_TIMEOUT_MS = 2 ** 31
+/** Told of when an address moves, before and after each: a flood of SYNs must become neither one of records nor one of the peers' tables. */
+const HANDSHAKES = 4096
 
 export class Replication {
   readonly #connections: Connections
@@ -79,6 +82,8 @@ export class Replication {
   readonly #epochTicks: number
   readonly #key = new ConnectionKey()
   #written = false
+  /** Handshakes that may yet be told of at their first packet. */
+  #handshakes = 0
 
   constructor(connections: Connections, outgoing: RecordRing, epochTicks: number) {
     this.#connections = connections
@@ -94,6 +99,22 @@ export class Replication {
   /** Tells the peers of the connection as it now is. */
   publish(index: ConnectionIndex): void {
     this.#tell(index, RECORD_UPSERT)
+  }
+
+  /** An address moves to a peer: tells of the newest handshakes, since their ACKs may go there. */
+  publishHandshakes(): void {
+    this.#handshakes = HANDSHAKES
+    this.#table.timers.forEachNewestHalfOpen(HANDSHAKES, (index) => {
+      if ((this.#table.flags(index) & FLAG_REPLICATED) === 0) this.publish(index)
+    })
+    this.flush()
+  }
+
+  /** A connection has begun at an address that moves: the peers are told of its handshake, with the state that its packet gives it. */
+  includeHandshake(index: ConnectionIndex): void {
+    if (this.#handshakes === 0) return
+    this.#handshakes--
+    this.#table.setFlags(index, this.#table.flags(index) | FLAG_REPLICATED)
   }
 
   /**

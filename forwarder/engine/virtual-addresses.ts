@@ -9,14 +9,20 @@ export const ADDRESS_STANDBY = 1
 export const ADDRESS_LINGERING = 2
 export const ADDRESS_ACTIVE = 3
 
+const STATES: Record<VirtualAddress['state'], number> = {
+  standby: ADDRESS_STANDBY,
+  lingering: ADDRESS_LINGERING,
+  active: ADDRESS_ACTIVE,
+}
+
 export class VirtualAddresses {
   /** Open addressing; an empty cell holds ADDRESS_UNKNOWN as its state. */
   #addresses = new Int32Array(8)
   #states = new Uint8Array(8)
   #links = new Uint8Array(8)
   #mask = 7
-  /** Whether any of them is served here, or there is none: then nobody else can be meant. */
-  holdsAny = true
+  /** The state of the best of them; ADDRESS_ACTIVE when there is none: then nobody else can be meant. */
+  bestState = ADDRESS_ACTIVE
   readonly #book: AddressBook
   /** Numbers that the book keeps for us. */
   #retained: number[] = []
@@ -25,14 +31,16 @@ export class VirtualAddresses {
     this.#book = book
   }
 
-  replace(addresses: readonly VirtualAddress[], links: readonly string[]): void {
+  /** @returns whether one that was active is lingering now */
+  replace(addresses: readonly VirtualAddress[], links: readonly string[]): boolean {
     let size = 8
     while (size < addresses.length * 4) size *= 2
+    const active = this.#retained.filter((value) => this.stateOf(value) === ADDRESS_ACTIVE)
     this.#addresses = new Int32Array(size)
     this.#states = new Uint8Array(size)
     this.#links = new Uint8Array(size)
     this.#mask = size - 1
-    this.holdsAny = addresses.length === 0 || addresses.some(({ state }) => state !== 'standby')
+    this.bestState = addresses.length === 0 ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     const before = this.#retained
     this.#retained = []
     for (const { address, link, state } of addresses) {
@@ -44,10 +52,12 @@ export class VirtualAddresses {
       while (this.#states[cell] !== ADDRESS_UNKNOWN && this.#addresses[cell] !== value) cell = (cell + 1) & this.#mask
       this.#addresses[cell] = value
       this.#links[cell] = links.indexOf(link)
-      this.#states[cell] =
-        state === 'active' ? ADDRESS_ACTIVE : state === 'lingering' ? ADDRESS_LINGERING : ADDRESS_STANDBY
+      this.#states[cell] = STATES[state]
+      this.bestState = Math.max(this.bestState, STATES[state])
     }
+    const resigned = active.some((value) => this.stateOf(value) === ADDRESS_LINGERING)
     for (const value of before) this.#book.release(value)
+    return resigned
   }
 
   /** ADDRESS_UNKNOWN when it is not ours. */

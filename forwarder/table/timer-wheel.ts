@@ -74,6 +74,16 @@ export class TimerWheel {
     return oldest as ConnectionIndex
   }
 
+  /** Calls `visit` for at most `limit` half-open connections of each queue, the newest first. It must leave them where they are. */
+  forEachNewestHalfOpen(limit: number, visit: (index: ConnectionIndex) => void): void {
+    for (const tail of this.#halfOpenTails) {
+      for (let index = tail, left = limit; index > 0 && left > 0; left--) {
+        visit(index as ConnectionIndex)
+        index = this.#states[index * STATE_WORDS + STATE.timerPrevious]
+      }
+    }
+  }
+
   /**
    * Moves time on and calls `expire` for connections whose time has come; `expire` must take the connection out.
    * Looks at no more than `budget` connections, so that a crowd that ends together does not stop the loop; what is left is

@@ -60,7 +60,10 @@ export class NewConnections {
     const { virtualAddress, webPort, patienceMs } = this.#options
     let answer = ''
     const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
-    const giveUp = setTimeout(() => socket.destroy(new Error(`no answer within ${patienceMs / 1000} s`)), patienceMs)
+    const giveUp = setTimeout(() => {
+      const missed = socket.connecting ? 'not connected' : `no answer on port ${socket.localPort}`
+      socket.destroy(new Error(`${missed} within ${patienceMs / 1000} s`))
+    }, patienceMs)
     socket.setEncoding('latin1')
     socket.once('connect', () =>
       socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`),

@@ -118,7 +118,7 @@ function disturb(random: Random, bench: DirectorBench): void {
     bench.engine.services.remove({ protocol, address: ALL_VIPS[random.below(ALL_VIPS.length)], port })
   }
   if (random.oneIn(1000)) {
-    bench.engine.addresses.replace(
+    bench.engine.placeAddresses(
       randomAddresses(random),
       bench.links.map((link) => link.name),
     )

@@ -232,7 +232,7 @@ export class SimulatedDirector {
         forwarder: {
           mac: (link) => parseMac(macOf(link === OUTSIDE ? this.address : this.insideAddress)),
           setVirtualAddresses: (addresses) =>
-            forwarder.post(() => this.forwarder.engine.addresses.replace(addresses, [OUTSIDE, INSIDE])),
+            forwarder.post(() => this.forwarder.engine.placeAddresses(addresses, [OUTSIDE, INSIDE])),
           transmit: (link, frame) => forwarder.post(() => segments[link === OUTSIDE ? OUTSIDE : INSIDE].send(frame)),
         },
       },

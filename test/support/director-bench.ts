@@ -29,7 +29,7 @@ export class DirectorBench extends MemoryForwarder {
 
   constructor(options: DirectorBenchOptions) {
     super({ ...options, startMs: START_MS, epochMs: 1_700_000_000_000 })
-    this.engine.addresses.replace(
+    this.engine.placeAddresses(
       options.addresses,
       options.links.map((link) => link.name),
     )

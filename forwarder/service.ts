@@ -66,6 +66,11 @@ export interface ServiceSpec extends ServiceAddress {
   readonly onePacket?: boolean
   /** Lower a SYN's maximum segment size to what the way to the server can carry. */
   readonly mss?: 'clamp'
+  /**
+   * A connection's first packet waits until a standby has confirmed its record. If none does: 'confirmed' serves it anyway,
+   * 'confirmed-only' refuses it. Absent: the peers are told when the connection is established, and nothing waits.
+   */
+  readonly sync?: 'confirmed' | 'confirmed-only'
   /** In the order in which they were added, oldest first. */
   readonly servers: readonly RealServerSpec[]
 }

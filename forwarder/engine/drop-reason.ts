@@ -19,6 +19,7 @@ export const DROP_REASONS = [
   'standby', // a new connection, but another director holds the VIP
   'drop-packet', // a new connection, refused by the defence of this name
   'table-full', // no room for a new connection and no half-open one to give up
+  'unconfirmed', // its service asks for confirmed sync, and no standby has confirmed it
   'no-route', // no way to the next hop
   'neighbour-pending', // waits for address resolution and there is no room to hold it
   'neighbour-failed', // the next hop does not answer ARP or neighbour discovery

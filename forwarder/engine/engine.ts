@@ -18,6 +18,7 @@ import type { ServiceTable } from '../table/service-table.ts'
 import { handleArp } from './address-resolution.ts'
 import { Admission } from './admission.ts'
 import { Answers } from './answers.ts'
+import { Confirmations } from './confirmations.ts'
 import { Connections } from './connections.ts'
 import { Defences } from './defences.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -76,6 +77,7 @@ export class Engine {
   readonly moves: StateMoves
   readonly services: ServiceTable
   readonly defences = new Defences()
+  readonly confirmations: Confirmations
   readonly sweep: Sweep
   /** In force now; its fields change in place, so that parts may keep it. */
   readonly settings: EngineSettings = defaultSettings()
@@ -125,6 +127,9 @@ export class Engine {
       scheduling: this.scheduling,
       replication: this.replication,
     })
+    this.confirmations = new Confirmations(this.egress, this.moves, options.outgoing, (frame, link) =>
+      this.handle(frame, link),
+    )
     this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
     this.warmUp = new WarmUp(table, this.addresses, book)
     this.#table = table
@@ -164,6 +169,7 @@ export class Engine {
     this.#ipv6.setTime(nowMs)
     this.newConnections.setTime(nowMs)
     this.fragmentOrder.setTime(nowMs)
+    this.confirmations.setTime(nowMs)
     this.connections.expire()
     if (this.#tick - this.#maintainedTick >= MAINTENANCE_TICKS) {
       this.#maintainedTick = this.#tick
@@ -173,9 +179,10 @@ export class Engine {
     if (this.sweep.isAtWork) this.sweep.step()
   }
 
-  /** To be called after each batch: what waited for frames of the batch is the engine's own to send now. */
+  /** To be called after each batch: what has waited long enough, or for frames of the batch, is the engine's own to send now. */
   release(): void {
     this.fragmentOrder.release()
+    if (this.confirmations.count !== 0) this.confirmations.release()
   }
 
   applySettings(settings: EngineSettings): void {

@@ -21,6 +21,7 @@ import * as directory from '../table/server-directory.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Admission } from './admission.ts'
 import type { Answers } from './answers.ts'
+import { type Confirmations, NO_ROOM, PASSES, WAITS } from './confirmations.ts'
 import type { Connections } from './connections.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Egress } from './egress.ts'
@@ -37,7 +38,7 @@ import type { Scheduling } from './scheduling.ts'
 import type { StateMoves } from './state-moves.ts'
 import * as tcpStates from './tcp-states.ts'
 import type { Tunnels } from './tunnels.ts'
-import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
+import { CONSUMED, FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
 // V8 folds a module's own constants into its code, but loads and checks an imported one at each use: a fifth of a packet's time.
@@ -62,6 +63,7 @@ const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
+const DROP_UNCONFIRMED = dropCode('unconfirmed')
 
 /** Client port and virtual port, as in a connection's key. */
 const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
@@ -77,6 +79,7 @@ export class IPv4Path {
   readonly #moves: StateMoves
   readonly #marks: Marks
   readonly #admission: Admission
+  readonly #confirmations: Confirmations
   readonly #connections: Connections
   readonly #replication: Replication
   readonly #scheduling: Scheduling
@@ -103,6 +106,7 @@ export class IPv4Path {
     this.#moves = engine.moves
     this.#marks = engine.marks
     this.#admission = engine.admission
+    this.#confirmations = engine.confirmations
     this.#connections = engine.connections
     this.#replication = engine.replication
     this.#scheduling = engine.scheduling
@@ -170,6 +174,10 @@ export class IPv4Path {
       this.#newConnections.readIPv4(protocol, source, destination, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
+    const confirmations = this.#confirmations
+    if (confirmations.count !== 0 && confirmations.holds(index)) {
+      return this.#hold(frame, link, index, confirmations.follow(frame, link, index))
+    }
     return this.#toServer(frame, link, headerLength, protocol, index)
   }
 
@@ -213,9 +221,26 @@ export class IPv4Path {
       if (!isAnswered(refusal)) return this.#drops.drop(refusal)
       return this.#answers.portUnreachable(frame, link, refusal, frame.memory.view.getInt32(ip + IPV4.destination))
     }
+    const outcome = this.#confirmations.begin(frame, link, index, protocol, ip + headerLength, opening.sync)
+    if (outcome !== PASSES) return this.#hold(frame, link, index, outcome)
     const verdict = this.#toServer(frame, link, headerLength, protocol, index)
     this.#scheduling.sent(index)
     return verdict
+  }
+
+  /** A packet whose connection waits to be confirmed, or was not. */
+  #hold(frame: Frame, link: number, index: ConnectionIndex, outcome: number): Verdict {
+    if (outcome === WAITS) return CONSUMED
+    if (outcome === NO_ROOM) return this.#drops.drop(DROP_UNCONFIRMED)
+    this.#replication.publishEnd(index)
+    this.#connections.discard(index)
+    const ip = frame.start + ETHERNET_HEADER_LENGTH
+    return this.#answers.portUnreachable(
+      frame,
+      link,
+      DROP_UNCONFIRMED,
+      frame.memory.view.getInt32(ip + IPV4.destination),
+    )
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

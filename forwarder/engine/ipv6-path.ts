@@ -22,6 +22,7 @@ import type { ConnectionTable } from '../table/connection-table.ts'
 import * as realServer from '../table/real-server.ts'
 import * as recordCodec from '../table/record-codec.ts'
 import * as directory from '../table/server-directory.ts'
+import { NO_ROOM, PASSES, WAITS } from './confirmations.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import type { IPv6Answers } from './ipv6-answers.ts'
@@ -32,7 +33,7 @@ import { isAnswered } from './new-connections.ts'
 import * as protocols from './protocols/registry.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import * as tcpStates from './tcp-states.ts'
-import { FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
+import { CONSUMED, FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
 
 // Names of this module's own, for speed: see ipv4-path.ts.
@@ -62,6 +63,7 @@ const DROP_TOO_BIG = dropCode('too-big')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
+const DROP_UNCONFIRMED = dropCode('unconfirmed')
 
 /** Client port and virtual port, as in a connection's key. */
 const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
@@ -175,6 +177,10 @@ export class IPv6Path {
       this.#engine.newConnections.readIPv6(protocol, view, ip, virtual, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
+    const { confirmations } = this.#engine
+    if (confirmations.count !== 0 && confirmations.holds(index)) {
+      return this.#hold(frame, link, index, confirmations.follow(frame, link, index))
+    }
     return this.#toServer(frame, link, headerLength, protocol, index)
   }
 
@@ -209,9 +215,20 @@ export class IPv6Path {
       if (!isAnswered(refusal)) return this.#drops.drop(refusal)
       return this.#answers.fromDestination(frame).portUnreachable(frame, link, refusal)
     }
+    const outcome = this.#engine.confirmations.begin(frame, link, index, protocol, transport, newConnections.sync)
+    if (outcome !== PASSES) return this.#hold(frame, link, index, outcome)
     const verdict = this.#toServer(frame, link, headerLength, protocol, index)
     scheduling.sent(index)
     return verdict
+  }
+
+  /** A packet whose connection waits to be confirmed, or was not. */
+  #hold(frame: Frame, link: number, index: ConnectionIndex, outcome: number): Verdict {
+    if (outcome === WAITS) return CONSUMED
+    if (outcome === NO_ROOM) return this.#drops.drop(DROP_UNCONFIRMED)
+    this.#engine.replication.publishEnd(index)
+    this.#engine.connections.discard(index)
+    return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_UNCONFIRMED)
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

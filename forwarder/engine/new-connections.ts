@@ -14,7 +14,7 @@ import type { Frame } from '../link/link.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, NO_CONNECTION } from '../table/connection-layout.ts'
 import type { ServiceTable } from '../table/service-table.ts'
-import type { Persistence, Service } from '../table/virtual-service.ts'
+import { type Persistence, type Service, SYNC_ESTABLISHED } from '../table/virtual-service.ts'
 import type { Admission } from './admission.ts'
 import type { Connections } from './connections.ts'
 import type { Defences } from './defences.ts'
@@ -68,6 +68,11 @@ export class NewConnections {
   mark = 0
   /** Whose server is scheduling.choice. */
   service: Service | undefined = undefined
+
+  /** What the service asks for, one of SYNC_*. What is expected of a known connection asks for nothing. */
+  get sync(): number {
+    return this.service === undefined ? SYNC_ESTABLISHED : this.service.sync
+  }
 
   constructor(parts: NewConnectionParts) {
     this.#parts = parts

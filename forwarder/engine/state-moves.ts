@@ -5,6 +5,7 @@
  */
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
 import * as sctp from '../../protocol/packet/sctp.ts'
+import * as tcp from '../../protocol/packet/tcp.ts'
 import type { Frame } from '../link/link.ts'
 import * as offload from '../method/offload.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
@@ -20,9 +21,10 @@ import * as tcpStates from './tcp-states.ts'
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = ipv4
 const { sctpChunkType } = sctp
 const { finishSctpChecksum, hasUnfinishedChecksum } = offload
-const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_REPLICATED, STATE, STATE_WORDS } = layout
+const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, STATE, STATE_WORDS } = layout
 const { nextSctpState, SCTP_STATE } = sctpStates
-const { nextTcpState, SECURE_DIRECTIONS, TCP_STATE } = tcpStates
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } = tcpStates
+const { TCP } = tcp
 
 export class StateMoves {
   readonly #connections: Connections
@@ -45,6 +47,17 @@ export class StateMoves {
 
   set secureTcp(isSecure: boolean) {
     this.#tcpTables = isSecure ? SECURE_DIRECTIONS : 0
+  }
+
+  /** A connection's first packet: as its state will be when it is sent on, the peers are told of it now. */
+  begin(index: ConnectionIndex, protocol: number, frame: Frame, transport: number): void {
+    // Of datagrams they have been told.
+    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_SCTP) return
+    const flags = this.#table.flags(index) | FLAG_REPLICATED
+    this.#table.setFlags(index, flags)
+    const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
+    if (protocol === PROTOCOL_SCTP) this.sctp(index, direction, frame, transport, flags)
+    else this.tcp(index, direction, frame.memory.view.getUint8(transport + TCP.flags), flags)
   }
 
   /** Moves the TCP state by a segment's flags, and the timer with it. */

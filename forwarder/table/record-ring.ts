@@ -5,6 +5,9 @@
  * from another. Positions only grow (modulo 2^32); a slot is RECORD_LENGTH bytes. When the ring is full the writer
  * counts the record as lost instead of waiting: the reader sees `lost` grow and must compare tables by other means.
  *
+ * The writer may wait until what it wrote is known elsewhere too: it says so with awaitConfirmation(), and the reader answers
+ * with confirm().
+ *
  * Source: L. Lamport, "Specifying Concurrent Program Modules", 1983 (the single-producer single-consumer queue).
  */
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
@@ -12,6 +15,12 @@ import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 const HEAD = 0 // next position to read
 const TAIL = 16 // next position to write; on a cache line of its own
 const LOST = 32
+/** Up to which position the writer waits for a confirmation. */
+const WANTED = 33
+const UNCONFIRMED = 34
+/** Written by the reader: up to which position a peer has everything, and how many peers there are to confirm. */
+const CONFIRMED = 48
+const WITNESSES = 49
 const HEADER_BYTES = 256
 
 export class RecordRing {
@@ -54,6 +63,56 @@ export class RecordRing {
   /** Writer: wakes a reader that waits in whenWritten(). Call once after a batch of commits. */
   notify(): void {
     Atomics.notify(this.#header, TAIL, 1)
+  }
+
+  /** Writer: whether the next record would be lost. */
+  get isFull(): boolean {
+    return this.length > this.#mask
+  }
+
+  /** Writer: whether there is anybody who could confirm. */
+  get hasWitness(): boolean {
+    return Atomics.load(this.#header, WITNESSES) > 0
+  }
+
+  /** Writer: wants everything that it has written to be confirmed. Returns the position for isConfirmed(). */
+  awaitConfirmation(): number {
+    const tail = this.#header[TAIL]
+    Atomics.store(this.#header, WANTED, tail)
+    return tail
+  }
+
+  isConfirmed(position: number): boolean {
+    return ((Atomics.load(this.#header, CONFIRMED) - position) | 0) >= 0
+  }
+
+  /** Writer: something that should have been confirmed went on without. */
+  countUnconfirmed(): void {
+    Atomics.add(this.#header, UNCONFIRMED, 1)
+  }
+
+  /** Reader: the position of the next record that it will read. */
+  get position(): number {
+    return this.#header[HEAD]
+  }
+
+  /** Reader: whether the writer waits for something from `position` on. */
+  isAwaitedAfter(position: number): boolean {
+    return ((Atomics.load(this.#header, WANTED) - position) | 0) > 0
+  }
+
+  /** Reader: a peer has everything from before `position`. */
+  confirm(position: number): void {
+    if (((position - this.#header[CONFIRMED]) | 0) > 0) Atomics.store(this.#header, CONFIRMED, position)
+  }
+
+  setWitnesses(count: number): void {
+    Atomics.store(this.#header, WITNESSES, count)
+  }
+
+  /** How often the writer went on unconfirmed, since the ring was made. */
+  get unconfirmed(): number {
+    return Atomics.load(this.#header, UNCONFIRMED)
   }
 
   /** Reader: offset of the oldest unread slot, or -1 when there is none. */

@@ -27,7 +27,7 @@ import {
   type ServiceIdentity,
   type Slot,
 } from './server-directory.ts'
-import { persistenceOf, type Service } from './virtual-service.ts'
+import { persistenceOf, type Service, SYNC_ESTABLISHED, syncOf } from './virtual-service.ts'
 
 /** What an FTP data connection may come to: the port of active mode, and those that no server needs the right to listen on; 0 of templates. */
 const FTP_DATA_PORT = 20
@@ -118,6 +118,7 @@ export class ServiceTable {
         schedulerFlags,
         persistence: undefined,
         onePacket: false,
+        sync: SYNC_ESTABLISHED,
         memory: undefined,
         servers: [],
       }
@@ -131,6 +132,7 @@ export class ServiceTable {
     }
     service.persistence = spec.persistence && persistenceOf(spec.persistence, service.isIPv6)
     service.onePacket = spec.onePacket === true
+    service.sync = syncOf(spec)
     this.#setServers(service, spec.servers)
     for (const server of service.servers) server.clampsSegmentSize = spec.mss === 'clamp'
   }

@@ -2,7 +2,7 @@
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { prefixMask } from '../../protocol/packet/prefix.ts'
 import type { Scheduler } from '../../scheduler/scheduler.ts'
-import type { PersistenceSpec } from '../service.ts'
+import type { PersistenceSpec, ServiceSpec } from '../service.ts'
 import type { RealServer } from './real-server.ts'
 import type { Slot } from './server-directory.ts'
 
@@ -13,6 +13,11 @@ export interface Persistence {
   /** They are told apart by their SIP calls besides (--pe sip). */
   readonly isByCall: boolean
 }
+
+/** When the peers are told of a connection: when it is established, or before its first packet goes on (engine/confirmations.ts). */
+export const SYNC_ESTABLISHED = 0
+export const SYNC_CONFIRMED = 1
+export const SYNC_CONFIRMED_ONLY = 2
 
 export interface Service {
   readonly slot: Slot
@@ -29,10 +34,18 @@ export interface Service {
   persistence: Persistence | undefined
   /** Each datagram is scheduled for itself. */
   onePacket: boolean
+  /** One of SYNC_*. */
+  sync: number
   /** What the scheduler remembers. */
   memory: unknown
   /** IPVS's order: the most recently added first. */
   readonly servers: RealServer[]
+}
+
+/** A connection of a single datagram is nothing to be told of. */
+export function syncOf({ sync, onePacket }: ServiceSpec): number {
+  if (sync === undefined || onePacket === true) return SYNC_ESTABLISHED
+  return sync === 'confirmed' ? SYNC_CONFIRMED : SYNC_CONFIRMED_ONLY
 }
 
 export function persistenceOf({ timeoutS, netmask, engine }: PersistenceSpec, isIPv6: boolean): Persistence {

@@ -8,7 +8,7 @@
  */
 import Table from 'cli-table3'
 import type { DrillName, Fault, Reaction } from './drill-fault.ts'
-import type { Family } from './lab-plan.ts'
+import type { Family, LabSync } from './lab-plan.ts'
 import type { LoadResult } from './load-messages.ts'
 
 export interface DrillResult {
@@ -21,7 +21,8 @@ export interface DrillResult {
   pauseMs: { baseline: number; p50: number; p99: number; max: number }
   /** From the failure until the successor held the VIP; null: nothing had to be taken over, or nobody did. */
   takeoverMs: number | null
-  newConnections: { attempted: number; failed: number }
+  /** setUpMs: until its handshake was over, as the client saw it. */
+  newConnections: { attempted: number; failed: number; setUpMs: { p50: number; p99: number } }
   downloads: { started: number; intact: number }
   /** Sessions and downloads open at the failure that the director active after it does not know. */
   missingRecords: number
@@ -31,6 +32,7 @@ export interface Observations {
   drill: DrillName
   method: string
   family: Family
+  sync: LabSync
   directors: number
   servers: number
   /** How many were asked for. */
@@ -51,12 +53,13 @@ export interface Verdict {
 
 /**
  * A connection that was in its handshake when the director died may not have reached a standby: records go out when a
- * connection is established (`sync: established`). A handshake takes no longer than this, or than the machine's own noise.
+ * connection is established, unless confirmed sync is asked for. A handshake takes no longer than this, or than the machine's own
+ * noise.
  */
 const HANDSHAKE_MS = 100
 
 export function judge(observations: Observations): Verdict {
-  const { drill, fault, reaction, load, missingRecords } = observations
+  const { drill, sync, fault, reaction, load, missingRecords } = observations
   const needless: string[] = []
   const excused: string[] = []
   const baselineMs = Math.max(0, ...load.baselinePausesMs)
@@ -76,6 +79,7 @@ export function judge(observations: Observations): Verdict {
     server ? server === victimServer : beganTooEarly(startedMs),
   )
 
+  const setUps = [...load.connections.setUpMs].sort((a, b) => a - b)
   const pauses = [...load.pausesMs].sort((a, b) => a - b)
   return {
     needless,
@@ -94,7 +98,11 @@ export function judge(observations: Observations): Verdict {
         max: tenths(percentile(pauses, 100)),
       },
       takeoverMs: reaction && !victimServer ? tenths(reaction.atMs - fault.atMs) : null,
-      newConnections: { attempted: load.connections.attempted, failed: load.connections.failed.length },
+      newConnections: {
+        attempted: load.connections.attempted,
+        failed: load.connections.failed.length,
+        setUpMs: { p50: tenths(percentile(setUps, 50)), p99: tenths(percentile(setUps, 99)) },
+      },
       downloads: { started: load.downloads.started, intact: load.downloads.intact },
       missingRecords,
     },
@@ -102,7 +110,7 @@ export function judge(observations: Observations): Verdict {
 
   /** Whether this failure explains that something begun then had no answer, whichever server it was given to. */
   function beganTooEarly(startedMs: number): boolean {
-    if (drill === 'handover') return false
+    if (drill === 'handover' || (drill === 'crash' && sync !== 'established')) return false
     if (startedMs < fault.atMs - handshakeMs) return false
     return startedMs <= (victimServer ? (reaction?.atMs ?? fault.atMs) + handshakeMs : fault.atMs)
   }
@@ -139,6 +147,7 @@ export function resultTable({ result }: Verdict): string {
     ['without a failure', `longest ${pauseMs.baseline} ms`],
     ['takeover', result.takeoverMs === null ? 'none' : `${result.takeoverMs} ms`],
     ['new connections', `${newConnections.attempted} attempted, ${newConnections.failed} failed`],
+    ['their set-up', `median ${newConnections.setUpMs.p50} ms, 99th percentile ${newConnections.setUpMs.p99} ms`],
     ['downloads', `${downloads.started} started, ${downloads.intact} intact`],
     ['missing records', String(result.missingRecords)],
   )

@@ -14,7 +14,15 @@ import { awaitReaction, DRILLS, type DrillName, findActive, makeFault, missingFr
 import { judge, resultTable, type Verdict, verdictSentence } from './drill-report.ts'
 import { untilInterrupted } from './interruption.ts'
 import { type Lab, withLab } from './lab.ts'
-import { type Family, hostsOf, type LabMethod, SESSION_PORT, VIRTUAL_ADDRESSES, WEB_PORT } from './lab-plan.ts'
+import {
+  type Family,
+  hostsOf,
+  type LabMethod,
+  type LabSync,
+  SESSION_PORT,
+  VIRTUAL_ADDRESSES,
+  WEB_PORT,
+} from './lab-plan.ts'
 import { BULK_BYTES, logsOf } from './lab-programs.ts'
 import { LoadClient } from './load-client.ts'
 import type { LoadProgress } from './load-messages.ts'
@@ -31,6 +39,7 @@ export interface DrillOptions {
   /** Print one object, and nothing else, on stdout. */
   json?: boolean
   scheduler?: string
+  sync?: LabSync
   advertisementIntervalMs?: number
   /** How long is watched before the failure, and at least how long after it; 10 unless given. */
   seconds?: number
@@ -114,11 +123,23 @@ async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, li
 
   phase = 'waiting for the last answers'
   const load = await client.finish()
-  const { method } = lab.plan
+  const { method, sync } = lab.plan
   const directors = hostsOf(lab.plan, 'director').length
   const servers = hostsOf(lab.plan, 'server').length
   const missingRecords = missing.length
-  const verdict = judge({ drill, method, family, directors, servers, sessions, fault, reaction, missingRecords, load })
+  const verdict = judge({
+    drill,
+    method,
+    family,
+    sync,
+    directors,
+    servers,
+    sessions,
+    fault,
+    reaction,
+    missingRecords,
+    load,
+  })
   if (verdict.needless.length > 0) keepLogs(lab.folder)
   return verdict
 }

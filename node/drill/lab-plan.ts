@@ -17,6 +17,10 @@ export type LabMethod = Exclude<ForwardingMethod, 'local'>
 export const FAMILIES = ['ipv4', 'ipv6'] as const
 export type Family = (typeof FAMILIES)[number]
 
+/** When a service's connections are told to the standbys: forwarder/service.ts. */
+export const SYNCS = ['established', 'confirmed', 'confirmed-only'] as const
+export type LabSync = (typeof SYNCS)[number]
+
 export interface LabOptions {
   name: string
   directors?: number
@@ -27,6 +31,8 @@ export interface LabOptions {
   tunnel?: TunnelSpec['type']
   /** A name in the scheduler registry, for all services; wlc unless given. */
   scheduler?: string
+  /** Of all services; established unless given. */
+  sync?: LabSync
   /** VRRP advertisement interval; a multiple of 10, 50 unless given. */
   advertisementIntervalMs?: number
   /** Size of the directors' connection tables, a power of two; what a director has by itself unless given. */
@@ -60,6 +66,7 @@ export interface LabPlan {
   readonly method: LabMethod
   readonly tunnel: TunnelSpec['type']
   readonly scheduler: string
+  readonly sync: LabSync
   readonly advertisementIntervalMs: number
   readonly connections?: number
   readonly switchNamespace: string
@@ -115,6 +122,7 @@ export function planLab(options: LabOptions): LabPlan {
     method,
     tunnel,
     scheduler: options.scheduler ?? 'wlc',
+    sync: options.sync ?? 'established',
     advertisementIntervalMs: options.advertisementIntervalMs ?? 50,
     connections: options.connections,
     switchNamespace: namespaceOf(name, 'switch'),

@@ -142,7 +142,8 @@ function wantedService(plan: LabPlan, family: Family, port: number, serverPort: 
       weight: 1,
     }),
   )
-  return { service: { ...address, scheduler: plan.scheduler }, servers }
+  const sync = plan.sync === 'established' ? {} : { sync: plan.sync }
+  return { service: { ...address, scheduler: plan.scheduler, ...sync }, servers }
 }
 
 /** What a server's description says of its tunnel; with a checksum where there is one, so that a lab sees the whole of it. */

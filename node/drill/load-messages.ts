@@ -62,7 +62,8 @@ export interface LoadResult {
   baselinePausesMs: number[]
   /** Longest pause after the fault, a session each; survivors only. */
   pausesMs: number[]
-  connections: { attempted: number; failed: { startedMs: number; reason: string }[] }
+  /** setUpMs: how long the handshakes took, of the latest 50,000. */
+  connections: { attempted: number; failed: { startedMs: number; reason: string }[]; setUpMs: number[] }
   downloads: {
     started: number
     intact: number

@@ -8,13 +8,17 @@ import type { LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
 
 /** An answer is a few hundred bytes; whatever is longer is not read to its end. */
 const ANSWER_BYTES = 4096
+/** Handshakes whose time is kept, so that a long drill does not grow. */
+const MAX_SET_UPS = 50_000
 
 export class NewConnections {
   readonly #options: LoadOptions
   readonly #now: () => number
   readonly #failed: LoadResult['connections']['failed'] = []
   readonly #open = new Set<Promise<void>>()
+  readonly #setUpMs: number[] = []
   #attempted = 0
+  #connected = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: LoadOptions, now: () => number) {
@@ -41,7 +45,7 @@ export class NewConnections {
   async finish(): Promise<LoadResult['connections']> {
     clearInterval(this.#timer)
     await Promise.all(this.#open)
-    return { attempted: this.#attempted, failed: this.#failed }
+    return { attempted: this.#attempted, failed: this.#failed, setUpMs: this.#setUpMs }
   }
 
   #attempt(): void {
@@ -65,9 +69,11 @@ export class NewConnections {
       socket.destroy(new Error(`${missed} within ${patienceMs / 1000} s`))
     }, patienceMs)
     socket.setEncoding('latin1')
-    socket.once('connect', () =>
-      socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`),
-    )
+    const startedMs = this.#now()
+    socket.once('connect', () => {
+      this.#setUpMs[this.#connected++ % MAX_SET_UPS] = this.#now() - startedMs
+      socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`)
+    })
     socket.on('data', (text: string) => {
       answer += text
       if (answer.length > ANSWER_BYTES) socket.destroy(new Error('the answer does not end'))

@@ -4,18 +4,20 @@
  * ```
  *  0         1     4             8                 16                24               32
  * +---------+-----+-------------+-----------------+-----------------+----------------+---------------------+
- * | version |  0  | sent at ms  | epoch           | sequence        | records before | record-block.ts     |
+ * | version |flags| sent at ms  | epoch           | sequence        | records before | record-block.ts     |
  * +---------+-----+-------------+-----------------+-----------------+----------------+---------------------+
  * ```
  *
  * `epoch` is drawn at random when the sender starts: a sender that restarted counts from 1 again and is told apart by it.
  * `sequence` numbers the sender's batches from 1. `records before` counts the records in all batches before this one.
+ * Flags: 1, the sender waits for a confirmation (sync-message.ts) that the receiver has this batch and all before it.
  * `sent at` is the sender's monotonic clock modulo 2^32; only the sender can read it.
  * Version rule: another version is not understood and is dropped; whoever sends one must speak both for a release.
  */
 import { type RecordBlock, readBlock } from './record-block.ts'
 
 export const BATCH_VERSION = 1
+const FLAG_AWAITED = 1
 /** The block starts here. */
 export const BATCH_HEADER_LENGTH = 32
 
@@ -27,6 +29,7 @@ export interface BatchHeader {
   readonly sequence: number
   readonly recordsBefore: number
   readonly sentAtMs: number
+  readonly isAwaited: boolean
 }
 
 export interface RecordBatch extends BatchHeader {
@@ -35,7 +38,7 @@ export interface RecordBatch extends BatchHeader {
 
 export function writeBatchHeader(bytes: Uint8Array, header: BatchHeader): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  view.setUint32(0, BATCH_VERSION << 24)
+  view.setUint32(0, (BATCH_VERSION << 24) | ((header.isAwaited ? FLAG_AWAITED : 0) << 16))
   view.setUint32(4, header.sentAtMs >>> 0)
   writeEpoch(view, 8, header.epoch)
   writeCounter(view, 16, header.sequence)
@@ -50,7 +53,8 @@ export function parseBatch(bytes: Uint8Array): RecordBatch | undefined {
   const recordsBefore = readCounter(view, 24)
   const block = readBlock(bytes, BATCH_HEADER_LENGTH)
   if (sequence === undefined || sequence === 0 || recordsBefore === undefined || !block || block.count === 0) return
-  return { epoch: readEpoch(view, 8), sequence, recordsBefore, sentAtMs: view.getUint32(4), block }
+  const isAwaited = (bytes[1] & FLAG_AWAITED) !== 0
+  return { epoch: readEpoch(view, 8), sequence, recordsBefore, sentAtMs: view.getUint32(4), isAwaited, block }
 }
 
 export function writeEpoch(view: DataView, offset: number, epoch: Epoch): void {

@@ -9,6 +9,7 @@
  * kind 4, snapshot header:   0 version, kind   2 count          4 id          8 slots            12 count x position (24)
  * kind 5, snapshot piece:    0 version, kind   2 flags (1 last) 4 id          8 next slot        12 record-block.ts
  * kind 6, snapshot refused:  0 version, kind   2 zero           4 id
+ * kind 7, confirmation:      0 version, kind   2 zero           4 epoch      12 sequence: all up to this one have come (8)
  * ```
  *
  * A resend is answered with the batches themselves. A snapshot goes over the table of whoever is asked, `pieces` at a time: the
@@ -27,6 +28,7 @@ const SNAPSHOT_REQUEST = 3
 const SNAPSHOT_HEADER = 4
 const SNAPSHOT_PIECE = 5
 const SNAPSHOT_REFUSED = 6
+const CONFIRMATION = 7
 const FLAG_LAST = 1
 const RANGE_LENGTH = 16
 const MAX_RANGES = 64
@@ -59,6 +61,7 @@ export type SyncMessage =
       readonly block: RecordBlock
     }
   | { readonly kind: 'snapshot-refused'; readonly id: number }
+  | { readonly kind: 'confirmation'; readonly epoch: Epoch; readonly sequence: number }
 
 /** Every kind but a piece, which writePieceHeader() makes around a block already in place. */
 export function encodeSyncMessage(message: Exclude<SyncMessage, { kind: 'snapshot-piece' }>): Uint8Array {
@@ -73,12 +76,10 @@ export function encodeSyncMessage(message: Exclude<SyncMessage, { kind: 'snapsho
       })
       return bytesOf(view)
     }
-    case 'resend-refused': {
-      const view = start(RESEND_REFUSED, 0, 20)
-      writeEpoch(view, 4, message.epoch)
-      writeCounter(view, 12, message.oldest)
-      return bytesOf(view)
-    }
+    case 'resend-refused':
+      return numberOf(RESEND_REFUSED, message.epoch, message.oldest)
+    case 'confirmation':
+      return numberOf(CONFIRMATION, message.epoch, message.sequence)
     case 'snapshot-request': {
       const view = start(SNAPSHOT_REQUEST, message.pieces, 12)
       view.setUint32(4, message.id)
@@ -133,6 +134,10 @@ export function parseSyncMessage(bytes: Uint8Array): SyncMessage | undefined {
       const oldest = bytes.length === 20 ? readCounter(view, 12) : undefined
       return oldest === undefined ? undefined : { kind: 'resend-refused', epoch: readEpoch(view, 4), oldest }
     }
+    case CONFIRMATION: {
+      const sequence = bytes.length === 20 ? readCounter(view, 12) : undefined
+      return sequence === undefined ? undefined : { kind: 'confirmation', epoch: readEpoch(view, 4), sequence }
+    }
     case SNAPSHOT_REQUEST:
       if (bytes.length !== 12 || count === 0) return undefined
       return { kind: 'snapshot-request', id: view.getUint32(4), from: view.getUint32(8), pieces: count }
@@ -157,6 +162,13 @@ export function parseSyncMessage(bytes: Uint8Array): SyncMessage | undefined {
     default:
       return undefined
   }
+}
+
+function numberOf(kind: number, epoch: Epoch, sequence: number): Uint8Array {
+  const view = start(kind, 0, 20)
+  writeEpoch(view, 4, epoch)
+  writeCounter(view, 12, sequence)
+  return bytesOf(view)
 }
 
 function start(kind: number, count: number, length: number): DataView {

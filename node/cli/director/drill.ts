@@ -11,8 +11,8 @@ export function declare(command: Command): void {
   for (const option of poolOptions()) command.addOption(option)
   command
     .addOption(new Option('--family <family>', 'of the services that are used').choices(FAMILIES).default('ipv4'))
-    .option('--sessions <number>', 'long sessions, 1 to 20000', wholeNumber(1, 20_000), 1000)
-    .option('--rate <number>', 'new connections a second, 1 to 500', wholeNumber(1, 500), 50)
+    .option('--sessions <number>', 'long ones, 1 to 20000', wholeNumber(1, 20_000), 1000)
+    .option('--rate <number>', 'new a second, 1 to 500', wholeNumber(1, 500), 50)
     .option('--seconds <number>', 'watched before the failure, and after it', wholeNumber(1, 3600), 10)
     .option('--json', 'print the result as one JSON object')
     .action(async (drill: DrillOptions['drill'], options: Omit<DrillOptions, 'drill'>) => {

@@ -48,6 +48,7 @@ export class Draft {
   #timeoutS = 0
   #engine = ''
   #mss = false
+  #sync: ServiceInput['sync']
   #server: Endpoint | undefined
   /** The service's port at the moment -r was read; ipvsadm copies that one. */
   #portSoFar = 0
@@ -107,6 +108,11 @@ export class Draft {
       case 'mss':
         if (text !== 'clamp') throw new UsageError(`illegal mss \`${text}' specified: expected clamp`)
         this.#mss = true
+        return
+      case 'sync':
+        if (text !== 'confirmed' && text !== 'confirmed-only')
+          throw new UsageError(`illegal sync \`${text}' specified: expected confirmed or confirmed-only`)
+        this.#sync = text
         return
       case 'sched-flags':
         this.#flagWords = text
@@ -239,6 +245,7 @@ export class Draft {
       ...(this.#engine && { persistenceEngine: this.#engine }),
       ...(this.#options.has('ops') && { onePacket: true }),
       ...(this.#mss && { mss: 'clamp' }),
+      ...(this.#sync && { sync: this.#sync }),
     }
   }
 

@@ -58,6 +58,7 @@ export const OPTION_NAMES = [
   'tun-csum',
   'tun-remcsum',
   'mss',
+  'sync',
 ] as const
 
 export type OptionName = (typeof OPTION_NAMES)[number]
@@ -74,6 +75,7 @@ const serviceOptions: Partial<Record<OptionName, Legality>> = {
   pe: 'optional',
   'sched-flags': 'optional',
   mss: 'optional',
+  sync: 'optional',
 }
 
 const serverOptions: Partial<Record<OptionName, Legality>> = {
@@ -236,8 +238,8 @@ export const SPELLINGS: readonly Spelling[] = [
  */
 export function spellingsBeyond(command: CommandName): readonly Spelling[] {
   if (command === 'add-server' || command === 'edit-server' || command === 'delete-server') return WITH_SERVER_OF_1999
-  return command === 'add-service' || command === 'edit-service' ? WITH_MSS : SPELLINGS
+  return command === 'add-service' || command === 'edit-service' ? OF_SERVICES : SPELLINGS
 }
 
 const WITH_SERVER_OF_1999 = [value('real-server', 'real-server', 'R'), ...SPELLINGS]
-const WITH_MSS = [value('mss', 'mss'), ...SPELLINGS]
+const OF_SERVICES = [value('mss', 'mss'), value('sync', 'sync'), ...SPELLINGS]

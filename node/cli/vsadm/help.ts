@@ -58,7 +58,7 @@ Service options:
   -M, --netmask mask     clients that are one
       --pe engine        sip
   -o, --ops              each datagram for itself
-${strict ? '' : MSS_HELP}
+${strict ? '' : SERVICE_HELP}
 Server options:
   -r, --real-server host[:port]
                          the service's port unless given; -g and -i always use that
@@ -94,4 +94,9 @@ The director is asked through its control socket: DIRECTOR_SOCKET, or /run/linux
 `
 }
 
-const MSS_HELP = '      --mss clamp        segments that fit the way to the server\n'
+const SERVICE_HELP = `\
+      --mss clamp        segments that fit the way to the server
+      --sync confirmed|confirmed-only
+                         a connection waits until a standby knows it; if none
+                         does: it goes on, or it is refused
+`

@@ -172,7 +172,7 @@ function describe(service: ServiceListing, name: string): string {
 }
 
 function ruleOptions(service: ServiceListing): string {
-  const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket, mss } = service
+  const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket, mss, sync } = service
   let text = ''
   if (persistence) {
     text += ` -p ${persistence.timeoutS}`
@@ -181,7 +181,8 @@ function ruleOptions(service: ServiceListing): string {
   if (persistenceEngine) text += ` --pe ${persistenceEngine}`
   if (onePacket) text += ' -o'
   if (schedulerFlags.length > 0) text += ` -b ${showSchedulerFlags(schedulerFlags, scheduler)}`
-  return mss ? `${text} --mss ${mss}` : text
+  if (mss) text += ` --mss ${mss}`
+  return sync ? `${text} --sync ${sync}` : text
 }
 
 function serverOptions(

@@ -93,6 +93,7 @@ export const serviceInputSchema = serviceAddressSchema.extend({
   persistenceEngine: z.string().min(1).max(16).optional(),
   onePacket: z.boolean().optional(),
   mss: z.literal('clamp').optional(),
+  sync: z.enum(['confirmed', 'confirmed-only']).optional(),
 })
 
 export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address: ipAddress, port })
@@ -322,6 +323,7 @@ export interface ServiceListing {
   persistenceEngine?: string
   onePacket: boolean
   mss?: 'clamp'
+  sync?: 'confirmed' | 'confirmed-only'
   /** null: not asked for. */
   statistics: TrafficStatistics | null
   /** Oldest first. */

@@ -18,7 +18,7 @@ export interface ListingSources {
 
 export function listService(service: PoolService, sources: ListingSources, view: CounterView = 'now'): ServiceListing {
   const { protocol, address, port, mark, scheduler, schedulerFlags = [] } = service
-  const { persistence, persistenceEngine, onePacket = false, mss, servers } = service
+  const { persistence, persistenceEngine, onePacket = false, mss, sync, servers } = service
   const { conditions, counters, statistics } = sources
   const effective = effectiveService(service, conditions).servers
   return {
@@ -32,6 +32,7 @@ export function listService(service: PoolService, sources: ListingSources, view:
     ...(persistenceEngine && { persistenceEngine }),
     onePacket,
     ...(mss && { mss }),
+    ...(sync && { sync }),
     statistics: view === 'none' ? null : statistics.service(service, view),
     servers: servers.map((server, index): ServerListing => {
       const { method, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = server

@@ -21,7 +21,8 @@ export interface ServerConditions {
 }
 
 export function effectiveService(service: PoolService, conditions: ServerConditions): ServiceSpec {
-  const { protocol, address, port, mark, schedulerFlags, persistence, persistenceEngine, onePacket, mss } = service
+  const { protocol, address, port, mark, schedulerFlags, persistence, persistenceEngine, onePacket } = service
+  const { mss, sync } = service
   const weights = loadedWeights(
     service.servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
     schedulerByName(service.scheduler)?.weightsAre,
@@ -53,6 +54,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     ...(persistence && { persistence: { ...persistence, ...(persistenceEngine === 'sip' && { engine: 'sip' }) } }),
     ...(onePacket && { onePacket }),
     ...(mss && { mss }),
+    ...(sync && { sync }),
     servers,
   }
 }

@@ -19,7 +19,7 @@ export function documentService(service: PoolService): WholeService {
 
 /** All of it that this version knows, but its address and its servers. */
 export function serviceValues(service: PoolService): Omit<ServiceInput, 'protocol' | 'address' | 'port' | 'mark'> {
-  const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket, mss } = service
+  const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket, mss, sync } = service
   return {
     scheduler,
     ...(schedulerFlags && { schedulerFlags }),
@@ -27,6 +27,7 @@ export function serviceValues(service: PoolService): Omit<ServiceInput, 'protoco
     ...(persistenceEngine !== undefined && { persistenceEngine }),
     ...(onePacket !== undefined && { onePacket }),
     ...(mss && { mss }),
+    ...(sync && { sync }),
   }
 }
 

@@ -34,7 +34,7 @@ export function withEditedService(current: PoolService | undefined, input: Servi
   demandWhole(input)
   const service = demandService(current, input)
   demandNames(input)
-  const { schedulerFlags, persistence, persistenceEngine, onePacket, mss, ...kept } = service
+  const { schedulerFlags, persistence, persistenceEngine, onePacket, mss, sync, ...kept } = service
   return { ...kept, ...input }
 }
 

@@ -8,6 +8,7 @@ function observed(changes: Partial<Observations> = {}, load: Partial<Observation
     drill: 'crash',
     method: 'nat',
     family: 'ipv6',
+    sync: 'established',
     directors: 3,
     servers: 3,
     sessions: 100,
@@ -20,7 +21,7 @@ function observed(changes: Partial<Observations> = {}, load: Partial<Observation
       baselinePausesMs: [3, 12.5, 7],
       // Not in order, as sessions are not.
       pausesMs: Array.from({ length: 100 }, (_, i) => 101 + ((i * 37) % 100)),
-      connections: { attempted: 500, failed: [] },
+      connections: { attempted: 500, failed: [], setUpMs: [1, 2, 3] },
       downloads: { started: 8, intact: 8, failed: [] },
       ...load,
     },
@@ -41,7 +42,7 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
     sessions: { opened: 100, survived: 100, lost: 0 },
     pauseMs: { baseline: 12.5, p50: 150, p99: 199, max: 200 },
     takeoverMs: 172.3,
-    newConnections: { attempted: 500, failed: 0 },
+    newConnections: { attempted: 500, failed: 0, setUpMs: { p50: 2, p99: 3 } },
     downloads: { started: 8, intact: 8 },
     missingRecords: 0,
   })
@@ -67,12 +68,18 @@ test('each thing that a pool must not lose fails the drill', (t) => {
     ],
     [
       'a connection begun after the crash',
-      observed({}, { connections: { attempted: 2, failed: [{ startedMs: 5001, reason: 'ECONNREFUSED' }] } }),
+      observed(
+        {},
+        { connections: { attempted: 2, failed: [{ startedMs: 5001, reason: 'ECONNREFUSED' }], setUpMs: [] } },
+      ),
       /1 new connection lost \(ECONNREFUSED; begun at (0.00|-0.20) s\)/,
     ],
     [
       'a connection begun long before the crash',
-      observed({}, { connections: { attempted: 2, failed: [{ startedMs: 4800, reason: 'ECONNREFUSED' }] } }),
+      observed(
+        {},
+        { connections: { attempted: 2, failed: [{ startedMs: 4800, reason: 'ECONNREFUSED' }], setUpMs: [] } },
+      ),
       /1 new connection lost \(ECONNREFUSED; begun at (0.00|-0.20) s\)/,
     ],
   ]
@@ -85,12 +92,13 @@ test('each thing that a pool must not lose fails the drill', (t) => {
 })
 
 test('a connection in its handshake at a crash is excused, at a handover it is not', (t) => {
-  const connections = { attempted: 2, failed: [{ startedMs: 4990, reason: 'no answer within 10 s' }] }
+  const connections = { attempted: 2, failed: [{ startedMs: 4990, reason: 'no answer within 10 s' }], setUpMs: [] }
   const crash = judge(observed({}, { connections }))
   t.same(crash.needless, [])
   t.match(verdictSentence(crash), /as the failure explains, 1 new connection lost/)
   t.equal(crash.result.newConnections.failed, 1)
   t.equal(judge(observed({ drill: 'handover' }, { connections })).needless.length, 1)
+  t.equal(judge(observed({ sync: 'confirmed' }, { connections })).needless.length, 1, 'nor with confirmed sync')
   t.end()
 })
 
@@ -103,7 +111,7 @@ test('when a server dies only its own sessions, and what was given to it before 
   const own = judge(
     observed(death, {
       lost: [lost('s1')],
-      connections: { attempted: 9, failed: [{ startedMs: 5500, reason: 'no answer within 10 s' }] },
+      connections: { attempted: 9, failed: [{ startedMs: 5500, reason: 'no answer within 10 s' }], setUpMs: [] },
       downloads: {
         started: 3,
         intact: 1,
@@ -122,7 +130,7 @@ test('when a server dies only its own sessions, and what was given to it before 
   const others = judge(
     observed(death, {
       lost: [lost('s2')],
-      connections: { attempted: 9, failed: [{ startedMs: 6100, reason: 'no answer within 10 s' }] },
+      connections: { attempted: 9, failed: [{ startedMs: 6100, reason: 'no answer within 10 s' }], setUpMs: [] },
       downloads: { started: 1, intact: 0, failed: [{ server: 's2', startedMs: 5500, reason: 'ECONNRESET' }] },
     }),
   )

@@ -39,7 +39,7 @@ function batch(): Uint8Array {
   const writer = new RecordBlockWriter(bytes, BATCH_HEADER_LENGTH)
   writer.add(record(), 0)
   writer.finish()
-  writeBatchHeader(bytes, { epoch, sequence: large, recordsBefore: 2 ** 52 + 1, sentAtMs: 123_456.7 })
+  writeBatchHeader(bytes, { epoch, sequence: large, recordsBefore: 2 ** 52 + 1, sentAtMs: 123_456.7, isAwaited: true })
   return bytes.subarray(0, writer.end)
 }
 
@@ -66,6 +66,7 @@ const syncMessages = [
   { kind: 'snapshot-header', id: 1, slots: 2 ** 20, positions: [{ epoch, sequence: large, records: 3 }] },
   { kind: 'snapshot-header', id: 1, slots: 2 ** 20, positions: [] },
   { kind: 'snapshot-refused', id: 2 },
+  { kind: 'confirmation', epoch, sequence: large },
 ] as const
 
 test('a batch keeps its numbers, beyond 32 bits too', async (t) => {

@@ -3,7 +3,7 @@
  *
  * A batch goes out when it is full, or so long after a record as that record may wait: gossip carries a few hundred messages of
  * 16 KiB a second at half a millisecond, and chokes on thousands of small ones. What a session cannot go on without at another director
- * waits for a moment only; how a connection ends can wait longer.
+ * waits for a moment only; how a connection ends can wait longer. What the forwarder waits for goes at once.
  */
 import { isActiveState } from '../../../../forwarder/engine/protocols/registry.ts'
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
@@ -13,6 +13,7 @@ import type { Position } from '../../../../protocol/wire/presence.ts'
 import { BATCH_HEADER_LENGTH, type Epoch, writeBatchHeader } from '../../../../protocol/wire/record-batch.ts'
 import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
 import type { Clock } from '../../clock.ts'
+import { AwaitedBatches } from './awaited-batches.ts'
 import { ResendBuffer, type SentBatch } from './resend-buffer.ts'
 
 export interface RecordSenderOptions {
@@ -25,6 +26,8 @@ export interface RecordSenderOptions {
   /** How long a record of a connection in use waits for company, and how long one that is ending. */
   readonly gatherMs: number
   readonly endingGatherMs: number
+  /** Called when the forwarder need not wait any longer for what it was waiting for. */
+  readonly onConfirmed: () => void
   readonly batchBytes: number
   readonly resendBytes: number
 }
@@ -43,6 +46,7 @@ export class RecordSender {
   #cancelFlush: (() => void) | undefined
   #flushAt = Number.POSITIVE_INFINITY
   #cancelTurn: (() => void) | undefined
+  readonly #awaited: AwaitedBatches
 
   constructor(options: RecordSenderOptions) {
     this.#options = options
@@ -51,6 +55,7 @@ export class RecordSender {
     this.#bytes = new Uint8Array(options.batchBytes)
     this.#writer = new RecordBlockWriter(this.#bytes, BATCH_HEADER_LENGTH)
     this.#sent = new ResendBuffer(options.resendBytes)
+    this.#awaited = new AwaitedBatches(options.ring)
   }
 
   /** Number of the last batch. */
@@ -107,6 +112,14 @@ export class RecordSender {
       this.#flushBy(now + (isEnding(ring.bytes, offset) ? endingGatherMs : gatherMs), now)
       ring.advance()
     }
+    if (this.#awaited.isUrgent(now)) this.flush()
+  }
+
+  /** A peer has all batches up to this one. */
+  confirm(sequence: number): void {
+    if (!this.#awaited.confirm(sequence)) return
+    this.#options.onConfirmed()
+    if (this.#awaited.isMoreAwaited) this.flush()
   }
 
   #flushBy(time: number, now: number): void {
@@ -130,7 +143,9 @@ export class RecordSender {
       sequence: ++this.#sequence,
       recordsBefore: this.#records,
       sentAtMs: now,
+      isAwaited: this.#awaited.isMoreAwaited,
     })
+    this.#awaited.sent(this.#sequence, now)
     this.#records += count
     const bytes = this.#bytes.slice(0, end)
     this.#sent.add(this.#sequence, { bytes, sentAt: now, recordsAfter: this.#records })

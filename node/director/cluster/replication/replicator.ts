@@ -106,6 +106,7 @@ export class Replicator {
       },
       gatherMs: GATHER_MS,
       endingGatherMs: ENDING_GATHER_MS,
+      onConfirmed: wake,
       batchBytes: BATCH_BYTES,
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
     })
@@ -193,6 +194,7 @@ export class Replicator {
       ...this.#comparison.counters,
       batchesResent,
       lostRecords: this.#options.outgoing.lost,
+      unconfirmedConnections: this.#options.outgoing.unconfirmed,
     }
     return { inSync, reason, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
   }
@@ -220,6 +222,11 @@ export class Replicator {
     this.#counters.recordsApplied += block.count
     this.#ended.noteAll(block)
     this.#incoming.push(block)
+    const confirmed = this.#copies.joined ? view.confirmation(batch) : undefined
+    if (confirmed !== undefined) {
+      const confirmation = encodeSyncMessage({ kind: 'confirmation', epoch: batch.epoch, sequence: confirmed })
+      void this.#options.transport.send(from, 'sync', confirmation).catch(() => {})
+    }
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
   }
 
@@ -263,6 +270,9 @@ export class Replicator {
         if (message.epoch === view.epoch && (view.applied?.sequence ?? 0) + 1 < message.oldest)
           this.#copies.want(from, `${from} no longer has what was missed`)
         this.#act()
+        break
+      case 'confirmation':
+        if (message.epoch === this.#epoch) this.#sender.confirm(message.sequence)
         break
       case 'snapshot-request':
         this.#server.request(from, message)
@@ -334,6 +344,7 @@ export class Replicator {
   /** Joins, starts the next copy, and tells when this director comes into sync or falls out of it. */
   #act(): void {
     this.#copies.act()
+    this.#options.outgoing.setWitnesses(this.#connected().filter(({ presence }) => presence?.joined).length)
     const { inSync } = this.#syncState()
     if (inSync === this.#lastInSync) return
     this.#lastInSync = inSync

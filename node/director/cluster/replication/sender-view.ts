@@ -41,6 +41,8 @@ export class SenderView {
   #askedAt = 0
   #askedTo = 0
   #catchUpTo = 0
+  /** The last batch of which the sender waits to hear that it has come. */
+  #awaited = 0
 
   constructor(name: string) {
     this.name = name
@@ -80,6 +82,7 @@ export class SenderView {
     this.lostCovered = 0
     this.#askedTo = 0
     this.#catchUpTo = 0
+    this.#awaited = 0
     return 'new'
   }
 
@@ -103,6 +106,15 @@ export class SenderView {
       default:
         return undefined
     }
+  }
+
+  /** After accept(): up to which batch everything has come, if the sender waits to hear of that one. */
+  confirmation({ sequence, isAwaited }: RecordBatch): number | undefined {
+    if (isAwaited) this.#awaited = Math.max(this.#awaited, sequence)
+    const applied = this.#tracker?.sequence ?? 0
+    if (this.#awaited === 0 || applied < sequence) return undefined
+    if (applied >= this.#awaited) this.#awaited = 0
+    return applied
   }
 
   /** It has spoken since `heardFrom`, and what it had sent by then has come. */

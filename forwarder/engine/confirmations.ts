@@ -1,0 +1,172 @@
+/**
+ * Connections whose service asks for confirmed sync: their first packet waits until a standby has their record, so that a crash
+ * at any instant loses no connection that its client saw begin.
+ *
+ * A waiting packet is handled again, as if it came then, once its record is confirmed; more packets of its connection wait behind
+ * it. If no standby is there, or none answers in time, or there is no room, the service's choice holds: the connection goes
+ * on unconfirmed, which is counted, or it is refused.
+ *
+ * The record's position in the outgoing ring says what must be confirmed: the reader of the ring tells up to where that is so.
+ */
+import type { Frame } from '../link/link.ts'
+import type { ConnectionIndex } from '../table/connection-layout.ts'
+import type { RecordRing } from '../table/record-ring.ts'
+import { SYNC_CONFIRMED_ONLY, SYNC_ESTABLISHED } from '../table/virtual-service.ts'
+import type { Egress } from './egress.ts'
+import type { PooledFrame } from './frame-pool.ts'
+import type { StateMoves } from './state-moves.ts'
+import type { Verdict } from './verdict.ts'
+
+/** A confirmation takes a millisecond or two; a standby that is slower than this is not to be relied on. */
+const LIMIT_MS = 50
+/** Packets that may wait; a power of two. The pool of the egress sets a bound of its own. */
+const ROOM = 256
+/** Places for counting the connections that wait, by the low bits of their index. */
+const MARKS = 4096
+
+/** What becomes of a packet. */
+export const PASSES = 0
+export const WAITS = 1
+export const REFUSED = 2
+/** It belongs to a connection that waits, and cannot wait with it. */
+export const NO_ROOM = 3
+
+export class Confirmations {
+  readonly #egress: Egress
+  readonly #moves: StateMoves
+  readonly #outgoing: RecordRing
+  readonly #handle: (frame: PooledFrame, link: number) => Verdict
+  /** A queue: its entries are count from first on, each at its number & (ROOM - 1). */
+  readonly #frames: (PooledFrame | undefined)[] = new Array(ROOM).fill(undefined)
+  readonly #connections = new Int32Array(ROOM)
+  readonly #positions = new Int32Array(ROOM)
+  readonly #deadlinesMs = new Float64Array(ROOM)
+  readonly #isOptional = new Uint8Array(ROOM)
+  readonly #marks = new Uint16Array(MARKS)
+  #first = 0
+  #nowMs = 0
+  #isReleasing = false
+  /** The connection that is being refused; 0: none. */
+  #refused = 0
+  /** Packets that wait. */
+  count = 0
+
+  /** @param handle decides on a packet that has waited, which came in on link number `link` */
+  constructor(
+    egress: Egress,
+    moves: StateMoves,
+    outgoing: RecordRing,
+    handle: (frame: PooledFrame, link: number) => Verdict,
+  ) {
+    this.#egress = egress
+    this.#moves = moves
+    this.#outgoing = outgoing
+    this.#handle = handle
+  }
+
+  setTime(nowMs: number): void {
+    this.#nowMs = nowMs
+  }
+
+  /**
+   * The first packet of a connection that has just been made. Its record goes out here, with the state that the packet gives it.
+   * @param transport offset of its transport header
+   * @param sync one of SYNC_*, what its service asks for
+   */
+  begin(
+    frame: Frame,
+    link: number,
+    index: ConnectionIndex,
+    protocol: number,
+    transport: number,
+    sync: number,
+  ): typeof PASSES | typeof WAITS | typeof REFUSED {
+    if (sync === SYNC_ESTABLISHED) return PASSES
+    this.#moves.begin(index, protocol, frame, transport)
+    const isOptional = sync !== SYNC_CONFIRMED_ONLY
+    if (this.#outgoing.hasWitness && !this.#outgoing.isFull) {
+      if (this.#wait(frame, link, index, this.#outgoing.awaitConfirmation(), this.#nowMs + LIMIT_MS, isOptional)) {
+        return WAITS
+      }
+    }
+    if (!isOptional) return REFUSED
+    this.#outgoing.countUnconfirmed()
+    return PASSES
+  }
+
+  /** Whether a packet of this connection may not pass now: follow() says what becomes of it. */
+  holds(index: ConnectionIndex): boolean {
+    return this.#marks[index & (MARKS - 1)] !== 0 && this.#find(index) >= 0
+  }
+
+  /** A packet of a connection that holds() is true of. */
+  follow(frame: Frame, link: number, index: ConnectionIndex): typeof WAITS | typeof REFUSED | typeof NO_ROOM {
+    if (index === this.#refused) return REFUSED
+    const before = this.#find(index)
+    const { [before]: position } = this.#positions
+    const isOptional = this.#isOptional[before] === 1
+    return this.#wait(frame, link, index, position, this.#deadlinesMs[before], isOptional) ? WAITS : NO_ROOM
+  }
+
+  /** Lets go what is confirmed by now, and what has waited long enough. To be called with every breath. */
+  release(): void {
+    for (let left = this.count; left > 0; left--) {
+      const at = this.#first & (ROOM - 1)
+      const isConfirmed = this.#outgoing.isConfirmed(this.#positions[at])
+      const isOver = this.#deadlinesMs[at] <= this.#nowMs || !this.#outgoing.hasWitness
+      if (!isConfirmed && !isOver) return
+      const isOptional = this.#isOptional[at] === 1
+      this.#pass(at, isConfirmed || isOptional)
+      if (!isConfirmed && isOptional) this.#outgoing.countUnconfirmed()
+    }
+  }
+
+  #wait(
+    frame: Frame,
+    link: number,
+    index: ConnectionIndex,
+    position: number,
+    deadlineMs: number,
+    isOptional: boolean,
+  ): boolean {
+    if (this.count === ROOM) return false
+    const copy = this.#egress.keep(frame)
+    if (copy === undefined) return false
+    copy.link = link
+    const at = (this.#first + this.count) & (ROOM - 1)
+    this.#frames[at] = copy
+    this.#connections[at] = index
+    this.#positions[at] = position
+    this.#deadlinesMs[at] = deadlineMs
+    this.#isOptional[at] = isOptional ? 1 : 0
+    this.#marks[index & (MARKS - 1)]++
+    this.count++
+    return true
+  }
+
+  #pass(at: number, isServed: boolean): void {
+    const frame = this.#frames[at] as PooledFrame
+    const index = this.#connections[at]
+    if (isServed) this.#isReleasing = true
+    else this.#refused = index
+    const verdict = this.#handle(frame, frame.link)
+    this.#isReleasing = false
+    this.#refused = 0
+    this.#frames[at] = undefined
+    this.#marks[index & (MARKS - 1)]--
+    this.#first = (this.#first + 1) | 0
+    this.count--
+    if (verdict >= 0) this.#egress.sendKept(frame, verdict)
+    else this.#egress.giveBack(frame)
+  }
+
+  /** The last packet of the connection in the queue; -1 when none waits, or when one that has waited is being handled. */
+  #find(index: ConnectionIndex): number {
+    if (this.#isReleasing) return -1
+    for (let number = this.count - 1; number >= 0; number--) {
+      const at = (this.#first + number) & (ROOM - 1)
+      if (this.#connections[at] === index) return at
+    }
+    return -1
+  }
+}

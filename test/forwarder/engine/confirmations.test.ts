@@ -1,0 +1,192 @@
+/** Services with confirmed sync: what waits, for what, for how long, and what becomes of it. */
+import { test } from 'tap'
+import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
+import type { DirectorBench } from '../../support/director-bench.ts'
+import { clientTcp6, scene6, service6 } from '../../support/ipv6-scene.ts'
+import {
+  clientSctp,
+  clientTcp,
+  clientUdp,
+  INSIDE,
+  OUTSIDE,
+  type SceneOptions,
+  scene,
+  service,
+  tcpToServer,
+} from '../../support/scene.ts'
+
+type Sync = 'confirmed' | 'confirmed-only'
+
+const client = (port: number) => ({ from: `203.0.113.7:${port}` })
+const syn = (port: number) => clientTcp({ ...client(port), flags: TCP_SYN })
+
+/** A director whose service asks for confirmed sync, with a standby unless told otherwise. */
+function confirming(options: SceneOptions & { sync?: Sync; witnesses?: number } = {}): DirectorBench {
+  const { sync = 'confirmed', witnesses = 1, ...rest } = options
+  const bench = scene({ ...rest, services: [{ ...service(rest), sync }] })
+  bench.outgoing.setWitnesses(witnesses)
+  return bench
+}
+
+/** Reads the outgoing ring as replication does. */
+function told(bench: DirectorBench): [kind: number, state: number][] {
+  const records: [number, number][] = []
+  for (let at = bench.outgoing.peek(); at >= 0; at = bench.outgoing.peek()) {
+    records.push([bench.outgoing.bytes[at + RECORD.kind], bench.outgoing.bytes[at + RECORD.state]])
+    bench.outgoing.advance()
+  }
+  return records
+}
+
+/** A standby has everything that was told by now. */
+function confirm(bench: DirectorBench) {
+  told(bench)
+  bench.outgoing.confirm(bench.outgoing.position)
+  return bench.breathe()
+}
+
+const state = (bench: DirectorBench) => [...bench.reader.connections()].map((connection) => connection.state)
+const pool = (bench: DirectorBench) => bench.engine.egress.poolUse
+
+test('a SYN waits until a standby has its record, and then goes on as it would have gone at once', async (t) => {
+  for (const method of ['nat', 'tun', 'dr'] as const) {
+    const bench = confirming({ method })
+    const [expected] = scene({ method }).send(OUTSIDE, syn(1))
+    t.same(bench.send(OUTSIDE, syn(1)), [])
+    t.ok(bench.outgoing.isAwaitedAfter(bench.outgoing.position), 'the reader is asked to hurry')
+    t.same(told(bench), [[RECORD_UPSERT, 3]])
+    t.same(bench.breathe(), [], `${method}: told is not confirmed`)
+    const sent = confirm(bench)
+    t.equal(sent.length, 1)
+    t.same([sent[0].link, sent[0].frame], [expected.link, expected.frame], method)
+    t.same(state(bench), ['SYN_RECV'])
+    t.equal(pool(bench).free, pool(bench).total)
+    t.equal(bench.send(OUTSIDE, clientTcp(client(1))).length, 1, 'what comes later does not wait')
+    t.equal(bench.outgoing.unconfirmed, 0)
+  }
+})
+
+test('over IPv6 too', async (t) => {
+  const bench = scene6({ services: [{ ...service6(), sync: 'confirmed' }] })
+  bench.outgoing.setWitnesses(1)
+  const frame = clientTcp6({ flags: TCP_SYN })
+  const [expected] = scene6().send(OUTSIDE, frame)
+  t.same(bench.send(OUTSIDE, frame), [])
+  t.same(
+    confirm(bench).map((sent) => sent.frame),
+    [expected.frame],
+  )
+  bench.outgoing.setWitnesses(0)
+  bench.engine.services.set({ ...service6(), sync: 'confirmed-only' })
+  const [answer] = bench.send(OUTSIDE, clientTcp6({ from: '[2001:db8:c::7]:7', flags: TCP_SYN }))
+  t.same([answer.link, answer.frame[54]], [OUTSIDE, 1], 'destination unreachable')
+})
+
+test('datagrams and SCTP wait as well, and what follows waits behind', async (t) => {
+  const udp = confirming({ protocol: 'udp' })
+  const payloads = ['first', 'second', 'third'].map((text) => new TextEncoder().encode(text))
+  for (const payload of payloads) t.same(udp.send(OUTSIDE, clientUdp({ payload })), [])
+  t.equal(told(udp).length, 1)
+  t.same(
+    confirm(udp).map(({ frame }) => new TextDecoder().decode(frame.subarray(42))),
+    ['first', 'second', 'third'],
+  )
+  t.equal(udp.send(OUTSIDE, clientUdp()).length, 1)
+  const sctp = confirming({ protocol: 'sctp' })
+  t.same(sctp.send(OUTSIDE, clientSctp({ chunks: [{ type: 1 }] })), [])
+  t.equal(confirm(sctp).length, 1)
+})
+
+test('each goes when its own record is confirmed, in the order in which they came', async (t) => {
+  const bench = confirming()
+  for (const port of [1, 2, 3]) bench.send(OUTSIDE, syn(port))
+  bench.outgoing.advance()
+  bench.outgoing.advance()
+  bench.outgoing.confirm(bench.outgoing.position)
+  t.same(
+    bench.breathe().map(({ frame }) => frame),
+    [1, 2].map((port) => tcpToServer({ ...client(port), flags: TCP_SYN })),
+  )
+  t.same(
+    confirm(bench).map(({ frame }) => frame),
+    [tcpToServer({ ...client(3), flags: TCP_SYN })],
+  )
+})
+
+test('nobody waits longer than 50 ms, or at all without a standby: served and counted, or refused', async (t) => {
+  for (const witnesses of [0, 1]) {
+    for (const sync of ['confirmed', 'confirmed-only'] as const) {
+      const bench = confirming({ sync, witnesses })
+      let sent = bench.send(OUTSIDE, syn(1))
+      if (witnesses > 0) {
+        bench.nowMs += 49
+        t.same([...sent, ...bench.breathe()], [])
+        bench.nowMs += 1
+        sent = bench.breathe()
+      }
+      t.equal(sent.length, 1)
+      if (sync === 'confirmed') {
+        t.equal(sent[0].link, INSIDE)
+        t.equal(bench.outgoing.unconfirmed, 1)
+        t.same(state(bench), ['SYN_RECV'])
+      } else {
+        t.equal(sent[0].link, OUTSIDE)
+        t.same([...sent[0].frame.subarray(34, 36)], [3, 3], 'port unreachable')
+        t.equal(bench.drops.toObject().unconfirmed, 1)
+        t.same(state(bench), [])
+        t.same(
+          told(bench).map(([kind]) => kind),
+          [RECORD_UPSERT, RECORD_REMOVE],
+        )
+      }
+      t.equal(pool(bench).free, pool(bench).total)
+    }
+  }
+})
+
+test('when the last standby goes, what waits for it waits no longer', async (t) => {
+  const bench = confirming()
+  bench.send(OUTSIDE, syn(1))
+  bench.outgoing.setWitnesses(0)
+  t.equal(bench.breathe().length, 1)
+  t.equal(bench.outgoing.unconfirmed, 1)
+})
+
+test('no more wait than there is room for', async (t) => {
+  for (const sync of ['confirmed', 'confirmed-only'] as const) {
+    const bench = confirming({ sync, slots: 1024 })
+    const sent = Array.from({ length: 300 }, (_, index) => bench.send(OUTSIDE, syn(index + 1)).length)
+    const waiting = bench.engine.confirmations.count
+    t.ok(waiting > 50 && waiting <= 256, `${waiting} wait`)
+    t.same(sent, [...new Array(waiting).fill(0), ...new Array(300 - waiting).fill(1)])
+    t.equal(bench.outgoing.unconfirmed, sync === 'confirmed' ? 300 - waiting : 0)
+    t.equal(bench.send(OUTSIDE, syn(1)).length, 0, 'a SYN that comes again does not overtake the first')
+    t.equal(bench.drops.toObject().unconfirmed, sync === 'confirmed' ? 1 : 300 - waiting + 1)
+    t.equal(confirm(bench).length, waiting)
+    t.equal(pool(bench).free, pool(bench).total)
+  }
+})
+
+test('a connection that is gone when its packet may go begins anew', async (t) => {
+  const bench = confirming()
+  bench.send(OUTSIDE, syn(1))
+  const [connection] = [...bench.reader.connections()]
+  t.ok(connection)
+  bench.engine.connections.discard(bench.table.findByClient(6, 0xcb007107 | 0, 0xc633640a | 0, (1 << 16) | 80))
+  t.same(confirm(bench), [], 'it waits again')
+  t.equal(confirm(bench).length, 1)
+  t.same(state(bench), ['SYN_RECV'])
+})
+
+test('what begins no connection of the service does not wait', async (t) => {
+  const bench = confirming({ protocol: 'udp' })
+  bench.engine.services.set({ ...service({ protocol: 'udp' }), sync: 'confirmed', onePacket: true })
+  t.equal(bench.send(OUTSIDE, clientUdp()).length, 1, 'a single datagram')
+  t.same(confirming().send(OUTSIDE, clientTcp({ flags: TCP_ACK })), [])
+  t.same(confirming().send(OUTSIDE, clientTcp({ flags: TCP_SYN | TCP_RST })), [])
+  const plain = scene()
+  plain.outgoing.setWitnesses(1)
+  t.equal(plain.send(OUTSIDE, syn(1)).length, 1)
+  t.same(told(plain), [])
+})

@@ -162,3 +162,47 @@ test('expire_nodest_conn leaves alone what a peer knows and this director does n
   bench.resolve({ [SERVER2_ADDRESS]: MAC.server2 })
   t.equal(serverOf(bench, clientTcp()), 2, 'it goes on when the server is configured')
 })
+
+/** A standby with three servers that takes the address over. */
+function successor(scheduler: string, connections = 8192): DirectorBench {
+  const neighbours = { '10.1.0.1': MAC.server1, [SERVER2_ADDRESS]: MAC.server2 }
+  const bench = scene({ scheduler, method: 'dr', weights: [1, 1], state: 'standby', connections, neighbours })
+  bench.engine.placeAddresses([{ address: '198.51.100.10', link: OUTSIDE, state: 'active' }], [OUTSIDE, INSIDE])
+  return bench
+}
+
+test('after a takeover a hash leads a connection that nobody was told of to where it was', async (t) => {
+  for (const scheduler of ['sh', 'mh', 'dh']) {
+    const before = scene({ scheduler, method: 'dr', weights: [1, 1] })
+    const after = successor(scheduler)
+    for (let host = 1; host < 30; host++) {
+      const from = `203.0.113.${host}:5000`
+      t.equal(
+        serverOf(after, clientTcp({ from, flags: TCP_ACK })),
+        serverOf(before, syn({ from })),
+        `${scheduler} ${from}`,
+      )
+    }
+    t.ok(states(after).every((state) => state === 'ESTABLISHED'))
+  }
+})
+
+test('what is no ACK alone, comes late, or has another scheduler begins no connection after a takeover either', async (t) => {
+  const bench = successor('sh')
+  for (const flags of [0, TCP_RST, TCP_RST | TCP_ACK, TCP_FIN | TCP_ACK, TCP_SYN | TCP_RST]) {
+    t.equal(serverOf(bench, clientTcp({ flags })), undefined)
+  }
+  bench.nowMs += 60_000
+  const before = bench.drops.toObject()['no-connection']
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_ACK }))
+  t.equal(bench.drops.toObject()['no-connection'], before + 1)
+  for (const scheduler of ['rr', 'wlc', 'lblc']) t.equal(serverOf(successor(scheduler), clientTcp()), undefined)
+  const standby = scene({ scheduler: 'sh', state: 'standby' })
+  t.equal(serverOf(standby, clientTcp()), undefined)
+})
+
+test('a flood of ACKs after a takeover becomes no flood of connections', async (t) => {
+  const bench = successor('sh')
+  for (let n = 0; n < 5000; n++) bench.send(OUTSIDE, clientTcp({ from: `203.0.${n >> 8}.${n & 255}:5000` }))
+  t.equal(bench.table.memory.used, 4096)
+})

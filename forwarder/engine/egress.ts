@@ -15,6 +15,7 @@ import { encapsulate, outerHeaderLength } from '../method/tunnel.ts'
 import { isIPv6Packet } from '../method/tunnel-header.ts'
 import type { EngineSettings } from '../settings.ts'
 import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
+import type { ConnectionKey } from '../table/connection-key.ts'
 import { METHOD_LOCAL, type RealServer } from '../table/real-server.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -59,6 +60,8 @@ export class Egress {
   /** Of tunnel packets that may be cut. 32 bits, of which IPv4 has room for 16. */
   #identification = 0
   readonly #pathMtus = new PathMtus()
+  /** Those of the last second, so that a crowd from one address costs one look: words folded, at a place for each hash. */
+  readonly #expectedClients = new Int32Array(256)
   /** Pool frames that are kept for later. */
   #kept = 0
   #nowMs = 0
@@ -119,10 +122,24 @@ export class Egress {
 
   /** Once a second: refreshes neighbours, and looks for the next hops of servers before a packet needs them. */
   maintain(services: ServiceTable): void {
+    this.#expectedClients.fill(0)
     this.#drops.add(DROP_NEIGHBOUR, this.neighbours.maintain(this.#nowMs))
     for (const service of services.values()) {
       for (const server of service.servers) this.nextHop(server)
     }
+  }
+
+  /**
+   * A client of a peer's connection, to whom this director would have to send before it has had anything from him: after a takeover
+   * many replies would have to wait for his address.
+   */
+  expectClient({ isIPv6, client }: ConnectionKey): void {
+    const fold = client[0] ^ client[1] ^ client[2] ^ client[3]
+    const cell = Math.imul(fold, 0x9e3779b1) >>> 24
+    if (this.#expectedClients[cell] === fold) return
+    this.#expectedClients[cell] = fold
+    const route = isIPv6 ? this.#routes.find6(client, 0) : this.#routes.find(client[0])
+    if (route !== undefined) this.neighbours.expect(route.link, route.address, route.source, this.#nowMs)
   }
 
   /** The next hop of a server; undefined when there is no route. */

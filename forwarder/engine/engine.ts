@@ -110,7 +110,12 @@ export class Engine {
     this.#hostLink = options.hostLink ?? -1
     this.egress = new Egress(links, options.poolMemory, this.settings, book, drops, this.#hostLink)
     this.connections = new Connections(table, services)
-    this.replication = new Replication(this.connections, options.outgoing, Math.floor(options.epochMs / TICK_MS))
+    this.replication = new Replication(
+      this.connections,
+      options.outgoing,
+      Math.floor(options.epochMs / TICK_MS),
+      this.egress,
+    )
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     const expected = new ExpectedConnections(this.connections, this.replication)

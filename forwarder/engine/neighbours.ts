@@ -13,6 +13,7 @@ import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
 import type { FramePool, PooledFrame } from './frame-pool.ts'
 
 const MAX_NEIGHBOURS = 4096
+const MAX_EXPECTED = MAX_NEIGHBOURS / 4
 /** As many as a takeover may bring in the milliseconds that a client's address takes on a busy host. */
 const MAX_HELD = 192
 const CONFIRM_AFTER_MS = 30_000
@@ -97,6 +98,13 @@ export class Neighbours {
     this.#book.retain(source)
     this.#probe(neighbour, nowMs)
     return neighbour
+  }
+
+  /** The entry for an address will soon be wanted: it is asked for, or kept, as long as that leaves room for those that are wanted now. */
+  expect(link: number, address: number, source: number, nowMs: number): void {
+    const known = this.#byLink[link].get(address)
+    if (known) known.usedMs = nowMs
+    else if (this.#count < MAX_EXPECTED) this.get(link, address, source, nowMs)
   }
 
   /** Takes a MAC that somebody says is his in, if it is somebody we have asked for. */

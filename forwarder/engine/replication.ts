@@ -52,6 +52,7 @@ import {
 import type { RecordRing } from '../table/record-ring.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
+import type { Egress } from './egress.ts'
 import { isActiveState, isProtocolState } from './protocols/registry.ts'
 import { RecordServers } from './record-servers.ts'
 import {
@@ -76,6 +77,7 @@ export class Replication {
   readonly #table: ConnectionTable
   readonly #services: ServiceTable
   readonly #servers: RecordServers
+  readonly #egress: Egress
   readonly #outgoing: RecordRing
   readonly #states: Int32Array
   /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
@@ -85,7 +87,8 @@ export class Replication {
   /** Handshakes that may yet be told of at their first packet. */
   #handshakes = 0
 
-  constructor(connections: Connections, outgoing: RecordRing, epochTicks: number) {
+  constructor(connections: Connections, outgoing: RecordRing, epochTicks: number, egress: Egress) {
+    this.#egress = egress
     this.#connections = connections
     this.#table = connections.table
     this.#services = connections.services
@@ -261,6 +264,7 @@ export class Replication {
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
       index = this.#connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
+      if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
       this.#table.timers.unfile(index)

@@ -103,8 +103,9 @@ export function fuzz(seed: number, frames: number, onProgress: (frames: number) 
   return { sent, drops: bench.drops.toObject(), evicted: bench.engine.connections.evicted }
 }
 
-/** Time goes by, operators change their minds, peers talk. */
+/** Time goes by, operators change their minds, peers talk and hear. */
 function disturb(random: Random, bench: DirectorBench): void {
+  if (random.oneIn(100)) bench.outgoing.setWitnesses(random.below(3))
   bench.nowMs += random.oneIn(300) ? random.below(90_000) : random.below(5)
   if (random.oneIn(1000)) bench.engine.setRoutes(randomRoutes(random))
   if (random.oneIn(500)) bench.engine.settings.pmtuDisc = random.below(2)
@@ -139,6 +140,7 @@ function echoRecord(random: Random, bench: DirectorBench): void {
   if (from < 0) return
   const record = bench.outgoing.bytes.slice(from, from + RECORD_LENGTH)
   bench.outgoing.advance()
+  if (random.oneIn(2)) bench.outgoing.confirm(bench.outgoing.position)
   for (let change = random.below(4); change > 0; change--) record[random.below(RECORD_LENGTH)] = random.below(256)
   const to = bench.incoming.reserve()
   if (to < 0) return

@@ -66,6 +66,7 @@ export function randomService(random: Random, address: string, index: number): S
     address,
     port,
     mss: random.oneIn(2) ? 'clamp' : undefined,
+    sync: random.oneIn(2) ? undefined : random.oneIn(2) ? 'confirmed' : 'confirmed-only',
     scheduler: ['rr', 'wrr', 'lc', 'wlc', 'sh', 'lblc'][random.below(6)],
     persistence: random.oneIn(4) ? randomPersistence(random, isIPv6Text(address), protocol) : undefined,
     onePacket: protocol === 'udp' && random.oneIn(4),

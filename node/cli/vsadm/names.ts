@@ -2,7 +2,6 @@
  * Names for addresses and ports, in both directions: hosts as the system resolves them (getaddrinfo, getnameinfo: also
  * /etc/hosts), services from /etc/services, whose format is services(5).
  */
-import { lookup, lookupService } from 'node:dns/promises'
 import { readFileSync } from 'node:fs'
 
 export interface NameDatabase {
@@ -29,6 +28,9 @@ export function parseServices(text: string): Service[] {
   return services
 }
 
+/** Loaded when a name is asked for: most listings are of numbers, and loading is what they wait for. */
+const resolver = () => import('node:dns/promises')
+
 /** The names this system knows. The file is read when the first name of a service is asked for. */
 export function systemNames(servicesFile = '/etc/services'): NameDatabase {
   let services: Service[] | undefined
@@ -40,14 +42,14 @@ export function systemNames(servicesFile = '/etc/services'): NameDatabase {
     async addressOf(host) {
       if (host === '') return undefined
       try {
-        return (await lookup(host, { family: 4 })).address
+        return (await (await resolver()).lookup(host, { family: 4 })).address
       } catch {
         return undefined
       }
     },
     async hostOf(address) {
       try {
-        return (await lookupService(address, 0)).hostname
+        return (await (await resolver()).lookupService(address, 0)).hostname
       } catch {
         return undefined
       }

@@ -38,7 +38,10 @@ function told(bench: DirectorBench): Uint8Array[] {
 }
 
 function tell(bench: DirectorBench, record: Uint8Array): boolean {
-  return bench.engine.replication.apply(record, 0)
+  const isTaken = bench.engine.replication.apply(record, 0)
+  // The way to the client may be asked for.
+  bench.breathe()
+  return isTaken
 }
 
 function counts(bench: DirectorBench): [active: number, inactive: number][] {
@@ -126,6 +129,30 @@ test('a flood of handshakes becomes no flood of records when the address moves: 
   t.equal(readUint16(first[0], RECORD.clientPort), 1 + (4999 & 4095))
   for (let number = 5000; number < 10_000; number++) bench.send(OUTSIDE, clientTcp(from(number)))
   t.equal(told(bench).length, 4096)
+})
+
+test('a standby asks for the way to the clients of NAT connections before it is needed, once a client, and not without bound', async (t) => {
+  const arpRequests = (bench: DirectorBench) =>
+    bench.breathe().filter(({ link, frame }) => link === OUTSIDE && frame[13] === 6)
+  const onLink = (host: number) => `198.51.100.${host}:1000`
+  const records = (method: 'nat' | 'dr', hosts: readonly number[]) => {
+    const bench = scene({ method, weights: [1], slots: 256 })
+    for (const host of hosts) {
+      bench.send(OUTSIDE, clientTcp({ from: onLink(host), flags: TCP_SYN }))
+      bench.send(OUTSIDE, clientTcp({ from: onLink(host) }))
+    }
+    return told(bench)
+  }
+  const nat = standby()
+  for (const record of [...records('nat', [20, 21]), ...records('nat', [20, 21])])
+    nat.engine.replication.apply(record, 0)
+  t.same(
+    arpRequests(nat).map(({ frame }) => frame[41]),
+    [20, 21],
+  )
+  const dr = standby({ method: 'dr' })
+  for (const record of records('dr', [20, 21])) dr.engine.replication.apply(record, 0)
+  t.same(arpRequests(dr), [], 'replies do not come by')
 })
 
 test('a datagram conversation is told of at once', async (t) => {

@@ -38,7 +38,10 @@ function tell(bench: DirectorBench, fields: Partial<SyncEntry> = {}): boolean {
     serverAddress: address('10.1.0.1'),
     ...fields,
   }
-  return recordOfEntry(entry, record, 0) && bench.engine.replication.apply(record, 0)
+  const isTaken = recordOfEntry(entry, record, 0) && bench.engine.replication.apply(record, 0)
+  // The way to the client may be asked for.
+  bench.breathe()
+  return isTaken
 }
 
 const TEMPLATE = SYNC_FLAG.template | INACTIVE

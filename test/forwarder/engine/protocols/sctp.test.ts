@@ -162,6 +162,7 @@ test('an association is told to the peers when it is established, and at every c
   const standby = scene({ protocol: 'sctp', state: 'standby' })
   t.ok(standby.engine.replication.apply(bench.outgoing.bytes, bench.outgoing.peek()))
   t.equal(state(standby), 'ESTABLISHED')
+  t.equal(standby.breathe().length, 1, 'the way to the client is asked for')
   t.same(sentHex(standby.send(OUTSIDE, clientSctp(chunk(DATA)))), [[INSIDE, hex(sctpToServer(chunk(DATA)))]])
   bench.send(OUTSIDE, clientSctp(chunk(SHUTDOWN)))
   t.equal(bench.outgoing.length, 2)

@@ -77,60 +77,6 @@ test('a SYN that comes to nothing is never told of', async (t) => {
   t.same(told(bench), [])
 })
 
-const move = (bench: DirectorBench, state: 'active' | 'lingering' | 'standby') =>
-  bench.engine.placeAddresses([{ address: '198.51.100.10', link: OUTSIDE, state }], [OUTSIDE, INSIDE])
-
-test('handshakes are told of when their address moves to a peer, and those that begin after that', async (t) => {
-  for (const method of ['nat', 'tun', 'dr'] as const) {
-    const [before, after] = [scene({ method }), standby({ method })]
-    before.send(OUTSIDE, syn(1))
-    t.same(told(before), [])
-    move(before, 'lingering')
-    before.send(OUTSIDE, syn(2))
-    before.send(OUTSIDE, syn(2))
-    const records = told(before)
-    t.equal(records.length, 2)
-    for (const record of records) tell(after, record)
-    t.same(state(after), ['SYN_RECV', 'SYN_RECV'])
-    move(after, 'active')
-    for (const port of [1, 2])
-      t.equal(after.send(OUTSIDE, ack(port))[0]?.link, INSIDE, `${method}: the ACK finds its server`)
-    t.same(state(after), ['ESTABLISHED', 'ESTABLISHED'])
-  }
-})
-
-test('a handshake is told of once however often addresses move, and none when they come back or are given up at once', async (t) => {
-  const bench = scene()
-  bench.send(OUTSIDE, syn(1))
-  move(bench, 'lingering')
-  t.equal(told(bench).length, 1)
-  bench.send(OUTSIDE, syn(2))
-  for (const to of ['active', 'lingering', 'lingering', 'standby'] as const) move(bench, to)
-  t.equal(told(bench).length, 1)
-  const other = scene()
-  other.send(OUTSIDE, syn(1))
-  move(other, 'standby')
-  t.same(told(other), [])
-})
-
-test('a flood of handshakes becomes no flood of records when the address moves: the newest are told of', async (t) => {
-  const bench = scene({ connections: 16_384, ringSlots: 16_384 })
-  const from = (number: number) => ({ from: `203.0.113.${number >> 12}:${1 + (number & 4095)}`, flags: TCP_SYN })
-  for (let number = 0; number < 5000; number++) bench.send(OUTSIDE, clientTcp(from(number)))
-  move(bench, 'lingering')
-  const first = told(bench)
-  t.equal(first.length, 4096)
-  const ports = new Set(
-    first.map(
-      (record) => readInt32(record, RECORD.clientAddress + 12) * 65_536 + readUint16(record, RECORD.clientPort),
-    ),
-  )
-  t.equal(ports.size, 4096)
-  t.equal(readUint16(first[0], RECORD.clientPort), 1 + (4999 & 4095))
-  for (let number = 5000; number < 10_000; number++) bench.send(OUTSIDE, clientTcp(from(number)))
-  t.equal(told(bench).length, 4096)
-})
-
 test('a standby asks for the way to the clients of NAT connections before it is needed, once a client, and not without bound', async (t) => {
   const arpRequests = (bench: DirectorBench) =>
     bench.breathe().filter(({ link, frame }) => link === OUTSIDE && frame[13] === 6)

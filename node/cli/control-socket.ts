@@ -1,4 +1,4 @@
-/** Where the commands find the director of this machine. */
-export function controlSocketPath(): string {
+/** Where the commands find a director: by the path of its control socket, or from another machine by https://HOST:PORT. */
+export function controlAddress(): string {
   return process.env.DIRECTOR_SOCKET || '/run/linux-director/control.sock'
 }

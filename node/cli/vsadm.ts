@@ -4,19 +4,19 @@
  */
 import { basename } from 'node:path'
 import { request, requestChanges } from '../director/control/client.ts'
-import { controlSocketPath } from './control-socket.ts'
+import { controlAddress } from './control-socket.ts'
 import { endWithReader } from './standard-output.ts'
 import { systemNames } from './vsadm/names.ts'
 import { runVsadm } from './vsadm/program.ts'
 
-const socketPath = controlSocketPath()
+const address = controlAddress()
 
 endWithReader()
 process.exitCode = await runVsadm(process.argv.slice(2), {
   program: basename(process.env.LINUX_DIRECTOR_CALLED_AS ?? process.argv[1]) === 'ipvsadm' ? 'ipvsadm' : 'vsadm',
   director: {
-    control: (method, path, body) => request(socketPath, method, path, body),
-    change: (edits) => requestChanges(socketPath, edits),
+    control: (method, path, body) => request(address, method, path, body),
+    change: (edits) => requestChanges(address, edits),
   },
   names: systemNames(),
   readStandardInput: async () => (await import('./standard-input.ts')).readStandardInput(),

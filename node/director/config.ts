@@ -25,6 +25,17 @@ export const directorConfigSchema = z.strictObject({
   store: z.string().min(1).default('/var/lib/linux-director'),
   /** Path of the control socket. */
   control: z.string().min(1).max(100).default('/run/linux-director/control.sock'),
+  /** The same control for other machines (control/control-tls.ts): every certificate of that CA, or those with one of the names. */
+  controlTls: z
+    .strictObject({
+      listen: endpoint,
+      keyFile: z.string().min(1),
+      certificateFile: z.string().min(1),
+      clientCaFile: z.string().min(1),
+      /** Common names of clients' certificates. */
+      allow: z.array(z.string().min(1)).min(1).max(1000).optional(),
+    })
+    .optional(),
   cluster: z.strictObject({ listen: endpoint, peers: z.array(peer).max(63).default([]) }),
   vips: vipsSchema,
   agents: z
@@ -55,10 +66,11 @@ export const directorConfigSchema = z.strictObject({
 })
 
 export type DirectorConfig = z.infer<typeof directorConfigSchema>
+export type ControlTlsConfig = NonNullable<DirectorConfig['controlTls']>
 
 /** Whether the director needs IPv6 addresses of its host. */
-export function usesIPv6({ vips, cluster, agents }: DirectorConfig): boolean {
-  const endpoints = agents ? [cluster.listen, agents.listen] : [cluster.listen]
+export function usesIPv6({ vips, cluster, agents, controlTls }: DirectorConfig): boolean {
+  const endpoints = [cluster, agents, controlTls].flatMap((part) => part?.listen ?? [])
   return vips.some(({ addresses }) => isIPv6Text(addresses[0])) || endpoints.some((listen) => listen.startsWith('['))
 }
 

@@ -15,6 +15,7 @@ import type {
   PeerListing,
   ServiceListing,
 } from './control/api.ts'
+import type { ControlTls } from './control/control-tls.ts'
 import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
@@ -39,6 +40,8 @@ export interface DirectorViewSources {
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
   readonly reports: Pick<ReportListener, 'get' | 'statistics'> | undefined
+  /** Undefined: there is no control over TLS. */
+  readonly controlTls: Pick<ControlTls, 'refused'> | undefined
 }
 
 export class DirectorView implements ControlledDirector {
@@ -71,7 +74,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip, reports } = this.#sources
+    const { config, cluster, forwarder, pool, vip, reports, controlTls } = this.#sources
     const { inSync, reason, peers } = cluster.status()
     return {
       name: config.name,
@@ -88,6 +91,7 @@ export class DirectorView implements ControlledDirector {
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },
+      refusedClients: controlTls?.refused ?? 0,
       drops: forwarder.drops,
     }
   }

@@ -8,12 +8,14 @@ import type { Logger } from 'pino'
 import { monotonicMs } from '../../forwarder/clock.ts'
 import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
+import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
 import { putLast } from '../processor-share.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
+import { ControlTls } from './control/control-tls.ts'
 import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
 import { readHostAddresses } from './host/host-addresses.ts'
@@ -47,6 +49,7 @@ export class Director {
   readonly #started: (() => Promise<void> | void)[] = []
   readonly #onFatal: (error: Error) => void
   #reports: ReportListener | undefined
+  #controlTls: ControlTls | undefined
 
   /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
   constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
@@ -76,16 +79,36 @@ export class Director {
     }
   }
 
-  /** Reads the agents' key file again. A file that is not right changes nothing. */
-  reloadKeys(): void {
+  /**
+   * Reads again what may be another while it runs: the agents' keys, and who may control it from elsewhere, for which the
+   * configuration is read too. What is not right changes nothing.
+   */
+  reload(readConfig: () => DirectorConfig): void {
     const { agents } = this.#config
-    if (!agents || !this.#reports) return
+    const reports = this.#reports
+    const controlTls = this.#controlTls
+    if (agents && reports) {
+      this.#readAgain("the agents' keys", () => {
+        const keys = readAgentKeys(agents.keyFile)
+        reports.setKeys(keys)
+        return { keys: keys.length }
+      })
+    }
+    if (controlTls) {
+      this.#readAgain('the files of controlTls', () => {
+        const config = readConfig().controlTls
+        if (!config) throw new DirectorError('CONFIG_INVALID', 'controlTls: is no longer there: a restart ends it')
+        controlTls.reload(config)
+        return { allow: config.allow }
+      })
+    }
+  }
+
+  #readAgain(what: string, read: () => object): void {
     try {
-      const keys = readAgentKeys(agents.keyFile)
-      this.#reports.setKeys(keys)
-      this.#log.info({ keys: keys.length }, "has read the agents' keys again")
+      this.#log.info(read(), `has read ${what} again`)
     } catch (error) {
-      this.#log.error({ error }, "goes on with the agents' keys that it has")
+      this.#log.error({ error }, `goes on with ${what} that it has`)
     }
   }
 
@@ -94,6 +117,13 @@ export class Director {
     const log = this.#log
     const { outside, inside = outside } = config.interfaces
     const interfaces = [...new Set([outside, inside])]
+
+    const controlTls =
+      config.controlTls &&
+      new ControlTls(config.controlTls, (address, reason) =>
+        log.warn({ address, reason }, 'a client that controlTls does not let in'),
+      )
+    this.#controlTls = controlTls
 
     const store = new LevelStore(config.store)
     await store.open()
@@ -185,10 +215,11 @@ export class Director {
       },
     )
     const syncDaemons = new SyncDaemons({ store, cluster })
-    view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports })
+    view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports, controlTls })
     this.#started.push(() => view?.stop())
     const control = await startControlServer({
       path: config.control,
+      tls: controlTls,
       director: view,
       onBug: (error) => log.error({ error }, 'a request on the control socket met a bug'),
     })

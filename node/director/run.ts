@@ -5,7 +5,7 @@ import { loadDirectorConfig } from './config.ts'
 import { Director } from './director.ts'
 
 /**
- * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the agents' keys again.
+ * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads keys and certificates again.
  * @throws DirectorError when it cannot start
  */
 export async function runDirector(configFile: string): Promise<void> {
@@ -27,7 +27,7 @@ export async function runDirector(configFile: string): Promise<void> {
     end()
   })
   await director.start()
-  process.on('SIGHUP', () => director.reloadKeys())
+  process.on('SIGHUP', () => director.reload(() => loadDirectorConfig(configFile)))
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       log.info({ signal }, 'handing over')

@@ -3,30 +3,42 @@
  * part in. Whatever they say, on any stream, on the control socket or in /proc, is gathered and searched.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createPrivateKey } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Test, test } from 'tap'
+import tap, { type Test, test } from 'tap'
 import { createIdentity, peerIdOf } from '../../node/director/cluster/identity.ts'
 import type { DirectorStatus } from '../../node/director/control/api.ts'
 import { request } from '../../node/director/control/client.ts'
 import { LevelStore } from '../../node/director/store/level-store.ts'
 import { createAgentKey } from '../../protocol/wire/agent-key.ts'
 import { encodeAgentReport } from '../../protocol/wire/agent-report.ts'
+import { CertificateAuthority } from '../support/certificates.ts'
 import { prepareHost } from './cli/running-director.ts'
 import { formsOf } from './secret-forms.ts'
 
 const COMMAND = join(import.meta.dirname, '../../node/cli/director.ts')
 const AGENTS_PORT = 7947
+const CONTROL_PORT = 7948
 const identity = createIdentity()
 /** As the private key's protobuf has it: type and length, the seed, the public key. */
 const seed = identity.subarray(4, 36)
 const keys = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((address) =>
   createAgentKey(crypto.getRandomValues(new Uint8Array(32)), [address]),
 )
-const secrets = [seed, ...keys.map(({ secret }) => secret)]
+const certificates = mkdtempSync(join(tmpdir(), 'secrets-'))
+tap.teardown(() => rmSync(certificates, { recursive: true }))
+const authority = new CertificateAuthority(certificates, 'ca')
+const tlsDirector = authority.issue('d1', { names: 'IP:127.0.0.1', usage: 'serverAuth' })
+const tlsClient = authority.issue('alice')
+const tlsSecret = Buffer.from(
+  createPrivateKey(readFileSync(tlsDirector.key)).export({ format: 'jwk' }).d as string,
+  'base64url',
+)
+const secrets = [seed, ...keys.map(({ secret }) => secret), tlsSecret]
 const [first, second, third] = keys.map(
   ({ secret, addresses }) => `${Buffer.from(secret).toString('hex')} ${addresses.join(' ')}\n`,
 )
@@ -85,6 +97,12 @@ function configure(folder: string, changes: object = {}): string {
     control: join(folder, 'control.sock'),
     cluster: { listen: '127.0.0.1:7946' },
     agents: { listen: `127.0.0.1:${AGENTS_PORT}`, keyFile: join(folder, 'agents.key') },
+    controlTls: {
+      listen: `127.0.0.1:${CONTROL_PORT}`,
+      keyFile: tlsDirector.key,
+      certificateFile: tlsDirector.certificate,
+      clientCaFile: authority.certificate,
+    },
     connections: 1024,
     logLevel: 'trace',
     ...changes,
@@ -153,6 +171,29 @@ test('a director and an agent at work, and their keys exchanged', async (t) => {
   send(keys[1])
   await counted('replay')
   t.equal((await refused()).key, before, 'the new key counts without a restart')
+
+  Object.assign(process.env, {
+    DIRECTOR_TLS_CA: authority.certificate,
+    DIRECTOR_TLS_CERT: tlsClient.certificate,
+    DIRECTOR_TLS_KEY: tlsClient.key,
+  })
+  const tlsAddress = `https://127.0.0.1:${CONTROL_PORT}`
+  t.equal(await run('status over TLS', ['status', '--socket', tlsAddress]), 0)
+  chmodSync(tlsDirector.key, 0o644)
+  director.child.kill('SIGHUP')
+  await director.saying('goes on with the files of controlTls that it has')
+  chmodSync(tlsDirector.key, 0o600)
+  const refusedOverTls = async (code: string, changes: object) => {
+    Object.assign(process.env, changes)
+    const error = await request(tlsAddress, 'GET', '/health').catch((error: Error) => error)
+    t.match(error, { code })
+    hear('client over TLS', (error as Error).stack as string)
+  }
+  await refusedOverTls('CONFIG_INVALID', { DIRECTOR_TLS_CERT: tlsDirector.certificate })
+  await refusedOverTls('DIRECTOR_UNREACHABLE', { DIRECTOR_TLS_KEY: tlsDirector.key })
+  await director.saying('a client that controlTls does not let in')
+  await refusedOverTls('CONFIG_INVALID', { DIRECTOR_TLS_KEY: readFileSync(tlsDirector.key, 'utf8') })
+  delete process.env.DIRECTOR_TLS_KEY
 
   writeFileSync(agentFile, second.slice(2))
   agent.child.kill('SIGHUP')

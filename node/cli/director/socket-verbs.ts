@@ -1,15 +1,14 @@
 /** What the commands that ask a running director have in common: the option that says which, and verbs that all have it. */
 import { type Command, Option } from 'commander'
-import { controlSocketPath } from '../control-socket.ts'
+import { controlAddress } from '../control-socket.ts'
 
 export interface SocketOptions {
   socket: string
 }
 
 export function socketOption(): Option {
-  return new Option('--socket <path>', "the director's control socket, also DIRECTOR_SOCKET").default(
-    controlSocketPath(),
-  )
+  const what = "the director's control socket, or https://HOST:PORT; also DIRECTOR_SOCKET"
+  return new Option('--socket <address>', what).default(controlAddress())
 }
 
 /** Makes verbs of a command. */

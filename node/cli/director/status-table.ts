@@ -19,6 +19,7 @@ export function renderStatus(status: DirectorStatus): string {
       `Peer id ${peerId}`,
       `Connections ${connections.used} of ${connections.capacity}`,
       ...defenceLines(status.defences),
+      ...(status.refusedClients > 0 ? [`Not let in at controlTls: ${status.refusedClients} connections`] : []),
     ].join('\n'),
     table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
     table(['Tracked', 'VRID', 'State', 'Weight', 'Reason'], status.vips.flatMap(trackedRows)),

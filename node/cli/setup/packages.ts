@@ -38,6 +38,7 @@ export const testPackages: PackageTable = {
   vsftpd: 'vsftpd',
   lftp: 'lftp',
   nc: 'netcat-openbsd',
+  openssl: 'openssl',
 }
 
 /** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */

@@ -91,6 +91,7 @@ Daemon options:
       --syncid 0-255 --sync-maxlen bytes --mcast-interface name --mcast-group address --mcast-port port --mcast-ttl hops
 
 The director is asked through its control socket: DIRECTOR_SOCKET, or /run/linux-director/control.sock.
+Of another machine: DIRECTOR_SOCKET=https://HOST:PORT, and files in DIRECTOR_TLS_CA, DIRECTOR_TLS_CERT, DIRECTOR_TLS_KEY.
 `
 }
 

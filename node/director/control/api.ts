@@ -1,5 +1,5 @@
 /**
- * The control API: what a director answers on its Unix socket, and the shapes of its input. HTTP, JSON bodies.
+ * The control API: what a director answers on its control socket, and the shapes of its input. HTTP, JSON bodies.
  *
  * | method | path         | body / query       | answer                     |
  * |--------|--------------|--------------------|----------------------------|
@@ -435,6 +435,8 @@ export interface DirectorStatus {
   refusedEntries: { stamps: number; invalid: number; surplus: number; revocations: number }
   /** Agents' reports that were not believed, by reason. */
   refusedReports: Record<string, number>
+  /** Connections to controlTls that were not let in. */
+  refusedClients: number
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

@@ -1,11 +1,11 @@
 /**
- * Asks a director over its control socket. Imports nothing that takes time to load, since the commands start with it: node:http
- * takes about as long as Node takes to start, so the little of HTTP that is needed is here.
+ * Asks a director over its control socket, or over TLS from another machine (tls-client.ts). Imports nothing that takes time to load,
+ * since the commands start with it: node:http takes about as long as Node takes to start, so the little of HTTP that is needed is here.
  *
  * HTTP/1.0, one request a connection: the answer ends where the connection does, whatever its length.
  * Source: RFC 1945.
  */
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import type { ChangePreview, PoolEdit } from './api.ts'
 
@@ -23,20 +23,32 @@ export class ChangeRefused extends DirectorError {
   }
 }
 
+/** How a director is connected to, and what it means when that fails. */
+interface Transport {
+  connect(): Socket
+  explain(error: NodeJS.ErrnoException): string
+}
+
+/** @param address a path, or "https://HOST:PORT" */
+async function transportTo(address: string): Promise<Transport> {
+  if (address.includes('://')) return (await import('./tls-client.ts')).tlsTransport(address)
+  return { connect: () => connect(address), explain }
+}
+
 /**
  * One request of control/api.ts; resolves with the answer's body.
  * @param basedOn of a change: the revision that must still be the configuration's; any unless given
  * @throws DirectorError as the director answered, or DIRECTOR_UNREACHABLE
  */
 export function request(
-  socketPath: string,
+  address: string,
   method: string,
   path: string,
   body?: unknown,
   basedOn?: string,
 ): Promise<unknown> {
   const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
-  return ask(socketPath, method, path, payload, { basedOn })
+  return ask(address, method, path, payload, { basedOn })
 }
 
 /**
@@ -45,25 +57,25 @@ export function request(
  * @throws ChangeRefused, or DirectorError DIRECTOR_UNREACHABLE or REVISION_CONFLICT
  */
 export async function requestChanges(
-  socketPath: string,
+  address: string,
   edits: readonly PoolEdit[],
   basedOn?: string,
 ): Promise<{ revision: string }> {
-  return (await sendEdits(socketPath, '/changes', edits, basedOn)) as { revision: string }
+  return (await sendEdits(address, '/changes', edits, basedOn)) as { revision: string }
 }
 
 /** What they would change. @throws as requestChanges */
 export async function requestPreview(
-  socketPath: string,
+  address: string,
   edits: readonly PoolEdit[],
   basedOn?: string,
 ): Promise<ChangePreview> {
-  return (await sendEdits(socketPath, '/preview', edits, basedOn)) as ChangePreview
+  return (await sendEdits(address, '/preview', edits, basedOn)) as ChangePreview
 }
 
-function sendEdits(socketPath: string, path: string, edits: readonly PoolEdit[], basedOn?: string): Promise<unknown> {
+function sendEdits(address: string, path: string, edits: readonly PoolEdit[], basedOn?: string): Promise<unknown> {
   const payload = Buffer.from(edits.map((edit) => `${JSON.stringify(edit)}\n`).join(''))
-  return ask(socketPath, 'POST', path, payload, {
+  return ask(address, 'POST', path, payload, {
     type: 'application/x-ndjson',
     silenceMaxMs: DOCUMENT_MAX_MS,
     basedOn,
@@ -77,20 +89,21 @@ interface AskOptions {
 }
 
 async function ask(
-  socketPath: string,
+  address: string,
   method: string,
   path: string,
   payload: Buffer | undefined,
   options: AskOptions = {},
 ): Promise<unknown> {
+  const transport = await transportTo(address)
   let response: Buffer
   try {
     const asked = requestOf(method, path, payload, options)
-    response = await exchange(socketPath, asked, options.silenceMaxMs ?? SILENCE_MAX_MS)
+    response = await exchange(transport.connect(), asked, options.silenceMaxMs ?? SILENCE_MAX_MS)
   } catch (error) {
-    throw unreachable(socketPath, explain(error as NodeJS.ErrnoException), error)
+    throw unreachable(address, transport.explain(error as NodeJS.ErrnoException), error)
   }
-  const { status, answer } = readResponse(response, socketPath)
+  const { status, answer } = readResponse(response, address)
   if (status < 400 || path === '/health') return answer
   const { code, message, line } = answer as { code: ErrorCode | 'INTERNAL'; message: string; line?: number }
   if (code === 'INTERNAL') throw new Error(message)
@@ -101,8 +114,9 @@ async function ask(
  * The lines of JSON of an answer that goes on, each parsed; ends when the director ends it.
  * @throws DirectorError DIRECTOR_UNREACHABLE
  */
-export async function* follow(socketPath: string, path: string): AsyncGenerator<unknown> {
-  const socket = connect(socketPath).setEncoding('utf8')
+export async function* follow(address: string, path: string): AsyncGenerator<unknown> {
+  const transport = await transportTo(address)
+  const socket = transport.connect().setEncoding('utf8')
   socket.write(requestOf('GET', path, undefined, {}))
   let isHeadRead = false
   let rest = ''
@@ -120,8 +134,9 @@ export async function* follow(socketPath: string, path: string): AsyncGenerator<
       rest = lines.pop() as string
       for (const line of lines) yield JSON.parse(line)
     }
+    if (!isHeadRead) throw closed()
   } catch (error) {
-    throw unreachable(socketPath, explain(error as NodeJS.ErrnoException), error)
+    throw unreachable(address, transport.explain(error as NodeJS.ErrnoException), error)
   }
 }
 
@@ -139,38 +154,42 @@ function requestOf(
 }
 
 /** All that is answered, up to the end of the connection. */
-function exchange(socketPath: string, asked: Buffer, silenceMaxMs: number): Promise<Buffer> {
+function exchange(socket: Socket, asked: Buffer, silenceMaxMs: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
-    const socket = connect(socketPath)
     socket.setTimeout(silenceMaxMs, () => socket.destroy(new Error(`no answer for ${silenceMaxMs / 1000} s`)))
     socket.on('data', (chunk) => chunks.push(chunk))
     socket.on('end', () => {
       if (chunks.length > 0) resolve(Buffer.concat(chunks))
-      else reject(new Error('it has closed the connection'))
+      else reject(closed())
     })
     socket.on('error', reject)
     socket.write(asked)
   })
 }
 
+/** The end of a connection that nothing was answered on. */
+function closed(): Error {
+  return Object.assign(new Error('it has closed the connection'), { code: 'ECONNRESET' })
+}
+
 /** @throws DirectorError DIRECTOR_UNREACHABLE */
-function readResponse(response: Buffer, socketPath: string): { status: number; answer: unknown } {
+function readResponse(response: Buffer, address: string): { status: number; answer: unknown } {
   const end = response.indexOf('\r\n\r\n')
   const head = response.toString('latin1', 0, Math.max(0, end))
   const status = /^HTTP\/1\.\d (\d{3})/.exec(head)?.[1]
   if (status === undefined || !/^content-type: *application\/json/im.test(head)) {
-    throw unreachable(socketPath, 'what answers there is no director')
+    throw unreachable(address, 'what answers there is no director')
   }
   try {
     return { status: Number(status), answer: JSON.parse(response.toString('utf8', end + 4)) }
   } catch (error) {
-    throw unreachable(socketPath, 'the answer is not whole: the director has ended meanwhile, or see its log', error)
+    throw unreachable(address, 'the answer is not whole: the director has ended meanwhile, or see its log', error)
   }
 }
 
-function unreachable(socketPath: string, message: string, cause?: unknown): DirectorError {
-  return new DirectorError('DIRECTOR_UNREACHABLE', `${socketPath}: ${message}`, { cause })
+function unreachable(address: string, message: string, cause?: unknown): DirectorError {
+  return new DirectorError('DIRECTOR_UNREACHABLE', `${address}: ${message}`, { cause })
 }
 
 function explain({ code, message }: NodeJS.ErrnoException): string {

@@ -1,5 +1,5 @@
 /**
- * The control socket: HTTP on a Unix socket that only its owner may open. What it answers is in api.ts.
+ * The control socket: HTTP on a Unix socket that only its owner may open, and over TLS (control-tls.ts). What it answers is in api.ts.
  *
  * Source: unix(7) (connecting needs write permission on the socket, which bind() creates by the umask).
  */
@@ -41,6 +41,7 @@ import {
   syncDaemonAddressSchema,
   syncDaemonInputSchema,
 } from './api.ts'
+import type { ControlTls } from './control-tls.ts'
 import type { ControlledDirector } from './controlled-director.ts'
 import { editsOf, JSON_LINES, readDocument } from './edit-document.ts'
 import { EventStreams } from './event-stream.ts'
@@ -74,6 +75,8 @@ const nothing = z.strictObject({})
 
 export interface ControlServerOptions {
   readonly path: string
+  /** To be started with it; undefined: there is the Unix socket alone. */
+  readonly tls?: ControlTls | undefined
   readonly director: ControlledDirector
   /** What was thrown and is no DirectorError. */
   readonly onBug: (error: Error) => void
@@ -83,10 +86,11 @@ export interface ControlServer {
   stop(): Promise<void>
 }
 
-/** @throws DirectorError SOCKET_BUSY, PRIVILEGE_MISSING or CONFIG_INVALID, with the path */
-export async function startControlServer({ path, director, onBug }: ControlServerOptions): Promise<ControlServer> {
+/** @throws DirectorError SOCKET_BUSY, PRIVILEGE_MISSING or CONFIG_INVALID, with the path or the address */
+export async function startControlServer({ path, tls, director, onBug }: ControlServerOptions): Promise<ControlServer> {
   const app = fastify({ bodyLimit: BODY_BYTES_MAX })
   answerErrors(app, onBug)
+  refuseBrowsers(app)
   addRoutes(app, director)
   const events = new EventStreams(director)
   app.get('/events', async (_, reply) => reply.type(JSON_LINES).send(events.open()))
@@ -95,18 +99,29 @@ export async function startControlServer({ path, director, onBug }: ControlServe
     makePrivateFolder(dirname(path))
     await removeStaleSocket(path)
     await listenPrivately(app, path)
+    // What has been let in is a connection like any other: the same routes, bounds and end.
+    await tls?.start((socket) => app.server.emit('connection', socket))
   } catch (error) {
     await app.close()
     throw asDirectorError(error as NodeJS.ErrnoException, path)
   }
   return {
     async stop() {
+      const tlsStopped = tls?.stop()
       events.end()
       const cutOff = setTimeout(() => app.server.closeAllConnections(), GRACE_MS)
-      await app.close()
+      await Promise.all([app.close(), tlsStopped])
       clearTimeout(cutOff)
     },
   }
+}
+
+/** A page of somebody else could ask in the name of an operator whose browser has his certificate. Pages' changes name their origin. */
+function refuseBrowsers(app: FastifyInstance): void {
+  app.addHook('onRequest', async ({ headers }) => {
+    if (headers.origin !== undefined)
+      throw new DirectorError('INPUT_INVALID', 'Origin: pages in browsers get no answer')
+  })
 }
 
 function addRoutes(app: FastifyInstance, director: ControlledDirector): void {

@@ -12,6 +12,7 @@ import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import type { DirectorStatus, TrafficStatistics } from '../../../node/director/control/api.ts'
 import { request, requestChanges } from '../../../node/director/control/client.ts'
 import { startControlServer } from '../../../node/director/control/control-server.ts'
+import type { ControlTls } from '../../../node/director/control/control-tls.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
 import { demandService } from '../../../node/director/pool/service-changes.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
@@ -46,6 +47,7 @@ export interface ServedPool {
 export async function servePool(
   t: Pick<Test, 'teardown'> & { fail(message: string): unknown },
   status?: DirectorStatus,
+  tls?: ControlTls,
 ): Promise<ServedPool> {
   const { configuration } = await new PoolOfDirectors(['a']).start('a')
   // Not in the test's own folder: a socket's path has at most 107 bytes.
@@ -79,6 +81,7 @@ export async function servePool(
   }
   const server = await startControlServer({
     path: socketPath,
+    tls,
     onBug: (error) => t.fail(error.message),
     director: {
       configuration,

@@ -107,6 +107,7 @@ const status: DirectorStatus = {
   refusedAdvertisements: {},
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0 },
   refusedReports: { signature: 0 },
+  refusedClients: 0,
   drops: { 'no-service': 4, malformed: 0 },
 }
 
@@ -193,6 +194,11 @@ test('reports of agents that are not believed are shown by their reason', async 
   const shown = renderStatus({ ...status, refusedReports: { signature: 0, address: 2 } })
   t.match(shown, /^Agents not believed because of +Reports\naddress +2$/m)
   t.notMatch(shown, /signature/)
+})
+
+test('clients that were not let in at controlTls are shown when there are any', async (t) => {
+  t.match(renderStatus({ ...status, refusedClients: 3 }), /^Not let in at controlTls: 3 connections$/m)
+  t.notMatch(renderStatus(status), /controlTls/)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -57,10 +57,24 @@ test('whether the host’s IPv6 addresses are needed follows from groups and end
   t.ok(usesIPv6(parse(`${HEAD}vips: [{ vrid: 51, addresses: ['2001:db8:1::100'] }]`)))
   t.ok(usesIPv6(parse(HEAD.replace('10.1.0.11:7946', "'[2001:db8::11]:7946'"))))
   t.ok(usesIPv6(parse(`${HEAD}agents: { listen: '[::]:7947', keyFile: /key }`)))
+  const controlTls = "{ listen: '[::1]:7948', keyFile: /k, certificateFile: /c, clientCaFile: /a }"
+  t.ok(usesIPv6(parse(`${HEAD}controlTls: ${controlTls}`)))
 })
 
 const many = Array.from({ length: 78 }, (_, index) => `'2001:db8:1::${index + 1}'`).join(', ')
 const refusals: readonly [sentence: string, text: string, line: number, message: RegExp][] = [
+  [
+    'control over TLS that nobody may use',
+    'controlTls: { listen: 10.1.0.11:7948, keyFile: /k, certificateFile: /c, clientCaFile: /a, allow: [] }\n',
+    5,
+    /controlTls\.allow: /,
+  ],
+  [
+    'control over TLS without a CA for clients',
+    'controlTls: { listen: 10.1.0.11:7948, keyFile: /k, certificateFile: /c }\n',
+    5,
+    /controlTls\.clientCaFile: /,
+  ],
   [
     'version 2 of VRRP for IPv6',
     `vips:\n  - vrid: 51\n    version: 2\n    addresses: ['2001:db8:1::100']\n`,

@@ -9,16 +9,18 @@ import { AgentWire } from './agent-wire.ts'
 import { ConfigurationWire } from './configuration-wire.ts'
 import { ControlWire } from './control-wire.ts'
 import { GossipWire } from './gossip-wire.ts'
+import { TlsWire } from './tls-wire.ts'
 import { VrrpWire } from './vrrp-wire.ts'
 import type { Wire } from './wire.ts'
 
-/** Of a hundred messages. A control message costs a connection. */
+/** Of a hundred messages. A control message costs a connection, and one of TLS a handshake. */
 const wires: [name: string, share: number, make: () => Wire][] = [
-  ['agents', 30, () => new AgentWire()],
+  ['agents', 29, () => new AgentWire()],
   ['vrrp', 30, () => new VrrpWire()],
   ['gossip', 23, () => new GossipWire()],
   ['configuration', 15, () => new ConfigurationWire()],
   ['control', 2, () => new ControlWire()],
+  ['tls', 1, () => new TlsWire()],
 ]
 /** What is remembered of the past is bounded, and has reached its bound after some thousands; a leak of a million messages has not. */
 const GROWTH_MAX_BYTES = 64 * 1024 * 1024

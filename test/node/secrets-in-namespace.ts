@@ -201,9 +201,6 @@ test('secrets that are damaged, misplaced or given for something else', async (t
   }
   const agents = { listen: '127.0.0.1:1', keyFile: digits }
   t.equal(await run('a key for its file', ['node', '--config', configure(folder, { agents })]), 1)
-  const vips = [{ vrid: 51, addresses: ['192.0.2.100'], authentication: { keyFile: digits } }]
-  t.equal(await run('and for that of a group', ['node', '--config', configure(folder, { vips, agents: undefined })]), 1)
-  t.match(said.get('and for that of a group'), "expected the name of a file with the directors' key, not a key")
   t.equal(await run('an agent of that', ['agent', '--director', '127.0.0.1:1', '--key-file', digits]), 1)
 
   await plant(folder, identity.subarray(0, 67))

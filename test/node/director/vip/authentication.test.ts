@@ -2,6 +2,7 @@
 import { test } from 'tap'
 import { Authentication } from '../../../../node/director/vip/authentication.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
+import { readVrrpKeys } from '../../../../node/director/vip/vrrp-key-files.ts'
 import { encodeAdvertisement, vrrpGroupOf } from '../../../../protocol/packet/vrrp.ts'
 import { createVrrpKey, signVrrpMessage } from '../../../../protocol/packet/vrrp-trailer.ts'
 import type { SharedKey } from '../../../../protocol/shared-key.ts'
@@ -251,6 +252,29 @@ test('a director with authentication does not believe one without, which believe
     t.same(plain.service.refusals, {})
     if (expected === 'active active') t.ok(signing.service.refusals.unsigned! > 10)
   }
+})
+
+test('key files are read once each; a missing one is named, and a key in place of one is not shown', async (t) => {
+  const folder = t.testdir({ a: `${'01'.repeat(32)}\n`, b: `${'02'.repeat(32)}\n${'01'.repeat(32)}\n` })
+  const group = (keyFile: string) => ({ authentication: { keyFile, required: true } })
+  const [a, b] = [`${folder}/a`, `${folder}/b`]
+  const read = [...readVrrpKeys([group(a), {}, group(b), group(a)])]
+  t.same(
+    read.map(([file, keys]) => [file, ...keys.map(({ id }) => id)]),
+    [
+      [a, key.id],
+      [b, newKey.id, key.id],
+    ],
+  )
+  t.throws(() => readVrrpKeys([group(a), group(`${folder}/c`)]), {
+    code: 'CONFIG_UNREADABLE',
+    message: /\/c: the directors' key cannot be read/,
+  })
+  t.throws(() => readVrrpKeys([group('01'.repeat(32))]), {
+    code: 'CONFIG_INVALID',
+    message:
+      "expected the name of a file with the directors' key, not a key: a key on a command line or in a configuration is seen by others",
+  })
 })
 
 test('a pool is changed over one director after another, in two rounds, and always one is active', async (t) => {

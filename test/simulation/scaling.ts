@@ -145,6 +145,7 @@ async function settle(pool: PoolOfDirectors, isDone: () => boolean): Promise<voi
 }
 
 const pools = new Table({
+  style: { head: [], border: [] },
   head: ['directors', 'messages/s', 'KiB/s', 'CPU ms/s', 'sent KiB/s', 'received KiB/s', 'CPU ms/s, busy'],
 })
 for (const size of POOLS) pools.push(await poolOf(size))

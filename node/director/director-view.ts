@@ -75,7 +75,7 @@ export class DirectorView implements ControlledDirector {
 
   status(): Omit<DirectorStatus, 'services'> {
     const { config, cluster, forwarder, pool, vip, reports, controlTls } = this.#sources
-    const { inSync, reason, peers } = cluster.status()
+    const { inSync, reason, peers, counters } = cluster.status()
     return {
       name: config.name,
       version: packageFile.version,
@@ -92,6 +92,7 @@ export class DirectorView implements ControlledDirector {
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },
       refusedClients: controlTls?.refused ?? 0,
+      replication: counters,
       drops: forwarder.drops,
     }
   }

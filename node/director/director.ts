@@ -32,6 +32,7 @@ import { ServiceFeed } from './service-feed.ts'
 import { LevelStore } from './store/level-store.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
+import { readVrrpKeys } from './vip/vrrp-key-files.ts'
 import { openVrrpTransports } from './vip/vrrp-transports.ts'
 
 /** The pool's configuration is compared with the peers' this often. */
@@ -50,6 +51,7 @@ export class Director {
   readonly #onFatal: (error: Error) => void
   #reports: ReportListener | undefined
   #controlTls: ControlTls | undefined
+  #vip: VipService | undefined
 
   /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
   constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
@@ -80,18 +82,24 @@ export class Director {
   }
 
   /**
-   * Reads again what may be another while it runs: the agents' keys, and who may control it from elsewhere, for which the
-   * configuration is read too. What is not right changes nothing.
+   * Reads again what may be another while it runs: the agents' keys, the directors', and who may control it from elsewhere, for which
+   * the configuration is read too. What is not right changes nothing.
    */
   reload(readConfig: () => DirectorConfig): void {
-    const { agents } = this.#config
-    const reports = this.#reports
+    const { agents, vips } = this.#config
     const controlTls = this.#controlTls
-    if (agents && reports) {
+    if (agents) {
       this.#readAgain("the agents' keys", () => {
         const keys = readAgentKeys(agents.keyFile)
-        reports.setKeys(keys)
+        this.#reports?.setKeys(keys)
         return { keys: keys.length }
+      })
+    }
+    if (vips.some(({ authentication }) => authentication)) {
+      this.#readAgain("the directors' keys", () => {
+        const keys = readVrrpKeys(vips)
+        this.#vip?.setKeys(keys)
+        return { keys: [...keys.values()].flat().length }
       })
     }
     if (controlTls) {
@@ -104,6 +112,7 @@ export class Director {
     }
   }
 
+  /** @param read returns what there is to say of it */
   #readAgain(what: string, read: () => object): void {
     try {
       this.#log.info(read(), `has read ${what} again`)
@@ -130,6 +139,7 @@ export class Director {
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
 
+    const keys = readVrrpKeys(config.vips)
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
     const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
     const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts)
@@ -206,7 +216,7 @@ export class Director {
     this.#started.push(() => pool.close())
 
     const vip = new VipService(
-      { vips: config.vips, outside, inside },
+      { vips: config.vips, outside, inside, keys },
       {
         transports,
         forwarder,
@@ -214,6 +224,7 @@ export class Director {
         note: (message) => log.info(message),
       },
     )
+    this.#vip = vip
     const syncDaemons = new SyncDaemons({ store, cluster })
     view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports, controlTls })
     this.#started.push(() => view?.stop())

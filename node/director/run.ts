@@ -5,7 +5,7 @@ import { loadDirectorConfig } from './config.ts'
 import { Director } from './director.ts'
 
 /**
- * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads keys and certificates again.
+ * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the files of keys and certificates again.
  * @throws DirectorError when it cannot start
  */
 export async function runDirector(configFile: string): Promise<void> {

@@ -437,6 +437,8 @@ export interface DirectorStatus {
   refusedReports: Record<string, number>
   /** Connections to controlTls that were not let in. */
   refusedClients: number
+  /** What replication has done, by name (docs/protocol.md, Counters). */
+  replication: Readonly<Record<string, number>>
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

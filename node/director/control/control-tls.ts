@@ -20,7 +20,8 @@ import { readTlsFiles, type TlsCredentials } from './tls-files.ts'
 const HANDSHAKE_MAX_MS = 10_000
 /** Under way at a time; the oldest makes room. */
 const HANDSHAKES_MAX = 64
-const HANDSHAKES_PER_SECOND = 200
+/** Each takes about a millisecond. */
+const HANDSHAKES_PER_SECOND = 50
 /** Of clients that were let in. */
 const CONNECTIONS_MAX = 64
 /** Whether a client that says nothing is there still. */

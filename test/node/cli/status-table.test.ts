@@ -108,6 +108,7 @@ const status: DirectorStatus = {
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0 },
   refusedReports: { signature: 0 },
   refusedClients: 0,
+  replication: { batchesSent: 12 },
   drops: { 'no-service': 4, malformed: 0 },
 }
 

@@ -51,7 +51,7 @@ async function somePool(): Promise<{ pool: PoolOfDirectors; a: TestDirector; b: 
 }
 
 test('whatever was lost comes back from the peers as it was, and is lost nowhere else', async (t) => {
-  for (let seed = 0; seed < 12; seed++) {
+  for (let seed = 0; seed < 8; seed++) {
     const { pool, b } = await somePool()
     const before = stateOf(b)
     const { oneIn } = seededRandom(seed)

@@ -72,7 +72,7 @@ export class DirectorView implements ControlledDirector {
 
   status(): Omit<DirectorStatus, 'services'> {
     const { config, cluster, forwarder, pool, vip, reports } = this.#sources
-    const { inSync, reason, peers } = cluster.status()
+    const { inSync, reason, peers, counters } = cluster.status()
     return {
       name: config.name,
       version: packageFile.version,
@@ -88,6 +88,7 @@ export class DirectorView implements ControlledDirector {
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },
+      replication: counters,
       drops: forwarder.drops,
     }
   }

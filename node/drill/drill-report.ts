@@ -7,19 +7,19 @@
  *   what this machine does to them without a failure.
  */
 import Table from 'cli-table3'
-import type { DrillName, Fault, Reaction } from './drill-fault.ts'
+import type { Failure, Fault, Reaction } from './failure.ts'
 import type { Family, LabSync } from './lab-plan.ts'
 import type { LoadResult } from './load-messages.ts'
 
 export interface DrillResult {
-  drill: DrillName
+  drill: string
   method: string
   family: Family
   directors: number
   servers: number
   sessions: { opened: number; survived: number; lost: number }
   pauseMs: { baseline: number; p50: number; p99: number; max: number }
-  /** From the failure until the successor held the VIP; null: nothing had to be taken over, or nobody did. */
+  /** From the failure until one director held the VIP; null: that was not to be timed, or nobody did. */
   takeoverMs: number | null
   /** setUpMs: until its handshake was over, as the client saw it. */
   newConnections: { attempted: number; failed: number; setUpMs: { p50: number; p99: number } }
@@ -29,7 +29,7 @@ export interface DrillResult {
 }
 
 export interface Observations {
-  drill: DrillName
+  failure: Failure
   method: string
   family: Family
   sync: LabSync
@@ -39,11 +39,14 @@ export interface Observations {
   sessions: number
   fault: Fault
   reaction: Reaction | undefined
+  /** What keeps the pool from being whole at the end, though the failure is over. */
+  remains: string | undefined
   missingRecords: number
   load: LoadResult
 }
 
 export interface Verdict {
+  failure: Failure
   result: DrillResult
   /** Losses that a pool must not have, in words; none: the drill passed. */
   needless: string[]
@@ -56,36 +59,40 @@ export interface Verdict {
  * connection is established, unless confirmed sync is asked for. A handshake takes no longer than this, or than the machine's own
  * noise.
  */
-const HANDSHAKE_MS = 100
+export const HANDSHAKE_MS = 100
 
 export function judge(observations: Observations): Verdict {
-  const { drill, sync, fault, reaction, load, missingRecords } = observations
+  const { failure, fault, reaction, remains, load, missingRecords } = observations
   const needless: string[] = []
   const excused: string[] = []
   const baselineMs = Math.max(0, ...load.baselinePausesMs)
   const handshakeMs = Math.max(HANDSHAKE_MS, baselineMs)
-  const victimServer = drill === 'server-death' ? fault.victim : undefined
+  const victimServer = failure.takesAway === 'servers' ? fault.victim : undefined
 
   if (load.opened < observations.sessions) {
     needless.push(`${observations.sessions - load.opened} of ${observations.sessions} sessions could not be opened`)
   }
   if (!reaction) {
-    needless.push(victimServer ? `${victimServer} was never found dead` : 'no standby took the virtual address over')
+    needless.push(victimServer ? `${victimServer} was never found dead` : 'nobody took the virtual address over')
   }
+  if (remains) needless.push(`the pool did not recover: ${remains}`)
   if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
   weigh('session', load.lost, ({ server }) => server === victimServer)
-  weigh('new connection', load.connections.failed, ({ startedMs }) => beganTooEarly(startedMs))
+  weigh('new connection', load.connections.failed, ({ startedMs }) =>
+    explainsBeginning(observations, handshakeMs, startedMs),
+  )
   weigh('download', load.downloads.failed, ({ server, startedMs }) =>
-    server ? server === victimServer : beganTooEarly(startedMs),
+    server ? server === victimServer : explainsBeginning(observations, handshakeMs, startedMs),
   )
 
   const setUps = [...load.connections.setUpMs].sort((a, b) => a - b)
   const pauses = [...load.pausesMs].sort((a, b) => a - b)
   return {
+    failure,
     needless,
     excused,
     result: {
-      drill,
+      drill: failure.name,
       method: observations.method,
       family: observations.family,
       directors: observations.directors,
@@ -97,7 +104,7 @@ export function judge(observations: Observations): Verdict {
         p99: tenths(percentile(pauses, 99)),
         max: tenths(percentile(pauses, 100)),
       },
-      takeoverMs: reaction && !victimServer ? tenths(reaction.atMs - fault.atMs) : null,
+      takeoverMs: reaction && reaction.sinceMs !== null ? tenths(reaction.atMs - reaction.sinceMs) : null,
       newConnections: {
         attempted: load.connections.attempted,
         failed: load.connections.failed.length,
@@ -106,13 +113,6 @@ export function judge(observations: Observations): Verdict {
       downloads: { started: load.downloads.started, intact: load.downloads.intact },
       missingRecords,
     },
-  }
-
-  /** Whether this failure explains that something begun then had no answer, whichever server it was given to. */
-  function beganTooEarly(startedMs: number): boolean {
-    if (drill === 'handover' || (drill === 'crash' && sync !== 'established')) return false
-    if (startedMs < fault.atMs - handshakeMs) return false
-    return startedMs <= (victimServer ? (reaction?.atMs ?? fault.atMs) + handshakeMs : fault.atMs)
   }
 
   function weigh<T extends Loss>(what: string, losses: readonly T[], isExcused: (loss: T) => boolean) {
@@ -125,6 +125,19 @@ export function judge(observations: Observations): Verdict {
         list.push(`${count(those.length, what)} lost (${reasonsOf(those)}${beginOf(those, fault.atMs)})`)
     }
   }
+}
+
+/** Whether a failure explains that something begun then had no answer, whichever server it was given to. */
+export function explainsBeginning(
+  { failure, fault, reaction, sync }: Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>,
+  handshakeMs: number,
+  startedMs: number,
+): boolean {
+  const { explains } = failure
+  if (explains === 'nothing' || startedMs < fault.atMs - handshakeMs) return false
+  if (explains !== 'handshakes') return startedMs <= (reaction?.atMs ?? fault.atMs) + handshakeMs
+  if (sync !== 'established') return false
+  return (fault.lossesMs ?? [fault.atMs]).some((ms) => startedMs >= ms - handshakeMs && startedMs <= ms)
 }
 
 /** Nearest rank: the smallest value that is not below `percent` of them. `sorted` ascends; 0 when it is empty. */
@@ -154,14 +167,34 @@ export function resultTable({ result }: Verdict): string {
   return table.toString()
 }
 
+/** Several drills, a line each. */
+export function summaryTable(verdicts: readonly Verdict[]): string {
+  const head = ['drill', 'sessions lost', 'pause: p99, without', 'takeover', 'new failed', 'intact', 'verdict']
+  const table = new Table({ head, style: { head: [], border: [] } })
+  for (const { result, needless, excused } of verdicts) {
+    const { drill, sessions, pauseMs, takeoverMs, newConnections, downloads } = result
+    table.push([
+      drill,
+      `${sessions.lost} of ${sessions.opened}`,
+      `${pauseMs.p99} ms, ${pauseMs.baseline} ms`,
+      takeoverMs === null ? 'none' : `${takeoverMs} ms`,
+      `${newConnections.failed} of ${newConnections.attempted}`,
+      `${downloads.intact} of ${downloads.started}`,
+      needless.length > 0 ? 'failed' : excused.length > 0 ? 'passed, losses explained' : 'passed',
+    ])
+  }
+  return table.toString()
+}
+
 /** The whole in one plain sentence. */
-export function verdictSentence({ result, needless, excused }: Verdict): string {
+export function verdictSentence({ failure, result, needless, excused }: Verdict): string {
   if (needless.length > 0) return `The drill failed: ${needless.join('; ')}.`
   const { sessions, pauseMs, takeoverMs } = result
-  const what =
-    result.drill === 'server-death'
-      ? `A real server died and ${sessions.survived} of ${sessions.opened} sessions lived on`
-      : `The active director ${result.drill === 'crash' ? 'was killed' : 'handed over'}, a standby took over in ${takeoverMs} ms and none of ${sessions.opened} sessions was lost`
+  const reaction =
+    failure.takesAway === 'servers'
+      ? `${sessions.survived} of ${sessions.opened} sessions lived on`
+      : `${takeoverMs === null ? '' : `one held the virtual address ${takeoverMs} ms later and `}none of ${sessions.opened} sessions was lost`
+  const what = `${failure.happened}, ${reaction}`
   const pause = `99 of 100 paused for at most ${pauseMs.p99} ms (up to ${pauseMs.baseline} ms without a failure)`
   const explained = excused.length > 0 ? `; as the failure explains, ${excused.join(', ')}` : ''
   return `${what}; ${pause}${explained}.`

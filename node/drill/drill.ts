@@ -10,10 +10,12 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
 import { putFirst } from '../processor-share.ts'
-import { awaitReaction, DRILLS, type DrillName, findActive, makeFault, missingFrom } from './drill-fault.ts'
-import { judge, resultTable, type Verdict, verdictSentence } from './drill-report.ts'
+import { judge, resultTable, summaryTable, type Verdict, verdictSentence } from './drill-report.ts'
+import type { Failure } from './failure.ts'
+import { FAILURE_NAMES, failureNamed, failures } from './failures/registry.ts'
 import { untilInterrupted } from './interruption.ts'
 import { type Lab, withLab } from './lab.ts'
+import { findActive, missingFrom } from './lab-directors.ts'
 import {
   type Family,
   hostsOf,
@@ -24,12 +26,14 @@ import {
   WEB_PORT,
 } from './lab-plan.ts'
 import { BULK_BYTES, logsOf } from './lab-programs.ts'
+import { awaitWholePool } from './lab-ready.ts'
 import { LoadClient } from './load-client.ts'
 import type { LoadProgress } from './load-messages.ts'
 import { ProgressLine } from './progress-line.ts'
 
 export interface DrillOptions {
-  drill: DrillName
+  /** A failure's name, or ALL. */
+  drill: string
   method?: LabMethod
   /** Of the services that clients use; ipv4 unless given. */
   family?: Family
@@ -47,50 +51,88 @@ export interface DrillOptions {
   rate?: number
 }
 
-const MESSAGE_INTERVAL_MS = 250
+const MESSAGE_INTERVAL_MS = 500
+const CENSUS_AFTER_MS = 1000
 /** A session that makes no progress for so long is lost. */
 const PATIENCE_MS = 10_000
 /** One client address has some 28,000 ports, and the new connections need theirs. */
 const MAX_SESSIONS = 20_000
 const KEPT_LOGS_FOLDER = '/var/log/linux-director'
 
+/** All of them, one after the other. */
+const ALL = 'all'
+export const DRILLS: readonly string[] = [...FAILURE_NAMES, ALL]
+
 /**
- * Runs a drill and prints what it found.
+ * Runs a drill, or all of them, and prints what was found.
  * @returns the exit code: 0 only if nothing was lost that need not be
  * @throws DirectorError INPUT_INVALID, and as withLab
  */
 export async function runDrill(options: DrillOptions): Promise<number> {
-  checkOptions(options)
+  const wanted = options.drill === ALL ? failures : [failureNamed(options.drill)]
+  for (const failure of wanted) checkOptions(options, failure)
   // It says when the failure was, and must not be kept waiting between looking at the clock and making it.
   putFirst()
   const line = new ProgressLine(process.stderr)
+  const verdicts: Verdict[] = []
   try {
-    const verdict = await untilInterrupted(async (signal) => {
-      line.show('building the lab')
-      const lab = { ...options, name: `drill-${process.pid}`, clients: 1 }
-      const onFailure = (folder: string) => {
-        if (!signal.aborted) keepLogs(folder)
+    await untilInterrupted(async (signal) => {
+      for (const failure of wanted as readonly Failure[]) {
+        verdicts.push(await rehearseInLab(options, failure, signal, line))
+        signal.throwIfAborted()
       }
-      return await withLab(lab, signal, (built) => rehearse(built, options, signal, line), onFailure)
     })
     line.end()
-    if (options.json) process.stdout.write(`${JSON.stringify(verdict.result)}\n`)
-    else process.stdout.write(`${resultTable(verdict)}\n${verdictSentence(verdict)}\n`)
-    if (options.json && verdict.needless.length > 0) process.stderr.write(`${verdictSentence(verdict)}\n`)
-    return verdict.needless.length > 0 ? 1 : 0
+    print(verdicts, options)
+    return verdicts.some(({ needless }) => needless.length > 0) ? 1 : 0
   } finally {
     line.end()
   }
 }
 
-async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, line: ProgressLine): Promise<Verdict> {
-  const { drill, family = 'ipv4', sessions = 1000, seconds = 10, rate = 50 } = options
-  const rehearsal = { lab, drill, family }
+function print(verdicts: readonly Verdict[], { drill, json }: DrillOptions): void {
+  if (json) {
+    const results = verdicts.map(({ result }) => result)
+    process.stdout.write(`${JSON.stringify(drill === ALL ? results : results[0])}\n`)
+  } else {
+    const table = drill === ALL ? summaryTable(verdicts) : resultTable(verdicts[0])
+    process.stdout.write(`${table}\n`)
+  }
+  for (const verdict of verdicts) {
+    const sentence = `${drill === ALL ? `${verdict.failure.name}: ` : ''}${verdictSentence(verdict)}\n`
+    if (!json) process.stdout.write(sentence)
+    else if (verdict.needless.length > 0) process.stderr.write(sentence)
+  }
+}
+
+async function rehearseInLab(
+  options: DrillOptions,
+  failure: Failure,
+  signal: AbortSignal,
+  line: ProgressLine,
+): Promise<Verdict> {
+  line.show(`${failure.name}: building the lab`)
+  const lab = { ...options, name: `drill-${process.pid}`, clients: 1 }
+  const onFailure = (folder: string) => {
+    if (!signal.aborted) keepLogs(folder)
+  }
+  return await withLab(lab, signal, (built) => rehearse(built, options, failure, signal, line), onFailure)
+}
+
+async function rehearse(
+  lab: Lab,
+  options: DrillOptions,
+  failure: Failure,
+  signal: AbortSignal,
+  line: ProgressLine,
+): Promise<Verdict> {
+  const { family = 'ipv4', sessions = 1000, seconds = 10, rate = 50 } = options
+  await failure.prepare?.({ lab, family, active: await findActive(lab, family), signal })
   let phase = `opening ${sessions} sessions`
   const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, (progress) =>
-    line.show(describeProgress(phase, progress)),
+    line.show(`${failure.name}: ${describeProgress(phase, progress)}`),
   )
-  line.show(phase)
+  line.show(`${failure.name}: ${phase}`)
   const { opened, reasons } = await client.open({
     virtualAddress: VIRTUAL_ADDRESSES[family],
     sessionPort: SESSION_PORT,
@@ -112,13 +154,19 @@ async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, li
   client.observe()
   await delay(seconds * 1000, undefined, { signal })
 
-  const active = await findActive(lab, family)
+  const rehearsal = { lab, family, active: await findActive(lab, family), signal }
   const conversations = await client.census()
-  const fault = await makeFault(rehearsal, active, (atMs) => client.fault(atMs))
-  phase = `${drill}: ${fault.victim}`
-  const reaction = await awaitReaction(rehearsal, active, fault)
-  const wanted = conversations.filter(({ server }) => drill !== 'server-death' || server !== fault.victim)
-  const missing = reaction ? await missingFrom(lab, reaction.active, wanted) : wanted
+  phase = 'the failure'
+  const fault = await failure.make(rehearsal, (atMs) => client.fault(atMs))
+  const reaction = await failure.awaitReaction(rehearsal, fault)
+  await failure.mend?.(rehearsal, fault)
+  phase = `after it (${fault.victim})`
+  const remains = failure.isMended ? await whatRemains(lab, signal) : undefined
+  // A table is long to tell, and its director has better things to do now. What it lacks is not repaired so soon.
+  await delay(CENSUS_AFTER_MS, undefined, { signal })
+  const holder = failure.isMended && !remains ? await findActive(lab, family) : reaction?.active
+  const wanted = conversations.filter(({ server }) => failure.takesAway === 'directors' || server !== fault.victim)
+  const missing = holder ? await missingFrom(lab, holder, wanted) : wanted
   await delay(seconds * 1000, undefined, { signal })
 
   phase = 'waiting for the last answers'
@@ -126,9 +174,8 @@ async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, li
   const { method, sync } = lab.plan
   const directors = hostsOf(lab.plan, 'director').length
   const servers = hostsOf(lab.plan, 'server').length
-  const missingRecords = missing.length
   const verdict = judge({
-    drill,
+    failure,
     method,
     family,
     sync,
@@ -137,11 +184,23 @@ async function rehearse(lab: Lab, options: DrillOptions, signal: AbortSignal, li
     sessions,
     fault,
     reaction,
-    missingRecords,
+    remains,
+    missingRecords: missing.length,
     load,
   })
   if (verdict.needless.length > 0) keepLogs(lab.folder)
   return verdict
+}
+
+/** After a failure that is over the pool must be whole again: one director active, all in sync, all servers up. */
+async function whatRemains(lab: Lab, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    await awaitWholePool(lab, signal)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof DirectorError)) throw error
+    return error.message
+  }
 }
 
 /**
@@ -174,14 +233,14 @@ function keepLogs(folder: string): void {
   }
 }
 
-function checkOptions(options: DrillOptions): void {
+function checkOptions(options: DrillOptions, failure: Failure | undefined): asserts failure is Failure {
   const { drill, directors = 3, servers = 3, sessions = 1000, seconds = 10, rate = 50 } = options
-  if (!DRILLS.includes(drill)) {
-    throw new DirectorError('INPUT_INVALID', `drill ${drill}: expected ${DRILLS.join(', ')}`)
+  if (!failure) throw new DirectorError('INPUT_INVALID', `drill ${drill}: expected ${DRILLS.join(', ')}`)
+  const what = failure.takesAway
+  const left = what === 'servers' ? servers : directors
+  if (left < 2) {
+    throw new DirectorError('INPUT_INVALID', `${what} ${left}: ${failure.name} takes one away, so expected at least 2`)
   }
-  const [left, what] = drill === 'server-death' ? [servers, 'servers'] : [directors, 'directors']
-  if (left < 2)
-    throw new DirectorError('INPUT_INVALID', `${what} ${left}: ${drill} takes one away, so expected at least 2`)
   const limits = [
     ['sessions', sessions, 1, MAX_SESSIONS],
     ['seconds', seconds, 1, 3600],

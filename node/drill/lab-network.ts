@@ -86,6 +86,23 @@ export async function unplug(plan: LabPlan, host: LabHost): Promise<void> {
   )
 }
 
+/** Ends unplug(). */
+export async function plugIn(plan: LabPlan, host: LabHost): Promise<void> {
+  await ipBatch(
+    plan.switchNamespace,
+    host.interfaces.map((port) => `link set ${portName(host, port.name)} up`),
+  )
+}
+
+/** Lets the switches carry nothing between these hosts, only between each of them and all others; or everything again. */
+export async function isolate(plan: LabPlan, hosts: readonly LabHost[], isIsolated: boolean): Promise<void> {
+  const ports = hosts.flatMap((host) => host.interfaces.map((port) => portName(host, port.name)))
+  await ipBatch(
+    plan.switchNamespace,
+    ports.map((port) => `link set ${port} type bridge_slave isolated ${isIsolated ? 'on' : 'off'}`),
+  )
+}
+
 export function namespacesOf(lab: string): string[] {
   return listNamespaces().filter((namespace) => belongsToLab(namespace, lab))
 }

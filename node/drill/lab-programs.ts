@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { stringify } from 'yaml'
@@ -115,8 +116,24 @@ export async function startDirectors(plan: LabPlan, folder: string, onStart: OnS
     const file = join(folder, host.name, 'director.yaml')
     const others = peers.filter((peer) => peer.name !== host.name)
     writeFileSync(file, stringify(directorConfig(plan, folder, host, others)))
-    onStart(start(folder, host, 'director', directorCommand('node', '--config', file)))
+    startDirector(folder, host, onStart)
   }
+}
+
+/** Also again, after it has ended: its folder is as it was left. */
+export function startDirector(folder: string, host: LabHost, onStart: OnStart): void {
+  const file = join(folder, host.name, 'director.yaml')
+  onStart(start(folder, host, 'director', directorCommand('node', '--config', file)))
+}
+
+/** Sends a signal that ends a process, and waits until it has ended. */
+export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exited = once(child, 'exit')
+  // The lab does not let its processes keep us from ending.
+  child.ref()
+  child.kill(signal)
+  await exited
 }
 
 function directorConfig(plan: LabPlan, folder: string, host: LabHost, peers: object[]): object {

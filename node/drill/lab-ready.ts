@@ -7,8 +7,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { TunnelSpec } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
-import type { DirectorStatus, ServerInput, ServiceInput, VipStatus } from '../director/control/api.ts'
+import type { DirectorStatus, ServerInput, ServiceInput } from '../director/control/api.ts'
 import { request } from '../director/control/client.ts'
+import type { Lab } from './lab.ts'
+import { groupOf, LOOK_MS, statusOf } from './lab-directors.ts'
 import {
   addressOf,
   FAMILIES,
@@ -24,16 +26,7 @@ import {
 import { controlSocketOf, type LabProcess, tailOf } from './lab-programs.ts'
 
 const DEADLINE_MS = 45_000
-const LOOK_MS = 50
-/** A status that takes longer than this is as good as none. */
-const STATUS_TIMEOUT_MS = 2000
-
-/** What one director says of itself; undefined: it does not answer. */
-export async function statusOf(folder: string, director: string): Promise<DirectorStatus | undefined> {
-  const answer = request(controlSocketOf(folder, director), 'GET', '/status') as Promise<DirectorStatus>
-  const silence = delay(STATUS_TIMEOUT_MS, undefined, { ref: false })
-  return await Promise.race([answer, silence]).catch(() => undefined)
-}
+const BUILDING_LOOK_MS = 50
 
 /**
  * Makes the services and waits until the pool is ready.
@@ -59,11 +52,20 @@ export async function bringUpPool(
     }
     const missing = whatIsMissing(plan, statuses)
     if (!missing) return
-    if (performance.now() > deadline) {
-      const suspect = processes.find(({ host }) => host === missing.host)
-      throw labFailed(plan, `after ${DEADLINE_MS / 1000} s: ${missing.host}: ${missing.what}`, suspect)
-    }
-    await delay(LOOK_MS)
+    if (performance.now() > deadline) throw notReady(plan, missing, processes)
+    await delay(BUILDING_LOOK_MS)
+  }
+}
+
+/** Waits until a pool that has been through something is ready again. @throws DirectorError LAB_FAILED, as bringUpPool */
+export async function awaitWholePool({ plan, folder, processes }: Lab, signal: AbortSignal): Promise<void> {
+  const directors = hostsOf(plan, 'director').map((host) => host.name)
+  const deadline = performance.now() + DEADLINE_MS
+  for (;;) {
+    const missing = whatIsMissing(plan, await Promise.all(directors.map((director) => statusOf(folder, director))))
+    if (!missing) return
+    if (performance.now() > deadline) throw notReady(plan, missing, processes)
+    await delay(LOOK_MS, undefined, { signal })
   }
 }
 
@@ -109,11 +111,6 @@ export function whatIsMissing(
   return second === undefined ? undefined : { host: second, what: `holds one virtual address, but ${first} the other` }
 }
 
-/** The VRRP group that an address belongs to, as one director sees it. */
-export function groupOf(status: DirectorStatus | undefined, address: string): VipStatus | undefined {
-  return status?.vips.find(({ addresses }) => addresses.includes(address))
-}
-
 async function makeServices(plan: LabPlan, socketPath: string): Promise<void> {
   for (const { service, servers } of wantedServices(plan)) {
     await request(socketPath, 'POST', '/services', service)
@@ -150,6 +147,15 @@ function wantedService(plan: LabPlan, family: Family, port: number, serverPort: 
 export function tunnelOf({ tunnel }: LabPlan): { tunnel?: TunnelSpec } {
   if (tunnel === 'ipip') return {}
   return { tunnel: { type: tunnel, port: tunnel === 'gue' ? GUE_PORT : 0, checksum: 'plain' } }
+}
+
+function notReady(
+  plan: LabPlan,
+  missing: { host: string; what: string },
+  processes: readonly LabProcess[],
+): DirectorError {
+  const suspect = processes.findLast(({ host }) => host === missing.host)
+  return labFailed(plan, `after ${DEADLINE_MS / 1000} s: ${missing.host}: ${missing.what}`, suspect)
 }
 
 function labFailed(plan: LabPlan, what: string, suspect: LabProcess | undefined): DirectorError {

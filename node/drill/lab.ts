@@ -16,6 +16,7 @@ import {
   type LabProcess,
   prepareFiles,
   startAgents,
+  startDirector,
   startDirectors,
   startServers,
 } from './lab-programs.ts'
@@ -27,6 +28,8 @@ export interface Lab {
   readonly folder: string
   readonly bulkFiles: readonly BulkFile[]
   readonly processes: readonly LabProcess[]
+  /** Starts the director of a host again, which has ended. */
+  startDirector(host: string): void
 }
 
 /**
@@ -137,7 +140,13 @@ async function build(plan: LabPlan, folder: string, signal: AbortSignal): Promis
   await startDirectors(plan, folder, onStart)
   startAgents(plan, folder, onStart)
   await bringUpPool(plan, folder, processes, signal)
-  return { plan, folder, bulkFiles, processes }
+  return {
+    plan,
+    folder,
+    bulkFiles,
+    processes,
+    startDirector: (host) => startDirector(folder, hostNamed(plan, host), onStart),
+  }
 }
 
 /** The folder goes last: until then the lab can be found. */

@@ -4,8 +4,8 @@
  */
 import { test } from 'tap'
 import type { ConnectionListing, DirectorStatus } from '../../node/director/control/api.ts'
-import { findActive } from '../../node/drill/drill-fault.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
+import { findActive } from '../../node/drill/lab-directors.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { udpFrame } from '../support/frames.ts'
 import { ask, directorNames, endProcess, eventually, firstProcessOf, startDirector } from './lab-directors.ts'

@@ -1,6 +1,5 @@
 /** Directors of a lab, one by one: ended, started again with another file, and asked with vsadm. */
 import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -10,6 +9,8 @@ import { inNamespace } from '../../node/drill/lab-network.ts'
 import { hostNamed, hostsOf } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import { type Outcome, startCommand } from './run-director.ts'
+
+export { endProcess } from '../../node/drill/lab-programs.ts'
 
 const CLI = join(import.meta.dirname, '../../node/cli')
 
@@ -35,15 +36,6 @@ export function firstProcessOf(lab: Lab, director: string): ChildProcess {
 export function startDirector(lab: Lab, director: string, configFile = configFileOf(lab, director), by: string[] = []) {
   const command = [...by, process.execPath, join(CLI, 'director.ts'), 'node', '--config', configFile]
   return startCommand(onHost(lab, director, ...command))
-}
-
-export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const exited = once(child, 'exit')
-  // The lab does not let its processes keep us from ending.
-  child.ref()
-  child.kill(signal)
-  await exited
 }
 
 /** Runs vsadm against a director of the lab. */

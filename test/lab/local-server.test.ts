@@ -3,8 +3,8 @@
  * it is killed the next one serves in its turn.
  */
 import { type Test, test } from 'tap'
-import { findActive } from '../../node/drill/drill-fault.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
+import { findActive } from '../../node/drill/lab-directors.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { endProcess, eventually, firstProcessOf, vsadm } from './lab-directors.ts'
 import { runOn, startOnHost } from './lab-traffic.ts'

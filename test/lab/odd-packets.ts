@@ -1,7 +1,7 @@
 /** Packets that no well-behaved client sends, or that no tool here sends, for a director to answer or to pass on. */
 import { randomBytes } from 'node:crypto'
-import { findActive } from '../../node/drill/drill-fault.ts'
 import type { Lab } from '../../node/drill/lab.ts'
+import { findActive } from '../../node/drill/lab-directors.ts'
 import {
   addressOf,
   type Family,

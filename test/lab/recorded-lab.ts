@@ -41,7 +41,7 @@ const OUTSIDE_PREFIXES = { ipv4: '10.1.0.0/24', ipv6: 'fd00:1::/64' } as const
 
 export async function withRecordedLab(name: string, work: (lab: Lab) => Promise<void>): Promise<void> {
   const plan = planLab({ name, directors: 1, servers: NUMBERS.length, clients: 1, method: 'nat' })
-  const lab: Lab = { plan, folder: claimLab(plan), bulkFiles: [], processes: [] }
+  const lab: Lab = { plan, folder: claimLab(plan), bulkFiles: [], processes: [], startDirector: () => {} }
   try {
     await createNetwork(plan)
     mkdirSync(logsOf(lab.folder))

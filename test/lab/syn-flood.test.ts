@@ -8,8 +8,8 @@
  */
 import { test } from 'tap'
 import { withLab } from '../../node/drill/lab.ts'
+import { statusOf } from '../../node/drill/lab-directors.ts'
 import { FAMILIES, type Family, hostsOf, SESSION_PORT, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
-import { statusOf } from '../../node/drill/lab-ready.ts'
 import { LoadClient } from '../../node/drill/load-client.ts'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { TCP_SYN } from '../../protocol/packet/tcp.ts'

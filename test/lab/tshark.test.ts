@@ -17,8 +17,8 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import t, { type Test, test } from 'tap'
 import type { TunnelSpec } from '../../forwarder/service.ts'
-import { findActive } from '../../node/drill/drill-fault.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
+import { findActive } from '../../node/drill/lab-directors.ts'
 import {
   FAMILIES,
   type Family,

@@ -1,7 +1,6 @@
 /** `director drill`: a failure rehearsed in a lab of its own, under load, and measured. */
 import { Argument, type Command, Option } from 'commander'
-import { type DrillOptions, runDrill } from '../../drill/drill.ts'
-import { DRILLS } from '../../drill/drill-fault.ts'
+import { DRILLS, type DrillOptions, runDrill } from '../../drill/drill.ts'
 import { FAMILIES } from '../../drill/lab-plan.ts'
 import { poolOptions } from './pool-options.ts'
 import { wholeNumber } from './values.ts'
@@ -13,7 +12,7 @@ export function declare(command: Command): void {
     .addOption(new Option('--family <family>', 'of the services that are used').choices(FAMILIES).default('ipv4'))
     .option('--sessions <number>', 'long ones, 1 to 20000', wholeNumber(1, 20_000), 1000)
     .option('--rate <number>', 'new a second, 1 to 500', wholeNumber(1, 500), 50)
-    .option('--seconds <number>', 'watched before the failure, and after it', wholeNumber(1, 3600), 10)
+    .option('--seconds <number>', 'watched before, and after', wholeNumber(1, 3600), 10)
     .option('--json', 'print the result as one JSON object')
     .action(async (drill: DrillOptions['drill'], options: Omit<DrillOptions, 'drill'>) => {
       process.exitCode = await runDrill({ ...options, drill })

@@ -11,7 +11,7 @@ export function poolOptions(): Option[] {
     new Option('--method <method>', 'how packets reach them').choices(['nat', 'tun', 'dr']).default('nat'),
     new Option('--tunnel <type>', 'with method tun; ipip unless given').choices(['ipip', 'gre', 'gue']),
     new Option('--scheduler <name>', 'such as rr or mh').argParser(schedulerName).default('wlc'),
-    new Option('--sync <when>', 'when standbys know a connection').choices(SYNCS).default('established'),
+    new Option('--sync <when>', 'of services').choices(SYNCS).default('established'),
     new Option('--advertisement-interval-ms <number>', 'of VRRP, 10 to 40000, a multiple of 10')
       .argParser(multipleOfTen)
       .default(50),

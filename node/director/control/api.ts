@@ -435,6 +435,8 @@ export interface DirectorStatus {
   refusedEntries: { stamps: number; invalid: number; surplus: number; revocations: number }
   /** Agents' reports that were not believed, by reason. */
   refusedReports: Record<string, number>
+  /** What replication has done, by name (docs/protocol.md, Counters). */
+  replication: Readonly<Record<string, number>>
   /** Why packets were dropped, by reason. */
   drops: Record<string, number>
 }

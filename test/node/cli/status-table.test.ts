@@ -107,6 +107,7 @@ const status: DirectorStatus = {
   refusedAdvertisements: {},
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0 },
   refusedReports: { signature: 0 },
+  replication: { batchesSent: 12 },
   drops: { 'no-service': 4, malformed: 0 },
 }
 

@@ -1,11 +1,25 @@
 /** What a drill concludes from what it measured. */
 import { test } from 'tap'
-import { judge, type Observations, percentile, resultTable, verdictSentence } from '../../../node/drill/drill-report.ts'
+import {
+  judge,
+  type Observations,
+  percentile,
+  resultTable,
+  summaryTable,
+  verdictSentence,
+} from '../../../node/drill/drill-report.ts'
+import { crash } from '../../../node/drill/failures/crash.ts'
+import { flap } from '../../../node/drill/failures/flap.ts'
+import { handover } from '../../../node/drill/failures/handover.ts'
+import { join } from '../../../node/drill/failures/join.ts'
+import { partition } from '../../../node/drill/failures/partition.ts'
+import { rollingRestart } from '../../../node/drill/failures/rolling-restart.ts'
+import { serverDeath } from '../../../node/drill/failures/server-death.ts'
 
 /** A crash that nobody noticed: 100 sessions, paused for 101 to 200 ms. */
 function observed(changes: Partial<Observations> = {}, load: Partial<Observations['load']> = {}): Observations {
   return {
-    drill: 'crash',
+    failure: crash,
     method: 'nat',
     family: 'ipv6',
     sync: 'established',
@@ -13,7 +27,8 @@ function observed(changes: Partial<Observations> = {}, load: Partial<Observation
     servers: 3,
     sessions: 100,
     fault: { victim: 'd1', atMs: 5000 },
-    reaction: { active: 'd2', atMs: 5172.34 },
+    reaction: { active: 'd2', atMs: 5172.34, sinceMs: 5000 },
+    remains: undefined,
     missingRecords: 0,
     load: {
       opened: 100,
@@ -46,7 +61,10 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
     downloads: { started: 8, intact: 8 },
     missingRecords: 0,
   })
-  t.match(verdictSentence(verdict), /took over in 172.3 ms and none of 100 sessions was lost; 99 of 100 paused/)
+  t.match(
+    verdictSentence(verdict),
+    /was killed, one held the virtual address 172.3 ms later and none of 100 sessions was lost; 99 of 100 paused/,
+  )
   t.match(resultTable(verdict), /crash, nat, IPv6, 3 directors/)
   t.match(resultTable(verdict), /100 opened, 100 survived, 0 lost/)
   t.end()
@@ -56,8 +74,9 @@ test('each thing that a pool must not lose fails the drill', (t) => {
   const cases: [string, Observations, RegExp][] = [
     ['a session', observed({}, { lost: [lost('s1'), lost('s2')] }), /2 sessions lost \(2 x ECONNRESET\)/],
     ['a session that never opened', observed({}, { opened: 99 }), /1 of 100 sessions could not be opened/],
+    ['a pool that stays broken', observed({ remains: 'd2: not in sync' }), /did not recover: d2: not in sync/],
     ['a record', observed({ missingRecords: 3 }), /3 connection records were missing/],
-    ['the virtual address', observed({ reaction: undefined }), /no standby took the virtual address over/],
+    ['the virtual address', observed({ reaction: undefined }), /nobody took the virtual address over/],
     [
       'a download',
       observed(
@@ -97,16 +116,58 @@ test('a connection in its handshake at a crash is excused, at a handover it is n
   t.same(crash.needless, [])
   t.match(verdictSentence(crash), /as the failure explains, 1 new connection lost/)
   t.equal(crash.result.newConnections.failed, 1)
-  t.equal(judge(observed({ drill: 'handover' }, { connections })).needless.length, 1)
+  t.equal(judge(observed({ failure: handover }, { connections })).needless.length, 1)
   t.equal(judge(observed({ sync: 'confirmed' }, { connections })).needless.length, 1, 'nor with confirmed sync')
+  t.end()
+})
+
+const begun = (...times: number[]) => ({
+  connections: { attempted: 9, failed: times.map((startedMs) => ({ startedMs, reason: 'no answer' })), setUpMs: [] },
+})
+
+test('of several losses each may cost the connections in their handshake at it', (t) => {
+  const changes = { failure: flap, fault: { victim: 'd1', atMs: 5000, lossesMs: [5000, 7000] } }
+  t.same(judge(observed(changes, begun(4950, 6950, 7000))).needless, [])
+  t.match(judge(observed(changes, begun(4950, 5950, 6950))).needless, [/1 new connection lost .*begun at 0.95 s/])
+  t.end()
+})
+
+test('what begins while nobody can be told of it is excused until one director is active again', (t) => {
+  const apart = { failure: partition, reaction: { active: 'd1', atMs: 8040, sinceMs: 8000 } }
+  const verdict = judge(observed(apart, begun(5500, 8100)))
+  t.same(verdict.needless, [])
+  t.equal(verdict.result.takeoverMs, 40)
+  t.equal(judge(observed(apart, begun(8200))).needless.length, 1)
+  t.equal(judge(observed(apart, { lost: [lost('s1')] })).needless.length, 1, 'a session that was there before is not')
+  t.end()
+})
+
+test('a planned change excuses nothing', (t) => {
+  for (const failure of [handover, rollingRestart, join]) {
+    t.equal(judge(observed({ failure }, begun(4990))).needless.length, 1, failure.name)
+  }
+  t.end()
+})
+
+test('several drills make one table, a line each', (t) => {
+  const verdicts = [
+    judge(observed()),
+    judge(observed({ failure: flap }, begun(4990))),
+    judge(observed({ missingRecords: 1 })),
+  ]
+  const lines = summaryTable(verdicts)
+    .split('\n')
+    .filter((line) => /passed|failed *│$/.test(line))
+  t.equal(lines.length, 3)
+  t.match(lines, [/crash.*0 of 100.*199 ms, 12.5 ms.*172.3 ms.*passed/, /flap.*losses explained/, /failed/])
   t.end()
 })
 
 test('when a server dies only its own sessions, and what was given to it before it was found dead, may end', (t) => {
   const death = {
-    drill: 'server-death',
+    failure: serverDeath,
     fault: { victim: 's1', atMs: 5000 },
-    reaction: { active: 'd1', atMs: 5900 },
+    reaction: { active: 'd1', atMs: 5900, sinceMs: null },
   } as const
   const own = judge(
     observed(death, {

@@ -20,7 +20,8 @@ export interface RecordSenderOptions {
   readonly epoch: Epoch
   readonly ring: RecordRing
   readonly clock: Clock
-  readonly broadcast: (batch: Uint8Array) => void
+  /** @param isAwaited the forwarder waits until a peer has it */
+  readonly send: (batch: Uint8Array, isAwaited: boolean) => void
   /** Sees every record before it is sent; the record is RECORD_LENGTH bytes at `offset`. */
   readonly onRecord: (bytes: Uint8Array, offset: number) => void
   /** How long a record of a connection in use waits for company, and how long one that is ending. */
@@ -138,19 +139,20 @@ export class RecordSender {
     if (count === 0) return
     const now = this.#options.clock.now()
     this.#writer.finish()
+    const isAwaited = this.#awaited.isMoreAwaited
     writeBatchHeader(this.#bytes, {
       epoch: this.#options.epoch,
       sequence: ++this.#sequence,
       recordsBefore: this.#records,
       sentAtMs: now,
-      isAwaited: this.#awaited.isMoreAwaited,
+      isAwaited,
     })
     this.#awaited.sent(this.#sequence, now)
     this.#records += count
     const bytes = this.#bytes.slice(0, end)
     this.#sent.add(this.#sequence, { bytes, sentAt: now, recordsAfter: this.#records })
     this.#writer.reset()
-    this.#options.broadcast(bytes)
+    this.#options.send(bytes, isAwaited)
   }
 
   stop(): void {

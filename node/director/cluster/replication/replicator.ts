@@ -99,7 +99,7 @@ export class Replicator {
       epoch: this.#epoch,
       ring: outgoing,
       clock,
-      broadcast: (batch) => transport.broadcast('connections', batch),
+      send: (batch, isAwaited) => this.#sendBatch(batch, isAwaited),
       onRecord: (bytes, offset) => {
         this.#ended.note(bytes, offset)
         options.onRecord?.(bytes, offset)
@@ -197,6 +197,16 @@ export class Replicator {
       unconfirmedConnections: this.#options.outgoing.unconfirmed,
     }
     return { inSync, reason, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
+  }
+
+  /** By gossip; but what is awaited goes straight to each peer, which takes a third of the time. */
+  #sendBatch(batch: Uint8Array, isAwaited: boolean): void {
+    const { transport } = this.#options
+    if (isAwaited) {
+      for (const { name } of this.#connected()) void transport.send(name, 'connections', batch).catch(() => {})
+    } else {
+      transport.broadcast('connections', batch)
+    }
   }
 
   #receiveBatch(from: PeerName, message: Uint8Array): void {

@@ -1,0 +1,30 @@
+/** Every director is stopped in order and started again, one after the other, as for an upgrade. */
+import { directorOn, type Failure } from '../failure.ts'
+import { findActive } from '../lab-directors.ts'
+import { hostsOf } from '../lab-plan.ts'
+import { endProcess } from '../lab-programs.ts'
+import { awaitWholePool } from '../lab-ready.ts'
+import { monotonicMs } from '../load-messages.ts'
+
+export const rollingRestart: Failure = {
+  name: 'rolling-restart',
+  takesAway: 'directors',
+  happened: 'Every director was stopped and started again',
+  explains: 'nothing',
+  isMended: true,
+
+  async make({ lab, active, signal }, announce) {
+    const atMs = monotonicMs()
+    announce(atMs)
+    for (const { name } of hostsOf(lab.plan, 'director')) {
+      await endProcess(directorOn(lab, name).child, 'SIGTERM')
+      lab.startDirector(name)
+      await awaitWholePool(lab, signal)
+    }
+    return { victim: active, atMs }
+  },
+
+  async awaitReaction({ lab, family }) {
+    return { active: await findActive(lab, family), atMs: monotonicMs(), sinceMs: null }
+  },
+}

@@ -1,0 +1,152 @@
+/**
+ * npm run soak -- [--minutes 60] [--rate 2000] [--sessions 500] [--method nat] [--sync established] [--failures crash,freeze,...]
+ * [--seed N]: a lab under load while random failures come one after the other. At the end: nothing lost that no failure explains, and
+ * nothing grown: memory, descriptors, frames in use, namespaces left behind.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { explainsBeginning, HANDSHAKE_MS, type Observations } from '../../node/drill/drill-report.ts'
+import { directorOn, type Failure } from '../../node/drill/failure.ts'
+import { FAILURE_NAMES, failureNamed } from '../../node/drill/failures/registry.ts'
+import { untilInterrupted } from '../../node/drill/interruption.ts'
+import { type Lab, withLab } from '../../node/drill/lab.ts'
+import { findActive } from '../../node/drill/lab-directors.ts'
+import { namespacesOf } from '../../node/drill/lab-network.ts'
+import {
+  hostsOf,
+  type LabMethod,
+  type LabSync,
+  SESSION_PORT,
+  VIRTUAL_ADDRESSES,
+  WEB_PORT,
+} from '../../node/drill/lab-plan.ts'
+import { awaitWholePool } from '../../node/drill/lab-ready.ts'
+import { LoadClient } from '../../node/drill/load-client.ts'
+import { type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
+import { putFirst } from '../../node/processor-share.ts'
+import { seededRandom } from '../random.ts'
+import { growth, measure, type Sample } from './growth.ts'
+
+/** A server's death loses its sessions, and a newcomer is what every director is that comes back. */
+const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' && name !== 'join')
+/** Between the pool's recovery and the next failure. */
+const LONGEST_REST_MS = 3000
+const PATIENCE_MS = 10_000
+
+type Endured = Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '60' },
+    rate: { type: 'string', default: '2000' },
+    sessions: { type: 'string', default: '500' },
+    method: { type: 'string', default: 'nat' },
+    sync: { type: 'string', default: 'established' },
+    failures: { type: 'string', default: DEFAULT_FAILURES.join(',') },
+    times: { type: 'string', default: '1000000' },
+    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
+  },
+})
+const endMs = monotonicMs() + Number(values.minutes) * 60_000
+const { below } = seededRandom(Number(values.seed))
+const names = values.failures.split(',')
+const failures = names.flatMap((name) => failureNamed(name) ?? [])
+if (failures.length < names.length) {
+  process.stderr.write(`--failures ${values.failures}: expected some of ${FAILURE_NAMES.join(', ')}\n`)
+  process.exit(2)
+}
+const sync = values.sync as LabSync
+const name = `soak-${process.pid}`
+const endured: Endured[] = []
+const samples: Sample[] = []
+let brokenBy: string | undefined
+
+putFirst()
+say(`seed ${values.seed}`)
+const load = await untilInterrupted(async (signal) =>
+  withLab({ name, method: values.method as LabMethod, sync }, signal, (lab) => soak(lab, signal)),
+)
+report(load)
+
+async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
+  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, () => {})
+  await client.open({
+    virtualAddress: VIRTUAL_ADDRESSES.ipv4,
+    sessionPort: SESSION_PORT,
+    webPort: WEB_PORT,
+    sessions: Number(values.sessions),
+    messageIntervalMs: 1000,
+    connectionsPerSecond: Number(values.rate),
+    downloads: [],
+    patienceMs: PATIENCE_MS,
+  })
+  client.fault(monotonicMs())
+  while (monotonicMs() < endMs && endured.length < Number(values.times)) {
+    await delay(below(LONGEST_REST_MS), undefined, { signal })
+    const failure = failures[below(failures.length)]
+    const problem = await endure(lab, failure, signal)
+    if (problem !== undefined) {
+      brokenBy = `${failure.name}: ${problem}`
+      break
+    }
+    samples.push(measure(lab))
+    say(`${endured.length} failures endured, the last: ${failure.name}`)
+  }
+  return await client.finish()
+}
+
+/** Makes one failure and lets the pool recover. Returns what went wrong with that. */
+async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<string | undefined> {
+  const rehearsal = { lab, family: 'ipv4', active: await findActive(lab), signal } as const
+  const fault = await failure.make(rehearsal, () => {})
+  const reaction = await failure.awaitReaction(rehearsal, fault)
+  endured.push({ failure, fault, reaction, sync })
+  if (!reaction) return 'nobody took the virtual address over'
+  await failure.mend?.(rehearsal, fault)
+  if (!failure.isMended) {
+    const { child } = directorOn(lab, fault.victim)
+    if (child.exitCode === null && child.signalCode === null) {
+      child.ref()
+      await new Promise((resolve) => child.once('exit', resolve))
+    }
+    lab.startDirector(fault.victim)
+  }
+  try {
+    await awaitWholePool(lab, signal)
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+function report(load: LoadResult): void {
+  const unexplained = load.connections.failed.filter(
+    ({ startedMs }) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, startedMs)),
+  )
+  const problems = [
+    ...(brokenBy ? [brokenBy] : []),
+    ...load.lost.map(({ client, server, reason }) => `session ${client} with ${server}: ${reason}`),
+    ...unexplained.map(({ startedMs, reason }) => `connection begun ${sinceLast(startedMs)}: ${reason}`),
+    ...growth(samples),
+    ...namespacesOf(name).map((namespace) => `namespace ${namespace} is left behind`),
+  ]
+  const { attempted, failed } = load.connections
+  say(
+    `${load.opened} sessions, ${load.lost.length} lost; ${attempted} connections, ${failed.length} failed, ${unexplained.length} unexplained`,
+  )
+  const counts = failures.map(
+    (failure) => `${endured.filter((each) => each.failure === failure).length} ${failure.name}`,
+  )
+  say(`endured: ${counts.join(', ')}`)
+  for (const problem of problems.slice(0, 50)) process.stderr.write(`${problem}\n`)
+  process.exitCode = problems.length > 0 ? 1 : 0
+}
+
+function sinceLast(startedMs: number): string {
+  const last = endured.findLast(({ fault }) => fault.atMs <= startedMs + 1000)
+  return last ? `${Math.round(startedMs - last.fault.atMs)} ms after ${last.failure.name}` : 'before any failure'
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}

@@ -31,6 +31,7 @@ import { ServiceFeed } from './service-feed.ts'
 import { openStore } from './store/salvage.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
+import { readVrrpKeys } from './vip/vrrp-key-files.ts'
 import { openVrrpTransports } from './vip/vrrp-transports.ts'
 
 /** The pool's configuration is compared with the peers' this often. */
@@ -48,6 +49,7 @@ export class Director {
   readonly #started: (() => Promise<void> | void)[] = []
   readonly #onFatal: (error: Error) => void
   #reports: ReportListener | undefined
+  #vip: VipService | undefined
 
   /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
   constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
@@ -77,16 +79,32 @@ export class Director {
     }
   }
 
-  /** Reads the agents' key file again. A file that is not right changes nothing. */
+  /** Reads the key files again, the agents' and the directors'. If one is not right, nothing changes for those. */
   reloadKeys(): void {
-    const { agents } = this.#config
-    if (!agents || !this.#reports) return
+    const { agents, vips } = this.#config
+    if (agents) {
+      this.#reload("agents'", () => {
+        const keys = readAgentKeys(agents.keyFile)
+        this.#reports?.setKeys(keys)
+        return keys.length
+      })
+    }
+    if (vips.some(({ authentication }) => authentication)) {
+      this.#reload("directors'", () => {
+        const keys = readVrrpKeys(vips)
+        this.#vip?.setKeys(keys)
+        return [...keys.values()].flat().length
+      })
+    }
+  }
+
+  /** @param take returns how many there are now */
+  #reload(whose: string, take: () => number): void {
     try {
-      const keys = readAgentKeys(agents.keyFile)
-      this.#reports.setKeys(keys)
-      this.#log.info({ keys: keys.length }, "has read the agents' keys again")
+      const keys = take()
+      this.#log.info({ keys }, `has read the ${whose} keys again`)
     } catch (error) {
-      this.#log.error({ error }, "goes on with the agents' keys that it has")
+      this.#log.error({ error }, `goes on with the ${whose} keys that it has`)
     }
   }
 
@@ -108,6 +126,7 @@ export class Director {
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
 
+    const keys = readVrrpKeys(config.vips)
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
     const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
     const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts)
@@ -188,7 +207,7 @@ export class Director {
     this.#started.push(() => pool.close())
 
     const vip = new VipService(
-      { vips: config.vips, outside, inside },
+      { vips: config.vips, outside, inside, keys },
       {
         transports,
         forwarder,
@@ -196,6 +215,7 @@ export class Director {
         note: (message) => log.info(message),
       },
     )
+    this.#vip = vip
     const syncDaemons = new SyncDaemons({ store, cluster })
     view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports })
     this.#started.push(() => view?.stop())

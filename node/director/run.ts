@@ -5,7 +5,7 @@ import { loadDirectorConfig } from './config.ts'
 import { Director } from './director.ts'
 
 /**
- * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the agents' keys again.
+ * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the key files again.
  * @throws DirectorError when it cannot start
  */
 export async function runDirector(configFile: string): Promise<void> {

@@ -30,6 +30,8 @@
  *
  * Authentication is 0, none: the RFC took the others out. The checksum is over the message alone.
  *
+ * Behind either may be a trailer of our own that proves who sent it (vrrp-trailer.ts).
+ *
  * Which family the message is of, the packet around it says: here, the sender's address.
  *
  * The checksum of version 3 over IPv4 has two readings. RFC 5798 was unclear, and keepalived, tcpdump and Wireshark put
@@ -43,6 +45,7 @@ import { IPV4, IPV4_HEADER_LENGTH, soundIPv4HeaderLength } from './ipv4.ts'
 import { IPV6, IPV6_HEADER_LENGTH, IPV6_MINIMUM_MTU, pseudoHeaderSumIPv6 } from './ipv6.ts'
 import { ADDRESS_BYTES, isIPv6Text, parseIPv6, readIPv6Text, writeIPv6Words } from './ipv6-address.ts'
 import { isCovered } from './prefix.ts'
+import { isVrrpTrailer, VRRP_TRAILER_LENGTH } from './vrrp-trailer.ts'
 
 export const PROTOCOL_VRRP = 112
 export const VRRP_GROUP_IPV4 = '224.0.0.18'
@@ -61,8 +64,14 @@ const VRRP = { versionAndType: 0, vrid: 1, priority: 2, count: 3, interval: 4, c
 const VRRP2 = { authentication: 4, interval: 5 } as const
 const AUTHENTICATION_NONE = 0
 const AUTHENTICATION_LENGTH = 8
-/** Addresses of a virtual router of IPv6 at most, so that its advertisement is one packet on every link. */
-export const MOST_IPV6_ADDRESSES = Math.floor((IPV6_MINIMUM_MTU - IPV6_HEADER_LENGTH - HEADER_LENGTH) / ADDRESS_BYTES)
+/** Bytes of an advertisement over IPv6 at most, so that it is one packet on every link. */
+const LONGEST_IPV6_MESSAGE = IPV6_MINIMUM_MTU - IPV6_HEADER_LENGTH
+/** Addresses of a virtual router of IPv6 at most. */
+export const MOST_IPV6_ADDRESSES = Math.floor((LONGEST_IPV6_MESSAGE - HEADER_LENGTH) / ADDRESS_BYTES)
+/** And of one whose advertisements have a trailer. */
+export const MOST_SIGNED_IPV6_ADDRESSES = Math.floor(
+  (LONGEST_IPV6_MESSAGE - VRRP_TRAILER_LENGTH - HEADER_LENGTH) / ADDRESS_BYTES,
+)
 
 export type VrrpChecksum = 'message' | 'pseudo-header'
 
@@ -102,10 +111,22 @@ export const VRRP_REFUSALS = [
   'interval',
   'count',
   'checksum',
+  'unsigned',
+  'key',
+  'signature',
+  'replay',
+  'clock',
 ] as const
 export type VrrpRefusal = (typeof VRRP_REFUSALS)[number]
 
 export type Decoded<Value> = ({ readonly ok: true } & Value) | { readonly ok: false; readonly reason: VrrpRefusal }
+
+export interface DecodedAdvertisement {
+  readonly advertisement: Advertisement
+  readonly checksum: VrrpChecksum
+  /** Has a trailer (vrrp-trailer.ts). Whether that is a true one, those may say who have the keys. */
+  readonly isSigned: boolean
+}
 
 /** Where the advertisements of a sender with this address go, unless its peers are named. */
 export function vrrpGroupOf(source: string): string {
@@ -148,10 +169,7 @@ export function encodeAdvertisement(
  * @param own the receiver's address. What is sent to that and not to the group may have been routed, and come from any address:
  *   keepalived's rule for unicast. Which senders are believed is for the router to say
  */
-export function decodeAdvertisement(
-  datagram: VrrpDatagram,
-  own: string,
-): Decoded<{ readonly advertisement: Advertisement; readonly checksum: VrrpChecksum }> {
+export function decodeAdvertisement(datagram: VrrpDatagram, own: string): Decoded<DecodedAdvertisement> {
   const { message, source, destination } = datagram
   const isIPv6 = isIPv6Text(source)
   if (destination !== own) {
@@ -166,12 +184,14 @@ export function decodeAdvertisement(
   if ((message[VRRP.versionAndType] & 15) !== TYPE_ADVERTISEMENT) return refuse('type')
   const count = message[VRRP.count]
   if (count === 0) return refuse('count')
-  if (message.length !== messageLength(version, count, isIPv6)) return refuse('length')
+  const length = messageLength(version, count, isIPv6)
+  const isSigned = isVrrpTrailer(message.subarray(length))
+  if (message.length !== length && !isSigned) return refuse('length')
   if (message[VRRP.vrid] === 0) return refuse('vrid')
   if (version === 2 && message[VRRP2.authentication] !== AUTHENTICATION_NONE) return refuse('authentication')
   const intervalMs = readIntervalMs(message, version)
   if (intervalMs === 0) return refuse('interval')
-  const checksumKind = checksumKindOf(datagram, version)
+  const checksumKind = checksumKindOf({ ...datagram, message: message.subarray(0, length) }, version)
   if (checksumKind === undefined) return refuse('checksum')
   const addresses = Array.from({ length: count }, (_, index) => {
     const at = HEADER_LENGTH + index * addressLength(isIPv6)
@@ -181,6 +201,7 @@ export function decodeAdvertisement(
     ok: true,
     advertisement: { version, vrid: message[VRRP.vrid], priority: message[VRRP.priority], intervalMs, addresses },
     checksum: checksumKind,
+    isSigned,
   }
 }
 

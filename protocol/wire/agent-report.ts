@@ -27,13 +27,14 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { Packr } from 'msgpackr/pack'
 import { canonicalAddress } from '../packet/ipv6-address.ts'
-import { AGENT_KEY_ID_BYTES, type AgentKey } from './agent-key.ts'
+import { KEY_ID_BYTES } from '../shared-key.ts'
+import type { AgentKey } from './agent-key.ts'
 
 export const AGENT_REPORT_VERSION = 2
 export const MAX_AGENT_REPORT_BYTES = 1200
 /** As many as fit in the datagram when all of them are IPv6. */
 export const MAX_AGENT_ADDRESSES = 24
-const HEADER_BYTES = 1 + AGENT_KEY_ID_BYTES
+const HEADER_BYTES = 1 + KEY_ID_BYTES
 const SIGNATURE_BYTES = 32
 
 export interface AgentReport {

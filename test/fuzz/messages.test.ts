@@ -16,6 +16,7 @@ for (const seed of seeds(1)) {
       t.ok(agents.outcomes[`refused: ${reason}`] > 0, reason)
     for (const attempt of ['bit', 'cut', 'longer', 'far', 'elsewhere', 'vrid', 'own', 'wild', 'packet', 'sound'])
       t.ok(vrrp.outcomes[attempt] > 0, attempt)
+    for (const attempt of ['stranger', 'signed-bit', 'old', 'replay']) t.ok(vrrp.outcomes[attempt] > 0, attempt)
     for (const topic of ['connections', 'presence', 'sync']) t.ok(gossip.outcomes[topic] > 100, topic)
     for (const attempt of ['replay', 'cut', 'wild', 'opinion']) t.ok(configuration.outcomes[attempt] > 100, attempt)
     for (const status of ['200', '400']) t.ok(control.outcomes[status] > 0, status)

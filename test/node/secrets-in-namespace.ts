@@ -26,7 +26,9 @@ const seed = identity.subarray(4, 36)
 const keys = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((address) =>
   createAgentKey(crypto.getRandomValues(new Uint8Array(32)), [address]),
 )
-const secrets = [seed, ...keys.map(({ secret }) => secret)]
+const directorsSecret = crypto.getRandomValues(new Uint8Array(32))
+const directorsKey = `${Buffer.from(directorsSecret).toString('hex')}\n`
+const secrets = [seed, directorsSecret, ...keys.map(({ secret }) => secret)]
 const [first, second, third] = keys.map(
   ({ secret, addresses }) => `${Buffer.from(secret).toString('hex')} ${addresses.join(' ')}\n`,
 )
@@ -104,7 +106,10 @@ prepareHost()
 
 test('a director and an agent at work, and their keys exchanged', async (t) => {
   const folder = workplace(t)
-  const file = configure(folder)
+  const directorsFile = join(folder, 'directors.key')
+  writeFileSync(directorsFile, directorsKey)
+  const group = { vrid: 51, addresses: ['192.0.2.100'], authentication: { keyFile: directorsFile } }
+  const file = configure(folder, { vips: [group] })
   const keyFile = join(folder, 'agents.key')
   const agentFile = join(folder, 'agent.key')
   writeFileSync(keyFile, first)
@@ -143,11 +148,13 @@ test('a director and an agent at work, and their keys exchanged', async (t) => {
   for (const reason of ['signature', 'address', 'key']) await counted(reason)
 
   writeFileSync(keyFile, `${first}${second.slice(2)}`)
+  writeFileSync(directorsFile, directorsKey.slice(2))
   director.child.kill('SIGHUP')
-  await director.saying("goes on with the agents' keys that it has")
+  for (const whose of ["agents'", "directors'"]) await director.saying(`goes on with the ${whose} keys that it has`)
   writeFileSync(keyFile, first + second)
+  writeFileSync(directorsFile, directorsKey)
   director.child.kill('SIGHUP')
-  await director.saying("has read the agents' keys again")
+  for (const whose of ["agents'", "directors'"]) await director.saying(`has read the ${whose} keys again`)
   const before = (await refused()).key
   send(keys[1])
   send(keys[1])

@@ -2,7 +2,8 @@
  * What a group's peers must have in common with it to be believed, and what they ought to have: RFC 9568 section 7.1, RFC 3768
  * section 7.1.
  */
-import type { Advertisement, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
+import type { Advertisement, DecodedAdvertisement, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
+import type { Authentication } from './authentication.ts'
 import type { VipConfig } from './vip-config.ts'
 
 /** What is told once is remembered; whoever sends from ever other addresses fills neither the memory nor the log. */
@@ -11,19 +12,33 @@ const MOST_TOLD = 64
 export class PeerRules {
   readonly #config: VipConfig
   readonly #address: string
+  readonly #authentication: Authentication | undefined
   readonly #note: (message: string) => void
   readonly #told = new Set<string>()
 
-  /** @param address what unicast messages come to */
-  constructor(config: VipConfig, address: string, note: (message: string) => void) {
+  /**
+   * @param address what unicast messages come to
+   * @param authentication undefined: everybody is believed
+   */
+  constructor(
+    config: VipConfig,
+    address: string,
+    authentication: Authentication | undefined,
+    note: (message: string) => void,
+  ) {
     this.#config = config
     this.#address = address
+    this.#authentication = authentication
     this.#note = note
   }
 
   /** Why an advertisement is not believed; undefined: it is. */
-  refusalOf(datagram: VrrpDatagram, advertisement: Advertisement): VrrpRefusal | undefined {
-    return this.#misdirection(datagram) ?? this.#disagreement(datagram.source, advertisement)
+  refusalOf(datagram: VrrpDatagram, { advertisement, isSigned }: DecodedAdvertisement): VrrpRefusal | undefined {
+    return (
+      this.#misdirection(datagram) ??
+      this.#authentication?.refusalOf(datagram, isSigned) ??
+      this.#disagreement(datagram.source, advertisement)
+    )
   }
 
   /** A group with named peers hears those alone, and only what they send to itself. */

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import { MOST_IPV6_ADDRESSES, PRIORITY_OWNER } from '../../../protocol/packet/vrrp.ts'
+import { MOST_IPV6_ADDRESSES, MOST_SIGNED_IPV6_ADDRESSES, PRIORITY_OWNER } from '../../../protocol/packet/vrrp.ts'
 import { interfaceName, ipAddress } from '../address-schema.ts'
 import { isLinkLocal } from '../host/network.ts'
 
@@ -47,6 +47,15 @@ const vip = z
     preemptDelayMs: z.int().min(0).max(86_400_000).default(0),
     /** Who is sent to and believed, by address, in place of the group: where multicast does not get through. */
     unicastPeers: z.array(ipAddress).min(1).max(63).optional(),
+    /** Advertisements are signed, and those that are not are not believed. */
+    authentication: z
+      .strictObject({
+        /** Of keys that all directors of the pool have; the first one signs (protocol/packet/vrrp-trailer.ts). */
+        keyFile: z.string().min(1),
+        /** False: directors that do not sign are believed too, while the pool is being changed over. */
+        required: z.boolean().default(true),
+      })
+      .optional(),
     /** What besides our own state the priority depends on. */
     track: z
       .strictObject({
@@ -74,8 +83,10 @@ const vip = z
     const foreigner = unicastPeers.findIndex((address) => isIPv6Text(address) !== isIPv6)
     if (foreigner >= 0) refuse(['unicastPeers', foreigner], expected)
     if (gateway !== undefined && isIPv6Text(gateway) !== isIPv6) refuse(['gateway'], expected)
-    if (isIPv6 && addresses.length > MOST_IPV6_ADDRESSES) {
-      refuse(['addresses'], `expected at most ${MOST_IPV6_ADDRESSES} IPv6 addresses in a group`)
+    const most = group.authentication ? MOST_SIGNED_IPV6_ADDRESSES : MOST_IPV6_ADDRESSES
+    if (isIPv6 && addresses.length > most) {
+      const kind = group.authentication ? 'a group with authentication' : 'a group'
+      refuse(['addresses'], `expected at most ${most} IPv6 addresses in ${kind}`)
     }
     const weights = [...(track?.interfaces ?? []), ...(track?.scripts ?? [])].map(({ weight }) => weight)
     if (group.priority === PRIORITY_OWNER && weights.some((weight) => weight !== 0)) {

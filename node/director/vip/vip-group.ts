@@ -8,11 +8,13 @@
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import type { Advertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
+import type { DecodedAdvertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
+import type { SharedKey } from '../../../protocol/shared-key.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
+import { Authentication } from './authentication.ts'
 import { PeerRules } from './peer-rules.ts'
 import type { RunScript } from './run-script.ts'
 import { ScriptChecks } from './script-checks.ts'
@@ -40,6 +42,10 @@ export interface VipGroupComponents {
   /** Of the group's family. */
   readonly transport: VrrpTransport
   readonly clock: Clock
+  /** Milliseconds since 1970. */
+  readonly wallClockMs: () => number
+  /** That sign and are believed, if the group's configuration asks for authentication. */
+  readonly keys: readonly SharedKey[]
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
   readonly runScript: RunScript
@@ -73,6 +79,7 @@ export class VipGroup implements SyncMember {
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
   readonly #destinations: readonly string[]
+  readonly #authentication: Authentication | undefined
   readonly #peers: PeerRules
   #successorHeard: (() => void) | undefined
 
@@ -98,9 +105,12 @@ export class VipGroup implements SyncMember {
     })
     components.syncGroup?.add(this)
     this.#tracking = new Tracking(config.priority, config.track)
-    const { clock, runScript } = components
+    const { clock, wallClockMs, runScript, keys } = components
     const note = (message: string) => components.note(`${this.name}: ${message}`)
-    this.#peers = new PeerRules(config, address, note)
+    const { authentication } = config
+    this.#authentication =
+      authentication && new Authentication(keys, authentication.required, { clock, wallClockMs, note })
+    this.#peers = new PeerRules(config, address, this.#authentication, note)
     this.#script = config.onStatus && new StatusScript(config.onStatus, runScript, note)
     this.#checks = new ScriptChecks(config.track?.scripts ?? [], clock, runScript, (index, failure) => {
       this.#tracking.setScript(index, failure)
@@ -205,16 +215,22 @@ export class VipGroup implements SyncMember {
   }
 
   /** An advertisement for this virtual router; says why it is not believed, if it is not. */
-  hear(datagram: VrrpDatagram, advertisement: Advertisement, checksum: VrrpChecksum): VrrpRefusal | undefined {
+  hear(datagram: VrrpDatagram, decoded: DecodedAdvertisement): VrrpRefusal | undefined {
     const from = datagram.source
-    const refusal = this.#peers.refusalOf(datagram, advertisement)
+    const refusal = this.#peers.refusalOf(datagram, decoded)
     if (refusal !== undefined) return refusal
+    const { advertisement, checksum } = decoded
     this.#checksum = checksum
     this.#peers.compare(from, advertisement)
     if (advertisement.priority > 0) this.#successorHeard?.()
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
     return undefined
+  }
+
+  /** The keys of its configuration's key file. */
+  setKeys(keys: readonly SharedKey[]): void {
+    this.#authentication?.setKeys(keys)
   }
 
   #setFault(finder: Finder, reason: string | undefined): void {
@@ -308,7 +324,8 @@ export class VipGroup implements SyncMember {
     const { transport } = this.#components
     for (const destination of this.#destinations) {
       const message = encodeAdvertisement(advertisement, transport.address, destination, this.#checksum)
-      transport.send(message, destination)
+      const signed = this.#authentication?.sign(message, transport.address, destination)
+      transport.send(signed ?? message, destination)
     }
   }
 

@@ -8,6 +8,7 @@
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
+import type { SharedKey } from '../../../protocol/shared-key.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
 import { type RunScript, runScript } from './run-script.ts'
@@ -21,7 +22,11 @@ export interface VipOptions {
   /** Names of the forwarder's links. `inside` carries the gateways; the outside unless given. */
   readonly outside: string
   readonly inside?: string
+  /** By key file: those that groups with authentication name. */
+  readonly keys?: VrrpKeys
 }
+
+export type VrrpKeys = ReadonlyMap<string, readonly SharedKey[]>
 
 export interface VipComponents {
   /** One for each family that a group is of. */
@@ -30,6 +35,8 @@ export interface VipComponents {
   /** Whether this director's table is as good as its peers'. Asked often; must be cheap. */
   readonly isInSync: () => boolean
   readonly clock?: Clock
+  /** Milliseconds since 1970, for the age of advertisements with authentication; really, unless given. */
+  readonly wallClockMs?: () => number
   /** Runs the scripts that groups track; really, unless given. */
   readonly runScript?: RunScript
   /** One line for the log: a change of state and why, a peer set up differently, a stall. */
@@ -55,6 +62,7 @@ export class VipService {
       forwarder: components.forwarder,
       isInSync: components.isInSync,
       clock: components.clock ?? systemClock,
+      wallClockMs: components.wallClockMs ?? Date.now,
       runScript: components.runScript ?? runScript,
       note: components.note ?? (() => {}),
       addressesChanged: () => this.#placeAddresses(),
@@ -66,7 +74,7 @@ export class VipService {
       const transport = components.transports.find(({ address }) => isIPv6Text(address) === isIPv6)
       if (!transport) throw new RangeError(`no transport for ${vip.addresses[0]}`)
       const syncGroup = vip.syncGroup === undefined ? undefined : syncGroups.get(vip.syncGroup)
-      return new VipGroup(vip, links, { ...lent, transport, syncGroup })
+      return new VipGroup(vip, links, { ...lent, transport, syncGroup, keys: keysOf(vip, options.keys) })
     })
   }
 
@@ -86,6 +94,11 @@ export class VipService {
     }
     this.#placeAddresses()
     for (const group of this.#groups) group.start()
+  }
+
+  /** From now on these keys count and no others: all the key files of the configuration, read again. */
+  setKeys(keys: VrrpKeys): void {
+    for (const group of this.#groups) group.setKeys(keysOf(group.config, keys))
   }
 
   /** Hands every address over in order and closes the transports. When it resolves, the forwarder may stop. */
@@ -124,11 +137,11 @@ export class VipService {
   #deliver(transport: VrrpTransport, datagram: VrrpDatagram): VipRefusal | undefined {
     const decoded = decodeAdvertisement(datagram, transport.address)
     if (!decoded.ok) return decoded.reason
-    const { advertisement, checksum } = decoded
-    const group = this.#groups.find((one) => one.transport === transport && one.config.vrid === advertisement.vrid)
+    const { vrid } = decoded.advertisement
+    const group = this.#groups.find((one) => one.transport === transport && one.config.vrid === vrid)
     if (!group) return 'unknown-vrid'
     if (datagram.source === transport.address) return 'own-address'
-    return group.hear(datagram, advertisement, checksum)
+    return group.hear(datagram, decoded)
   }
 
   #placeAddresses(): void {
@@ -139,4 +152,11 @@ export class VipService {
     const status = this.status
     for (const handler of this.#handlers) handler(status)
   }
+}
+
+function keysOf({ authentication }: VipConfig, keys: VrrpKeys = new Map()): readonly SharedKey[] {
+  if (!authentication) return []
+  const own = keys.get(authentication.keyFile)
+  if (!own) throw new RangeError(`no keys of ${authentication.keyFile}`)
+  return own
 }

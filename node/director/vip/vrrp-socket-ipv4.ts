@@ -1,6 +1,7 @@
 /** VRRP over IPv4: ip(7), constants of linux/in.h. The socket hands packets out with their IP header. */
 import { parseIPv4, writeInt32 } from '../../../protocol/packet/bytes.ts'
 import { readVrrpPacket, VRRP_GROUP_IPV4, VRRP_HOP_LIMIT } from '../../../protocol/packet/vrrp.ts'
+import { VRRP_TRAILER_LENGTH } from '../../../protocol/packet/vrrp-trailer.ts'
 import { INTERNETWORK_CONTROL, type VrrpSocketFamily, type VrrpSocketOptions } from './vrrp-socket-family.ts'
 
 const IPPROTO_IP = 0
@@ -14,8 +15,8 @@ const IP_MULTICAST_ALL = 49
 
 export const vrrpOverIPv4: VrrpSocketFamily = {
   addressFamily: 1,
-  /** IP header with options, 255 addresses. */
-  longestPacket: 60 + 8 + 255 * 4,
+  /** IP header with options, 255 addresses, a trailer. */
+  longestPacket: 60 + 8 + 255 * 4 + VRRP_TRAILER_LENGTH,
   needs: 'an IPv4 address',
   configure(set, options) {
     const membership = multicastRequest(options)

@@ -1,4 +1,4 @@
-/** The clients' network: VRRP of both families, and of version 2, to a director that is active. What the RFC lets anybody say is not tried here. */
+/** The clients' network: VRRP of both families, of version 2, and with authentication, to a director that is active. What the RFC lets anybody say is not tried here. */
 import { VipService } from '../../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../../node/director/vip/vrrp-transport.ts'
 import { VirtualClock } from '../../../node/director/virtual-clock.ts'
@@ -11,22 +11,34 @@ import {
   type VrrpDatagram,
   vrrpGroupOf,
 } from '../../../protocol/packet/vrrp.ts'
+import { createVrrpKey, type Stamp, signVrrpMessage } from '../../../protocol/packet/vrrp-trailer.ts'
 import { vipConfig } from '../../node/director/vip/pool.ts'
 import type { Random } from '../../random.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
 
+/** With authentication. */
+const SIGNED_VRID = 53
+const KEY_FILE = '/directors.key'
+const [key, otherKey] = [1, 2].map((byte) => createVrrpKey(new Uint8Array(32).fill(byte)))
+const WALL_START_MS = 1_700_000_000_000
+
 const families = [
   { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.100', vrid: 51, version: 3, intervalMs: 50 },
+  { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.102', vrid: SIGNED_VRID, version: 3, intervalMs: 50 },
   { self: '10.0.0.1', peer: '10.0.0.2', address: '10.0.0.101', vrid: 52, version: 2, intervalMs: 1000 },
   { self: 'fe80::1', peer: 'fe80::2', address: '2001:db8:1::100', vrid: 51, version: 3, intervalMs: 50 },
 ] as const
 type Family = (typeof families)[number]
+
+const SIGNED_ATTEMPTS = ['stranger', 'signed-bit', 'old', 'replay'] as const
+const [PEER_RUN, STRANGE_RUN] = ['1111111111111111', '2222222222222222']
 
 export class VrrpWire implements Wire {
   readonly outcomes = new Map<string, number>()
   readonly #clock = new VirtualClock()
   readonly #handlers = new Map<string, (datagram: VrrpDatagram) => void>()
   readonly #service: VipService
+  #sequence = 0
   #isStarted = false
 
   constructor() {
@@ -40,13 +52,21 @@ export class VrrpWire implements Wire {
     this.#service = new VipService(
       {
         vips: families.map(({ vrid, address, version, intervalMs }) =>
-          vipConfig({ vrid, addresses: [address], version, advertisementIntervalMs: intervalMs }),
+          vipConfig({
+            vrid,
+            addresses: [address],
+            version,
+            advertisementIntervalMs: intervalMs,
+            ...(vrid === SIGNED_VRID && { authentication: { keyFile: KEY_FILE, required: true } }),
+          }),
         ),
         outside: 'outside',
+        keys: new Map([[KEY_FILE, [key]]]),
       },
       {
-        transports: [families[0], families[2]].map(transport),
+        transports: [families[0], families[3]].map(transport),
         clock: this.#clock,
+        wallClockMs: () => this.#wallClockMs,
         isInSync: () => true,
         forwarder: { mac: () => new Uint8Array(6), setVirtualAddresses: () => {}, transmit: () => {} },
       },
@@ -84,6 +104,7 @@ export class VrrpWire implements Wire {
       'wild',
       'packet',
       'odd',
+      ...(family.vrid === SIGNED_VRID ? SIGNED_ATTEMPTS : []),
     ] as const)
     const datagram = this.#attempt(random, family, attempt)
     count(this.outcomes, attempt)
@@ -91,7 +112,8 @@ export class VrrpWire implements Wire {
     const before = JSON.stringify(this.#service.status)
     const refused = this.#refused()
     this.#handlers.get(family.self)?.(datagram)
-    if (['wild', 'packet', 'odd'].includes(attempt) && decodeAdvertisement(datagram, family.self).ok) {
+    const isSound = ['wild', 'packet', 'odd'].includes(attempt) && decodeAdvertisement(datagram, family.self).ok
+    if (isSound && datagram.message[1] !== SIGNED_VRID) {
       count(this.outcomes, 'sound')
       return
     }
@@ -125,7 +147,24 @@ export class VrrpWire implements Wire {
       case 'elsewhere':
         return { ...sound, destination: oneOf(random, [self, address, peer]) }
       case 'vrid':
-        return { ...sound, message: encode({ vrid: oneOf(random, [1, 50, 53, 255]) }) }
+        return { ...sound, message: encode({ vrid: oneOf(random, [1, 50, 54, 255]) }) }
+      case 'stranger':
+        return { ...sound, message: this.#sign(message, sound, { ...otherKey, id: oneOf(random, [otherKey, key]).id }) }
+      case 'signed-bit': {
+        const signed = this.#sign(message, sound)
+        signed[random.below(signed.length)] ^= 1 << random.below(8)
+        return { ...sound, message: signed }
+      }
+      case 'old':
+        return {
+          ...sound,
+          message: this.#sign(message, sound, key, { run: STRANGE_RUN, sentAtMs: this.#wallClockMs - 30_001 }),
+        }
+      case 'replay': {
+        const again = { ...sound, message: this.#sign(encode({ priority: 1 }), sound) }
+        this.#handlers.get(self)?.(again)
+        return again
+      }
       case 'own':
         return { ...sound, source: self, message: encode({}, self) }
       case 'packet': {
@@ -162,6 +201,20 @@ export class VrrpWire implements Wire {
       default:
         return { ...sound, message: mutated(random, message) }
     }
+  }
+
+  #sign(
+    message: Uint8Array,
+    { source, destination }: VrrpDatagram,
+    by = key,
+    changes: Partial<Stamp> = {},
+  ): Uint8Array {
+    const stamp = { run: PEER_RUN, sequence: ++this.#sequence, sentAtMs: this.#wallClockMs, ...changes }
+    return signVrrpMessage(message, source, destination, by, stamp)
+  }
+
+  get #wallClockMs(): number {
+    return WALL_START_MS + this.#clock.now()
   }
 
   #refused(): number {

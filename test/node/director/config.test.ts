@@ -39,6 +39,18 @@ test('the advertisement interval is what the version of VRRP can count, unless g
   )
 })
 
+test('authentication is required where a key file is named, unless it is told not to be yet', async (t) => {
+  const { vips } = parse(`${HEAD}vips:
+  - { vrid: 51, addresses: [10.1.0.100], authentication: { keyFile: /key } }
+  - { vrid: 52, addresses: [10.1.0.101], authentication: { keyFile: /key, required: false } }
+  - { vrid: 53, addresses: [10.1.0.102] }
+`)
+  t.same(
+    vips.map(({ authentication }) => authentication),
+    [{ keyFile: '/key', required: true }, { keyFile: '/key', required: false }, undefined],
+  )
+})
+
 test('endpoints of IPv6 are taken in brackets', async (t) => {
   const config = parse(`name: d1
 interfaces: { outside: eth0 }
@@ -144,6 +156,12 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     `vips:\n  - { vrid: 51, addresses: [${many}] }\n`,
     6,
     /vips\.0\.addresses: expected at most 77/,
+  ],
+  [
+    'more addresses of IPv6 than one signed advertisement holds',
+    `vips:\n  - { vrid: 51, authentication: { keyFile: /key }, addresses: [${many.split(', ', 74).join(', ')}] }\n`,
+    6,
+    /vips\.0\.addresses: expected at most 73 IPv6 addresses in a group with authentication/,
   ],
   ['no address', `vips:\n  - { vrid: 51, addresses: [] }\n`, 6, /vips\.0\.addresses: /],
   [

@@ -1,14 +1,18 @@
 /** A pool of VIP services on a network in memory and a clock that moves only when told to. */
 import type { VirtualAddress } from '../../../../forwarder/commands.ts'
 import type { Clock } from '../../../../node/director/clock.ts'
-import { MemoryNetwork } from '../../../../node/director/vip/memory-network.ts'
-import { VipService } from '../../../../node/director/vip/vip.ts'
+import { MemoryNetwork, type MessageFate } from '../../../../node/director/vip/memory-network.ts'
+import { VipService, type VrrpKeys } from '../../../../node/director/vip/vip.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
 import type { VrrpTransport } from '../../../../node/director/vip/vrrp-transport.ts'
 import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
+import { createVrrpKey } from '../../../../protocol/packet/vrrp-trailer.ts'
 
 export const VIP = '10.0.0.100'
 export const GATEWAY = '172.16.0.1'
+export const KEY_FILE = '/etc/linux-director/directors.key'
+/** Of the year 2023: what wall clocks show when a pool's clock is at 0. */
+export const WALL_START_MS = 1_700_000_000_000
 export const VIP6 = '2001:db8:1::100'
 export const GATEWAY6 = '2001:db8:2::1'
 
@@ -37,6 +41,8 @@ export class PoolMember {
   readonly transmitted: Transmitted[] = []
   readonly notes: string[] = []
   inSync = true
+  /** How far its wall clock is ahead. */
+  wallAheadMs = 0
   /** Why tracked scripts fail, by program; the others succeed. */
   readonly failures = new Map<string, string>()
   /** Command lines, in order. */
@@ -53,10 +59,11 @@ export class PoolMember {
     this.#clock = new StallableClock(pool.clock)
     const mac = Uint8Array.of(2, 0, 0, 0, 0, Number(address.split('.')[3]))
     this.service = new VipService(
-      { vips, outside: 'outside', inside: 'inside' },
+      { vips, outside: 'outside', inside: 'inside', keys: pool.keys },
       {
         transports: this.#transports,
         clock: this.#clock,
+        wallClockMs: () => WALL_START_MS + pool.clock.now() + this.wallAheadMs,
         isInSync: () => this.inSync,
         runScript: (command) => {
           this.scripts.push(command.join(' '))
@@ -113,8 +120,14 @@ function linkLocal(address: string): string {
 
 export class Pool {
   readonly clock = new VirtualClock()
-  readonly network = new MemoryNetwork(this.clock)
+  readonly network: MemoryNetwork
+  readonly keys: VrrpKeys = new Map([[KEY_FILE, [createVrrpKey(new Uint8Array(32).fill(1))]]])
   readonly members: PoolMember[] = []
+
+  /** @param fate what becomes of messages; they arrive at once unless given */
+  constructor(fate?: MessageFate) {
+    this.network = new MemoryNetwork(this.clock, fate)
+  }
 
   /** A director on 10.0.0.<last> and fe80::<last>, with one group for each of the changes. */
   add(last: number, ...changes: Partial<VipConfig>[]): PoolMember {

@@ -4,6 +4,7 @@
  */
 import { readSettledHostNetwork } from '../../../../node/director/host/network.ts'
 import { VipService } from '../../../../node/director/vip/vip.ts'
+import { readVrrpKeys } from '../../../../node/director/vip/vrrp-key-files.ts'
 import { openVrrpTransports } from '../../../../node/director/vip/vrrp-transports.ts'
 import { vipConfig } from './pool.ts'
 
@@ -12,7 +13,7 @@ const [host] = (await readSettledHostNetwork([interfaceName])).interfaces
 const vips = [vipConfig(JSON.parse(options))]
 const transports = await openVrrpTransports(vips, host, host)
 const service = new VipService(
-  { vips, outside: interfaceName },
+  { vips, outside: interfaceName, keys: readVrrpKeys(vips) },
   {
     transports,
     isInSync: () => true,

@@ -1,5 +1,8 @@
 /** Started by vrrp-socket.test.ts inside a network namespace of its own. */
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import tap, { test } from 'tap'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { ETHERTYPE_IPV6, writeEthernet } from '../../../../protocol/packet/ethernet.ts'
@@ -72,6 +75,26 @@ for (const [family, vip, holder, filter, fields] of [
     t.same(await traffic.complaints(), [], 'tshark finds nothing malformed')
   })
 }
+
+test('processes with the key of a file elect one holder, and who has none counts for nothing', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vrrp-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const keyFile = join(folder, 'directors.key')
+  writeFileSync(keyFile, `${'0f'.repeat(32)}\n`)
+  const signed = { ...VIP6, authentication: { keyFile, required: true } }
+  const stranger = startPeer('vip0', { ...VIP6, priority: 200 })
+  t.teardown(() => stranger.end('SIGKILL'))
+  await until(() => stranger.status()?.state === 'active')
+  const second = startPeer('vip1', { ...signed, priority: 100 }, other)
+  t.teardown(() => second.end('SIGKILL'))
+  await until(() => second.status()?.state === 'active')
+  t.ok(second.status()!.refusals.unsigned >= 1, 'the stranger was heard')
+  await stranger.end('SIGKILL')
+  const best = startPeer('vip0', { ...signed, priority: 150 })
+  t.teardown(() => best.end('SIGKILL'))
+  await until(() => best.status()?.state === 'active' && second.status()?.state === 'backup')
+  t.same(Object.keys(second.status()!.refusals), ['unsigned'])
+})
 
 test('over IPv6, what was routed or is not to the group is refused in the kernel, and counted by its reason', async (t) => {
   const peer = startPeer('vip0', VIP6)

@@ -11,7 +11,7 @@ import { DirectorError } from '../../../../protocol/errors.ts'
 import { type Random, seededRandom, seeds } from '../../../random.ts'
 import { memoryFolder } from '../../../support/memory-folder.ts'
 
-const SEEDS = 32
+const SEEDS = 24
 
 type Values = Map<string, string>
 

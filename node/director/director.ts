@@ -23,13 +23,13 @@ import { refuseInterference } from './host/interference.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
-import { loadIdentity } from './identity.ts'
+import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import { ServiceFeed } from './service-feed.ts'
-import { LevelStore } from './store/level-store.ts'
+import { openStore } from './store/salvage.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
 import { readVrrpKeys } from './vip/vrrp-key-files.ts'
@@ -134,8 +134,15 @@ export class Director {
       )
     this.#controlTls = controlTls
 
-    const store = new LevelStore(config.store)
-    await store.open()
+    const store = await openStore(config.store, {
+      mustHave: IDENTITY_KEY,
+      onSalvage: (salvage) =>
+        log.warn(salvage, 'the store was damaged: begins with what is sound of it, and takes the rest from the peers'),
+      onTrouble: (error) => {
+        if (error) log.error({ error }, 'changes of the configuration are refused until the store takes them')
+        else log.info('the store takes changes again')
+      },
+    })
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
 
@@ -210,7 +217,11 @@ export class Director {
         peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
-      onStoreFailure: (error) => log.error({ error }, 'the store refused what a peer told of the configuration'),
+      onStoreFailure: (error) => {
+        // The store's own trouble is told of once, above.
+        const level = error instanceof DirectorError ? 'debug' : 'error'
+        log[level]({ error }, 'what a peer told of the configuration is in force, and not stored')
+      },
     })
     await pool.load()
     this.#started.push(() => pool.close())

@@ -5,11 +5,14 @@ export function declare(command: Command): void {
   command
     .option('--store <folder>', 'the store of the director', '/var/lib/linux-director')
     .action(async ({ store: folder }: { store: string }) => {
-      const { LevelStore } = await import('../../director/store/level-store.ts')
-      const { loadIdentity } = await import('../../director/identity.ts')
+      const { openStore } = await import('../../director/store/salvage.ts')
+      const { IDENTITY_KEY, loadIdentity } = await import('../../director/identity.ts')
       const { peerIdOf } = await import('../../director/cluster/identity.ts')
-      const store = new LevelStore(folder)
-      await store.open()
+      const store = await openStore(folder, {
+        mustHave: IDENTITY_KEY,
+        onSalvage: ({ damagedFolder }) =>
+          process.stderr.write(`the store was damaged: what was sound is kept, the damaged one is ${damagedFolder}\n`),
+      })
       try {
         process.stdout.write(`${peerIdOf(await loadIdentity(store))}\n`)
       } finally {

@@ -125,7 +125,9 @@ export class PoolConfiguration implements PoolState {
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
     }
-    await this.#history.load(this.revision)
+    const newest = await this.#history.load(this.revision)
+    // The change itself may have been lost with a part of the store, while peers have it.
+    if (newest && this.#clock.isCredible(newest)) this.#clock.witness(newest)
     this.#exchange.start()
     const { onChange, onSettings, onMarks } = this.#options
     this.#options.onRevoked(this.revokedPeers())
@@ -258,7 +260,7 @@ export class PoolConfiguration implements PoolState {
    */
   rollback(name: string, basedOn?: string): Promise<void> {
     return this.#change(basedOn, async (stamp) => {
-      const { replaced } = await this.#history.replacedSince(name, this.revision)
+      const { replaced } = await this.#replacedSince(name)
       return Array.fromAsync(paced(restoredEntries(this.#entries, replaced, stamp)))
     })
   }
@@ -287,8 +289,22 @@ export class PoolConfiguration implements PoolState {
   }
 
   async #stateAt(name = this.revision): Promise<RevisionState> {
-    const { revision, replaced } = await this.#history.replacedSince(name, this.revision)
+    const { revision, replaced } = await this.#replacedSince(name)
     return { revision, state: this.#entries.with(replaced) }
+  }
+
+  /** The revision's name tells whether the way back to it is whole: a part of the store may have been lost. */
+  async #replacedSince(name: string): Promise<{ revision: string; replaced: Map<string, PoolEntry | undefined> }> {
+    const found = await this.#history.replacedSince(name, this.revision)
+    const pace = startPace()
+    const forecast = this.#entries.forecast()
+    for (const [key, entry] of found.replaced) {
+      forecast.put(key, entry)
+      await pace()
+    }
+    if (forecast.revision === found.revision) return found
+    const message = `this director has lost a part of its history, and cannot say what revision ${found.revision} was: ask another director`
+    throw new DirectorError('REVISION_MISSING', message)
   }
 
   #demandBase(basedOn: string | undefined): void {

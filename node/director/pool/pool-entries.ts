@@ -38,8 +38,8 @@ export class PoolEntries extends EntryState {
     return before
   }
 
-  /** What the revision will be when entries are put, each under another key. */
-  forecast(): { put(key: string, entry: PoolEntry): void; readonly revision: string } {
+  /** What the revision will be when entries are put, each under another key; undefined: none is there any more. */
+  forecast(): { put(key: string, entry: PoolEntry | undefined): void; readonly revision: string } {
     const inForce = Buffer.from(this.#inForce)
     return {
       put: (key, entry) => {

@@ -27,6 +27,7 @@ const HISTORY_BYTES_MAX = 64 * 1024 * 1024
 /** Told one by one. */
 const OVERRIDDEN_MAX = 20
 const REVISION_PREFIX = 'revision/'
+const REPLACED_PREFIX = 'replaced/'
 
 const revisionSchema = z.strictObject({
   /** Of the configuration after the change, and before it. */
@@ -73,16 +74,35 @@ export class RevisionHistory {
     this.#store = store
   }
 
-  /** @param current the revision that is in force */
-  async load(current: string): Promise<void> {
+  /**
+   * @param current the revision that is in force
+   * @returns the stamp of the newest change in the store, whether or not it is in force
+   */
+  async load(current: string): Promise<Stamp | undefined> {
+    let newest: Stamp | undefined
     for await (const [key, bytes] of this.#store.iterate(REVISION_PREFIX)) {
       this.#lastNumber = Number(key.slice(REVISION_PREFIX.length))
       const revision = read(this.#lastNumber, bytes)
       if (revision?.before !== this.#revisions.at(-1)?.id) this.forget()
       if (revision) this.#revisions.push(revision)
       else this.#forgotten.push(this.#lastNumber)
+      if (revision && (!newest || compareStamps(revision.stamp, newest) > 0)) newest = revision.stamp
     }
+    await this.#forgetStrays()
     if (this.#revisions.at(-1)?.id !== current) this.forget()
+    return newest
+  }
+
+  /** What was replaced by a revision that is lost must not come to be another one's, which would get its number. */
+  async #forgetStrays(): Promise<void> {
+    const known = new Set([...this.#revisions.map(({ number }) => number), ...this.#forgotten])
+    for await (const [key] of this.#store.iterate(REPLACED_PREFIX)) {
+      const number = Number(key.split('/', 2)[1])
+      if (known.has(number)) continue
+      known.add(number)
+      this.#forgotten.push(number)
+      this.#lastNumber = Math.max(this.#lastNumber, number)
+    }
   }
 
   /** Newest first. */
@@ -199,7 +219,7 @@ function revisionKey(number: number): string {
 }
 
 function replacedPrefix(number: number): string {
-  return `replaced/${digits(number)}/`
+  return `${REPLACED_PREFIX}${digits(number)}/`
 }
 
 function digits(number: number): string {

@@ -1,32 +1,47 @@
 /**
  * The store on disk: a LevelDB folder that one process holds.
  *
- * LevelDB checks no checksum when it reads, makes a fresh store where its CURRENT file is missing, and drops damaged records of
- * its log. So open() looks at these first and then reads everything once: a director that starts has its configuration whole,
- * or says which folder is damaged. A value is kept behind the CRC-32 of key and value (4 bytes, big endian).
+ * A folder is opened when all of its files are sound (level-files.ts), so that what this store has is all that was written.
+ * LevelDB takes no change, or loses later ones, once a write to its log has failed; so after a failure it is opened anew, and what
+ * the refused change may have left in the log is taken back.
  *
- * Source: LevelDB doc/impl.md; abstract-level for the error codes.
+ * Source: LevelDB doc/impl.md, db/db_impl.cc Write(); abstract-level for the error codes.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { crc32 } from 'node:zlib'
 import { Level } from 'level'
-import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
 import { startPace } from '../pace.ts'
+import { readFolder } from './level-files.ts'
 import { makePrivateFolder } from './private-folder.ts'
+import { seal, unseal } from './sealed-value.ts'
 import type { Store, StoreOperation } from './store.ts'
-import { damagedRecord } from './write-ahead-log.ts'
 
-const CHECKSUM_BYTES = 4
+type Database = Level<string, Uint8Array>
+
 const DURABLE = { sync: true }
+/** Written and removed, to see whether there is room. */
+const ROOM_FILE = 'ROOM'
+/** What LevelDB writes when it is opened, besides what is in its log. */
+const OPENING_BYTES = 64 * 1024
 
 export class LevelStore implements Store {
   readonly folder: string
-  #database: Level<string, Uint8Array> | undefined
+  readonly #onTrouble: (error: Error | undefined) => void
+  #database: Database | undefined
+  /** The end of the queue in which changes are written one after the other. */
+  #last: Promise<unknown> = Promise.resolve()
+  /** What may have changed although it was refused: as it was before, by key. */
+  #doubtful: ReadonlyMap<string, Uint8Array | undefined> | undefined
+  #isTroubled = false
 
-  /** @param folder made when it is missing, for its owner alone */
-  constructor(folder: string) {
+  /**
+   * @param folder made when it is missing, for its owner alone
+   * @param onTrouble told once of writes that fail, and once, with undefined, that they work again
+   */
+  constructor(folder: string, onTrouble: (error: Error | undefined) => void = () => {}) {
     this.folder = folder
+    this.#onTrouble = onTrouble
   }
 
   async open(): Promise<void> {
@@ -36,22 +51,28 @@ export class LevelStore implements Store {
     } catch (error) {
       throw this.#failure(error, 'cannot be made')
     }
-    const database = new Level<string, Uint8Array>(this.folder, { keyEncoding: 'utf8', valueEncoding: 'view' })
     try {
-      this.#inspectFiles()
+      await demandUnlocked(this.folder)
+      const [damage] = readFolder(this.folder).damages
+      if (damage !== undefined) throw this.#corrupt(damage)
+      // Not made any earlier: it opens by itself.
+      const database: Database = new Level(this.folder, { keyEncoding: 'utf8', valueEncoding: 'view' })
       await database.open()
-      for await (const [key, kept] of database.iterator()) this.#unseal(key, kept)
+      this.#database = database
     } catch (error) {
-      await database.close()
       throw this.#failure(error, 'cannot be opened')
     }
-    this.#database = database
   }
 
-  async close(): Promise<void> {
-    const database = this.#database
-    this.#database = undefined
-    await database?.close()
+  close(): Promise<void> {
+    return this.#inTurn(async () => {
+      // A refused change must not be there at the next start. If that cannot be helped now, its end is cut off most likely.
+      await this.#settle().catch(() => undefined)
+      const database = this.#database
+      this.#database = undefined
+      this.#doubtful = undefined
+      await database?.close()
+    })
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
@@ -59,25 +80,29 @@ export class LevelStore implements Store {
     return kept && this.#unseal(key, kept)
   }
 
-  async put(key: string, value: Uint8Array): Promise<void> {
-    await this.#attempt('cannot be written', (database) => database.put(key, seal(key, value), DURABLE))
+  put(key: string, value: Uint8Array): Promise<void> {
+    return this.batch([{ type: 'put', key, value }])
   }
 
-  async delete(key: string): Promise<void> {
-    await this.#attempt('cannot be written', (database) => database.del(key, DURABLE))
+  delete(key: string): Promise<void> {
+    return this.batch([{ type: 'delete', key }])
   }
 
-  async batch(operations: readonly StoreOperation[]): Promise<void> {
-    await this.#attempt('cannot be written', async (database) => {
-      const pace = startPace()
-      const batch = database.batch()
-      for (const operation of operations) {
-        if (operation.type === 'put') batch.put(operation.key, seal(operation.key, operation.value))
-        else batch.del(operation.key)
-        await pace()
-      }
-      await batch.write(DURABLE)
-    })
+  batch(operations: readonly StoreOperation[]): Promise<void> {
+    return this.#inTurn(() =>
+      this.#attempt('cannot be written', async (database) => {
+        try {
+          await this.#settle()
+          await this.#write(database, operations)
+        } catch (error) {
+          if (!this.#isTroubled) this.#onTrouble(this.#failure(error, 'cannot be written'))
+          this.#isTroubled = true
+          throw error
+        }
+        if (this.#isTroubled) this.#onTrouble(undefined)
+        this.#isTroubled = false
+      }),
+    )
   }
 
   async *iterate(prefix: string): AsyncIterable<readonly [string, Uint8Array]> {
@@ -92,7 +117,7 @@ export class LevelStore implements Store {
     }
   }
 
-  async #attempt<T>(what: string, action: (database: Level<string, Uint8Array>) => Promise<T>): Promise<T> {
+  async #attempt<T>(what: string, action: (database: Database) => Promise<T>): Promise<T> {
     if (!this.#database) throw new DirectorError('STORE_FAILED', `${this.folder}: the store is not open`)
     try {
       return await action(this.#database)
@@ -101,32 +126,53 @@ export class LevelStore implements Store {
     }
   }
 
-  #inspectFiles(): void {
-    const files = readdirSync(this.folder)
-    if (files.some((file) => /^MANIFEST-|\.ldb$/.test(file)) && !files.includes('CURRENT')) {
-      throw this.#corrupt('its file CURRENT is missing')
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(task)
+    this.#last = done.catch(() => undefined)
+    return done
+  }
+
+  async #write(database: Database, operations: readonly StoreOperation[]): Promise<void> {
+    const pace = startPace()
+    const batch = database.batch()
+    for (const operation of operations) {
+      if (operation.type === 'put') batch.put(operation.key, seal(operation.key, operation.value))
+      else batch.del(operation.key)
+      await pace()
     }
-    for (const file of files.filter((name) => name.endsWith('.log'))) {
-      const offset = damagedRecord(readFileSync(join(this.folder, file)))
-      if (offset !== undefined) throw this.#corrupt(`${file} is damaged at byte ${offset}`)
+    try {
+      await batch.write(DURABLE)
+    } catch (error) {
+      this.#doubtful = await valuesBefore(database, operations)
+      throw error
     }
   }
 
-  #unseal(key: string, kept: Uint8Array): Uint8Array {
-    const value = kept.slice(CHECKSUM_BYTES)
-    if (kept.length < CHECKSUM_BYTES || readChecksum(kept) !== checksum(key, value)) {
-      throw this.#corrupt(`the value of ${JSON.stringify(key)} is damaged`)
+  async #settle(): Promise<void> {
+    const [database, doubtful] = [this.#database, this.#doubtful]
+    if (!database || !doubtful) return
+    // A store that is closed for nothing could not be read either.
+    demandRoom(this.folder)
+    await database.close()
+    await database.open()
+    const batch = database.batch()
+    for (const [key, kept] of doubtful) {
+      if (kept) batch.put(key, kept)
+      else batch.del(key)
     }
+    await batch.write(DURABLE)
+    this.#doubtful = undefined
+  }
+
+  #unseal(key: string, kept: Uint8Array): Uint8Array {
+    const value = unseal(key, kept)
+    if (!value) throw this.#corrupt(`the value of ${JSON.stringify(key)} is damaged`)
     return value
   }
 
   #corrupt(detail: string, cause?: unknown): DirectorError {
-    const remedy = 'move the folder away and start again, and the director takes the configuration from its peers'
-    return new DirectorError(
-      'STORE_CORRUPT',
-      `${this.folder}: the store is damaged (${detail}): restore it from a backup, or ${remedy}; its identity is kept there too`,
-      { cause },
-    )
+    const remedy = 'start the director again, which begins with what is sound in it'
+    return new DirectorError('STORE_CORRUPT', `${this.folder}: the store is damaged (${detail}): ${remedy}`, { cause })
   }
 
   #failure(error: unknown, what: string): DirectorError {
@@ -138,9 +184,8 @@ export class LevelStore implements Store {
     if (reason.code === 'LEVEL_CORRUPTION' || /No such file|Invalid argument/.test(detail)) {
       return this.#corrupt(detail, error)
     }
-    const code: ErrorCode = 'STORE_FAILED'
     const hint = 'free or mount what is missing, or name another folder in `store`'
-    return new DirectorError(code, `${this.folder}: the store ${what}: ${detail}: ${hint}`, { cause: error })
+    return new DirectorError('STORE_FAILED', `${this.folder}: the store ${what}: ${detail}: ${hint}`, { cause: error })
   }
 
   #lockMessage(): string {
@@ -150,19 +195,47 @@ export class LevelStore implements Store {
   }
 }
 
-function checksum(key: string, value: Uint8Array): number {
-  return crc32(value, crc32(key))
+/** Whoever holds the store may be changing its files. @throws LevelDB's error */
+async function demandUnlocked(folder: string): Promise<void> {
+  try {
+    // Takes the lock, finds that it must not go on whatever there is, and gives it back.
+    await new Level(folder).open({ createIfMissing: false, errorIfExists: true })
+  } catch (error) {
+    const { message } = ((error as Error).cause ?? error) as Error
+    if (!/create_if_missing|error_if_exists/.test(message)) throw error
+  }
 }
 
-function readChecksum(kept: Uint8Array): number {
-  return new DataView(kept.buffer, kept.byteOffset).getUint32(0)
+/** A change that failed is not seen until LevelDB is opened anew. What cannot be read is left out. */
+async function valuesBefore(
+  database: Database,
+  operations: readonly StoreOperation[],
+): Promise<Map<string, Uint8Array | undefined>> {
+  const before = new Map<string, Uint8Array | undefined>()
+  try {
+    for (const { key } of operations) before.set(key, await database.get(key))
+  } catch {
+    return before
+  }
+  return before
 }
 
-function seal(key: string, value: Uint8Array): Uint8Array {
-  const kept = new Uint8Array(CHECKSUM_BYTES + value.length)
-  new DataView(kept.buffer).setUint32(0, checksum(key, value))
-  kept.set(value, CHECKSUM_BYTES)
-  return kept
+/** Room for what opening takes. @throws the system's error when there is none */
+function demandRoom(folder: string): void {
+  const logs = readdirSync(folder).filter((name) => name.endsWith('.log'))
+  const bytes = logs.reduce((sum, name) => sum + statSync(join(folder, name)).size, OPENING_BYTES)
+  const path = join(folder, ROOM_FILE)
+  try {
+    const file = openSync(path, 'w', 0o600)
+    try {
+      for (let left = bytes; left > 0; ) left -= writeSync(file, Buffer.alloc(Math.min(left, OPENING_BYTES)))
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+  } finally {
+    rmSync(path, { force: true })
+  }
 }
 
 /** Process that holds a lock on the file, from /proc/locks: `1: POSIX ADVISORY WRITE 4711 08:01:131 0 EOF`. */

@@ -6,9 +6,11 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { LevelStore } from '../../../../node/director/store/level-store.ts'
 import { storeCompliance } from '../../../compliance/store.ts'
+import { seededRandom } from '../../../random.ts'
+import { memoryFolder } from '../../../support/memory-folder.ts'
 
 const module = new URL('../../../../node/director/store/level-store.ts', import.meta.url).href
-const folderOf = (t: Test) => join(t.testdir(), 'store')
+const folderOf = (t: Test) => join(memoryFolder(t), 'store')
 
 storeCompliance('level', (t) => new LevelStore(folderOf(t)))
 
@@ -61,7 +63,7 @@ const damages: [string, (folder: string) => void][] = [
   ['with a table of garbage', (folder) => overwrite(folder, /ldb$/, () => Buffer.alloc(3000, 7))],
   ['with one bit flipped in a value of a table', (folder) => overwrite(folder, /ldb$/, flip(40))],
   ['with one bit flipped in a record of the log', (folder) => overwrite(folder, /log$/, flip(20))],
-  ['with a log of garbage', (folder) => overwrite(folder, /log$/, () => Buffer.alloc(100, 0xa5))],
+  ['without its log', (folder) => remove(folder, /log$/)],
 ]
 
 /** A store with one value in a table and two in the log. */
@@ -111,30 +113,99 @@ test('a store where no folder can be is STORE_FAILED', async (t) => {
 })
 
 const canMount = spawnSync('unshare', ['-m', 'true']).status === 0
-test('a full or read-only disk is STORE_FAILED', {
+test('a full disk refuses changes whole, says so once, and takes changes again when there is room', {
   skip: !canMount && 'needs a mount namespace of its own',
 }, async (t) => {
   const mount = join(t.testdir(), 'mount')
   mkdirSync(mount)
   const script = `const { LevelStore } = await import(${JSON.stringify(module)})
     const { execFileSync } = await import('node:child_process')
-    const answer = (error) => console.log(error.code + ' ' + error.message)
-    const store = new LevelStore(${JSON.stringify(join(mount, 'store'))})
+    const said = (error) => error.code + ' ' + error.message
+    const lines = []
+    const failing = (promise) => promise.then(() => lines.push('done'), (error) => lines.push(said(error)))
+    const trouble = []
+    const mount = (options) => execFileSync('mount', ['-o', 'remount,' + options, ${JSON.stringify(mount)}])
+    const store = new LevelStore(${JSON.stringify(join(mount, 'store'))}, (error) => trouble.push(error ? said(error) : 'well'))
+    const keys = async () => (await Array.fromAsync(store.iterate(''))).map(([key, value]) => key + ' ' + value.length)
     await store.open()
     await store.put('large', crypto.getRandomValues(new Uint8Array(60000)))
-    await store.put('larger', new Uint8Array(1e6)).catch(answer)
+    await failing(store.batch([
+      { type: 'put', key: 'small', value: new Uint8Array(1) },
+      { type: 'put', key: 'larger', value: new Uint8Array(1e6) },
+      { type: 'delete', key: 'large' },
+    ]))
+    await failing(store.put('another', new Uint8Array(1)))
+    await failing(new LevelStore(${JSON.stringify(join(mount, 'other'))}).open())
+    const whileFull = await keys()
+    mount('size=4m')
+    await failing(store.put('another', new Uint8Array(2)))
+    const after = await keys()
     await store.close()
-    execFileSync('mount', ['-o', 'remount,ro', ${JSON.stringify(mount)}])
-    await store.open().catch(answer)
-    await new LevelStore(${JSON.stringify(join(mount, 'other'))}).open().catch(answer)`
+    await store.open()
+    const reopened = await keys()
+    await store.close()
+    mount('ro')
+    await failing(store.open())
+    await failing(new LevelStore(${JSON.stringify(join(mount, 'none'))}).open())
+    console.log(JSON.stringify({ lines, trouble, whileFull, after, reopened }))`
   const command = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" --input-type=module -e "$3"'
   const { stdout } = spawnSync('unshare', ['-m', 'sh', '-c', command, 'sh', mount, process.execPath, script], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  const lines = stdout.trim().split('\n')
-  t.equal(lines.length, 3)
-  t.match(lines[0], /^STORE_FAILED .*No space left/)
-  t.match(lines[1], /^STORE_FAILED .*Read-only/)
-  t.match(lines[2], /^STORE_FAILED .*cannot be made/)
+  const { lines, trouble, whileFull, after, reopened } = JSON.parse(stdout)
+  t.match(lines, [
+    /^STORE_FAILED .*cannot be written: .*no space left/i,
+    /^STORE_FAILED .*cannot be written: .*no space left/i,
+    /^STORE_FAILED .*cannot be opened: .*no space left/i,
+    'done',
+    /^STORE_FAILED .*cannot be opened: .*read-only/i,
+    /^STORE_FAILED .*cannot be made: .*read-only/i,
+  ])
+  t.equal(lines.length, 6)
+  t.same(whileFull, ['large 60000'], 'what is kept can be read all the time')
+  t.same([after, reopened], Array(2).fill(['another 2', 'large 60000']), 'nothing of what was refused comes up later')
+  t.match(trouble, [/^STORE_FAILED/, 'well'])
+  t.equal(trouble.length, 2)
+})
+
+test('a process that is killed while it writes leaves everything that was acknowledged', async (t) => {
+  const { below } = seededRandom(11)
+  const script = `const { LevelStore } = await import(${JSON.stringify(module)})
+    const store = new LevelStore(process.argv[1])
+    await store.open()
+    for (let number = 0; number < 200; number++) {
+      const bytes = (number * 7919) % 70000
+      await store.batch([
+        { type: 'put', key: 'newest', value: Uint8Array.of(number & 255) },
+        { type: 'put', key: 'value/' + number, value: new Uint8Array(bytes).fill(number) },
+      ])
+      process.stdout.write('.')
+    }
+    setInterval(() => {}, 1000)`
+  const killed = async (folder: string, after: number) => {
+    const writer = spawn(process.execPath, ['--input-type=module', '-e', script, folder], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let acknowledged = 0
+    writer.stdout.on('data', (chunk: Buffer) => {
+      acknowledged += chunk.length
+      if (acknowledged >= after) writer.kill('SIGKILL')
+    })
+    await once(writer, 'close')
+    return acknowledged
+  }
+  const top = memoryFolder(t)
+  await Promise.all(
+    Array.from({ length: 4 }, async (_, index) => {
+      const folder = join(top, String(index))
+      const acknowledged = await killed(folder, 1 + below(100))
+      const store = new LevelStore(folder)
+      await store.open()
+      const values = (await Array.fromAsync(store.iterate('value/'))).map(([, value]) => value)
+      t.ok(values.length >= acknowledged, `${values.length} of ${acknowledged}`)
+      t.equal((await store.get('newest'))?.[0], (values.length - 1) & 255, 'a change is there whole or not at all')
+      await store.close()
+    }),
+  )
 })

@@ -36,7 +36,6 @@ export interface MaglevMemory {
 export const maglevHashing: Scheduler<MaglevMemory> = {
   name: 'mh',
   weightsAre: 'slots',
-  isHash: true,
 
   begin(_servers, { flags }) {
     return {

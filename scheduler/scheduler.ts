@@ -61,8 +61,6 @@ export interface Scheduler<Memory = unknown> {
    * Absent: only their proportions count. Whoever derives weights from load needs to know.
    */
   readonly weightsAre?: 'slots' | 'connections'
-  /** The choice follows from the packet, the servers and their weights alone: every director chooses the same. */
-  readonly isHash?: true
   /** Makes the memory of one service. Called once, with the servers it starts with. */
   begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
   /** A server was added, or edited, be it to the weight that it had. `servers` is the list as it is now. */

@@ -6,18 +6,13 @@
  */
 import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { SCTP, SCTP_CHUNK } from '../../protocol/packet/sctp.ts'
-import { TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
+import { TCP, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
 import type { EngineSettings } from '../settings.ts'
 import { type ConnectionIndex, FLAG_ONE_WAY } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { SCTP_STATE } from './protocols/sctp.ts'
 import { TCP_STATE } from './tcp-states.ts'
-
-/** After a takeover, connections that only its predecessor knew may turn up for as long as their SYN would be remembered. */
-const HANDSHAKES_MS = 60_000
-/** At most so many: a flood of ACKs must not become one of connections. */
-const HANDSHAKES = 4096
 
 /** Of conn_reuse_mode. */
 const FROM_FIN_WAIT = 2
@@ -26,9 +21,6 @@ export class Admission {
   readonly #table: ConnectionTable
   readonly #services: ServiceTable
   readonly #settings: EngineSettings
-
-  #handshakesUntilMs = 0
-  #handshakes = 0
 
   constructor(table: ConnectionTable, services: ServiceTable, settings: EngineSettings) {
     this.#table = table
@@ -44,23 +36,6 @@ export class Admission {
     }
     if (protocol !== PROTOCOL_SCTP || this.#settings.sloppySctp !== 0) return true
     return view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT
-  }
-
-  /** An address has been taken over: its last director may have died with connections that it had told nobody of. */
-  expectHandshakes(nowMs: number): void {
-    this.#handshakesUntilMs = nowMs + HANDSHAKES_MS
-    this.#handshakes = HANDSHAKES
-  }
-
-  /** Whether this packet, which may not be a first one, may be the second of a connection that was told to nobody. */
-  mayBeYoung(view: DataView, transport: number, protocol: number, nowMs: number): boolean {
-    if (protocol !== PROTOCOL_TCP || this.#handshakes === 0 || nowMs >= this.#handshakesUntilMs) return false
-    return (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST | TCP_FIN | TCP_ACK)) === TCP_ACK
-  }
-
-  /** One that mayBeYoung() has begun. */
-  countYoung(): void {
-    this.#handshakes--
   }
 
   /** Whether this packet of a known connection's client starts a new one in its place. */

@@ -205,9 +205,7 @@ export class Engine {
 
   /** Takes the states of all addresses, with the names of the links they are on. */
   placeAddresses(addresses: readonly VirtualAddress[], links: readonly string[]): void {
-    const { gained, resigned } = this.addresses.replace(addresses, links)
-    if (gained) this.admission.expectHandshakes(this.#nowMs)
-    if (resigned) this.replication.publishHandshakes()
+    if (this.addresses.replace(addresses, links)) this.replication.publishHandshakes()
   }
 
   /** Takes a new routing table; servers' next hops are looked up again by it. */

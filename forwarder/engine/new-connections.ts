@@ -60,8 +60,6 @@ export class NewConnections {
     sourcePort: 0,
     destinationPort: 0,
   }
-  /** It is no connection's first packet, and may yet be the first that is seen here of one from before a takeover. */
-  #isYoung = false
   /** What decide() has found: the drop code that says why there is no connection for the packet, or NOT_REFUSED. */
   refusal: number = NOT_REFUSED
   /** The expectation that it fulfils, if any; there is no service then. */
@@ -140,10 +138,6 @@ export class NewConnections {
     this.service = undefined
     this.refusal = this.#refusalOf(frame, transport, addressState)
     if (this.refusal !== NOT_REFUSED) return
-    if (this.#isYoung && !scheduling.serviceFor(key, this.markFor(link))?.scheduler.isHash) {
-      this.refusal = DROP_NO_CONNECTION
-      return
-    }
     this.expected = expected.find(key, false)
     if (this.expected !== NO_CONNECTION) return
     this.mark = this.markFor(link)
@@ -175,14 +169,13 @@ export class NewConnections {
   open(frame: Frame, transport: number, link: number, addressState: number, versionBefore: number): ConnectionIndex {
     this.decide(frame, transport, link, addressState, false)
     if (this.refusal !== NOT_REFUSED) return NO_CONNECTION
-    const { admission, expected, scheduling, replication } = this.#parts
+    const { expected, scheduling, replication } = this.#parts
     const { key, service } = this
     const index = service === undefined ? expected.claim(this.expected, key) : scheduling.connect(service, key)
     if (index === NO_CONNECTION) {
       this.refusal = DROP_TABLE_FULL
       return NO_CONNECTION
     }
-    if (this.#isYoung) admission.countYoung()
     if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
     if (addressState === ADDRESS_LINGERING) replication.includeHandshake(index)
     return index
@@ -204,9 +197,7 @@ export class NewConnections {
   #refusalOf(frame: Frame, transport: number, addressState: number): number {
     const { admission, addresses } = this.#parts
     const { protocol, isIPv6, client } = this.key
-    const { view } = frame.memory
-    this.#isYoung = !admission.mayBegin(view, transport, protocol)
-    if (this.#isYoung && !admission.mayBeYoung(view, transport, protocol, this.flow.nowMs)) return DROP_NO_CONNECTION
+    if (!admission.mayBegin(frame.memory.view, transport, protocol)) return DROP_NO_CONNECTION
     if (addressState === ADDRESS_STANDBY) return DROP_STANDBY
     const isMartian = isIPv6
       ? addresses.isMartian6(client[0], client[1], client[2], client[3])

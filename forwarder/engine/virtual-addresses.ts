@@ -31,8 +31,8 @@ export class VirtualAddresses {
     this.#book = book
   }
 
-  /** @returns whether an address is active that was not, and whether one that was is lingering now */
-  replace(addresses: readonly VirtualAddress[], links: readonly string[]): { gained: boolean; resigned: boolean } {
+  /** @returns whether one that was active is lingering now */
+  replace(addresses: readonly VirtualAddress[], links: readonly string[]): boolean {
     let size = 8
     while (size < addresses.length * 4) size *= 2
     const active = this.#retained.filter((value) => this.stateOf(value) === ADDRESS_ACTIVE)
@@ -55,11 +55,9 @@ export class VirtualAddresses {
       this.#states[cell] = STATES[state]
       this.bestState = Math.max(this.bestState, STATES[state])
     }
-    const isNow = (state: number) => (value: number) => this.stateOf(value) === state
-    const gained = this.#retained.filter(isNow(ADDRESS_ACTIVE)).some((value) => !active.includes(value))
-    const resigned = active.some(isNow(ADDRESS_LINGERING))
+    const resigned = active.some((value) => this.stateOf(value) === ADDRESS_LINGERING)
     for (const value of before) this.#book.release(value)
-    return { gained, resigned }
+    return resigned
   }
 
   /** ADDRESS_UNKNOWN when it is not ours. */

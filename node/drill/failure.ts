@@ -41,10 +41,10 @@ export interface Failure {
   /** The beginning of the report's sentence. */
   readonly happened: string
   /**
-   * What it may cost. handshakes: new connections in their handshake at a loss, unless sync is confirmed; beginnings: whatever
-   * began between it and the pool's reaction; server: that, and what the server that died was serving.
+   * What it may cost, besides what a server that it takes away was serving. handshakes: new connections in their handshake at a loss,
+   * unless sync is confirmed; beginnings: whatever began between it and the pool's reaction.
    */
-  readonly explains: 'nothing' | 'handshakes' | 'beginnings' | 'server'
+  readonly explains: 'nothing' | 'handshakes' | 'beginnings'
   /** Whether the victim is back at the end. */
   readonly isMended: boolean
   /** Before the clients begin. Returns the director that holds the VIP then. */
@@ -63,6 +63,18 @@ export const REACTION_DEADLINE_MS = 10_000
 /** The director's process on a host; the latest of them. */
 export function directorOn(lab: Lab, host: string): LabProcess {
   return lab.processes.findLast((each) => each.host === host && each.program === 'director')!
+}
+
+/** What Failure.make() is where it is a signal to the active director. */
+export function signalActive(signal: NodeJS.Signals): Failure['make'] {
+  return async ({ lab, active }, announce) => {
+    const { child } = directorOn(lab, active)
+    // Nothing comes between the two: what begins after this time must not find the director as it was.
+    const atMs = monotonicMs()
+    child.kill(signal)
+    announce(atMs)
+    return { victim: active, atMs }
+  }
 }
 
 /** Looks until there is something to see; undefined: there was nothing in time. */

@@ -128,12 +128,15 @@ export function startDirector(folder: string, host: LabHost, onStart: OnStart): 
 
 /** Sends a signal that ends a process, and waits until it has ended. */
 export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  child.kill(signal)
+  await hasEnded(child)
+}
+
+export async function hasEnded(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
-  const exited = once(child, 'exit')
   // The lab does not let its processes keep us from ending.
   child.ref()
-  child.kill(signal)
-  await exited
+  await once(child, 'exit')
 }
 
 function directorConfig(plan: LabPlan, folder: string, host: LabHost, peers: object[]): object {

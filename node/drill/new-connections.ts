@@ -51,7 +51,7 @@ export class NewConnections {
   #attempt(): void {
     this.#attempted++
     const startedMs = this.#now()
-    const attempt = this.#converse().then((failure) => {
+    const attempt = this.#converse(startedMs).then((failure) => {
       this.#open.delete(attempt)
       if (failure) this.#failed.push({ startedMs, reason: failure })
     })
@@ -59,7 +59,7 @@ export class NewConnections {
   }
 
   /** Resolves with what went wrong; undefined: nothing. */
-  #converse(): Promise<string | undefined> {
+  #converse(startedMs: number): Promise<string | undefined> {
     const { promise, resolve } = Promise.withResolvers<string | undefined>()
     const { virtualAddress, webPort, patienceMs } = this.#options
     let answer = ''
@@ -69,7 +69,6 @@ export class NewConnections {
       socket.destroy(new Error(`${missed} within ${patienceMs / 1000} s`))
     }, patienceMs)
     socket.setEncoding('latin1')
-    const startedMs = this.#now()
     socket.once('connect', () => {
       this.#setUpMs[this.#connected++ % MAX_SET_UPS] = this.#now() - startedMs
       socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`)

@@ -12,14 +12,8 @@ import { untilInterrupted } from '../../node/drill/interruption.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
-import {
-  hostsOf,
-  type LabMethod,
-  type LabSync,
-  SESSION_PORT,
-  VIRTUAL_ADDRESSES,
-  WEB_PORT,
-} from '../../node/drill/lab-plan.ts'
+import { hostsOf, type LabMethod, SESSION_PORT, SYNCS, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
+import { hasEnded } from '../../node/drill/lab-programs.ts'
 import { awaitWholePool } from '../../node/drill/lab-ready.ts'
 import { LoadClient } from '../../node/drill/load-client.ts'
 import { type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
@@ -47,6 +41,11 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
   },
 })
+for (const option of ['minutes', 'rate', 'sessions', 'times', 'seed'] as const) {
+  if (Number(values[option]) > 0) continue
+  process.stderr.write(`--${option} ${values[option]}: expected a number above 0\n`)
+  process.exit(2)
+}
 const endMs = monotonicMs() + Number(values.minutes) * 60_000
 const { below } = seededRandom(Number(values.seed))
 const names = values.failures.split(',')
@@ -55,7 +54,11 @@ if (failures.length < names.length) {
   process.stderr.write(`--failures ${values.failures}: expected some of ${FAILURE_NAMES.join(', ')}\n`)
   process.exit(2)
 }
-const sync = values.sync as LabSync
+const sync = SYNCS.find((one) => one === values.sync)
+if (sync === undefined) {
+  process.stderr.write(`--sync ${values.sync}: expected one of ${SYNCS.join(', ')}\n`)
+  process.exit(2)
+}
 const name = `soak-${process.pid}`
 const endured: Endured[] = []
 const samples: Sample[] = []
@@ -100,15 +103,11 @@ async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<
   const rehearsal = { lab, family: 'ipv4', active: await findActive(lab), signal } as const
   const fault = await failure.make(rehearsal, () => {})
   const reaction = await failure.awaitReaction(rehearsal, fault)
-  endured.push({ failure, fault, reaction, sync })
+  endured.push({ failure, fault, reaction, sync: lab.plan.sync })
   if (!reaction) return 'nobody took the virtual address over'
   await failure.mend?.(rehearsal, fault)
   if (!failure.isMended) {
-    const { child } = directorOn(lab, fault.victim)
-    if (child.exitCode === null && child.signalCode === null) {
-      child.ref()
-      await new Promise((resolve) => child.once('exit', resolve))
-    }
+    await hasEnded(directorOn(lab, fault.victim).child)
     lab.startDirector(fault.victim)
   }
   try {

@@ -2,6 +2,7 @@
  * A director's forwarder as a test bench: what engine tests, the 1999 examples, the fuzzer and the benchmarks put frames into
  * and take frames out of. The hosts around it (clients, real servers, a router) exist as addresses and MACs.
  */
+
 import type { Route, VirtualAddress } from '../../forwarder/commands.ts'
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
 import type { MemoryLink } from '../../forwarder/link/memory-link.ts'
@@ -11,6 +12,7 @@ import { ARP_FRAME_LENGTH, ARP_REPLY, writeArpFrame } from '../../protocol/packe
 import { parseIPv4, parseMac } from '../../protocol/packet/bytes.ts'
 import { isIPv6Text, parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { unsolicitedAdvertisement } from '../../protocol/packet/neighbour-discovery.ts'
+import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 import { MemoryForwarder, type MemoryForwarderOptions } from './memory-forwarder.ts'
 
 export interface DirectorBenchOptions extends Omit<MemoryForwarderOptions, 'startMs' | 'epochMs'> {
@@ -91,6 +93,16 @@ export class DirectorBench extends MemoryForwarder {
     if (link === undefined) throw new RangeError(`no link ${name}`)
     return link
   }
+}
+
+/** Takes what a director has to tell its peers. */
+export function told(bench: DirectorBench): Uint8Array[] {
+  const records: Uint8Array[] = []
+  for (let at = bench.outgoing.peek(); at >= 0; at = bench.outgoing.peek()) {
+    records.push(bench.outgoing.bytes.slice(at, at + RECORD_LENGTH))
+    bench.outgoing.advance()
+  }
+  return records
 }
 
 export interface Sent {

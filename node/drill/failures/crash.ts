@@ -1,7 +1,8 @@
 /** The active director is killed. */
 import { putLast } from '../../processor-share.ts'
-import { awaitSuccessor, directorOn, type Failure } from '../failure.ts'
-import { monotonicMs } from '../load-messages.ts'
+import { awaitSuccessor, directorOn, type Failure, signalActive } from '../failure.ts'
+
+const kill = signalActive('SIGKILL')
 
 export const crash: Failure = {
   name: 'crash',
@@ -10,15 +11,11 @@ export const crash: Failure = {
   explains: 'handshakes',
   isMended: false,
 
-  async make({ lab, active }, announce) {
-    const { child } = directorOn(lab, active)
+  async make(rehearsal, announce) {
+    const { pid } = directorOn(rehearsal.lab, rehearsal.active).child
     // A host without power has nothing to tidy up; what this one's kernel does for the process shall not keep the others waiting.
-    if (child.pid !== undefined) putLast(child.pid)
-    // Nothing comes between the two: what begins after this time must not find the director alive.
-    const atMs = monotonicMs()
-    child.kill('SIGKILL')
-    announce(atMs)
-    return { victim: active, atMs }
+    if (pid !== undefined) putLast(pid)
+    return await kill(rehearsal, announce)
   },
 
   awaitReaction: awaitSuccessor,

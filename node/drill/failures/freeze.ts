@@ -1,6 +1,6 @@
 /** The active director's process stands still for some seconds, and then goes on as if nothing had been. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { awaitSuccessor, directorOn, type Failure } from '../failure.ts'
+import { awaitSuccessor, directorOn, type Failure, signalActive } from '../failure.ts'
 import { monotonicMs } from '../load-messages.ts'
 
 const FROZEN_MS = 3000
@@ -12,13 +12,7 @@ export const freeze: Failure = {
   explains: 'handshakes',
   isMended: true,
 
-  async make({ lab, active }, announce) {
-    const atMs = monotonicMs()
-    directorOn(lab, active).child.kill('SIGSTOP')
-    announce(atMs)
-    return { victim: active, atMs }
-  },
-
+  make: signalActive('SIGSTOP'),
   awaitReaction: awaitSuccessor,
 
   async mend({ lab, signal }, fault) {

@@ -1,6 +1,5 @@
 /** The active director is stopped in order. */
-import { awaitSuccessor, directorOn, type Failure } from '../failure.ts'
-import { monotonicMs } from '../load-messages.ts'
+import { awaitSuccessor, type Failure, signalActive } from '../failure.ts'
 
 export const handover: Failure = {
   name: 'handover',
@@ -9,12 +8,6 @@ export const handover: Failure = {
   explains: 'nothing',
   isMended: false,
 
-  async make({ lab, active }, announce) {
-    const atMs = monotonicMs()
-    directorOn(lab, active).child.kill('SIGTERM')
-    announce(atMs)
-    return { victim: active, atMs }
-  },
-
+  make: signalActive('SIGTERM'),
   awaitReaction: awaitSuccessor,
 }

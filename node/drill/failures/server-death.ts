@@ -9,7 +9,7 @@ export const serverDeath: Failure = {
   name: 'server-death',
   takesAway: 'servers',
   happened: 'A real server died',
-  explains: 'server',
+  explains: 'beginnings',
   isMended: false,
 
   async make({ lab }, announce) {

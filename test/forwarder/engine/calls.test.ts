@@ -5,7 +5,7 @@ import { explain } from '../../../forwarder/engine/explain.ts'
 import type { MarkRule, PersistenceSpec, ServiceSpec } from '../../../forwarder/service.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_CALL, RECORD_LENGTH, RECORDS_OF_PLACE_MAX } from '../../../protocol/wire/connection-record.ts'
-import type { DirectorBench } from '../../support/director-bench.ts'
+import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientUdp6, scene6, service6, VIP6 } from '../../support/ipv6-scene.ts'
 import {
   clientTcp,
@@ -49,16 +49,6 @@ function listing(bench: DirectorBench): string[] {
       return `${each.protocol} ${each.state} ${ends} ${name} ${data}`
     })
     .sort()
-}
-
-/** What a director has to tell, in order. */
-function told(bench: DirectorBench): Uint8Array[] {
-  const records: Uint8Array[] = []
-  for (let at = bench.outgoing.peek(); at >= 0; at = bench.outgoing.peek()) {
-    records.push(bench.outgoing.bytes.slice(at, at + RECORD_LENGTH))
-    bench.outgoing.advance()
-  }
-  return records
 }
 
 function pass(bench: DirectorBench, seconds: number): void {

@@ -2,8 +2,8 @@
 import { test } from 'tap'
 import { readInt32, readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
-import type { DirectorBench } from '../../support/director-bench.ts'
+import { RECORD } from '../../../protocol/wire/connection-record.ts'
+import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene } from '../../support/scene.ts'
 
 const client = (port: number) => ({ from: `203.0.113.7:${port}` })
@@ -11,16 +11,6 @@ const syn = (port: number) => clientTcp({ ...client(port), flags: TCP_SYN })
 const ack = (port: number) => clientTcp(client(port))
 const standby = (options: SceneOptions = {}) => scene({ state: 'standby', ...options })
 const state = (bench: DirectorBench) => [...bench.reader.connections()].map((connection) => connection.state)
-
-/** Takes what a director has to tell. */
-function told(bench: DirectorBench): Uint8Array[] {
-  const records: Uint8Array[] = []
-  for (let at = bench.outgoing.peek(); at >= 0; at = bench.outgoing.peek()) {
-    records.push(bench.outgoing.bytes.slice(at, at + RECORD_LENGTH))
-    bench.outgoing.advance()
-  }
-  return records
-}
 
 function tell(bench: DirectorBench, record: Uint8Array): void {
   bench.engine.replication.apply(record, 0)

@@ -5,7 +5,7 @@ import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
-import type { DirectorBench } from '../../support/director-bench.ts'
+import { type DirectorBench, told } from '../../support/director-bench.ts'
 import {
   clientTcp,
   clientUdp,
@@ -25,16 +25,6 @@ const fin = (port: number) => clientTcp({ ...client(port), flags: TCP_FIN | TCP_
 function established(bench: DirectorBench, port: number): void {
   bench.send(OUTSIDE, syn(port))
   bench.send(OUTSIDE, ack(port))
-}
-
-/** Takes what a director has to tell. */
-function told(bench: DirectorBench): Uint8Array[] {
-  const records: Uint8Array[] = []
-  for (let at = bench.outgoing.peek(); at >= 0; at = bench.outgoing.peek()) {
-    records.push(bench.outgoing.bytes.slice(at, at + RECORD_LENGTH))
-    bench.outgoing.advance()
-  }
-  return records
 }
 
 function tell(bench: DirectorBench, record: Uint8Array): boolean {

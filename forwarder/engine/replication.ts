@@ -16,6 +16,7 @@ import {
   RECORD_FLAG,
   RECORD_FTP_DATA,
   RECORD_REMOVE,
+  RECORD_RESTORED,
   RECORD_UPSERT,
 } from '../../protocol/wire/connection-record.ts'
 import { isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
@@ -223,14 +224,16 @@ export class Replication {
     const hasVersion = version !== 0
     const isActive = isActiveState(protocol, state)
     const identity = this.#servers.identity(bytes, at, isIPv4, virtual, server)
-    const isFtpData = (readUint16(bytes, at + RECORD.flags) & RECORD_FTP_DATA) !== 0
+    const recordFlags = readUint16(bytes, at + RECORD.flags)
+    const isFtpData = (recordFlags & RECORD_FTP_DATA) !== 0
     const known = isFtpData
       ? this.#services.ftpServer(virtual, identity.address)
       : this.#services.serverBySlot[this.#services.directory.findServer(identity)]
     // Whether a server is the director itself, each director decides for itself.
     const isLocal = toldMethod === METHOD_LOCAL || known?.method === METHOD_LOCAL
     const method = isLocal && known ? known.method : toldMethod
-    if (isLocal && (known === undefined || known.removed)) return false
+    const mustBeConfigured = isLocal || (recordFlags & RECORD_RESTORED) !== 0
+    if (mustBeConfigured && (known === undefined || known.removed)) return false
     // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
     if (isIPv6Number(server) === isIPv4 && method !== METHOD_TUN && kind !== RECORD_REMOVE) return false
     let index = this.#table.find(key)
@@ -257,7 +260,7 @@ export class Replication {
       const server = isFtpData ? known : this.#services.serverFor(identity)
       if (server === undefined) return false
       const ownMethod = hasVersion || server.removed ? method : server.method
-      const isControlled = (readUint16(bytes, at + RECORD.flags) & RECORD_FLAG.controlled) !== 0
+      const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
       const flags =
         methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay

@@ -55,6 +55,8 @@ export const directorConfigSchema = z.strictObject({
       fall: z.int().min(1).max(100).default(3),
     })
     .prefault({}),
+  /** How often the connection table is written to the store; 0: never, and it is not read at the start either. */
+  checkpoint: z.strictObject({ intervalS: z.int().min(0).max(3600).default(30) }).prefault({}),
   /** Size of the connection table; a power of two. */
   connections: z
     .int()

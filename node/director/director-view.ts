@@ -5,6 +5,7 @@ import type { Explanation, Question } from '../../forwarder/engine/explain.ts'
 import type { ConnectionSnapshot, Forwarder } from '../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../forwarder/service.ts'
 import packageFile from '../../package.json' with { type: 'json' }
+import type { Checkpoints } from './checkpoint/checkpoints.ts'
 import type { Cluster } from './cluster/cluster.ts'
 import type { DirectorConfig } from './config.ts'
 import type {
@@ -37,6 +38,8 @@ export interface DirectorViewSources {
   readonly pool: PoolConfiguration
   readonly vip: VipService
   readonly syncDaemons: SyncDaemons
+  /** Undefined: there are to be none. */
+  readonly checkpoints: Pick<Checkpoints, 'last'> | undefined
   readonly conditions: ServerConditions
   /** Undefined: no agents are listened to. */
   readonly reports: Pick<ReportListener, 'get' | 'statistics'> | undefined
@@ -74,7 +77,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip, reports, controlTls } = this.#sources
+    const { config, cluster, forwarder, pool, vip, checkpoints, reports, controlTls } = this.#sources
     const { inSync, reason, peers, counters } = cluster.status()
     return {
       name: config.name,
@@ -86,6 +89,7 @@ export class DirectorView implements ControlledDirector {
       vips: vip.status,
       peers: [...peers],
       connections: { used: forwarder.connectionCount, capacity: config.connections },
+      checkpoint: checkpoints?.last ?? null,
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
       refusedAdvertisements: { ...vip.refusals },

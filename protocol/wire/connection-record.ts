@@ -20,6 +20,8 @@
  *  1 the virtual service is for every port (its own port is 0)
  *  2 the virtual service is FTP's (port 21), this one of its data connections or its template
  *  3 the real server takes the port that the client asked for (its own port is 0)
+ *  7 a data connection of FTP
+ * 15 in the rings alone: from this director's own checkpoint
  * ```
  * A persistence template stands under a protocol number of its own (forwarder/engine/templates.ts), with client port 0.
  * With a firewall mark the virtual service is the mark's. The template of a SIP call has, in the place of the client's address,
@@ -55,6 +57,8 @@ export const RECORDS_OF_PLACE_MAX: number = 1 + Math.ceil(CALL_LENGTH_MAX / CALL
 export const RECORD_FLAG = { controlled: 1, everyPort: 2, ftpData: 4, serverEveryPort: 8 } as const
 /** flags: a data connection of FTP, or one that is expected (state LISTEN); its server is one of the FTP service. */
 export const RECORD_FTP_DATA = 0x0080
+/** flags: this director knows it from before its restart. It counts only if its server is still configured. */
+export const RECORD_RESTORED = 0x8000
 
 export const RECORD = {
   kind: 0,

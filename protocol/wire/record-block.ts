@@ -156,11 +156,16 @@ export function filterBlock(block: RecordBlock, keep: (record: Uint8Array) => bo
     block.read(i, record, 0)
     if (keep(record)) count++
   }
+  return blockOf(kept.subarray(0, count * RECORD_LENGTH))
+}
+
+/** A block in memory, of records of RECORD_LENGTH bytes each. */
+export function blockOf(records: Uint8Array): RecordBlock {
   return {
-    count,
-    byteLength: count * RECORD_LENGTH,
+    count: records.length / RECORD_LENGTH,
+    byteLength: records.length,
     read: (index, target, offset) => {
-      target.set(kept.subarray(index * RECORD_LENGTH, (index + 1) * RECORD_LENGTH), offset)
+      target.set(records.subarray(index * RECORD_LENGTH, (index + 1) * RECORD_LENGTH), offset)
     },
   }
 }

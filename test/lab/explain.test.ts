@@ -1,14 +1,13 @@
 /** `director explain` against a running director: what it says beforehand is what then happens. */
-import { spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { test } from 'tap'
 import type { Explanation } from '../../forwarder/engine/explain.ts'
 import type { ConnectionListing } from '../../node/director/control/api.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { hostsOf, SESSION_PORT, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
-import { ask, eventually, onHost } from './lab-directors.ts'
+import { ask, eventually } from './lab-directors.ts'
+import { startSession } from './lab-session.ts'
 import { macOf } from './lab-traffic.ts'
 import { startCommand } from './run-director.ts'
 
@@ -36,18 +35,9 @@ test('the server that is named is the one that answers', { skip: needsRoot, time
     t.equal(before.after?.destinationMac, await macOf(lab, named?.name ?? 's1', 'inside'))
     t.same((await explain(lab, '10.1.0.201:1')).server, before.server, 'asking again changes nothing')
 
-    const words = [
-      process.execPath,
-      join(import.meta.dirname, 'session-on-demand.ts'),
-      VIRTUAL_ADDRESS,
-      `${SESSION_PORT}`,
-    ]
-    const [program, ...rest] = onHost(lab, 'c1', ...words)
-    const session = spawn(program, rest, { stdio: ['pipe', 'pipe', 'inherit'] })
-    t.teardown(() => session.kill())
-    session.stdin.write('\n')
-    const [answer] = await Array.fromAsync(firstOf(createInterface(session.stdout)))
-    t.equal(answer, named?.name)
+    const session = startSession(lab)
+    t.teardown(() => session.child.kill())
+    t.equal(await session.ask(), named?.name)
 
     const [{ client, server }] = (await ask<ConnectionListing[]>(lab, 'd1', '/connections')).filter(
       ({ virtual }) => virtual === VIRTUAL,
@@ -61,10 +51,3 @@ test('the server that is named is the one that answers', { skip: needsRoot, time
     })
   })
 })
-
-async function* firstOf<T>(values: AsyncIterable<T>): AsyncGenerator<T> {
-  for await (const value of values) {
-    yield value
-    return
-  }
-}

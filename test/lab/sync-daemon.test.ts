@@ -4,10 +4,8 @@
  *
  * What is on the wire is read here by the kernel's description of it, and not by our own codec.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { createInterface, type Interface } from 'node:readline'
 import { test } from 'tap'
 import { parse, stringify } from 'yaml'
 import type { ConnectionListing, DirectorStatus, SyncDaemonListing } from '../../node/director/control/api.ts'
@@ -22,10 +20,10 @@ import {
   endProcess,
   eventually,
   firstProcessOf,
-  onHost,
   startDirector,
   vsadm,
 } from './lab-directors.ts'
+import { startOnClient, startSession } from './lab-session.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 const SYNC_ID = 5
@@ -173,30 +171,6 @@ async function templatesAt(lab: Lab, director: string): Promise<ConnectionListin
 
 async function entriesAt(lab: Lab, director: string): Promise<ConnectionListing[]> {
   return (await ask<ConnectionListing[]>(lab, director, '/connections')).filter(({ virtual }) => virtual === VIRTUAL)
-}
-
-/** Starts a program of this folder on the client; it ends with the lab. */
-function startOnClient(
-  lab: Lab,
-  name: string,
-  ...args: (string | number)[]
-): { child: ChildProcess; lines: Interface } {
-  const words = [process.execPath, join(import.meta.dirname, `${name}.ts`), ...args.map(String)]
-  const [program, ...rest] = onHost(lab, 'c1', ...words)
-  const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'inherit'] })
-  return { child, lines: createInterface(child.stdout) }
-}
-
-function startSession(lab: Lab): { child: ChildProcess; ask: () => Promise<string> } {
-  const { child, lines } = startOnClient(lab, 'session-on-demand', VIRTUAL_ADDRESS, SESSION_PORT)
-  const answers = lines[Symbol.asyncIterator]()
-  return {
-    child,
-    ask: async () => {
-      child.stdin?.write('\n')
-      return (await answers.next()).value as string
-    },
-  }
 }
 
 /** Every datagram to the kernel's group, as the client's wire has it, in the order of arrival. */

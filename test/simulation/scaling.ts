@@ -1,14 +1,17 @@
 /**
  * npm run scaling: what a pool costs each of its directors as it grows, on a virtual network and clock, with the real replication and
- * configuration. Messages and bytes are exact; CPU is this process's time, shared out. docs/scaling.md has its numbers.
+ * configuration. Messages and bytes are exact; CPU is this process's time, shared out. And what checkpoints cost, on the real disk. docs/scaling.md has
+ * its numbers.
  */
 import Table from 'cli-table3'
 import type { Topic } from '../../node/director/cluster/transport.ts'
 import { Pool } from '../node/director/cluster/replication-pool.ts'
 import { PoolOfDirectors } from '../node/director/pool/pool-of-directors.ts'
+import { CHECKPOINT_COLUMNS, checkpointOf } from './checkpoint-scaling.ts'
 
 const POOLS = [2, 3, 5, 10, 20, 50]
 const SERVICES = [10, 100, 1000, 10_000]
+const CHECKPOINTS = [10_000, 100_000, 1_000_000]
 const SERVERS = 2
 const SECONDS = 10
 /** Connections at one director, each told of when it is established, when it is closing and when it is over. */
@@ -165,3 +168,6 @@ const configurations = new Table({
 })
 for (const count of SERVICES) configurations.push(await servicesOf(count))
 process.stdout.write(`Three directors, ${SERVERS} real servers a service:\n${configurations}\n`)
+const checkpoints = new Table({ head: CHECKPOINT_COLUMNS })
+for (const connections of CHECKPOINTS) checkpoints.push(await checkpointOf(connections))
+process.stdout.write(`Checkpoints of the connection table:\n${checkpoints}\n`)

@@ -5,6 +5,7 @@
 
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
 import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
+import { Checkpoints } from '../../node/director/checkpoint/checkpoints.ts'
 import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
 import type { Transport } from '../../node/director/cluster/transport.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
@@ -53,6 +54,8 @@ const BREATH_MS = 0.02
 /** The forwarder's longest wait (forwarder/sys/poll.ts). */
 const IDLE_BREATH_MS = 50
 const ANNOUNCE_INTERVAL_MS = 5_000
+/** Often enough for the shortest of simulations to have some. */
+const CHECKPOINT_INTERVAL_MS = 2_000
 const everythingIsWell: ServerConditions = { health: () => 'up', loadFactor: () => 1, isLocal: () => false }
 
 export class SimulatedDirector {
@@ -67,6 +70,7 @@ export class SimulatedDirector {
   readonly replicator: Replicator
   readonly pool: PoolConfiguration
   readonly vip: VipService
+  readonly checkpoints: Checkpoints
   readonly transport: Transport
   /** What it advertises and since when, by vrid; nothing after a resignation. */
   readonly advertised = new Map<number, { readonly priority: number; readonly sinceMs: number }>()
@@ -109,6 +113,10 @@ export class SimulatedDirector {
       incoming: this.forwarder.incoming,
       source: this.forwarder.reader,
       versionNow: () => Math.floor(options.wallClockMs() / TICK_MS) & 0xffff,
+      restore: () =>
+        new Promise((resolve) => {
+          main.post(() => void this.checkpoints.next().then((records) => cluster.post(() => resolve(records))))
+        }),
       wake: () => this.#breatheSoon(),
       onStatus: (status) =>
         main.post(() => {
@@ -130,6 +138,17 @@ export class SimulatedDirector {
         throw error
       },
     })
+    this.checkpoints = new Checkpoints({
+      store: options.store,
+      source: this.forwarder.reader,
+      clock: main,
+      instant: () => ({ wallMs: options.wallClockMs(), monotonicMs: main.now(), boot: name }),
+      intervalMs: CHECKPOINT_INTERVAL_MS,
+      isWhole: () => this.status?.joined ?? false,
+      onRead: (report) => options.note(`reads its checkpoint: ${JSON.stringify(report)}`),
+      // Its store is closed under it when it is killed.
+      onTrouble: () => {},
+    })
     this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address)
     this.vip = this.#createVip()
   }
@@ -148,8 +167,10 @@ export class SimulatedDirector {
     forwarder.every(IDLE_BREATH_MS, () => this.#breathe())
     await store.open()
     await this.pool.load()
+    await this.checkpoints.load()
     await this.transport.start()
     this.replicator.start()
+    this.checkpoints.start()
     main.every(ANNOUNCE_INTERVAL_MS, () => this.pool.announce())
     this.vip.start()
   }
@@ -172,6 +193,7 @@ export class SimulatedDirector {
   /** Hands its addresses over, then ends. @param onEnd called before anything is lost */
   async stop(onEnd: () => void): Promise<void> {
     await this.vip.stop()
+    await this.checkpoints.stop()
     if (!this.isAlive) return
     onEnd()
     this.replicator.stop()

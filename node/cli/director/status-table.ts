@@ -17,7 +17,7 @@ export function renderStatus(status: DirectorStatus): string {
     [
       `Director ${name} (${version}), up ${duration(uptimeMs)}, ${sync}`,
       `Peer id ${peerId}`,
-      `Connections ${connections.used} of ${connections.capacity}`,
+      `Connections ${connections.used} of ${connections.capacity}${checkpointWords(status.checkpoint)}`,
       ...defenceLines(status.defences),
       ...(status.refusedClients > 0 ? [`Not let in at controlTls: ${status.refusedClients} connections`] : []),
     ].join('\n'),
@@ -115,6 +115,10 @@ function serverRow(server: ServerListing): (string | number)[] {
     server.inactiveConnections,
     server.persistentConnections,
   ]
+}
+
+function checkpointWords(checkpoint: DirectorStatus['checkpoint']): string {
+  return checkpoint ? `; checkpoint of ${checkpoint.records}, ${duration(checkpoint.ageMs)} ago` : ''
 }
 
 /** Nothing while no defence is, or was, at work. */

@@ -45,6 +45,7 @@ export class Cluster implements Transport {
   #exited: Promise<void> = Promise.resolve()
   #status: ClusterStatus | undefined
   #onFailure: (error: Error) => void = () => {}
+  #restore: () => Promise<Uint8Array | undefined> = async () => undefined
   #isStopping = false
 
   /** @throws DirectorError STORE_CORRUPT when the private key is none */
@@ -102,9 +103,14 @@ export class Cluster implements Transport {
     this.#onFailure = handler
   }
 
+  /** @param next asked, one time after the other, for the records that are known from before the restart, if nobody knows better */
+  onRestore(next: () => Promise<Uint8Array | undefined>): void {
+    this.#restore = next
+  }
+
   /** As of a tenth of a second ago at most; a change of inSync is known at once. */
-  status(): Pick<ClusterStatus, 'inSync' | 'reason' | 'peers' | 'counters'> {
-    return this.#status ?? { inSync: false, reason: 'has just started', peers: [], counters: {} }
+  status(): Pick<ClusterStatus, 'inSync' | 'reason' | 'joined' | 'peers' | 'counters'> {
+    return this.#status ?? { inSync: false, reason: 'has just started', joined: false, peers: [], counters: {} }
   }
 
   /** Whether the thread lives. */
@@ -195,6 +201,11 @@ export class Cluster implements Transport {
         else asked?.reject(new DirectorError(message.error.code, message.error.message))
         break
       }
+      case 'restore':
+        void this.#restore().then((records) =>
+          this.#post({ kind: 'restored', ...(records && { records: new Uint8Array(records) }) }),
+        )
+        break
       case 'status':
         this.#status = message.status
     }

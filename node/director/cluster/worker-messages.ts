@@ -44,6 +44,8 @@ export type ToClusterWorker =
   | { readonly kind: 'start-sync-daemon'; readonly id: number; readonly daemon: SyncDaemon }
   | { readonly kind: 'stop-sync-daemon'; readonly id: number; readonly state: SyncDaemonState }
   | { readonly kind: 'revoked'; readonly peers: ReadonlySet<PeerName> }
+  /** The answer to restore; without records: there are no more. */
+  | { readonly kind: 'restored'; readonly records?: Uint8Array }
   | { readonly kind: 'stop' }
 
 export type FromClusterWorker =
@@ -51,6 +53,8 @@ export type FromClusterWorker =
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
   | { readonly kind: 'message'; readonly topic: Topic; readonly from: PeerName; readonly message: Uint8Array }
   | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }
+  /** Asks for the next records of the checkpoint. One question at a time. */
+  | { readonly kind: 'restore' }
   /** The answer to a send; error: why it was refused. */
   | { readonly kind: 'sent'; readonly id: number; readonly error?: string }
   /** The answer to what was asked of a sync daemon; with an error nothing has changed. */

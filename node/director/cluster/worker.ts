@@ -33,6 +33,7 @@ const outgoing = new RecordRing(input.outgoing)
 const source = new ConnectionReader(input.table, input.directory)
 let isStopping = false
 let lastStatus = ''
+let takeRestored: (records: Uint8Array | undefined) => void = () => {}
 
 try {
   const transport = new Libp2pTransport(input)
@@ -46,6 +47,12 @@ try {
     incoming: new RecordRing(input.incoming),
     source,
     versionNow: () => Math.floor(Date.now() / TICK_MS) & 0xffff,
+    restore: () => {
+      post({ kind: 'restore' })
+      return new Promise((resolve) => {
+        takeRestored = resolve
+      })
+    },
     wake: () => wake(input.wakeDescriptor),
     onStatus: (status) =>
       postStatus({ ...status, transport: { ...transport.counters }, syncDaemons: syncDaemons.counters }),
@@ -68,6 +75,7 @@ try {
         () => post({ kind: 'sent', id: message.id }),
         (error: Error) => post({ kind: 'sent', id: message.id, error: error.message }),
       )
+    else if (message.kind === 'restored') takeRestored(message.records)
     else if (message.kind === 'revoked') transport.setRevoked(message.peers)
     else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
     else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))

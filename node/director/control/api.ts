@@ -427,6 +427,8 @@ export interface DirectorStatus {
   peers: PeerStatus[]
   services: ServiceListing[]
   connections: { used: number; capacity: number }
+  /** What of them is in the store (docs/operations.md, "Restarting in place"); null: nothing. */
+  checkpoint: { records: number; ageMs: number } | null
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
   defences: DefenceFacts
   /** VRRP advertisements that were not believed, by reason. */

@@ -14,13 +14,13 @@ export class ByteReader {
   }
 
   take(length: number): Uint8Array {
-    if (length > this.left) throw new RangeError('the bytes end too early')
-    this.#at += length
-    return this.#bytes.subarray(this.#at - length, this.#at)
+    const at = this.#pass(length)
+    return this.#bytes.subarray(at, at + length)
   }
 
+  // Neither this nor fixed() makes anything: there are many of them in a large store.
   byte(): number {
-    return this.take(1)[0]
+    return this.#bytes[this.#pass(1)]
   }
 
   /** Seven bits a byte, the lowest first; all but the last byte have their highest bit set. */
@@ -41,6 +41,16 @@ export class ByteReader {
 
   /** Little endian; precise up to 2^53. */
   fixed(length: number): number {
-    return this.take(length).reduceRight((value, byte) => value * 256 + byte, 0)
+    const at = this.#pass(length)
+    let value = 0
+    for (let index = at + length - 1; index >= at; index--) value = value * 256 + this.#bytes[index]
+    return value
+  }
+
+  /** @returns where what is passed begins */
+  #pass(length: number): number {
+    if (length > this.left) throw new RangeError('the bytes end too early')
+    this.#at += length
+    return this.#at - length
   }
 }

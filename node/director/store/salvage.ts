@@ -49,6 +49,7 @@ const kinds: Readonly<Record<string, string>> = {
   revision: 'history',
   replaced: 'history',
   'sync-daemon': 'sync daemons',
+  checkpoint: 'connections',
 }
 
 /**

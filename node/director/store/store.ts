@@ -1,5 +1,6 @@
 /**
- * What a director keeps over a restart: its identity and its copy of the pool's configuration with its history, as bytes under string keys.
+ * What a director keeps over a restart: its identity, its copy of the pool's configuration with its history, and a checkpoint of its connections, as
+ * bytes under string keys.
  *
  * Implementations: level (level-store.ts) and memory (memory-store.ts, for tests and the simulation). Both pass
  * test/compliance/store.ts. Every failure is a DirectorError STORE_LOCKED, STORE_CORRUPT or STORE_FAILED.

@@ -4,7 +4,13 @@ import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
+import {
+  RECORD,
+  RECORD_LENGTH,
+  RECORD_REMOVE,
+  RECORD_RESTORED,
+  RECORD_UPSERT,
+} from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import {
   clientTcp,
@@ -422,6 +428,23 @@ test('random records neither throw nor upset the counts', async (t) => {
       )
     }
   }
+})
+
+test('what a director knows from before its restart counts where its server is still configured, and nowhere else', async (t) => {
+  const first = scene()
+  established(first, 1)
+  const [record] = told(first)
+  const restored = record.slice()
+  writeUint16(restored, RECORD.flags, readUint16(record, RECORD.flags) | RECORD_RESTORED)
+  t.ok(tell(standby(), restored))
+  const withoutService = standby()
+  withoutService.engine.services.remove(service())
+  t.notOk(tell(withoutService, restored))
+  const withoutServer = standby()
+  withoutServer.engine.services.set({ ...service(), servers: [] })
+  t.notOk(tell(withoutServer, restored))
+  t.ok(tell(withoutServer, record), 'a peer may know more of the configuration than we do')
+  t.equal(withoutService.table.memory.used, 0)
 })
 
 test('the version in a record is the table’s time in ticks of the wall clock', async (t) => {

@@ -95,6 +95,7 @@ const status: DirectorStatus = {
     },
   ],
   connections: { used: 22, capacity: 1048576 },
+  checkpoint: { records: 20, ageMs: 61_000 },
   links: [{ name: 'outside', receivedFrames: 10, transmittedFrames: 9, transmitErrors: 0, overruns: 0 }],
   defences: {
     isMemoryShort: false,
@@ -117,7 +118,7 @@ test('the status shows who holds what, peers and servers, in columns', async (t)
     renderStatus(status),
     `Director d2 (0.1.0), up 3 h 25 min, NOT in sync: waits for snapshot from d1
 Peer id 12D3KooWExample
-Connections 22 of 1048576
+Connections 22 of 1048576; checkpoint of 20, 1 min 1 s ago
 
 VIP         Held by    State here  Priority  VRID  Gateway   Waiting for
 10.1.0.100  10.1.0.11  backup      1 of 184    51  10.2.0.1  its table is not in sync
@@ -203,7 +204,8 @@ test('clients that were not let in at controlTls are shown when there are any', 
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {
-  const alone = { ...status, inSync: true, uptimeMs: 400, vips: [], peers: [], services: [], links: [], drops: {} }
+  const nothing = { vips: [], peers: [], services: [], links: [], drops: {}, checkpoint: null }
+  const alone = { ...status, ...nothing, inSync: true, uptimeMs: 400 }
   t.equal(
     renderStatus(alone),
     'Director d2 (0.1.0), up 0 s, in sync\nPeer id 12D3KooWExample\nConnections 22 of 1048576',

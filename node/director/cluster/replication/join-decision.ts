@@ -1,6 +1,6 @@
 /**
  * How a director that has just started comes to a table it can trust: a copy from a peer that has one; or, when nobody it can
- * reach has one, the newcomer with the lowest name declares its own (empty) table to be the pool's, and the others copy it.
+ * reach has one, the newcomer with the lowest name declares its own table (empty, or from its checkpoint) to be the pool's, and the others copy it.
  */
 import type { PeerName } from '../transport.ts'
 

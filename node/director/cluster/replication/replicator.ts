@@ -40,6 +40,8 @@ export interface ReplicatorOptions {
   readonly onRecord?: (bytes: Uint8Array, offset: number) => void
   /** The version that a change made now would have (forwarder/engine/replication.ts): 16 bits. */
   readonly versionNow: () => number
+  /** The next records that the director still knows from before its restart, RECORD_LENGTH bytes each; undefined after the last ones. */
+  readonly restore?: () => Promise<Uint8Array | undefined>
   /** Memory for batches that peers may have missed. */
   readonly resendBytes?: number
 }
@@ -48,6 +50,8 @@ export interface ReplicationStatus {
   readonly inSync: boolean
   /** Why, in words for an operator. */
   readonly reason: string
+  /** Its table holds what the pool knows, or it has started the pool with its own. */
+  readonly joined: boolean
   readonly peers: PeerStatus[]
   readonly counters: Readonly<Record<string, number>>
 }
@@ -133,6 +137,7 @@ export class Replicator {
       incoming: this.#incoming,
       send: sendSync,
       apply: (block) => this.#applySnapshot(block),
+      restore: options.restore ?? (async () => undefined),
       onEnd: (complete) => {
         if (complete) this.#counters.snapshotsTaken++
         this.#act()
@@ -169,6 +174,7 @@ export class Replicator {
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     this.#sender.stop()
+    this.#copies.stop()
     this.#incoming.stop()
   }
 
@@ -196,7 +202,8 @@ export class Replicator {
       lostRecords: this.#options.outgoing.lost,
       unconfirmedConnections: this.#options.outgoing.unconfirmed,
     }
-    return { inSync, reason, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
+    const { joined } = this.#copies
+    return { inSync, reason, joined, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
   }
 
   /** By gossip; but what is awaited goes straight to each peer, which takes a third of the time. */
@@ -400,6 +407,7 @@ export class Replicator {
       isJoined: this.#copies.joined,
       joining: () => this.#copies.joinDecision(),
       snapshot: this.#copies.running,
+      restoring: this.#copies.restoring,
       wanted: this.#copies.wanted,
       views: [...this.#views.values()],
       hadPeers: this.#hadPeers,

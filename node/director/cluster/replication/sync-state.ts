@@ -18,6 +18,8 @@ export interface SyncFacts {
   readonly joining: () => JoinDecision
   /** The snapshot being taken. */
   readonly snapshot: { readonly peer: PeerName; readonly records: number; readonly fraction: number } | undefined
+  /** Records given to the forwarder from the director's own checkpoint; undefined unless it is being read. */
+  readonly restoring: number | undefined
   /** Snapshots needed, and why. */
   readonly wanted: ReadonlyMap<PeerName, string>
   readonly views: readonly SenderView[]
@@ -45,6 +47,7 @@ function whatIsWrong(facts: SyncFacts): string | undefined {
     const progress = `${snapshot.records} records, ${Math.floor(snapshot.fraction * 100)} % of its table`
     return `waits for snapshot from ${snapshot.peer}: ${progress}${why ? ` (${why})` : ''}`
   }
+  if (facts.restoring !== undefined) return `reads its own checkpoint: ${facts.restoring} records`
   if (!facts.isJoined) {
     const decision = facts.joining()
     return decision.kind === 'wait' ? decision.reason : 'is about to join'

@@ -11,6 +11,7 @@ import type { PeerName } from '../transport.ts'
 import { AbsentSenders } from './absent-senders.ts'
 import type { IncomingQueue } from './incoming-queue.ts'
 import { decideJoin, type JoinDecision } from './join-decision.ts'
+import { Restoration } from './restoration.ts'
 import type { SenderView } from './sender-view.ts'
 import { SnapshotClient } from './snapshot-client.ts'
 import { START_GRACE_MS } from './sync-state.ts'
@@ -27,6 +28,8 @@ export interface TableCopiesOptions {
   readonly send: (peer: PeerName, message: Uint8Array) => Promise<void>
   /** Gives a piece of a table to the forwarder. */
   readonly apply: (block: RecordBlock) => void
+  /** What the director still knows from before its restart, if nobody knows better (restoration.ts). */
+  readonly restore: () => Promise<Uint8Array | undefined>
   /** A copy is complete, or has failed. */
   readonly onEnd: (complete: boolean) => void
 }
@@ -36,6 +39,7 @@ const FAILED_PAUSE_MS = 1000
 export class TableCopies {
   readonly #options: TableCopiesOptions
   readonly #client: SnapshotClient
+  readonly #restoration: Restoration
   readonly #wanted = new WantedTables()
   readonly #absent = new AbsentSenders()
   readonly #failedAt = new Map<PeerName, number>()
@@ -45,8 +49,9 @@ export class TableCopies {
   #copiedEnd = 0
 
   constructor(options: TableCopiesOptions) {
-    const { clock, random, send, apply, incoming } = options
+    const { clock, random, send, apply, restore, incoming } = options
     this.#options = options
+    this.#restoration = new Restoration({ clock, incoming, next: restore, apply, onEnd: () => options.onEnd(false) })
     this.#client = new SnapshotClient({
       clock,
       nextId: random,
@@ -63,6 +68,15 @@ export class TableCopies {
 
   start(): void {
     this.#startedAt = this.#options.clock.now()
+  }
+
+  stop(): void {
+    this.#restoration.stop()
+  }
+
+  /** Records of its own checkpoint that the forwarder has been given; undefined unless it is being read. */
+  get restoring(): number | undefined {
+    return this.#restoration.running
   }
 
   /** This director's table holds what the pool knows, but for what it misses by number. */
@@ -138,11 +152,11 @@ export class TableCopies {
 
   /** Joins, or begins the next copy that is needed. */
   act(): void {
-    if (this.#client.running) return
+    if (this.#client.running || this.restoring !== undefined) return
     if (!this.#joined) {
       const decision = this.joinDecision()
       if (decision.kind === 'copy') this.#take(decision.from)
-      else if (decision.kind === 'found') this.#joined = true
+      else if (decision.kind === 'found') this.#found()
       return
     }
     const { views, epoch, clock } = this.#options
@@ -164,6 +178,12 @@ export class TableCopies {
         avoided: this.#hasJustFailed(view.name),
       })) as Parameters<typeof decideJoin>[1]
     return decideJoin(self, reachable, views.size, clock.now() - this.#startedAt >= START_GRACE_MS)
+  }
+
+  /** Starts the pool with its own table: with what it still knows, or an empty one. */
+  #found(): void {
+    if (this.#restoration.isOver) this.#joined = true
+    else this.#restoration.begin()
   }
 
   #take(peer: PeerName): void {

@@ -75,6 +75,7 @@ export class Director {
       incoming: this.incoming,
       source: this.#source(),
       versionNow: () => VERSION_NOW,
+      restore: async () => pool.checkpoints.get(name)?.shift(),
       wake: () => this.take(),
       onStatus: (status) => {
         this.status = status
@@ -162,6 +163,8 @@ export class Pool {
   readonly network: MemoryNetwork
   readonly resendBytes: number | undefined
   readonly directors: Director[] = []
+  /** What directors know from before their restart: records, in pieces. */
+  readonly checkpoints = new Map<string, Uint8Array[]>()
   readonly #names: readonly string[]
 
   constructor(

@@ -36,7 +36,8 @@
  *
  * kind is that of a connection, so that a reader who does not know the protocol number passes it over; `length` is that of the
  * whole: the client's address under the service's mask (16 bytes), then the Call-ID.
- * Version rule: the batch header names the record's length; a reader takes the 72 bytes it knows and skips the rest.
+ * Version rule: later versions add fields at the end, and nowhere else: neither in what is 0 here nor in bits of flags, which whoever does not know them
+ * does not pass on. At least these 72 bytes are there for ever.
  */
 export const RECORD_LENGTH = 72
 

@@ -11,12 +11,12 @@
  *
  * A digest is answered with the ranges in which the table of whoever is asked is another (table-digest.ts). Wanted ranges are answered with
  * their connections and their ends, in as many pieces as it takes.
- * Version rule: another version is another protocol, and is not understood; a new kind is passed over.
+ * Version rule: format-version.ts.
  */
+import { endsAt, FORMAT_VERSION, isLater, isReadable } from './format-version.ts'
 import { type RecordBlock, readBlock } from './record-block.ts'
 import { DIGEST_LENGTH, DIGEST_RANGES } from './table-digest.ts'
 
-const VERSION = 1
 const DIGEST = 1
 const DIFFERENCES = 2
 const WANTED = 3
@@ -47,28 +47,28 @@ export function encodeDigestMessage(message: Exclude<DigestMessage, { kind: 'pie
 
 export function writeRangePieceHeader(bytes: Uint8Array, id: number): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset)
-  view.setUint8(0, VERSION)
+  view.setUint8(0, FORMAT_VERSION)
   view.setUint8(1, PIECE)
   view.setUint32(4, id)
 }
 
 /** Undefined for anything that is not well formed. */
 export function parseDigestMessage(bytes: Uint8Array): DigestMessage | undefined {
-  if (bytes.length < RANGE_PIECE_HEADER_LENGTH || bytes[0] !== VERSION) return undefined
+  if (bytes.length < RANGE_PIECE_HEADER_LENGTH || !isReadable(bytes[0])) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const id = view.getUint32(4)
   switch (bytes[1]) {
     case DIGEST: {
-      if (bytes.length !== 8 + DIGEST_LENGTH) return undefined
+      if (!endsAt(bytes, 8 + DIGEST_LENGTH)) return undefined
       const words = Uint32Array.from({ length: DIGEST_LENGTH / 4 }, (_, index) => view.getUint32(8 + index * 4))
       return { kind: 'digest', id, asOf: view.getUint16(2), words }
     }
     case DIFFERENCES:
     case WANTED:
-      if (bytes.length !== 8 + BITS_LENGTH) return undefined
+      if (!endsAt(bytes, 8 + BITS_LENGTH)) return undefined
       return { kind: bytes[1] === WANTED ? 'wanted' : 'differences', id, ranges: readRanges(bytes) }
     case PIECE: {
-      const block = readBlock(bytes, RANGE_PIECE_HEADER_LENGTH)
+      const block = readBlock(bytes, RANGE_PIECE_HEADER_LENGTH, isLater(bytes[0]))
       return block && { kind: 'piece', id, block }
     }
     default:
@@ -86,7 +86,7 @@ function readRanges(bytes: Uint8Array): number[] {
 
 function start(kind: number, word: number, id: number, length: number): DataView {
   const view = new DataView(new ArrayBuffer(length))
-  view.setUint8(0, VERSION)
+  view.setUint8(0, FORMAT_VERSION)
   view.setUint8(1, kind)
   view.setUint16(2, word)
   view.setUint32(4, id)

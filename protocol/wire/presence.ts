@@ -17,11 +17,11 @@
  * Head: `sequence` and `records` are its last batch and the records up to it; `lost` counts records that never were in a batch.
  * Entry: everything up to `sequence` is applied, `records` counts all that is, `newest` echoes `sent at` of the newest batch.
  * A director is known here by its epoch: a restarted one is another one.
- * Version rule: entry length says where the next entry starts; what a reader does not know it skips.
+ * Version rule: format-version.ts. Entry length says where the next entry starts; fields of the head are added behind the last entry.
  */
+import { endsAt, FORMAT_VERSION, isReadable } from './format-version.ts'
 import { type Epoch, readCounter, readEpoch, writeCounter, writeEpoch } from './record-batch.ts'
 
-const PRESENCE_VERSION = 1
 const HEADER_LENGTH = 40
 const ENTRY_LENGTH = 32
 const FLAG_JOINED = 1
@@ -52,7 +52,7 @@ export interface Presence extends Position {
 export function encodePresence(presence: Presence): Uint8Array {
   const bytes = new Uint8Array(HEADER_LENGTH + presence.applied.length * ENTRY_LENGTH)
   const view = new DataView(bytes.buffer)
-  view.setUint8(0, PRESENCE_VERSION)
+  view.setUint8(0, FORMAT_VERSION)
   view.setUint8(1, (presence.joined ? FLAG_JOINED : 0) | (presence.inSync ? FLAG_IN_SYNC : 0))
   view.setUint16(2, ENTRY_LENGTH)
   view.setUint16(4, presence.applied.length)
@@ -69,16 +69,17 @@ export function encodePresence(presence: Presence): Uint8Array {
 
 /** Undefined for anything that is not a well-formed presence. */
 export function parsePresence(bytes: Uint8Array): Presence | undefined {
-  if (bytes.length < HEADER_LENGTH || bytes[0] !== PRESENCE_VERSION) return undefined
+  if (bytes.length < HEADER_LENGTH || !isReadable(bytes[0])) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const entryLength = view.getUint16(2)
   const count = view.getUint16(4)
   if (entryLength < ENTRY_LENGTH || count > MAX_ENTRIES) return undefined
-  if (HEADER_LENGTH + count * entryLength !== bytes.length) return undefined
+  const end = HEADER_LENGTH + count * entryLength
+  if (!endsAt(bytes, end)) return undefined
   const head = readPosition(view, 8)
   if (!head) return undefined
   const applied: AppliedPosition[] = []
-  for (let at = HEADER_LENGTH; at < bytes.length; at += entryLength) {
+  for (let at = HEADER_LENGTH; at < end; at += entryLength) {
     const position = readPosition(view, at)
     if (!position) return undefined
     applied.push({ ...position, newestSentAtMs: view.getUint32(at + 24) })

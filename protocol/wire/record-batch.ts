@@ -12,11 +12,11 @@
  * `sequence` numbers the sender's batches from 1. `records before` counts the records in all batches before this one.
  * Flags: 1, the sender waits for a confirmation (sync-message.ts) that the receiver has this batch and all before it.
  * `sent at` is the sender's monotonic clock modulo 2^32; only the sender can read it.
- * Version rule: another version is not understood and is dropped; whoever sends one must speak both for a release.
+ * Version rule: format-version.ts.
  */
+import { FORMAT_VERSION, isLater, isReadable } from './format-version.ts'
 import { type RecordBlock, readBlock } from './record-block.ts'
 
-export const BATCH_VERSION = 1
 const FLAG_AWAITED = 1
 /** The block starts here. */
 export const BATCH_HEADER_LENGTH = 32
@@ -38,7 +38,7 @@ export interface RecordBatch extends BatchHeader {
 
 export function writeBatchHeader(bytes: Uint8Array, header: BatchHeader): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  view.setUint32(0, (BATCH_VERSION << 24) | ((header.isAwaited ? FLAG_AWAITED : 0) << 16))
+  view.setUint32(0, (FORMAT_VERSION << 24) | ((header.isAwaited ? FLAG_AWAITED : 0) << 16))
   view.setUint32(4, header.sentAtMs >>> 0)
   writeEpoch(view, 8, header.epoch)
   writeCounter(view, 16, header.sequence)
@@ -47,11 +47,11 @@ export function writeBatchHeader(bytes: Uint8Array, header: BatchHeader): void {
 
 /** Undefined for anything but a well-formed batch with at least one record. */
 export function parseBatch(bytes: Uint8Array): RecordBatch | undefined {
-  if (bytes.length < BATCH_HEADER_LENGTH || bytes[0] !== BATCH_VERSION) return undefined
+  if (bytes.length < BATCH_HEADER_LENGTH || !isReadable(bytes[0])) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const sequence = readCounter(view, 16)
   const recordsBefore = readCounter(view, 24)
-  const block = readBlock(bytes, BATCH_HEADER_LENGTH)
+  const block = readBlock(bytes, BATCH_HEADER_LENGTH, isLater(bytes[0]))
   if (sequence === undefined || sequence === 0 || recordsBefore === undefined || !block || block.count === 0) return
   const isAwaited = (bytes[1] & FLAG_AWAITED) !== 0
   return { epoch: readEpoch(view, 8), sequence, recordsBefore, sentAtMs: view.getUint32(4), isAwaited, block }

@@ -19,7 +19,8 @@
  * +------------------------------+----------------+-----------------+----------------+---------------+
  * ```
  *
- * Version rule: record length says where the next record starts; a reader takes the bytes it knows and skips the rest.
+ * Version rule: record length says where the next record starts. In both formats later versions add their fields at a record's end: its tail here, of which
+ * nothing is known but that it belongs to the record's connection. A field of zeros says nothing, so that records with and without it can share a block.
  */
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from './connection-record.ts'
 
@@ -31,6 +32,19 @@ const FORMAT_IPV4 = 1
 /** Bytes of a record before the padding and the addresses. */
 const FIXED_LENGTH = 18
 const MAPPED_PREFIX = 0xffff
+/** What is kept and told on of a tail: more than all later versions may add. */
+export const TAIL_LENGTH_MAX = 64
+
+/** Tails of records, by connection (node/director/cluster/replication/unknown-fields.ts). */
+export interface RecordTails {
+  /** Of the longest one, bytes; 0: there are none. */
+  readonly length: number
+  /** That of the connection which the record at `at` is of. */
+  of(bytes: Uint8Array, at: number): Uint8Array | undefined
+}
+
+const NO_TAILS: RecordTails = { length: 0, of: () => undefined }
+const NO_TAIL = new Uint8Array()
 
 export interface RecordBlock {
   /** Records in it. */
@@ -39,6 +53,10 @@ export interface RecordBlock {
   readonly byteLength: number
   /** Writes record `index` as RECORD_LENGTH bytes. */
   read(index: number, target: Uint8Array, targetOffset: number): void
+  /** Bytes of each record that are not known here. */
+  readonly tailLength: number
+  /** Those of record `index`, in the memory of the block. */
+  tail(index: number): Uint8Array
 }
 
 /** Gathers records; the first one decides the format. */
@@ -50,9 +68,19 @@ export class RecordBlockWriter {
   #count = 0
   #packed = false
   #whole = false
+  readonly #tails: RecordTails
+  /** Of the block that is being filled. */
+  #tailLength = 0
+  /** The memory that records came from last. */
+  #source: DataView | undefined
+  #sourceBytes: Uint8Array = NO_TAIL
 
-  /** @param bytes where to write; the block starts at `start` and may reach to the end of it */
-  constructor(bytes: Uint8Array, start: number) {
+  /**
+   * @param bytes where to write; the block starts at `start` and may reach to the end of it
+   * @param tails what goes behind records
+   */
+  constructor(bytes: Uint8Array, start: number, tails: RecordTails = NO_TAILS) {
+    this.#tails = tails
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#start = start
@@ -71,13 +99,17 @@ export class RecordBlockWriter {
   /**
    * Takes one record of RECORD_LENGTH bytes.
    * @param source a view over the memory that has the record at `offset`
-   * @returns false when it does not fit: the block is full, or has the IPv4 form and the record is not IPv4
+   * @returns false when it does not fit: the block is full, or has the IPv4 form and the record is not IPv4, or its tail is longer than the block's
    */
   add(source: DataView, offset: number): boolean {
     const packable = isPackable(source, offset)
-    if (this.#count === 0) this.#packed = packable && !this.#whole
-    else if (this.#packed && !packable) return false
-    const length = this.#packed ? PACKED_RECORD_LENGTH : RECORD_LENGTH
+    if (this.#count === 0) {
+      this.#packed = packable && !this.#whole
+      this.#tailLength = this.#tails.length
+    } else if (this.#packed && !packable) return false
+    const tail = this.#tails.length > 0 ? this.#tails.of(this.#bytesOf(source), offset) : undefined
+    if (tail && tail.length > this.#tailLength) return false
+    const length = this.#knownLength + this.#tailLength
     if (this.#end + length > this.#bytes.length || this.#count === 0xffff) return false
     const target = this.#view
     let at = this.#end
@@ -94,16 +126,32 @@ export class RecordBlockWriter {
     } else {
       for (let i = 0; i < RECORD_LENGTH; i += 4, at += 4) target.setUint32(at, source.getUint32(offset + i))
     }
+    if (this.#tailLength > 0) {
+      this.#bytes.fill(0, this.#end + this.#knownLength, this.#end + length)
+      if (tail) this.#bytes.set(tail, this.#end + this.#knownLength)
+    }
     this.#end += length
     this.#count++
     return true
+  }
+
+  get #knownLength(): number {
+    return this.#packed ? PACKED_RECORD_LENGTH : RECORD_LENGTH
+  }
+
+  #bytesOf(source: DataView): Uint8Array {
+    if (source !== this.#source) {
+      this.#source = source
+      this.#sourceBytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+    }
+    return this.#sourceBytes
   }
 
   /** Writes the header. The block is then bytes[start, end). */
   finish(): void {
     this.#view.setUint8(this.#start, this.#packed ? FORMAT_IPV4 : FORMAT_WHOLE)
     this.#view.setUint8(this.#start + 1, 0)
-    this.#view.setUint16(this.#start + 2, this.#packed ? PACKED_RECORD_LENGTH : RECORD_LENGTH)
+    this.#view.setUint16(this.#start + 2, this.#knownLength + this.#tailLength)
     this.#view.setUint16(this.#start + 4, this.#count)
   }
 
@@ -119,8 +167,11 @@ export class RecordBlockWriter {
   }
 }
 
-/** Undefined unless a whole, well-formed block with known kinds of records ends exactly at the end of `bytes`. */
-export function readBlock(bytes: Uint8Array, start: number): RecordBlock | undefined {
+/**
+ * Undefined unless there is a whole, well-formed block with known kinds of records, which ends exactly at the end of `bytes`.
+ * @param isLater something may be behind it (format-version.ts)
+ */
+export function readBlock(bytes: Uint8Array, start: number, isLater = false): RecordBlock | undefined {
   if (start + BLOCK_HEADER_LENGTH > bytes.length) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const format = view.getUint8(start)
@@ -128,8 +179,9 @@ export function readBlock(bytes: Uint8Array, start: number): RecordBlock | undef
   const count = view.getUint16(start + 4)
   const records = start + BLOCK_HEADER_LENGTH
   if (format !== FORMAT_WHOLE && format !== FORMAT_IPV4) return undefined
-  if (recordLength < (format === FORMAT_IPV4 ? PACKED_RECORD_LENGTH : RECORD_LENGTH)) return undefined
-  if (records + count * recordLength !== bytes.length) return undefined
+  const knownLength = format === FORMAT_IPV4 ? PACKED_RECORD_LENGTH : RECORD_LENGTH
+  const end = records + count * recordLength
+  if (recordLength < knownLength || end > bytes.length || (end < bytes.length && !isLater)) return undefined
   for (let i = 0; i < count; i++) {
     const kind = bytes[records + i * recordLength]
     if (kind !== RECORD_UPSERT && kind !== RECORD_REMOVE) return undefined
@@ -137,6 +189,8 @@ export function readBlock(bytes: Uint8Array, start: number): RecordBlock | undef
   return {
     count,
     byteLength: bytes.length - start,
+    tailLength: recordLength - knownLength,
+    tail: (index) => bytes.subarray(records + index * recordLength + knownLength, records + (index + 1) * recordLength),
     read:
       format === FORMAT_IPV4
         ? (index, target, offset) => unpack(view, records + index * recordLength, target, offset)
@@ -147,7 +201,7 @@ export function readBlock(bytes: Uint8Array, start: number): RecordBlock | undef
   }
 }
 
-/** A block in memory, of the records that `keep` wants. */
+/** A block in memory, of the records that `keep` wants, without their tails. */
 export function filterBlock(block: RecordBlock, keep: (record: Uint8Array) => boolean): RecordBlock {
   const kept = new Uint8Array(block.count * RECORD_LENGTH)
   let count = 0
@@ -164,6 +218,8 @@ export function blockOf(records: Uint8Array): RecordBlock {
   return {
     count: records.length / RECORD_LENGTH,
     byteLength: records.length,
+    tailLength: 0,
+    tail: () => NO_TAIL,
     read: (index, target, offset) => {
       target.set(records.subarray(index * RECORD_LENGTH, (index + 1) * RECORD_LENGTH), offset)
     },

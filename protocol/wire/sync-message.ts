@@ -15,13 +15,13 @@
  * A resend is answered with the batches themselves. A snapshot goes over the table of whoever is asked, `pieces` at a time: the
  * one who asks says how much he can take, and asks for more from `next slot` when he has taken it. The header, sent before
  * the first piece, says up to which batch of each director (its own included) the pieces contain everything.
- * Version rule: as record-batch.ts.
+ * Version rule: format-version.ts.
  */
+import { endsAt, FORMAT_VERSION, isLater, isReadable } from './format-version.ts'
 import { POSITION_LENGTH, type Position, readPosition, writePosition } from './presence.ts'
 import { type Epoch, readCounter, readEpoch, writeCounter, writeEpoch } from './record-batch.ts'
 import { type RecordBlock, readBlock } from './record-block.ts'
 
-const SYNC_VERSION = 1
 const RESEND_REQUEST = 1
 const RESEND_REFUSED = 2
 const SNAPSHOT_REQUEST = 3
@@ -106,7 +106,7 @@ export function encodeSyncMessage(message: Exclude<SyncMessage, { kind: 'snapsho
 
 export function writePieceHeader(bytes: Uint8Array, piece: { id: number; next: number; last: boolean }): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  view.setUint8(0, SYNC_VERSION)
+  view.setUint8(0, FORMAT_VERSION)
   view.setUint8(1, SNAPSHOT_PIECE)
   view.setUint16(2, piece.last ? FLAG_LAST : 0)
   view.setUint32(4, piece.id)
@@ -115,14 +115,15 @@ export function writePieceHeader(bytes: Uint8Array, piece: { id: number; next: n
 
 /** Undefined for anything that is not well formed. */
 export function parseSyncMessage(bytes: Uint8Array): SyncMessage | undefined {
-  if (bytes.length < 8 || bytes[0] !== SYNC_VERSION) return undefined
+  if (bytes.length < 8 || !isReadable(bytes[0])) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const count = view.getUint16(2)
   switch (bytes[1]) {
     case RESEND_REQUEST: {
-      if (count === 0 || count > MAX_RANGES || bytes.length !== 12 + count * RANGE_LENGTH) return undefined
+      const end = 12 + count * RANGE_LENGTH
+      if (count === 0 || count > MAX_RANGES || !endsAt(bytes, end)) return undefined
       const ranges: SequenceRange[] = []
-      for (let at = 12; at < bytes.length; at += RANGE_LENGTH) {
+      for (let at = 12; at < end; at += RANGE_LENGTH) {
         const from = readCounter(view, at)
         const to = readCounter(view, at + 8)
         if (from === undefined || to === undefined || from === 0 || to < from) return undefined
@@ -131,20 +132,21 @@ export function parseSyncMessage(bytes: Uint8Array): SyncMessage | undefined {
       return { kind: 'resend-request', epoch: readEpoch(view, 4), ranges }
     }
     case RESEND_REFUSED: {
-      const oldest = bytes.length === 20 ? readCounter(view, 12) : undefined
+      const oldest = endsAt(bytes, 20) ? readCounter(view, 12) : undefined
       return oldest === undefined ? undefined : { kind: 'resend-refused', epoch: readEpoch(view, 4), oldest }
     }
     case CONFIRMATION: {
-      const sequence = bytes.length === 20 ? readCounter(view, 12) : undefined
+      const sequence = endsAt(bytes, 20) ? readCounter(view, 12) : undefined
       return sequence === undefined ? undefined : { kind: 'confirmation', epoch: readEpoch(view, 4), sequence }
     }
     case SNAPSHOT_REQUEST:
-      if (bytes.length !== 12 || count === 0) return undefined
+      if (!endsAt(bytes, 12) || count === 0) return undefined
       return { kind: 'snapshot-request', id: view.getUint32(4), from: view.getUint32(8), pieces: count }
     case SNAPSHOT_HEADER: {
-      if (count > MAX_POSITIONS || bytes.length !== 12 + count * POSITION_LENGTH) return undefined
+      const end = 12 + count * POSITION_LENGTH
+      if (count > MAX_POSITIONS || !endsAt(bytes, end)) return undefined
       const positions: Position[] = []
-      for (let at = 12; at < bytes.length; at += POSITION_LENGTH) {
+      for (let at = 12; at < end; at += POSITION_LENGTH) {
         const position = readPosition(view, at)
         if (!position) return undefined
         positions.push(position)
@@ -152,7 +154,7 @@ export function parseSyncMessage(bytes: Uint8Array): SyncMessage | undefined {
       return { kind: 'snapshot-header', id: view.getUint32(4), slots: view.getUint32(8), positions }
     }
     case SNAPSHOT_PIECE: {
-      const block = readBlock(bytes, PIECE_HEADER_LENGTH)
+      const block = readBlock(bytes, PIECE_HEADER_LENGTH, isLater(bytes[0]))
       if (!block) return undefined
       const last = (count & FLAG_LAST) !== 0
       return { kind: 'snapshot-piece', id: view.getUint32(4), next: view.getUint32(8), last, block }
@@ -173,7 +175,7 @@ function numberOf(kind: number, epoch: Epoch, sequence: number): Uint8Array {
 
 function start(kind: number, count: number, length: number): DataView {
   const view = new DataView(new ArrayBuffer(length))
-  view.setUint8(0, SYNC_VERSION)
+  view.setUint8(0, FORMAT_VERSION)
   view.setUint8(1, kind)
   view.setUint16(2, count)
   return view

@@ -5,6 +5,9 @@
  * each of its connections: of its name, its version and its server. So the order does not matter, and neither do states
  * and timeouts, which differ between the director that has the packets and those that have only heard.
  *
+ * It is of the same fields in all versions that are read by each other (format-version.ts): a field that one of two directors does not know must be no difference. A version that keeps
+ * connections which earlier ones cannot have (of a new protocol) leaves those out of digests with them.
+ *
  * Changes that are newer than a moment agreed upon do not count: they are still on their way. Nor does what nobody has been told of.
  *
  * Source: anti-entropy with one level of a Merkle tree: A. Demers et al., "Epidemic algorithms for replicated database maintenance",

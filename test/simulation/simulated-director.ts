@@ -18,6 +18,7 @@ import type { VirtualClock } from '../../node/director/virtual-clock.ts'
 import { parseMac } from '../../protocol/packet/bytes.ts'
 import { PRIORITY_RESIGN } from '../../protocol/packet/vrrp.ts'
 import type { Random } from '../random.ts'
+import { speaksLater, withAccent } from '../support/accent.ts'
 import { MemoryForwarder } from '../support/memory-forwarder.ts'
 import { fraction } from './draw.ts'
 import type { Segment } from './lan.ts'
@@ -41,6 +42,8 @@ export interface DirectorOptions {
   /** By virtual service. */
   readonly priorities: readonly number[]
   readonly intervalMs: number
+  /** Of a later version of the formats. */
+  readonly isLater: boolean
   readonly sabotage: Sabotage
   readonly note: (text: string) => void
 }
@@ -103,7 +106,8 @@ export class SimulatedDirector {
       random: () => fraction(random),
     })
     this.forwarder.engine.setRoutes(routesOf(number))
-    this.transport = sabotage.gossip(networks.gossip.join(name, options.peers))
+    const transport = networks.gossip.join(name, options.peers)
+    this.transport = sabotage.gossip(options.isLater ? withAccent(transport, speaksLater) : transport)
     this.replicator = new Replicator({
       transport: heardBy(cluster, this.transport),
       peers: options.peers,

@@ -62,6 +62,7 @@ export class World {
   onLoss: (director: SimulatedDirector) => void = () => {}
   readonly #hosts: readonly DirectorHost[]
   readonly #sabotage: Sabotage
+  readonly #isMixed: boolean
   readonly #random: Random
 
   constructor({ seed, directors, conversations, sabotage }: WorldOptions) {
@@ -69,6 +70,7 @@ export class World {
     const setup = sourceFor(seed, 'setup')
     this.#random = sourceFor(seed, 'directors')
     this.#sabotage = sabotage
+    this.#isMixed = seed % 2 === 0
     this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
     this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) =>
       this.heardMs.set(`${from} ${to} ${vrid}`, clock.now()),
@@ -257,6 +259,8 @@ export class World {
       clockOffsetMs: host.clockOffsetMs,
       priorities: host.priorities,
       intervalMs: this.intervalMs,
+      // Every other pool is being upgraded.
+      isLater: this.#isMixed && number % 2 === 0,
       sabotage: this.#sabotage,
       note: (text) => this.note(`${name} ${text}`),
     })

@@ -23,7 +23,7 @@ export function renderStatus(status: DirectorStatus): string {
     ].join('\n'),
     table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
     table(['Tracked', 'VRID', 'State', 'Weight', 'Reason'], status.vips.flatMap(trackedRows)),
-    table(['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables'], status.peers.map(peerRow)),
+    table(['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables', 'Formats'], status.peers.map(peerRow)),
     ...status.services.map(serviceSection),
     table(
       ['Link', 'Received', 'Transmitted', 'Errors', 'Overruns'],
@@ -73,6 +73,9 @@ function peerRow(peer: PeerStatus): string[] {
     lag(peer.recordsBehind, peer.behindMs),
     lag(peer.peerRecordsBehind, peer.peerBehindMs),
     alikeness(peer.rangesDifferent),
+    peer.unreadableMessages > 0
+      ? `${peer.formatVersion}, ${peer.unreadableMessages} NOT READ`
+      : `${peer.formatVersion ?? '-'}`,
   ]
 }
 

@@ -373,6 +373,10 @@ export interface PeerStatus {
   peerBehindMs: number
   /** Parts of 128 of the connection table that were not as ours when they were last compared; null: they were not yet. */
   rangesDifferent: number | null
+  /** Of the formats (docs/protocol.md, Versions), in which the peer last spoke; null: it has not spoken. */
+  formatVersion: number | null
+  /** Messages of the peer in a version that is not read here, since the start. */
+  unreadableMessages: number
 }
 
 /** An interface or a script that a group's priority depends on. */

@@ -5,7 +5,7 @@
  */
 import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { parseSyncDatagram } from '../../../protocol/wire/ipvs-sync.ts'
-import type { RecordBlock } from '../../../protocol/wire/record-block.ts'
+import { blockOf, type RecordBlock } from '../../../protocol/wire/record-block.ts'
 import { recordCount, recordsOfEntry } from './sync-calls.ts'
 
 export interface SyncBackupOptions {
@@ -49,13 +49,6 @@ export class SyncBackup {
     }
     this.counters.entries += taken
     this.counters.refusedEntries += message.skipped + message.entries.length - taken
-    const block: RecordBlock = {
-      count,
-      byteLength: count * RECORD_LENGTH,
-      read: (index, target, offset) => {
-        target.set(records.subarray(index * RECORD_LENGTH, (index + 1) * RECORD_LENGTH), offset)
-      },
-    }
-    if (!apply(block)) this.counters.dropped += taken
+    if (!apply(blockOf(records.subarray(0, count * RECORD_LENGTH)))) this.counters.dropped += taken
   }
 }

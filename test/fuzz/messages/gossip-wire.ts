@@ -86,12 +86,16 @@ export class GossipWire implements Wire {
   }
 
   #harmless(random: Random, { topic, message }: Said, director: Director): void {
-    const attempt = oneOf(random, ['replay', 'cut', 'version', 'noise', 'topic'] as const)
+    // What was said may be a message of ours, of another topic.
+    const isSound = parsers[topic as (typeof TOPICS)[number]](message) !== undefined
+    const drawn = oneOf(random, ['replay', 'later', 'cut', 'version', 'noise', 'topic'] as const)
+    const attempt = drawn === 'later' && !isSound ? 'replay' : drawn
     const bytes = this.#attempt(random, attempt, message)
     const foreign = TOPICS.find((other) => other !== topic) as Topic
     const heardAs = attempt === 'topic' ? foreign : topic
     const isRead = parsers[heardAs as (typeof TOPICS)[number]](bytes) !== undefined
-    if (attempt !== 'replay') demand(!isRead || attempt === 'topic', `${attempt} was read`, bytes)
+    if (attempt === 'later') demand(isRead, 'a later version was not read', bytes)
+    else if (attempt !== 'replay') demand(!isRead || attempt === 'topic', `${attempt} was read`, bytes)
     const before = this.#state(director)
     this.#hear(bytes, heardAs)
     count(this.outcomes, attempt)
@@ -104,7 +108,9 @@ export class GossipWire implements Wire {
       case 'cut':
         return message.subarray(0, random.below(Math.min(message.length, 8)))
       case 'version':
-        return message.map((byte, at) => (at === 0 ? 2 + random.below(254) : byte))
+        return message.map((byte, at) => (at === 0 ? 16 + random.below(240) : byte))
+      case 'later':
+        return Uint8Array.of(2 + random.below(14), ...message.subarray(1), ...randomBytes(random, random.below(9)))
       case 'noise':
         return Uint8Array.of(0, ...randomBytes(random, random.below(300)))
       default:

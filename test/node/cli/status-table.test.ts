@@ -36,6 +36,8 @@ const status: DirectorStatus = {
       peerRecordsBehind: 0,
       peerBehindMs: 0,
       rangesDifferent: 0,
+      formatVersion: 1,
+      unreadableMessages: 0,
     },
     {
       name: 'd3',
@@ -45,6 +47,8 @@ const status: DirectorStatus = {
       peerRecordsBehind: 40,
       peerBehindMs: 900,
       rangesDifferent: 3,
+      formatVersion: 16,
+      unreadableMessages: 7,
     },
   ],
   services: [
@@ -127,9 +131,9 @@ VIP         Held by    State here  Priority  VRID  Gateway   Waiting for
 Tracked  VRID  State  Weight  Reason
 eth2       51  down      -50  eth2 has no carrier
 
-Peer  Connected  We are behind it  It is behind us     Tables
-d1    yes        12 records, 8 ms  no                  alike
-d3    NO         no                40 records, 900 ms  3 of 128 parts differ
+Peer  Connected  We are behind it  It is behind us     Tables                 Formats
+d1    yes        12 records, 8 ms  no                  alike                  1
+d3    NO         no                40 records, 900 ms  3 of 128 parts differ  16, 7 NOT READ
 
 TCP 10.1.0.100:80 wlc
 Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive  Persistent

@@ -104,7 +104,7 @@ test('every sync message comes back as it was', async (t) => {
   })
 })
 
-test('a message of another length, or of another version, is not read', async (t) => {
+test('a message of another length, or of another series of versions, is not read', async (t) => {
   const all: [Uint8Array, (bytes: Uint8Array) => unknown][] = [
     [batch(), parseBatch],
     [encodePresence(presence), parsePresence],
@@ -116,8 +116,17 @@ test('a message of another length, or of another version, is not read', async (t
   for (const [bytes, parse] of all) {
     for (let length = 0; length < bytes.length; length++) t.equal(parse(bytes.subarray(0, length)), undefined)
     t.equal(parse(Uint8Array.of(...bytes, 0)), undefined)
-    t.equal(parse(bytes.map((byte, i) => (i === 0 ? 2 : byte))), undefined)
+    for (const version of [0, 16, 17, 255]) t.equal(parse(bytes.with(0, version)), undefined)
   }
+})
+
+test('a message of a later version, with more behind it, is read as far as it is known', async (t) => {
+  const later = (bytes: Uint8Array) => Uint8Array.of(2, ...bytes.subarray(1), 7, 8, 9)
+  t.same(parsePresence(later(encodePresence(presence))), presence)
+  for (const message of syncMessages) t.same(parseSyncMessage(later(encodeSyncMessage(message))), message, message.kind)
+  t.match(parseSyncMessage(later(piece())), { kind: 'snapshot-piece', block: { count: 1 } })
+  t.match(parseBatch(later(batch())), { sequence: large, block: { count: 1 } })
+  t.equal(parsePresence(later(encodePresence(presence)).subarray(0, -4)), undefined, 'but not less')
 })
 
 test('impossible numbers are not believed', async (t) => {

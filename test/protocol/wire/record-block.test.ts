@@ -7,6 +7,7 @@ import {
   PACKED_RECORD_LENGTH,
   type RecordBlock,
   RecordBlockWriter,
+  type RecordTails,
   readBlock,
 } from '../../../protocol/wire/record-block.ts'
 import { seededRandom } from '../../random.ts'
@@ -106,6 +107,56 @@ test('records of a later version, with more behind, are read as far as they are 
   bytes.set(record, BLOCK_HEADER_LENGTH)
   bytes.set(record, BLOCK_HEADER_LENGTH + 80)
   t.same(readAll(readBlock(bytes, 0)), [record, record])
+})
+
+/** Connections by their first field have these bytes behind their records. */
+function tailsOf(tails: ReadonlyMap<number, Uint8Array>): RecordTails {
+  const length = Math.max(0, ...tails.values().map((tail) => tail.length))
+  return { length, of: (bytes, at) => tails.get(bytes[at + RECORD.state]) }
+}
+
+for (const isIPv4 of [true, false]) {
+  test(`tails stand behind their records, and zeros where there is none (${isIPv4 ? 'IPv4' : 'any'})`, async (t) => {
+    const records = Array.from({ length: 4 }, (_, n) => randomRecord(isIPv4).with(RECORD.state, n))
+    const tails = new Map([
+      [1, Uint8Array.of(1, 2, 3)],
+      [3, Uint8Array.of(4)],
+    ])
+    const bytes = new Uint8Array(1024).fill(0xee)
+    const writer = new RecordBlockWriter(bytes, 8, tailsOf(tails))
+    for (const record of records) t.ok(writer.add(new DataView(record.buffer), 0))
+    writer.finish()
+    const block = readBlock(bytes.subarray(0, writer.end), 8) as RecordBlock
+    t.same(readAll(block), records)
+    t.equal(block.tailLength, 3)
+    t.same(
+      records.map((_, index) => [...block.tail(index)]),
+      [
+        [0, 0, 0],
+        [1, 2, 3],
+        [0, 0, 0],
+        [4, 0, 0],
+      ],
+    )
+  })
+}
+
+test('a record whose tail is longer than the block’s goes into the next block', async (t) => {
+  const tails = new Map([[0, Uint8Array.of(1)]])
+  const live: RecordTails = {
+    get length() {
+      return tailsOf(tails).length
+    },
+    of: (bytes, at) => tailsOf(tails).of(bytes, at),
+  }
+  const writer = new RecordBlockWriter(new Uint8Array(1024), 0, live)
+  const [first, second] = [0, 1].map((n) => new DataView(randomRecord(true).with(RECORD.state, n).buffer))
+  t.ok(writer.add(first, 0))
+  tails.set(1, Uint8Array.of(1, 2))
+  t.notOk(writer.add(second, 0))
+  t.equal(writer.count, 1)
+  writer.reset()
+  t.ok(writer.add(second, 0))
 })
 
 test('what is not a block is not read', async (t) => {

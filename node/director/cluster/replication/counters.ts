@@ -11,5 +11,7 @@ export function createCounters() {
     snapshotRecords: 0,
     deferredBatches: 0,
     malformedMessages: 0,
+    unreadableMessages: 0,
+    passedOverMessages: 0,
   }
 }

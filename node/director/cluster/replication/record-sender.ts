@@ -11,7 +11,7 @@ import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../../../protocol/packet/ipv4.ts
 import { RECORD, RECORD_UPSERT } from '../../../../protocol/wire/connection-record.ts'
 import type { Position } from '../../../../protocol/wire/presence.ts'
 import { BATCH_HEADER_LENGTH, type Epoch, writeBatchHeader } from '../../../../protocol/wire/record-batch.ts'
-import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
+import { RecordBlockWriter, type RecordTails } from '../../../../protocol/wire/record-block.ts'
 import type { Clock } from '../../clock.ts'
 import { AwaitedBatches } from './awaited-batches.ts'
 import { ResendBuffer, type SentBatch } from './resend-buffer.ts'
@@ -29,6 +29,8 @@ export interface RecordSenderOptions {
   readonly endingGatherMs: number
   /** Called when the forwarder need not wait any longer for what it was waiting for. */
   readonly onConfirmed: () => void
+  /** What goes behind records. */
+  readonly tails: RecordTails
   readonly batchBytes: number
   readonly resendBytes: number
 }
@@ -54,7 +56,7 @@ export class RecordSender {
     const { bytes } = options.ring
     this.#ringView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#bytes = new Uint8Array(options.batchBytes)
-    this.#writer = new RecordBlockWriter(this.#bytes, BATCH_HEADER_LENGTH)
+    this.#writer = new RecordBlockWriter(this.#bytes, BATCH_HEADER_LENGTH, options.tails)
     this.#sent = new ResendBuffer(options.resendBytes)
     this.#awaited = new AwaitedBatches(options.ring)
   }

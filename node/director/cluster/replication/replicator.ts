@@ -5,6 +5,7 @@
  * Everything runs on one thread and is driven by three things only: messages, the clock, and recordsWritten().
  */
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
+import { isLater, isReadable } from '../../../../protocol/wire/format-version.ts'
 import { encodePresence, type Position, parsePresence } from '../../../../protocol/wire/presence.ts'
 import { type Epoch, parseBatch } from '../../../../protocol/wire/record-batch.ts'
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
@@ -15,6 +16,7 @@ import type { PeerName, Transport } from '../transport.ts'
 import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
+import { describePeer } from './peer-status.ts'
 import { RecordSender } from './record-sender.ts'
 import { ResendServer } from './resend-server.ts'
 import { SenderView } from './sender-view.ts'
@@ -22,6 +24,7 @@ import { type ConnectionSource, SnapshotServer } from './snapshot-server.ts'
 import { judgeSync, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
 import { COMPARISON_MS, TableComparison } from './table-comparison.ts'
 import { TableCopies } from './table-copies.ts'
+import { UnknownFields } from './unknown-fields.ts'
 
 export interface ReplicatorOptions {
   readonly transport: Transport
@@ -42,6 +45,8 @@ export interface ReplicatorOptions {
   readonly versionNow: () => number
   /** The next records that the director still knows from before its restart, RECORD_LENGTH bytes each; undefined after the last ones. */
   readonly restore?: () => Promise<Uint8Array | undefined>
+  /** What peers of later versions say of connections; one of its own unless given. */
+  readonly unknownFields?: UnknownFields
   /** Memory for batches that peers may have missed. */
   readonly resendBytes?: number
 }
@@ -84,6 +89,7 @@ export class Replicator {
   readonly #comparison: TableComparison
   readonly #views = new Map<PeerName, SenderView>()
   readonly #ended: EndedConnections
+  readonly #unknownFields: UnknownFields
   readonly #counters = createCounters()
   /** A peer has been connected once. */
   #hadPeers = false
@@ -98,6 +104,8 @@ export class Replicator {
     const { transport, clock, outgoing, incoming, wake, source } = options
     this.#epoch = [options.random(), options.random()].map((part) => part.toString(16).padStart(8, '0')).join('')
     this.#ended = new EndedConnections(() => clock.now())
+    const unknownFields = options.unknownFields ?? new UnknownFields(() => clock.now())
+    this.#unknownFields = unknownFields
     for (const name of options.peers) this.#views.set(name, new SenderView(name))
     this.#sender = new RecordSender({
       epoch: this.#epoch,
@@ -106,8 +114,10 @@ export class Replicator {
       send: (batch, isAwaited) => this.#sendBatch(batch, isAwaited),
       onRecord: (bytes, offset) => {
         this.#ended.note(bytes, offset)
+        unknownFields.note(bytes, offset)
         options.onRecord?.(bytes, offset)
       },
+      tails: unknownFields,
       gatherMs: GATHER_MS,
       endingGatherMs: ENDING_GATHER_MS,
       onConfirmed: wake,
@@ -125,6 +135,7 @@ export class Replicator {
       source: this.#ended.behind(source),
       clock,
       send: sendSync,
+      tails: unknownFields,
       positions: () => (this.#copies.joined ? this.#positions() : undefined),
       incoming: this.#incoming,
     })
@@ -145,18 +156,19 @@ export class Replicator {
     })
     this.#comparison = new TableComparison({
       source: this.#ended.behind(source),
+      tails: unknownFields,
       clock,
       versionNow: options.versionNow,
       send: (peer, message) => transport.send(peer, 'digest', message),
       peers: () => this.#connected().flatMap(({ name, presence }) => (presence?.joined ? [name] : [])),
       isReady: () => this.#copies.joined && !this.#copies.running && this.#incoming.waitingBytes === 0,
-      apply: (block) => this.#incoming.push(this.#ended.takePiece(block)),
+      apply: (block) => this.#applyPiece(block),
     })
     transport.onMessage('connections', (from, message) => this.#receiveBatch(from, message))
     transport.onMessage('presence', (from, message) => this.#receivePresence(from, message))
     transport.onMessage('sync', (from, message) => this.#receiveSync(from, message))
     transport.onMessage('digest', (from, message) => {
-      if (!this.#views.has(from) || !this.#comparison.receive(from, message)) this.#counters.malformedMessages++
+      if (this.#speaker(from, message) && !this.#comparison.receive(from, message)) this.#passOver(message)
     })
     transport.onPeer((peer, connected) => this.#peerChanged(peer, connected))
   }
@@ -195,8 +207,11 @@ export class Replicator {
     this.#counters.batchesSent = this.#sender.sequence
     this.#counters.recordsSent = this.#sender.records
     const { batchesResent } = this.#resends
+    const { size: connectionsWithUnknownFields, forgotten: unknownFieldsForgotten } = this.#unknownFields
     const counters = {
       ...this.#counters,
+      connectionsWithUnknownFields,
+      unknownFieldsForgotten,
       ...this.#comparison.counters,
       batchesResent,
       lostRecords: this.#options.outgoing.lost,
@@ -216,11 +231,31 @@ export class Replicator {
     }
   }
 
-  #receiveBatch(from: PeerName, message: Uint8Array): void {
+  /** Whoever says this, if it can be read here. */
+  #speaker(from: PeerName, message: Uint8Array): SenderView | undefined {
     const view = this.#views.get(from)
-    const batch = parseBatch(message)
-    if (!view || !batch) {
+    if (!view || message.length === 0) {
       this.#counters.malformedMessages++
+      return undefined
+    }
+    view.formatVersion = message[0]
+    if (isReadable(message[0])) return view
+    view.unreadableMessages++
+    this.#counters.unreadableMessages++
+    return undefined
+  }
+
+  /** A message that is none, or one that only later versions have. */
+  #passOver(message: Uint8Array): void {
+    if (isLater(message[0])) this.#counters.passedOverMessages++
+    else this.#counters.malformedMessages++
+  }
+
+  #receiveBatch(from: PeerName, message: Uint8Array): void {
+    const view = this.#speaker(from, message)
+    const batch = view && parseBatch(message)
+    if (!batch) {
+      if (view) this.#passOver(message)
       return
     }
     const met = this.#copies.meet(view, batch.epoch)
@@ -238,6 +273,7 @@ export class Replicator {
     this.#counters.batchesApplied++
     this.#counters.recordsApplied += block.count
     this.#ended.noteAll(block)
+    this.#unknownFields.noteAll(batch.block)
     this.#incoming.push(block)
     const confirmed = this.#copies.joined ? view.confirmation(batch) : undefined
     if (confirmed !== undefined) {
@@ -248,10 +284,10 @@ export class Replicator {
   }
 
   #receivePresence(from: PeerName, message: Uint8Array): void {
-    const view = this.#views.get(from)
-    const presence = parsePresence(message)
-    if (!view || !presence) {
-      this.#counters.malformedMessages++
+    const view = this.#speaker(from, message)
+    const presence = view && parsePresence(message)
+    if (!presence) {
+      if (view) this.#passOver(message)
       return
     }
     const met = this.#copies.meet(view, presence.epoch)
@@ -273,10 +309,10 @@ export class Replicator {
   }
 
   #receiveSync(from: PeerName, bytes: Uint8Array): void {
-    const view = this.#views.get(from)
-    const message = parseSyncMessage(bytes)
-    if (!view || !message) {
-      this.#counters.malformedMessages++
+    const view = this.#speaker(from, bytes)
+    const message = view && parseSyncMessage(bytes)
+    if (!message) {
+      if (view) this.#passOver(bytes)
       return
     }
     switch (message.kind) {
@@ -371,6 +407,12 @@ export class Replicator {
 
   #applySnapshot(block: RecordBlock): void {
     this.#counters.snapshotRecords += block.count
+    this.#applyPiece(block)
+  }
+
+  /** Of another's table. */
+  #applyPiece(block: RecordBlock): void {
+    this.#unknownFields.noteAll(block)
     this.#incoming.push(this.#ended.takePiece(block))
   }
 
@@ -422,27 +464,15 @@ export class Replicator {
 
   #peerStatus(view: SenderView): PeerStatus {
     const now = this.#options.clock.now()
-    const since = view.missingSince
-    return {
-      name: view.name,
-      connected: view.connected,
-      recordsBehind: view.recordsBehind,
-      behindMs: since === undefined ? 0 : Math.round(now - since),
-      rangesDifferent: this.#comparison.differences(view.name) ?? null,
-      ...this.#unconfirmed(view, now),
-    }
-  }
-
-  /**
-   * Our records that the peer could have confirmed and has not. What went out since its last presence is not counted, unless
-   * the peer has fallen silent.
-   */
-  #unconfirmed(view: SenderView, now: number): { peerRecordsBehind: number; peerBehindMs: number } {
-    const nothing = { epoch: this.#epoch, sequence: 0, records: 0 }
-    const confirmed = view.presence?.applied.find((position) => position.epoch === this.#epoch) ?? nothing
+    // What went out since its last presence does not count, unless the peer has fallen silent.
     const heardAt = view.presence ? view.presenceAt : 0
-    const behind = this.#sender.unconfirmed(confirmed, Math.max(heardAt, now - 2 * PRESENCE_MS) - SYNC_LIMIT_MS)
-    return { peerRecordsBehind: behind?.records ?? 0, peerBehindMs: behind ? Math.round(now - behind.oldestSentAt) : 0 }
+    return describePeer(view, {
+      now,
+      epoch: this.#epoch,
+      sender: this.#sender,
+      rangesDifferent: this.#comparison.differences(view.name),
+      confirmableUntil: Math.max(heardAt, now - 2 * PRESENCE_MS) - SYNC_LIMIT_MS,
+    })
   }
 
   #every(name: string, intervalMs: number, task: () => void): void {

@@ -7,6 +7,7 @@
  * batch does not speak of those again.
  */
 import { RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
+import { isReadable } from '../../../../protocol/wire/format-version.ts'
 import type { AppliedPosition, Position, Presence } from '../../../../protocol/wire/presence.ts'
 import type { Epoch, RecordBatch } from '../../../../protocol/wire/record-batch.ts'
 import { filterBlock, type RecordBlock } from '../../../../protocol/wire/record-block.ts'
@@ -28,6 +29,10 @@ const ASK_RANGES = 64
 export class SenderView {
   readonly name: string
   connected = false
+  /** In which it has last spoken (protocol/wire/format-version.ts). */
+  formatVersion: number | undefined
+  /** Messages of it that cannot be read here, since the start. */
+  unreadableMessages = 0
   /** Since when what it says counts: it was connected then, or we had stood still. */
   heardFrom = 0
   presence: Presence | undefined
@@ -46,6 +51,12 @@ export class SenderView {
 
   constructor(name: string) {
     this.name = name
+  }
+
+  /** It speaks, but has said nothing yet that is read here. */
+  get isUnreadable(): boolean {
+    const isHeard = this.presence !== undefined && this.presenceAt >= this.heardFrom
+    return !isHeard && this.formatVersion !== undefined && !isReadable(this.formatVersion)
   }
 
   get epoch(): Epoch | undefined {

@@ -7,7 +7,7 @@
  */
 import { RECORD_LENGTH, RECORDS_OF_PLACE_MAX } from '../../../../protocol/wire/connection-record.ts'
 import type { Position } from '../../../../protocol/wire/presence.ts'
-import { RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
+import { RecordBlockWriter, type RecordTails } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, PIECE_HEADER_LENGTH, writePieceHeader } from '../../../../protocol/wire/sync-message.ts'
 import { type Clock, sleep } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
@@ -27,6 +27,8 @@ export interface SnapshotServerOptions {
   readonly source: ConnectionSource
   readonly clock: Clock
   readonly send: (peer: PeerName, message: Uint8Array) => Promise<void>
+  /** What goes behind records. */
+  readonly tails: RecordTails
   /** Undefined while this director has no complete table to give. */
   readonly positions: () => Position[] | undefined
   /** Records accepted for the forwarder, and records that it has taken. */
@@ -34,7 +36,8 @@ export interface SnapshotServerOptions {
 }
 
 const PIECE_BYTES = 48 * 1024
-const SLOTS_PER_STEP = 64
+/** All that they can be fits into one piece, tails included. */
+const SLOTS_PER_STEP = 32
 /** Slots walked without giving the thread's other work a turn. */
 const SLOTS_PER_TURN = 16 * 1024
 const MAX_PIECES = 64
@@ -64,7 +67,7 @@ export class SnapshotServer {
   }
 
   async #serve(peer: PeerName, request: { id: number; from: number; pieces: number }, isCurrent: () => boolean) {
-    const { send, source, clock } = this.#options
+    const { send, source, clock, tails } = this.#options
     const { id } = request
     const positions = this.#options.positions()
     if (!positions) return send(peer, encodeSyncMessage({ kind: 'snapshot-refused', id }))
@@ -76,7 +79,7 @@ export class SnapshotServer {
     let from = request.from
     for (let pieces = Math.min(request.pieces, MAX_PIECES); pieces > 0 && isCurrent(); pieces--) {
       const bytes = new Uint8Array(PIECE_BYTES)
-      const writer = new RecordBlockWriter(bytes, PIECE_HEADER_LENGTH)
+      const writer = new RecordBlockWriter(bytes, PIECE_HEADER_LENGTH, tails)
       from = this.#walk(from, writer)
       const last = from >= source.capacity
       writer.finish()

@@ -47,6 +47,9 @@ function whatIsWrong(facts: SyncFacts): string | undefined {
     const progress = `${snapshot.records} records, ${Math.floor(snapshot.fraction * 100)} % of its table`
     return `waits for snapshot from ${snapshot.peer}: ${progress}${why ? ` (${why})` : ''}`
   }
+  const unreadable = views.find((view) => view.connected && view.isUnreadable)
+  if (unreadable)
+    return `${unreadable.name} speaks version ${unreadable.formatVersion} of the formats, which is not read here`
   if (facts.restoring !== undefined) return `reads its own checkpoint: ${facts.restoring} records`
   if (!facts.isJoined) {
     const decision = facts.joining()

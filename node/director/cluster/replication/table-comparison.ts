@@ -14,7 +14,7 @@ import {
   RANGE_PIECE_HEADER_LENGTH,
   writeRangePieceHeader,
 } from '../../../../protocol/wire/digest-message.ts'
-import { type RecordBlock, RecordBlockWriter } from '../../../../protocol/wire/record-block.ts'
+import { type RecordBlock, RecordBlockWriter, type RecordTails } from '../../../../protocol/wire/record-block.ts'
 import { rangeOf, TableDigest } from '../../../../protocol/wire/table-digest.ts'
 import type { Clock } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
@@ -24,6 +24,8 @@ import { walkTable } from './table-walk.ts'
 export interface TableComparisonOptions {
   /** The connections, and the ends behind them. */
   readonly source: ConnectionSource
+  /** What goes behind records. */
+  readonly tails: RecordTails
   readonly clock: Clock
   /** The version that a change made now would have. */
   readonly versionNow: () => number
@@ -147,18 +149,18 @@ export class TableComparison {
 
   /** One peer is given one answer at a time; who asks for more asks again. */
   async #give(peer: PeerName, { id, ranges }: DigestMessage & { kind: 'wanted' }): Promise<void> {
-    const { source, clock, send, isReady } = this.#options
+    const { source, tails, clock, send, isReady } = this.#options
     if (!isReady() || this.#serving.has(peer)) return
     this.#serving.add(peer)
     const wanted = new Set(ranges)
     let bytes = new Uint8Array(PIECE_BYTES)
-    let writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH)
+    let writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH, tails)
     const flush = async () => {
       writer.finish()
       writeRangePieceHeader(bytes, id)
       await send(peer, bytes.subarray(0, writer.end))
       bytes = new Uint8Array(PIECE_BYTES)
-      writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH)
+      writer = new RecordBlockWriter(bytes, RANGE_PIECE_HEADER_LENGTH, tails)
     }
     let isWanted = false
     const take = (record: Uint8Array, at: number): boolean | Promise<boolean> => {

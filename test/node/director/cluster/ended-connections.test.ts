@@ -2,16 +2,10 @@
 import { test } from 'tap'
 import { EndedConnections } from '../../../../node/director/cluster/replication/ended-connections.ts'
 import { RECORD_LENGTH, RECORD_REMOVE } from '../../../../protocol/wire/connection-record.ts'
-import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
+import { blockOf } from '../../../../protocol/wire/record-block.ts'
 import { makeRecord } from './record.ts'
 
-function block(...records: readonly Uint8Array[]): RecordBlock {
-  return {
-    count: records.length,
-    byteLength: records.length * RECORD_LENGTH,
-    read: (index, target, offset) => target.set(records[index], offset),
-  }
-}
+const block = (...records: readonly Uint8Array[]) => blockOf(Buffer.concat(records))
 
 function createEnded() {
   const time = { ms: 0 }

@@ -9,10 +9,12 @@ import { MemoryNetwork, type MemoryNetworkOptions } from '../../../../node/direc
 import { connectionKey } from '../../../../node/director/cluster/replication/connection-key.ts'
 import { type ReplicationStatus, Replicator } from '../../../../node/director/cluster/replication/replicator.ts'
 import type { ConnectionSource } from '../../../../node/director/cluster/replication/snapshot-server.ts'
+import { UnknownFields } from '../../../../node/director/cluster/replication/unknown-fields.ts'
 import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../../protocol/wire/connection-record.ts'
 import { seededRandom } from '../../../random.ts'
+import { type Accent, withAccent } from '../../../support/accent.ts'
 import { makeRecord } from './record.ts'
 
 interface Connection {
@@ -56,6 +58,8 @@ export class Director {
   readonly clock: FreezableClock
   readonly transport: Transport
   readonly replicator: Replicator
+  /** What stands behind its records: of a later version its own. */
+  readonly fields: UnknownFields
   /** A forwarder that is too slow, or hangs, takes nothing. */
   takes = true
   status: ReplicationStatus | undefined
@@ -65,7 +69,10 @@ export class Director {
     this.outgoing = new RecordRing(RecordRing.allocate(ringSlots))
     this.incoming = new RecordRing(RecordRing.allocate(ringSlots))
     this.clock = new FreezableClock(pool.clock)
-    this.transport = pool.network.join(name, peers)
+    const accent = pool.accents.get(name)
+    const transport = pool.network.join(name, peers)
+    this.transport = accent ? withAccent(transport, accent) : transport
+    this.fields = new UnknownFields(() => this.clock.now())
     this.replicator = new Replicator({
       transport: this.transport,
       peers,
@@ -75,6 +82,7 @@ export class Director {
       incoming: this.incoming,
       source: this.#source(),
       versionNow: () => VERSION_NOW,
+      unknownFields: this.fields,
       restore: async () => pool.checkpoints.get(name)?.shift(),
       wake: () => this.take(),
       onStatus: (status) => {
@@ -163,6 +171,8 @@ export class Pool {
   readonly network: MemoryNetwork
   readonly resendBytes: number | undefined
   readonly directors: Director[] = []
+  /** Of directors of other versions. */
+  readonly accents = new Map<string, Accent>()
   /** What directors know from before their restart: records, in pieces. */
   readonly checkpoints = new Map<string, Uint8Array[]>()
   readonly #names: readonly string[]

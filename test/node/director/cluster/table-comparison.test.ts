@@ -80,7 +80,7 @@ test('changes that are still on their way are no difference', async (t) => {
 test('a message that is none is counted, and a peer that is gone is not compared with', async (t) => {
   const { pool, directors } = await filledPool(['d1', 'd2'])
   const [d1, d2] = directors
-  await d2.transport.send('d1', 'digest', Uint8Array.of(9, 9, 9))
+  await d2.transport.send('d1', 'digest', Uint8Array.of(1, 9, 9))
   await pool.clock.advance(100)
   t.equal(counters(d1).malformedMessages, 1)
   await d2.kill()

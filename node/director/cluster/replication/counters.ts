@@ -15,3 +15,5 @@ export function createCounters() {
     passedOverMessages: 0,
   }
 }
+
+export type ReplicationCounters = ReturnType<typeof createCounters>

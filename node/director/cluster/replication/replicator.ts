@@ -5,7 +5,7 @@
  * Everything runs on one thread and is driven by three things only: messages, the clock, and recordsWritten().
  */
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
-import { isLater, isReadable } from '../../../../protocol/wire/format-version.ts'
+import { parseDigestMessage } from '../../../../protocol/wire/digest-message.ts'
 import { encodePresence, type Position, parsePresence } from '../../../../protocol/wire/presence.ts'
 import { type Epoch, parseBatch } from '../../../../protocol/wire/record-batch.ts'
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
@@ -21,6 +21,7 @@ import { RecordSender } from './record-sender.ts'
 import { ResendServer } from './resend-server.ts'
 import { SenderView } from './sender-view.ts'
 import { type ConnectionSource, SnapshotServer } from './snapshot-server.ts'
+import { Speakers } from './speakers.ts'
 import { judgeSync, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
 import { COMPARISON_MS, TableComparison } from './table-comparison.ts'
 import { TableCopies } from './table-copies.ts'
@@ -91,6 +92,7 @@ export class Replicator {
   readonly #ended: EndedConnections
   readonly #unknownFields: UnknownFields
   readonly #counters = createCounters()
+  readonly #speakers = new Speakers(this.#views, this.#counters)
   /** A peer has been connected once. */
   #hadPeers = false
   #lastInSync = false
@@ -168,7 +170,8 @@ export class Replicator {
     transport.onMessage('presence', (from, message) => this.#receivePresence(from, message))
     transport.onMessage('sync', (from, message) => this.#receiveSync(from, message))
     transport.onMessage('digest', (from, message) => {
-      if (this.#speaker(from, message) && !this.#comparison.receive(from, message)) this.#passOver(message)
+      const heard = this.#speakers.read(from, message, parseDigestMessage)
+      if (heard) this.#comparison.receive(from, heard.said)
     })
     transport.onPeer((peer, connected) => this.#peerChanged(peer, connected))
   }
@@ -231,33 +234,10 @@ export class Replicator {
     }
   }
 
-  /** Whoever says this, if it can be read here. */
-  #speaker(from: PeerName, message: Uint8Array): SenderView | undefined {
-    const view = this.#views.get(from)
-    if (!view || message.length === 0) {
-      this.#counters.malformedMessages++
-      return undefined
-    }
-    view.formatVersion = message[0]
-    if (isReadable(message[0])) return view
-    view.unreadableMessages++
-    this.#counters.unreadableMessages++
-    return undefined
-  }
-
-  /** A message that is none, or one that only later versions have. */
-  #passOver(message: Uint8Array): void {
-    if (isLater(message[0])) this.#counters.passedOverMessages++
-    else this.#counters.malformedMessages++
-  }
-
   #receiveBatch(from: PeerName, message: Uint8Array): void {
-    const view = this.#speaker(from, message)
-    const batch = view && parseBatch(message)
-    if (!batch) {
-      if (view) this.#passOver(message)
-      return
-    }
+    const heard = this.#speakers.read(from, message, parseBatch)
+    if (!heard) return
+    const { view, said: batch } = heard
     const met = this.#copies.meet(view, batch.epoch)
     if (met === 'old') return
     if (met === 'new') this.#copies.startOver(view)
@@ -284,12 +264,9 @@ export class Replicator {
   }
 
   #receivePresence(from: PeerName, message: Uint8Array): void {
-    const view = this.#speaker(from, message)
-    const presence = view && parsePresence(message)
-    if (!presence) {
-      if (view) this.#passOver(message)
-      return
-    }
+    const heard = this.#speakers.read(from, message, parsePresence)
+    if (!heard) return
+    const { view, said: presence } = heard
     const met = this.#copies.meet(view, presence.epoch)
     if (met === 'old') return
     const covered = met === 'new' && this.#copies.startOver(view)
@@ -309,12 +286,9 @@ export class Replicator {
   }
 
   #receiveSync(from: PeerName, bytes: Uint8Array): void {
-    const view = this.#speaker(from, bytes)
-    const message = view && parseSyncMessage(bytes)
-    if (!message) {
-      if (view) this.#passOver(bytes)
-      return
-    }
+    const heard = this.#speakers.read(from, bytes, parseSyncMessage)
+    if (!heard) return
+    const { view, said: message } = heard
     switch (message.kind) {
       case 'resend-request':
         if (message.epoch === this.#epoch) this.#resends.request(from, message.ranges)

@@ -2,8 +2,7 @@
  * What this director still knows from before its restart (node/director/checkpoint/), given to its forwarder piece by piece before it starts a
  * pool with its own table. Who copies the table of a peer has no use for it: that one is newer.
  */
-import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
-import { blockOf } from '../../../../protocol/wire/record-block.ts'
+import { blockOf, type RecordBlock } from '../../../../protocol/wire/record-block.ts'
 import { type Clock, sleep } from '../../clock.ts'
 import type { IncomingQueue } from './incoming-queue.ts'
 

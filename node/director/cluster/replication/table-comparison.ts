@@ -10,7 +10,6 @@ import { RECORD, RECORD_CALL } from '../../../../protocol/wire/connection-record
 import {
   type DigestMessage,
   encodeDigestMessage,
-  parseDigestMessage,
   RANGE_PIECE_HEADER_LENGTH,
   writeRangePieceHeader,
 } from '../../../../protocol/wire/digest-message.ts'
@@ -89,10 +88,7 @@ export class TableComparison {
     this.#send(peer, { kind: 'digest', id, asOf, words: digest.words })
   }
 
-  /** @returns false for a message that is not understood */
-  receive(from: PeerName, bytes: Uint8Array): boolean {
-    const message = parseDigestMessage(bytes)
-    if (!message) return false
+  receive(from: PeerName, message: DigestMessage): void {
     switch (message.kind) {
       case 'digest':
         void this.#answer(from, message)
@@ -108,7 +104,6 @@ export class TableComparison {
       case 'piece':
         if (this.#options.isReady()) this.#options.apply(message.block)
     }
-    return true
   }
 
   async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' }): Promise<void> {

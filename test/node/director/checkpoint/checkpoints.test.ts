@@ -45,10 +45,9 @@ for (const [name, make] of Object.entries(stores)) {
     await store.close()
     await store.open()
     const { records, report } = await restore(store, later(10_000))
-    t.same(
-      records,
-      connections.map((connection) => restored(connection, 890_000)),
-    )
+    const expected = connections.map((connection) => restored(connection, 890_000))
+    // Not t.same(): that takes its time with nine thousand of them.
+    t.ok(Buffer.concat(records).equals(Buffer.concat(expected)))
     t.match(report, { awayMs: 10_000, records: CONNECTIONS, expired: 0, damagedChunks: 0 })
     t.ok(report !== 'unreadable' && report && report.chunks > 2)
   })

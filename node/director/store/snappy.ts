@@ -26,9 +26,10 @@ export function uncompress(bytes: Uint8Array): Uint8Array {
       const tag = reader.byte()
       const upper = tag >>> 2
       if ((tag & 3) === 0) {
-        const literal = reader.take((upper < 60 ? upper : reader.fixed(upper - 59)) + 1)
-        output.set(literal, length)
-        length += literal.length
+        const literal = (upper < 60 ? upper : reader.fixed(upper - 59)) + 1
+        if (length + literal > output.length) break
+        reader.takeInto(output, length, literal)
+        length += literal
         continue
       }
       const isShort = (tag & 3) === 1

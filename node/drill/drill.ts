@@ -45,7 +45,6 @@ export interface DrillOptions {
   scheduler?: string
   sync?: LabSync
   advertisementIntervalMs?: number
-  virtualMac?: boolean
   /** How long is watched before the failure, and at least how long after it; 10 unless given. */
   seconds?: number
   /** New connections a second; 50 unless given. */

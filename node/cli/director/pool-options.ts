@@ -15,7 +15,6 @@ export function poolOptions(): Option[] {
     new Option('--advertisement-interval-ms <number>', 'of VRRP, 10 to 40000, a multiple of 10')
       .argParser(multipleOfTen)
       .default(50),
-    new Option('--virtual-mac', 'of VRRP, in place of the MACs of directors'),
   ]
 }
 

@@ -32,6 +32,22 @@ export function peerId(text: string): string {
   throw new InvalidArgumentError('Expected a peer id as `director peer list` shows it.')
 }
 
+/** A name as a director's configuration has it. */
+export function directorName(text: string): string {
+  if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(text)) return text
+  throw new InvalidArgumentError('Expected a name of letters, digits and dashes, as in the configuration.')
+}
+
+const UNITS_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Milliseconds, from minutes to a year. */
+export function duration(text: string): number {
+  const [, count, unit] = /^([1-9]\d{0,5})([mhd])$/.exec(text) ?? []
+  const ms = Number(count) * UNITS_MS[unit]
+  if (ms <= 366 * UNITS_MS.d) return ms
+  throw new InvalidArgumentError('Expected a time such as 30m, 24h or 7d, of at most 366 days.')
+}
+
 export function endpoint(text: string): string {
   const parsed = parseEndpoint(text)
   if (parsed && parsed.port > 0) return formatEndpoint(parsed.address, parsed.port)

@@ -42,7 +42,21 @@ export function peerIdOf(privateKey: Uint8Array): string {
       'STORE_CORRUPT',
       'the identity in the store is not an Ed25519 key; restore the store from a copy, or remove it and give the new peer id to the peers',
     )
+  return peerIdOfPublicKey(publicKey)
+}
+
+/** @param publicKey 32 bytes */
+export function peerIdOfPublicKey(publicKey: Uint8Array): string {
   return base58(Buffer.concat([MULTIHASH_PREFIX, PUBLIC_PREFIX, publicKey]))
+}
+
+/** Whether the text is what peerIdOfPublicKey() makes of some key. */
+export function isPeerId(text: string): boolean {
+  if (!/^[1-9A-HJ-NP-Za-km-z]{40,60}$/.test(text)) return false
+  let value = 0n
+  for (const digit of text) value = value * 58n + BigInt(BASE58.indexOf(digit))
+  const publicKey = Buffer.from(value.toString(16).slice(-2 * SEED_LENGTH), 'hex')
+  return peerIdOfPublicKey(publicKey) === text
 }
 
 function publicKeyOf(seed: Buffer): Buffer {

@@ -10,9 +10,12 @@ import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
 import { putLast } from '../processor-share.ts'
+import { readOwnToken } from './cluster/admission.ts'
 import { Cluster } from './cluster/cluster.ts'
+import { peerIdOf } from './cluster/identity.ts'
 import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { ControlTls } from './control/control-tls.ts'
@@ -25,7 +28,9 @@ import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
+import { letIn } from './pool/admissions.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
+import { Membership, type PoolMembers } from './pool/membership.ts'
 import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import { ServiceFeed } from './service-feed.ts'
@@ -145,6 +150,9 @@ export class Director {
     })
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
+    const self = { name: config.name, id: peerIdOf(privateKey) }
+    const poolKeys = config.cluster.poolKeys.flatMap((text) => parsePoolKey(text) ?? [])
+    const own = config.cluster.token === undefined ? undefined : readOwnToken(config.cluster.token, self, poolKeys)
 
     const keys = readVrrpKeys(config.vips)
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
@@ -174,6 +182,8 @@ export class Director {
       privateKey,
       listen: config.cluster.listen,
       peers: config.cluster.peers,
+      poolKeys: config.cluster.poolKeys,
+      token: own?.bytes,
       outgoing: forwarder.outgoing.shared,
       incoming: forwarder.incoming.shared,
       table: forwarder.tableMemory,
@@ -201,6 +211,7 @@ export class Director {
     }
     const feed = new ServiceFeed({ forwarder, health, localServers, conditions })
     let view: DirectorView | undefined
+    const membership = new Membership(self, config.cluster.peers)
     const pool = new PoolConfiguration({
       store,
       transport: cluster,
@@ -212,9 +223,9 @@ export class Director {
       },
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
-      onRevoked: (peerIds) => this.#shutOut(cluster, peerIds),
-      peerIdOf: (peer) =>
-        peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
+      poolKeys,
+      onMembers: (members) => this.#followMembers(cluster, membership, members),
+      peerIdsOf: (peer) => membership.idsOf(peer),
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onStoreFailure: (error) => {
@@ -225,6 +236,16 @@ export class Director {
     })
     await pool.load()
     this.#started.push(() => pool.close())
+    // So that newcomers hear of this director, too, whoever of the others had it in its configuration.
+    if (own && own.token.expiresMs > Date.now()) {
+      await pool
+        .admit(own.token, own.bytes)
+        .catch((error: Error) => log.warn({ error }, 'the own token cannot be told to the pool'))
+    } else if (own) log.warn('cluster.token is over: who does not know this director by now will not let it in')
+    cluster.onNewcomers({
+      judge: (token) => letIn(token, membership, pool),
+      refused: (peerId, reason) => log.warn({ peerId, reason }, 'somebody has shown a token that does not let in'),
+    })
 
     const vip = new VipService(
       { vips: config.vips, outside, inside, keys },
@@ -237,7 +258,18 @@ export class Director {
     )
     this.#vip = vip
     const syncDaemons = new SyncDaemons({ store, cluster })
-    view = new DirectorView({ config, cluster, forwarder, pool, vip, syncDaemons, conditions, reports, controlTls })
+    view = new DirectorView({
+      config,
+      cluster,
+      membership,
+      forwarder,
+      pool,
+      vip,
+      syncDaemons,
+      conditions,
+      reports,
+      controlTls,
+    })
     this.#started.push(() => view?.stop())
     const control = await startControlServer({
       path: config.control,
@@ -304,13 +336,16 @@ export class Director {
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
   }
 
-  /** The peers of this director that are revoked are none any more. */
-  #shutOut(cluster: Cluster, peerIds: ReadonlySet<string>): void {
-    const { peers } = this.#config.cluster
-    const names = peers.filter(({ id }) => peerIds.has(id)).map(({ name }) => name)
-    cluster.setRevoked(new Set(names))
-    if (peerIds.size > 0) this.#log.warn({ peers: names }, 'peers that are revoked')
-    if (peerIds.has(cluster.peerId)) this.#log.error('this director is revoked: the others do not hear it any more')
+  #followMembers(cluster: Cluster, membership: Membership, members: PoolMembers): void {
+    const before = membership.peers
+    membership.setMembers(members)
+    const { peers } = membership
+    cluster.setPeers(peers)
+    for (const peer of peers) if (!before.some(({ id }) => id === peer.id)) this.#log.info({ peer }, 'has a new peer')
+    for (const peer of before)
+      if (!peers.some(({ id }) => id === peer.id)) this.#log.warn({ peer }, 'is no peer any more')
+    if (members.revoked.has(cluster.peerId))
+      this.#log.error('this director is revoked: the others do not hear it any more')
   }
 
   #agentReports(onChange: (address: string) => void): ReportListener | undefined {

@@ -105,9 +105,11 @@ const status: DirectorStatus = {
     evictedHalfOpen: 0,
   },
   refusedAdvertisements: {},
-  refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0 },
+  refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 },
   refusedReports: { signature: 0 },
   refusedClients: 0,
+  refusedStrangers: 0,
+  refusedTokens: {},
   replication: { batchesSent: 12 },
   drops: { 'no-service': 4, malformed: 0 },
 }
@@ -186,7 +188,10 @@ test('defences are shown while they are at work, and what they have done after t
 })
 
 test('configuration of peers that is not taken is shown, with what to look at', async (t) => {
-  const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0, revocations: 0 } })
+  const shown = renderStatus({
+    ...status,
+    refusedEntries: { stamps: 3, invalid: 0, surplus: 0, revocations: 0, admissions: 0 },
+  })
   t.match(shown, /^Configuration not taken from peers +Entries\nstamped too far ahead: compare the clocks +3$/m)
   t.notMatch(shown, /compare the versions/)
 })

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { allocateDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
-import { preferHugePages } from './sys/memory.ts'
+import { adviseTable } from './sys/memory.ts'
 import { ConnectionMemory } from './table/connection-layout.ts'
 import { RecordRing } from './table/record-ring.ts'
 import { ServerDirectory } from './table/server-directory.ts'
@@ -31,10 +31,11 @@ export interface SharedState {
 
 export function allocateSharedState(connections: number, links: number): SharedState {
   const table = ConnectionMemory.allocate(connections)
-  preferHugePages(table)
+  const directory = ServerDirectory.allocate(DIRECTORY_SLOTS, randomBytes(4).readInt32LE())
+  for (const large of [table, directory]) adviseTable(large)
   return {
     table,
-    directory: ServerDirectory.allocate(DIRECTORY_SLOTS, randomBytes(4).readInt32LE()),
+    directory,
     drops: Drops.allocate(),
     outgoing: RecordRing.allocate(RING_SLOTS),
     incoming: RecordRing.allocate(RING_SLOTS),

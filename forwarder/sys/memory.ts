@@ -10,7 +10,14 @@ const PROT_READ = 1
 const PROT_WRITE = 2
 const MAP_SHARED = 0x01
 const MAP_POPULATE = 0x8000
+const MADV_DONTFORK = 10
 const MADV_HUGEPAGE = 14
+
+/**
+ * What is longer is a mapping of its own with every malloc(3), unmapped when it is freed, so that what is advised for it is never
+ * true of something else (mallopt(3), M_MMAP_THRESHOLD).
+ */
+const OWN_MAPPING_BYTES = 32 * 2 ** 20
 
 function frameMemory(buffer: ArrayBuffer, address: number): FrameMemory {
   return {
@@ -33,14 +40,18 @@ export function allocateFrameMemory(bytes: number): FrameMemory {
 }
 
 /**
- * Asks for huge pages, before the memory is used: in a table of tens of megabytes that is read at random, every read of a small
- * page misses the processor's address cache too. A wish only; a kernel that has none to give grants ordinary pages.
+ * Advice to the kernel on a large table, before it is used; wishes only. Huge pages: in a table of tens of megabytes that is read
+ * at random, every read of a small page misses the processor's address cache too. And none of it for children: a program that the
+ * director starts begins as its copy, and whatever page is written next is copied first, which holds up packets for as long as
+ * 400 ms in all (docs/decisions/connection-table.md).
  */
-export function preferHugePages(buffer: ArrayBufferLike): void {
+export function adviseTable(buffer: ArrayBufferLike): void {
   const page = getpagesize()
   const start = Math.ceil(addressOf(buffer) / page) * page
   const end = Math.floor((addressOf(buffer) + buffer.byteLength) / page) * page
-  if (end > start) madvise(start, end - start, MADV_HUGEPAGE)
+  if (end <= start) return
+  madvise(start, end - start, MADV_HUGEPAGE)
+  if (buffer.byteLength > OWN_MAPPING_BYTES) madvise(start, end - start, MADV_DONTFORK)
 }
 
 export interface MappedMemory {

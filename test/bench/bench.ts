@@ -19,7 +19,7 @@ const programs = {
   setpriv: 'util-linux',
 }
 const ROUNDS = 3000
-const RECORDS = 300_000
+const REPLICATION = { records: 300_000, seconds: 10, engineRounds: ROUNDS }
 const STARTS = 20
 const SERVICES = 5000
 const SERVERS_EACH = 20
@@ -32,7 +32,7 @@ try {
   if (process.getuid?.() !== 0) throw new Error('it makes network namespaces, which only root may: run it as root')
   const inMemory = await measureInMemory(ROUNDS, progress)
   progress('replication')
-  const replication = await measureReplication(RECORDS)
+  const replication = await measureReplication(REPLICATION)
   const network = await measureNetwork(progress)
   progress('vsadm')
   const commands = await measureCommands(STARTS, SERVICES, SERVERS_EACH)

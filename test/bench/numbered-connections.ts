@@ -7,7 +7,7 @@ import { createFrames, type Frame, type FrameMemory, VNET_HEADER_LENGTH } from '
 import { rewriteDestination6, rewriteSource6 } from '../../forwarder/method/ipv6-nat.ts'
 import { rewriteDestination, rewriteSource } from '../../forwarder/method/nat.ts'
 import type { ForwardingMethod } from '../../forwarder/service.ts'
-import { allocateFrameMemory, preferHugePages } from '../../forwarder/sys/memory.ts'
+import { adviseTable, allocateFrameMemory } from '../../forwarder/sys/memory.ts'
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import { IPV4, IPV4_HEADER_LENGTH, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { IPV6, IPV6_HEADER_LENGTH } from '../../protocol/packet/ipv6.ts'
@@ -54,7 +54,7 @@ export class NumberedConnections {
     this.#isIPv6 = isIPv6
     this.#ipHeaderLength = isIPv6 ? IPV6_HEADER_LENGTH : IPV4_HEADER_LENGTH
     this.engine = this.director.engine
-    preferHugePages(this.director.table.memory.shared)
+    adviseTable(this.director.table.memory.shared)
     this.#memory = allocateFrameMemory(slots * SLOT_BYTES)
     for (const frame of this.#batch) frame.memory = this.#memory
   }

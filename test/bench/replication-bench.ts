@@ -1,6 +1,6 @@
 /**
- * Replication between two real clusters over the loopback interface: records written into the outgoing ring of the one, counted
- * where they come out of the incoming ring of the other. docs/benchmarks.md says what the numbers mean.
+ * Replication between real clusters over the loopback interface: records written into the outgoing ring of one, counted where
+ * they come out of the incoming rings of the others. docs/benchmarks.md says what the numbers mean.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { allocateSharedState } from '../../forwarder/shared-state.ts'
@@ -13,38 +13,79 @@ import { RECORD } from '../../protocol/wire/connection-record.ts'
 import { createMembers, optionsOf } from '../node/director/cluster/libp2p-pool.ts'
 import { makeRecord } from '../node/director/cluster/record.ts'
 import { until } from '../until.ts'
+import { type EngineMeasurement, measureEngine } from './engine-thread.ts'
 import { percentile } from './statistics.ts'
 
 export interface ReplicationResult {
   readonly perSecond: number
-  /** From one ring to the other, at LATENCY_RATE records a second. */
+  /** From one ring until it is in those of both peers, at LATENCY_RATE records a second. */
   readonly latencyMs: { readonly p50: number; readonly p99: number }
+  /** What a packet of an established connection takes the engine: with nothing beside it, and while that goes on. */
+  readonly engineNs: { readonly alone: number; readonly meanwhile: number }
+}
+
+export interface ReplicationPlan {
+  /** How many are sent as fast as it goes, to one peer. */
+  readonly records: number
+  /** How long records are sent at LATENCY_RATE, to two. */
+  readonly seconds: number
+  /** Of 1,024 packets, each time that the engine is measured. */
+  readonly engineRounds: number
 }
 
 /** Records a second while latency is measured. */
-export const LATENCY_RATE = 50_000
+export const LATENCY_RATE = 100_000
 /** How often rings are filled and emptied. */
 const TURN_MS = 1
 const GIVE_UP_MS = 30_000
 const PORT_BITS = 14
 
-/** @param records how many for each of the two measurements */
-export async function measureReplication(records: number): Promise<ReplicationResult> {
-  const members = await createMembers(['d1', 'd2'])
-  const [from, to] = ['d1', 'd2'].map((name) => createDirector(optionsOf(members, name)))
-  try {
-    await Promise.all([from.cluster.start(), to.cluster.start()])
-    await until(() => from.cluster.status().inSync && to.cluster.status().inSync)
+export async function measureReplication({
+  records,
+  seconds,
+  engineRounds,
+}: ReplicationPlan): Promise<ReplicationResult> {
+  const perSecond = await withPool(['d1', 'd2'], async ({ outgoing }, peers) => {
     // The code is compiled and the connection at speed when it counts.
-    await transfer(from.outgoing, to, records / 4, Number.POSITIVE_INFINITY)
+    await transfer(outgoing, peers, records / 4, Number.POSITIVE_INFINITY)
     const start = performance.now()
-    await transfer(from.outgoing, to, records, Number.POSITIVE_INFINITY)
-    const perSecond = (records * 1000) / (performance.now() - start)
-    const latencies = await transfer(from.outgoing, to, records, LATENCY_RATE)
-    return { perSecond, latencyMs: { p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99) } }
+    await transfer(outgoing, peers, records, Number.POSITIVE_INFINITY)
+    return (records * 1000) / (performance.now() - start)
+  })
+  const packets: EngineMeasurement = {
+    kind: 'established',
+    method: 'nat',
+    isIPv6: false,
+    connections: 1000,
+    rounds: engineRounds,
+  }
+  const alone = await measureEngine(packets)
+  const [latencies, meanwhile] = await withPool(['d1', 'd2', 'd3'], async ({ outgoing }, peers) => {
+    await transfer(outgoing, peers, records / 4, LATENCY_RATE)
+    return await Promise.all([transfer(outgoing, peers, LATENCY_RATE * seconds, LATENCY_RATE), measureEngine(packets)])
+  })
+  return {
+    perSecond,
+    latencyMs: { p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99) },
+    engineNs: { alone, meanwhile },
+  }
+}
+
+/** A pool in sync, the first of it apart from its peers, for as long as the measurement takes. */
+async function withPool<T>(
+  names: readonly string[],
+  measure: (first: Director, peers: readonly Director[]) => Promise<T>,
+): Promise<T> {
+  const members = await createMembers(names)
+  const directors = names.map((name) => createDirector(optionsOf(members, name)))
+  try {
+    await Promise.all(directors.map(({ cluster }) => cluster.start()))
+    await until(() => directors.every(({ cluster }) => cluster.status().inSync))
+    const [first, ...peers] = directors
+    return await measure(first, peers)
   } finally {
-    await Promise.all([from.cluster.stop(), to.cluster.stop()])
-    for (const { wakeDescriptor } of [from, to]) closeDescriptor(wakeDescriptor)
+    await Promise.all(directors.map(({ cluster }) => cluster.stop()))
+    for (const { wakeDescriptor } of directors) closeDescriptor(wakeDescriptor)
   }
 }
 
@@ -67,12 +108,18 @@ function createDirector(options: ReturnType<typeof optionsOf>): Director {
 }
 
 /**
- * Writes records as fast as the ring takes them, at most `perSecond`, until the last has come out at the other end.
- * @returns how many milliseconds each was under way
+ * Writes records as fast as the ring takes them, at most `perSecond`, until the last has come out at every other end.
+ * @returns how many milliseconds each was under way to the peer that had it last
  */
-async function transfer(outgoing: RecordRing, to: Director, records: number, perSecond: number): Promise<number[]> {
+async function transfer(
+  outgoing: RecordRing,
+  peers: readonly Director[],
+  records: number,
+  perSecond: number,
+): Promise<number[]> {
   const record = makeRecord(0, 1)
   const writtenAt = new Float64Array(records)
+  const awaitedBy = new Uint8Array(records).fill(peers.length)
   const latencies: number[] = []
   const start = performance.now()
   let written = 0
@@ -88,14 +135,15 @@ async function transfer(outgoing: RecordRing, to: Director, records: number, per
       outgoing.commit()
     }
     outgoing.notify()
-    drain(to.wakeDescriptor)
-    const { incoming } = to
-    for (let at = incoming.peek(); at >= 0; at = incoming.peek()) {
-      const number =
-        ((readInt32(incoming.bytes, at + RECORD.clientAddress + 12) & 0xff_ffff) << PORT_BITS) |
-        readUint16(incoming.bytes, at + RECORD.clientPort)
-      latencies.push(now - writtenAt[number])
-      incoming.advance()
+    for (const { incoming, wakeDescriptor } of peers) {
+      drain(wakeDescriptor)
+      for (let at = incoming.peek(); at >= 0; at = incoming.peek()) {
+        const number =
+          ((readInt32(incoming.bytes, at + RECORD.clientAddress + 12) & 0xff_ffff) << PORT_BITS) |
+          readUint16(incoming.bytes, at + RECORD.clientPort)
+        if (--awaitedBy[number] === 0) latencies.push(now - writtenAt[number])
+        incoming.advance()
+      }
     }
     await delay(TURN_MS)
   }

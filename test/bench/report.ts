@@ -25,6 +25,7 @@ export function toJson({ replication, network, commands, ...engine }: Measuremen
   return {
     ...engine,
     replicatedPerSecond: replication.perSecond,
+    replicationToTwo: { perSecond: LATENCY_RATE, latencyMs: replication.latencyMs, engineNs: replication.engineNs },
     packetsPerSecond: network.packetsPerSecond,
     cpuPerPacketUs: network.cpuPerPacketUs,
     bulkNatMbps: network.bulkNatMbps,
@@ -53,8 +54,12 @@ export function toText(measurements: Measurements): string {
     ['new connections a second', group(measurements.newConnectionsPerSecond)],
     ['replicated connections a second', group(replication.perSecond)],
     [
-      `replication at ${group(LATENCY_RATE)} a second, ms`,
+      `replication to two at ${group(LATENCY_RATE)} a second, ms`,
       `median ${replication.latencyMs.p50.toFixed(1)}, 99th percentile ${replication.latencyMs.p99.toFixed(1)}`,
+    ],
+    [
+      'engine meanwhile, ns a packet',
+      `${replication.engineNs.meanwhile.toFixed(0)}, alone ${replication.engineNs.alone.toFixed(0)}`,
     ],
   )
   const beside = new Table({ head: ['through veth interfaces', 'director', 'nftables', 'ratio'], style: plain })

@@ -22,7 +22,7 @@ import { inNamespace, portName } from '../../node/drill/lab-network.ts'
 import { GUE_PORT, hostsOf } from '../../node/drill/lab-plan.ts'
 import { BAD_PACKET, PREFERENCES } from '../interop/capture.ts'
 import { eventually } from './lab-directors.ts'
-import { runOn, SINK_PORT } from './lab-traffic.ts'
+import { ACROSS_PORT, runOn, SINK_PORT } from './lab-traffic.ts'
 
 const execute = promisify(execFile)
 
@@ -36,7 +36,7 @@ const PAYLOADS_ARE_DATA = [
   ...['-o', 'tcp.desegment_tcp_streams:FALSE', '-o', 'tcp.analyze_sequence_numbers:FALSE'],
   ...['-d', 'tcp.port==80,data', '-d', 'tcp.port==8080,data', '-d', 'tcp.port==7946,data'],
   ...['-d', `udp.port==${GUE_PORT},data`],
-  ...['-d', `tcp.port==${SINK_PORT},data`, '-d', `udp.port==${SINK_PORT},data`],
+  ...[SINK_PORT, ACROSS_PORT].flatMap((port) => ['-d', `tcp.port==${port},data`, '-d', `udp.port==${port},data`]),
 ]
 
 /**

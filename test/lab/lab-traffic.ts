@@ -13,6 +13,8 @@ import { tunnelOf } from '../../node/drill/lab-ready.ts'
 import { onHost } from './lab-directors.ts'
 
 export const SINK_PORT = 9000
+/** Of sinks for services whose servers are of the other address family, behind tunnels. */
+export const ACROSS_PORT = 9001
 
 /** Runs a command on a host to its end. @returns what it wrote. @throws Error with what it complained of */
 export async function runOn(lab: Lab, host: string, command: readonly string[], input: string | Buffer = '') {
@@ -63,9 +65,9 @@ export async function startUntilReady(lab: Lab, host: string, command: readonly 
 }
 
 /** Starts a sink on every server; each ends with the lab. */
-export async function startSinks(lab: Lab): Promise<void> {
+export async function startSinks(lab: Lab, port = SINK_PORT): Promise<void> {
   const servers = hostsOf(lab.plan, 'server')
-  await Promise.all(servers.map(({ name }) => startUntilReady(lab, name, programOf('sink', name, SINK_PORT))))
+  await Promise.all(servers.map(({ name }) => startUntilReady(lab, name, programOf('sink', name, port))))
 }
 
 /** The addresses of all real servers, in one family. */

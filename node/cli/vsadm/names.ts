@@ -2,7 +2,6 @@
  * Names for addresses and ports, in both directions: hosts as the system resolves them (getaddrinfo, getnameinfo: also
  * /etc/hosts), services from /etc/services, whose format is services(5).
  */
-import { readFileSync } from 'node:fs'
 
 export interface NameDatabase {
   /** IPv4 address of a host name. */
@@ -28,8 +27,12 @@ export function parseServices(text: string): Service[] {
   return services
 }
 
-/** Loaded when a name is asked for: most listings are of numbers, and loading is what they wait for. */
+/**
+ * Loaded when a name is asked for: most listings are of numbers, and loading is what they wait for. An import of node:fs takes
+ * milliseconds, since it brings all that the module has.
+ */
 const resolver = () => import('node:dns/promises')
+const files = () => process.getBuiltinModule('node:fs')
 
 /** The names this system knows. The file is read when the first name of a service is asked for. */
 export function systemNames(servicesFile = '/etc/services'): NameDatabase {
@@ -62,7 +65,7 @@ export function systemNames(servicesFile = '/etc/services'): NameDatabase {
 /** A system without the file has no names for ports, which is no error. */
 function readIfThere(file: string): string {
   try {
-    return readFileSync(file, 'utf8')
+    return files().readFileSync(file, 'utf8')
   } catch {
     return ''
   }

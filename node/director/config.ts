@@ -2,6 +2,7 @@
  * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
  */
 import { z } from 'zod'
+import { DIRECTOR_NAME } from '../../protocol/names.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { joinTokenBytes } from '../../protocol/wire/join-token.ts'
@@ -10,7 +11,7 @@ import { PEERS_MAX } from './cluster/transport.ts'
 import { vipsSchema } from './vip/vip-config.ts'
 import { parseYaml, readText } from './yaml-file.ts'
 
-const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
+const name = z.string().regex(DIRECTOR_NAME, 'expected a name of letters, digits and dashes')
 const peer = z.strictObject({
   name,
   id: peerId,

@@ -14,6 +14,7 @@
  * Version rule: another version is not read.
  */
 import { type KeyObject, sign, verify } from 'node:crypto'
+import { DIRECTOR_NAME, PEER_ID } from '../names.ts'
 import { formatEndpoint, parseEndpoint } from '../packet/ipv6-address.ts'
 
 export interface JoinToken {
@@ -37,8 +38,6 @@ const TEXTS_AT = 1 + 2 * TIME_BYTES
 const SIGNATURE_BYTES = 64
 const CONTEXT = Buffer.from('linux-director join token')
 const PREFIX = 'ldt_'
-const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{40,60}$/
-const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/
 
 /** @param token its fields are such as readJoinToken() gives */
 export function encodeJoinToken(token: JoinToken, privateKey: KeyObject): Uint8Array {
@@ -46,7 +45,7 @@ export function encodeJoinToken(token: JoinToken, privateKey: KeyObject): Uint8A
   times[0] = VERSION
   times.writeUIntBE(token.issuedMs, 1, TIME_BYTES)
   times.writeUIntBE(token.expiresMs, 1 + TIME_BYTES, TIME_BYTES)
-  const texts = [token.peer, token.name, token.address].map((text) => Buffer.from(`${text}`, 'latin1'))
+  const texts = [token.peer, token.name, token.address].map((text) => Buffer.from(text, 'latin1'))
   const body = Buffer.concat([times, ...texts.flatMap((text) => [Uint8Array.of(text.length), text])])
   return new Uint8Array(Buffer.concat([body, sign(null, Buffer.concat([CONTEXT, body]), privateKey)]))
 }
@@ -93,7 +92,7 @@ function readBody(body: Buffer): JoinToken | undefined {
   const [peer, name, address] = texts
   const issuedMs = body.readUIntBE(1, TIME_BYTES)
   const expiresMs = body.readUIntBE(1 + TIME_BYTES, TIME_BYTES)
-  const isSound = at === body.length && PEER_ID.test(peer) && NAME.test(name) && isEndpoint(address)
+  const isSound = at === body.length && PEER_ID.test(peer) && DIRECTOR_NAME.test(name) && isEndpoint(address)
   return isSound && issuedMs < expiresMs ? { peer, name, address, issuedMs, expiresMs } : undefined
 }
 

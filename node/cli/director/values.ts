@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
+import { DIRECTOR_NAME, PEER_ID } from '../../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
@@ -28,13 +29,13 @@ export function address(text: string): string {
 }
 
 export function peerId(text: string): string {
-  if (/^[1-9A-HJ-NP-Za-km-z]{40,60}$/.test(text)) return text
+  if (PEER_ID.test(text)) return text
   throw new InvalidArgumentError('Expected a peer id as `director peer list` shows it.')
 }
 
 /** A name as a director's configuration has it. */
 export function directorName(text: string): string {
-  if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(text)) return text
+  if (DIRECTOR_NAME.test(text)) return text
   throw new InvalidArgumentError('Expected a name of letters, digits and dashes, as in the configuration.')
 }
 

@@ -8,6 +8,7 @@
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { PEER_ID } from '../../../protocol/names.ts'
 
 const SEED_LENGTH = 32
 const PRIVATE_PREFIX = Buffer.from([0x08, 0x01, 0x12, 0x40])
@@ -52,7 +53,7 @@ export function peerIdOfPublicKey(publicKey: Uint8Array): string {
 
 /** Whether the text is what peerIdOfPublicKey() makes of some key. */
 export function isPeerId(text: string): boolean {
-  if (!/^[1-9A-HJ-NP-Za-km-z]{40,60}$/.test(text)) return false
+  if (!PEER_ID.test(text)) return false
   let value = 0n
   for (const digit of text) value = value * 58n + BigInt(BASE58.indexOf(digit))
   const publicKey = Buffer.from(value.toString(16).slice(-2 * SEED_LENGTH), 'hex')

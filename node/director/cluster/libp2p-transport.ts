@@ -210,6 +210,7 @@ export class Libp2pTransport implements Transport {
       onToken: async (shown, id) => onToken?.(shown, id),
       onOversized: () => {
         this.counters.malformedMessages++
+        this.counters.refusedStrangers++
       },
     })
     if (token) return [withToken, noise()]

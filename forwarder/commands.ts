@@ -17,6 +17,8 @@ export interface VirtualAddress {
    * standby: no ARP; frames of known connections are forwarded all the same, others dropped.
    */
   readonly state: 'active' | 'lingering' | 'standby'
+  /** Virtual router MAC that it is answered with; the link's own unless given. */
+  readonly mac?: Uint8Array
 }
 
 export interface Route {

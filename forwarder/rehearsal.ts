@@ -10,6 +10,7 @@ import { parseIPv4, parseMac, writeUint16 } from '../protocol/packet/bytes.ts'
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, writeEthernet } from '../protocol/packet/ethernet.ts'
 import { DONT_FRAGMENT, IPV4_HEADER_LENGTH, PROTOCOL_TCP, PROTOCOL_UDP, writeIPv4 } from '../protocol/packet/ipv4.ts'
 import { TCP, TCP_ACK, TCP_FIN, TCP_HEADER_LENGTH, TCP_SYN } from '../protocol/packet/tcp.ts'
+import { virtualRouterMac } from '../protocol/packet/virtual-router-mac.ts'
 import { RECORD, RECORD_LENGTH } from '../protocol/wire/connection-record.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
@@ -40,6 +41,8 @@ const OUTSIDE_MAC = parseMac('02:00:00:00:00:01')
 const INSIDE_MAC = parseMac('02:00:00:00:00:04')
 const CLIENT_MAC = parseMac('02:00:00:00:00:02')
 const SERVER_MAC = parseMac('02:00:00:00:00:03')
+/** That datagrams are sent to. */
+const VIRTUAL_MAC = virtualRouterMac(1, false)
 const METHODS: readonly ForwardingMethod[] = ['nat', 'tun', 'dr']
 const FIRST_PORT = 80
 const FIRST_LONG_PORT = 2048
@@ -80,7 +83,7 @@ class Rehearsal {
 
   run(): void {
     const engine = this.#engine
-    engine.addresses.replace([{ address: '192.0.2.100', link: 'outside', state: 'active' }], ['outside'])
+    engine.placeAddresses([{ address: '192.0.2.100', link: 'outside', state: 'active', mac: VIRTUAL_MAC }], ['outside'])
     engine.setRoutes([
       { destination: '192.0.2.0', prefixLength: 24, link: 'outside', source: '192.0.2.254' },
       { destination: '198.51.100.0', prefixLength: 24, link: 'inside', source: '198.51.100.254' },
@@ -208,7 +211,8 @@ class Rehearsal {
       bytes[vnet + CHECKSUM_START] = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
       bytes[vnet + CHECKSUM_OFFSET] = TCP.checksum
     }
-    const [from, to] = link === OUTSIDE ? [CLIENT_MAC, OUTSIDE_MAC] : [SERVER_MAC, INSIDE_MAC]
+    const outsideMac = protocol === PROTOCOL_UDP ? VIRTUAL_MAC : OUTSIDE_MAC
+    const [from, to] = link === OUTSIDE ? [CLIENT_MAC, outsideMac] : [SERVER_MAC, INSIDE_MAC]
     writeEthernet(bytes, start, to, from, ETHERTYPE_IPV4)
     writeIPv4(bytes, ip, {
       tos: 0,

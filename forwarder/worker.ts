@@ -11,6 +11,7 @@ import { writeDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
 import { type Explanation, explain } from './engine/explain.ts'
+import { heldMacs } from './engine/virtual-macs.ts'
 import { HOST_DEVICE } from './forwarder.ts'
 import { HostLink } from './link/host-link.ts'
 import { type Frame, HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from './link/link.ts'
@@ -49,8 +50,9 @@ const COMMANDS_MS = 1
 const REHEARSAL_BYTES = 128 * 1024
 
 class ForwardingThread {
+  readonly #interfaces: readonly PacketRingLink[]
   /** The interfaces', and last the host's. */
-  readonly #links: (PacketRingLink | HostLink)[] = []
+  readonly #links: readonly (PacketRingLink | HostLink)[]
   readonly #host: HostLink
   readonly #engine: Engine
   readonly #loop: Loop
@@ -67,9 +69,9 @@ class ForwardingThread {
   #running = true
 
   constructor({ interfaces, shared, wakeDescriptor }: WorkerInput, port: MessagePort) {
-    for (const name of interfaces) this.#links.push(new PacketRingLink(name))
-    this.#host = new HostLink(HOST_DEVICE, Math.min(...this.#links.map((link) => link.mtu)))
-    this.#links.push(this.#host)
+    this.#interfaces = interfaces.map((name) => new PacketRingLink(name))
+    this.#host = new HostLink(HOST_DEVICE, Math.min(...this.#interfaces.map((link) => link.mtu)))
+    this.#links = [...this.#interfaces, this.#host]
     const directory = new ServerDirectory(shared.directory)
     const secret = randomBytes(4).readInt32LE()
     const nowMs = monotonicMs()
@@ -92,11 +94,6 @@ class ForwardingThread {
     this.#port = port
     const start = HEADROOM + VNET_HEADER_LENGTH
     this.#commandFrame = { memory: allocateFrameMemory(start + MAX_FRAME_LENGTH), start, length: 0 }
-  }
-
-  /** The links that are interfaces. */
-  get #interfaces(): (PacketRingLink | HostLink)[] {
-    return this.#links.slice(0, -1)
   }
 
   get links(): { name: string; mac: Uint8Array; mtu: number }[] {
@@ -145,6 +142,7 @@ class ForwardingThread {
         break
       case 'virtual-addresses':
         this.#engine.placeAddresses(command.addresses, names)
+        for (const link of this.#interfaces) link.takeMacs(heldMacs(command.addresses, link.name))
         break
       case 'routes':
         this.#engine.setRoutes(command.routes)

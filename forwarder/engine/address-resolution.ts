@@ -9,7 +9,7 @@ import type { VirtualAddresses } from './virtual-addresses.ts'
 
 /**
  * Handles an ARP frame: a request for an active address of ours becomes the reply to it, in place.
- * @param mac our MAC on this link
+ * @param mac our MAC on this link, for addresses without a virtual one
  */
 export function handleArp(
   frame: Frame,
@@ -30,7 +30,7 @@ export function handleArp(
   const asker = bytes.slice(arp + ARP.senderMac, arp + ARP.senderMac + 6)
   writeArpFrame(bytes, frame.start, asker, {
     operation: ARP_REPLY,
-    senderMac: mac,
+    senderMac: addresses.macOf(target) ?? mac,
     senderAddress: target,
     targetMac: asker,
     targetAddress: sender,

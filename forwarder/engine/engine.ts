@@ -8,6 +8,7 @@
  */
 import * as ethernet from '../../protocol/packet/ethernet.ts'
 import * as ipv4 from '../../protocol/packet/ipv4.ts'
+import * as virtualRouterMac from '../../protocol/packet/virtual-router-mac.ts'
 import type { Route, VirtualAddress } from '../commands.ts'
 import type { Frame, FrameMemory } from '../link/link.ts'
 import { defaultSettings, type EngineSettings } from '../settings.ts'
@@ -42,11 +43,13 @@ import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
 import { VirtualAddresses } from './virtual-addresses.ts'
+import { VirtualMacs } from './virtual-macs.ts'
 import { WarmUp } from './warm-up.ts'
 
 // Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 const { IPV4 } = ipv4
+const { VIRTUAL_MAC_PREFIX } = virtualRouterMac
 
 const DROP_TRUNCATED = dropCode('truncated')
 
@@ -92,6 +95,7 @@ export class Engine {
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
+  readonly #virtualMacs: VirtualMacs
   /** Of both families. */
   readonly icmpErrors: IcmpErrorPath
   readonly #ipv4: IPv4Path
@@ -108,6 +112,7 @@ export class Engine {
     const { book } = services.directory
     this.addresses = new VirtualAddresses(book)
     this.#hostLink = options.hostLink ?? -1
+    this.#virtualMacs = new VirtualMacs(links)
     this.egress = new Egress(links, options.poolMemory, this.settings, book, drops, this.#hostLink)
     this.connections = new Connections(table, services)
     this.replication = new Replication(
@@ -205,6 +210,7 @@ export class Engine {
 
   /** Takes the states of all addresses, with the names of the links they are on. */
   placeAddresses(addresses: readonly VirtualAddress[], links: readonly string[]): void {
+    this.#virtualMacs.replace(addresses)
     if (this.addresses.replace(addresses, links)) this.replication.publishHandshakes()
   }
 
@@ -217,7 +223,9 @@ export class Engine {
   /** Decides on one frame that came in on link number `link`. */
   handle(frame: Frame, link: number): Verdict {
     if (frame.length < ETHERNET_HEADER_LENGTH) return this.#drops.drop(DROP_TRUNCATED)
-    const type = frame.memory.view.getUint16(frame.start + 12)
+    const { view } = frame.memory
+    if (view.getInt32(frame.start) === VIRTUAL_MAC_PREFIX && !this.#virtualMacs.take(frame, link)) return TO_HOST
+    const type = view.getUint16(frame.start + 12)
     if (type === ETHERTYPE_IPV4) return this.#ipv4.handle(frame, link)
     if (type === ETHERTYPE_IPV6) return this.#ipv6.handle(frame, link)
     return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST

@@ -136,7 +136,10 @@ export function explain(engine: ExplainedEngine, question: Question, nowMs: numb
     const reason = 'the server of its connection is gone (server-gone)'
     return { ...found, outcome: 'dropped', reason, decision: 'table' }
   }
-  const way = (server: RealServer, method: number, port: number): Way => ({ packet, link, known, server, method, port })
+  const mac = addresses.macOf(virtual) ?? engine.egress.macs[link]
+  const way = (server: RealServer, method: number, port: number): Way => ({
+    ...{ packet, link, mac, known, server, method, port },
+  })
   if (knownServer && !isLost) {
     const to = way(knownServer, methodOf(engine, known), table.serverPort(known))
     return forwarded(engine, to, { ...found, decision: 'table' }, 'it belongs to a known connection')
@@ -235,6 +238,8 @@ interface Way {
   readonly packet: ExplainedFrame
   /** In. */
   readonly link: number
+  /** To which it comes. */
+  readonly mac: Uint8Array
   /** The connection whose client's packets show the way back; NO_CONNECTION: none. */
   readonly known: ConnectionIndex
   readonly server: RealServer
@@ -250,7 +255,7 @@ function forwarded(engine: ExplainedEngine, way: Way, found: Found, reason: stri
   const before: FrameFacts = {
     link: egress.linkNames[link],
     ...(path !== NO_RETURN_PATH && { sourceMac: macText(macHigh[path], macLow[path]) }),
-    destinationMac: formatMac(egress.macs[link]),
+    destinationMac: formatMac(way.mac),
     ...packet.facts(),
   }
   const chosen = { address: services.directory.book.format(server.address), port, method: METHOD_NAMES[method] }

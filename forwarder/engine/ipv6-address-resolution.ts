@@ -77,7 +77,7 @@ export class AddressResolution6 {
 
   /** @param askerMacAt where the asker says its MAC is; below 0: the frame's own source */
   #advertise(frame: Frame, link: number, target: number, askerMacAt: number): Verdict {
-    const { macs, book } = this.#parts
+    const { macs, book, addresses } = this.#parts
     const bytes = frame.memory.bytes
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const asker = Int32Array.from({ length: 4 }, (_, word) => readInt32(bytes, ip + IPV6.source + word * 4))
@@ -96,7 +96,7 @@ export class AddressResolution6 {
       source: words,
       destination: isProbe ? ALL_NODES : asker,
       target: words,
-      mac: macs[link],
+      mac: addresses.macOf(target) ?? macs[link],
       destinationMac,
     })
     return link

@@ -20,6 +20,7 @@ export class VirtualAddresses {
   #addresses = new Int32Array(8)
   #states = new Uint8Array(8)
   #links = new Uint8Array(8)
+  #macs: (Uint8Array | undefined)[] = []
   #mask = 7
   /** The state of the best of them; ADDRESS_ACTIVE when there is none: then nobody else can be meant. */
   bestState = ADDRESS_ACTIVE
@@ -39,11 +40,12 @@ export class VirtualAddresses {
     this.#addresses = new Int32Array(size)
     this.#states = new Uint8Array(size)
     this.#links = new Uint8Array(size)
+    this.#macs = Array(size).fill(undefined)
     this.#mask = size - 1
     this.bestState = addresses.length === 0 ? ADDRESS_ACTIVE : ADDRESS_STANDBY
     const before = this.#retained
     this.#retained = []
-    for (const { address, link, state } of addresses) {
+    for (const { address, link, state, mac } of addresses) {
       const value = this.#book.internText(address)
       if (value === NO_ADDRESS) continue
       this.#book.retain(value)
@@ -52,6 +54,7 @@ export class VirtualAddresses {
       while (this.#states[cell] !== ADDRESS_UNKNOWN && this.#addresses[cell] !== value) cell = (cell + 1) & this.#mask
       this.#addresses[cell] = value
       this.#links[cell] = links.indexOf(link)
+      this.#macs[cell] = mac
       this.#states[cell] = STATES[state]
       this.bestState = Math.max(this.bestState, STATES[state])
     }
@@ -86,6 +89,16 @@ export class VirtualAddresses {
     let cell = this.#cell(address)
     while (this.#addresses[cell] !== address) cell = (cell + 1) & this.#mask
     return this.#links[cell]
+  }
+
+  /** The virtual router MAC that an address is answered for with; undefined when it is the link's own, or the address not ours. */
+  macOf(address: number): Uint8Array | undefined {
+    let cell = this.#cell(address)
+    while (this.#states[cell] !== ADDRESS_UNKNOWN) {
+      if (this.#addresses[cell] === address) return this.#macs[cell]
+      cell = (cell + 1) & this.#mask
+    }
+    return undefined
   }
 
   /** Whether ARP or neighbour discovery for the address is answered on this link. */

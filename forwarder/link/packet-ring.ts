@@ -154,6 +154,14 @@ export class PacketRingLink implements Link {
     }
   }
 
+  /**
+   * Lets frames to these MACs come in too, besides those to the interface's own.
+   * @throws DirectorError
+   */
+  takeMacs(macs: readonly Uint8Array[]): void {
+    if (this.#isOpen) this.#socket.takeMacs(macs)
+  }
+
   close(): void {
     if (!this.#isOpen) return
     this.#countLost()

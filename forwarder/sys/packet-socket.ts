@@ -12,6 +12,7 @@
  *
  * The virtio, Ethernet, IPv4 and TCP headers (10 + 14 + 20 + 20 bytes) thus fill exactly one 64-byte cache line.
  */
+import { formatMac } from '../../protocol/packet/bytes.ts'
 import { HEADROOM, MAX_FRAME_LENGTH, VNET_HEADER_LENGTH } from '../link/link.ts'
 import type { InterfaceFacts } from './interface.ts'
 import { type MappedMemory, mapDescriptor } from './memory.ts'
@@ -37,17 +38,21 @@ export const CAPTURED_WORD = 2
 export const OFFSETS_WORD = 3
 
 const SOL_PACKET = 263 // bits/socket.h
+const PACKET_ADD_MEMBERSHIP = 1
+const PACKET_DROP_MEMBERSHIP = 2
 const PACKET_RX_RING = 5
 const PACKET_STATISTICS = 6
 const PACKET_VERSION = 10
 const PACKET_RESERVE = 12
 const PACKET_VNET_HDR = 15
 const PACKET_IGNORE_OUTGOING = 23
+const PACKET_MR_UNICAST = 3
 const TPACKET_V2 = 1
 const ETH_P_ALL = 3
 const ETH_P_IP = 0x0800
 const ETH_P_ARP = 0x0806
 const ETH_P_IPV6 = 0x86dd
+const ETHER_TYPES = [ETH_P_IP, ETH_P_ARP, ETH_P_IPV6]
 
 const SLOT_HEADER_BYTES = 52
 const FRAME_OFFSET = 138
@@ -76,6 +81,12 @@ export interface PacketSocket {
   readonly slotOffsets: Int32Array
   /** Frames that the kernel found no room for, since the last call. */
   takeDrops(): number
+  /**
+   * From now on frames to these MACs are taken too, and to no others but the interface's own. The interface lets them in; to the
+   * host's stack they are another host's (PACKET_OTHERHOST), which ip_rcv(), ipv6_rcv() and arp_rcv() drop.
+   * @throws DirectorError when the kernel refuses
+   */
+  takeMacs(macs: readonly Uint8Array[]): void
   close(): void
 }
 
@@ -91,7 +102,7 @@ export function openPacketSocket(name: string, { index }: InterfaceFacts, slots:
   }
   try {
     setOption(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES, what)
-    attachFilter(descriptor, etherTypeFilter([ETH_P_IP, ETH_P_ARP, ETH_P_IPV6]), what)
+    attachFilter(descriptor, etherTypeFilter(ETHER_TYPES), what)
     // The filter refuses outgoing frames too; this spares the kernel from offering them.
     setOption(descriptor, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, what)
     setOption(descriptor, SOL_PACKET, PACKET_VERSION, TPACKET_V2, what)
@@ -105,9 +116,10 @@ export function openPacketSocket(name: string, { index }: InterfaceFacts, slots:
     setOption(descriptor, SOL_PACKET, PACKET_RX_RING, new Uint8Array(request.buffer), ringOf)
     ring = mapDescriptor(descriptor, BLOCK_BYTES * blocks, ringOf)
 
-    bindSocket(descriptor, linkLayerAddress(index), what)
+    bindSocket(descriptor, linkLayerAddress(index, ETH_P_ALL), what)
     const slotOffset = (slot: number) =>
       Math.floor(slot / SLOTS_PER_BLOCK) * BLOCK_BYTES + (slot % SLOTS_PER_BLOCK) * SLOT_BYTES
+    const memberships = new Map<string, Uint8Array>()
     const statistics = new Int32Array(2) // struct tpacket_stats: packets, drops; reading clears both
     return {
       descriptor,
@@ -116,6 +128,21 @@ export function openPacketSocket(name: string, { index }: InterfaceFacts, slots:
       takeDrops() {
         getOption(descriptor, SOL_PACKET, PACKET_STATISTICS, statistics, what)
         return statistics[1] >>> 0
+      },
+      takeMacs(macs) {
+        const wanted = new Map(macs.map((mac) => [formatMac(mac), mac]))
+        const added = [...wanted].filter(([name]) => !memberships.has(name))
+        const dropped = [...memberships].filter(([name]) => !wanted.has(name))
+        if (added.length + dropped.length === 0) return
+        for (const [name, mac] of added) {
+          setOption(descriptor, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership(index, mac), `${what}: ${name}`)
+          memberships.set(name, mac)
+        }
+        attachFilter(descriptor, etherTypeFilter(ETHER_TYPES, macs), what)
+        for (const [name, mac] of dropped) {
+          setOption(descriptor, SOL_PACKET, PACKET_DROP_MEMBERSHIP, membership(index, mac), `${what}: ${name}`)
+          memberships.delete(name)
+        }
       },
       close,
     }
@@ -126,10 +153,21 @@ export function openPacketSocket(name: string, { index }: InterfaceFacts, slots:
 }
 
 /** struct sockaddr_ll: family u16 | EtherType u16, big endian | interface index i32 | what only received frames have. */
-function linkLayerAddress(index: number): Uint8Array {
+export function linkLayerAddress(index: number, protocol: number): Uint8Array {
   const address = new DataView(new ArrayBuffer(20))
   address.setUint16(0, AF_PACKET, true)
-  address.setUint16(2, ETH_P_ALL, false)
+  address.setUint16(2, protocol, false)
   address.setInt32(4, index, true)
   return new Uint8Array(address.buffer)
+}
+
+/** struct packet_mreq: interface index i32 | type u16 | address length u16 | address, 8 bytes. */
+function membership(index: number, mac: Uint8Array): Uint8Array {
+  const request = new DataView(new ArrayBuffer(16))
+  request.setInt32(0, index, true)
+  request.setUint16(4, PACKET_MR_UNICAST, true)
+  request.setUint16(6, mac.length, true)
+  const bytes = new Uint8Array(request.buffer)
+  bytes.set(mac, 8)
+  return bytes
 }

@@ -4,6 +4,7 @@
  * struct sock_filter (linux/filter.h): code u16 | jump if true u8 | jump if false u8 | constant u32.
  * struct sock_fprog: count u16 | 8: address of the instructions u64.
  */
+import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { addressOf } from './libc.ts'
 import { SO_ATTACH_FILTER, SOL_SOCKET, setOption } from './socket.ts'
 
@@ -23,16 +24,29 @@ const SKF_AD_PROTOCOL = SKF_AD_OFF + 0
 const SKF_AD_PKTTYPE = SKF_AD_OFF + 4
 const SKF_AD_VLAN_TAG_PRESENT = SKF_AD_OFF + 48
 const SKF_NET_OFF = 0xfff0_0000 // the packet from its network header on, wherever the program's own bytes begin
-const PACKET_MULTICAST = 2 // linux/if_packet.h: host 0, broadcast 1, multicast 2, other hosts and outgoing above
+// linux/if_packet.h: host 0, broadcast 1, multicast 2, other hosts 3, outgoing 4
+const PACKET_MULTICAST = 2
+const PACKET_OTHERHOST = 3
 
 export type Instruction = readonly [code: number, ifTrue: number, ifFalse: number, constant: number]
 
-/** Takes untagged frames of these EtherTypes that are addressed to this host, to all or to a group. */
-export function etherTypeFilter(etherTypes: readonly number[]): Instruction[] {
+/** Takes untagged frames of these EtherTypes that are addressed to this host, to all, to a group, or to one of these MACs besides. */
+export function etherTypeFilter(etherTypes: readonly number[], macs: readonly Uint8Array[] = []): Instruction[] {
   const count = etherTypes.length
+  const others: Instruction[] = [
+    [JUMP_EQUAL, 0, macs.length * 4, PACKET_OTHERHOST],
+    ...macs.flatMap((mac, index): Instruction[] => [
+      [LOAD_WORD, 0, 0, 0],
+      [JUMP_EQUAL, 0, 2, readInt32(mac, 0) >>> 0],
+      [LOAD_HALF_WORD, 0, 0, 4],
+      [JUMP_EQUAL, (macs.length - index) * 4 - 3, 0, readUint16(mac, 4)],
+    ]),
+    [RETURN, 0, 0, 0],
+  ]
   return [
     [LOAD_BYTE, 0, 0, SKF_AD_PKTTYPE],
-    [JUMP_GREATER, count + 3, 0, PACKET_MULTICAST],
+    [JUMP_GREATER, 0, others.length, PACKET_MULTICAST],
+    ...others,
     // The kernel keeps a VLAN tag beside the frame: without this a tagged frame would pass as one of the untagged network.
     [LOAD_BYTE, 0, 0, SKF_AD_VLAN_TAG_PRESENT],
     [JUMP_EQUAL, 0, count + 1, 0],

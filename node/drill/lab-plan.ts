@@ -35,6 +35,8 @@ export interface LabOptions {
   sync?: LabSync
   /** VRRP advertisement interval; a multiple of 10, 50 unless given. */
   advertisementIntervalMs?: number
+  /** Of all groups of virtual addresses. */
+  virtualMac?: boolean
   /** Size of the directors' connection tables, a power of two; what a director has by itself unless given. */
   connections?: number
 }
@@ -68,6 +70,7 @@ export interface LabPlan {
   readonly scheduler: string
   readonly sync: LabSync
   readonly advertisementIntervalMs: number
+  readonly virtualMac: boolean
   readonly connections?: number
   readonly switchNamespace: string
   readonly bridges: readonly BridgeName[]
@@ -124,6 +127,7 @@ export function planLab(options: LabOptions): LabPlan {
     scheduler: options.scheduler ?? 'wlc',
     sync: options.sync ?? 'established',
     advertisementIntervalMs: options.advertisementIntervalMs ?? 50,
+    virtualMac: options.virtualMac ?? false,
     connections: options.connections,
     switchNamespace: namespaceOf(name, 'switch'),
     bridges: translated ? ['outside', 'inside'] : ['outside'],

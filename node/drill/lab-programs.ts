@@ -151,6 +151,7 @@ function directorConfig(plan: LabPlan, folder: string, host: LabHost, peers: obj
       vrid: VRIDS[family],
       priority: host.priority,
       advertisementIntervalMs: plan.advertisementIntervalMs,
+      virtualMac: plan.virtualMac,
       addresses: [VIRTUAL_ADDRESSES[family]],
       ...(translated ? { gateway: GATEWAY_ADDRESSES[family] } : {}),
     })),

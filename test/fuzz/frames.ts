@@ -26,6 +26,7 @@ import {
   SERVICES,
   serverMac,
   VIPS,
+  VIRTUAL_MACS,
 } from './world.ts'
 
 export interface FuzzFrame {
@@ -60,6 +61,7 @@ export class FrameSource {
     if (random.oneIn(50)) return { link, frame: this.#noise(random.below(200)), vnetHeader }
     let mutated: Uint8Array = frame.slice()
     for (let change = random.below(3); change >= 0; change--) mutated = this.#mutate(mutated)
+    if (random.oneIn(8) && mutated.length >= 6) mutated.set(this.#pick(VIRTUAL_MACS))
     if (!isIPv6(mutated) && !random.oneIn(4)) repairIPv4(mutated)
     if (random.oneIn(2)) (isIPv6(mutated) ? repairTransport6 : repairTransport)(mutated)
     return {

@@ -30,8 +30,14 @@ export function fault(vnetHeader: Uint8Array, frame: Uint8Array, mtu: number): s
   if (isWhole && frame.length > 14 + mtu) return 'longer than the MTU'
   const type = word(frame, 12)
   if (type === 0x0806) return arpFault(frame)
+  // Address resolution alone is from it.
+  if (type === 0x0800 && isVirtualMac(frame, 6)) return 'IPv4 from a virtual MAC'
   if (type === 0x86dd) return ipv6Fault(frame, 14)
   return type === 0x0800 ? ipv4Fault(frame, 14) : `of type ${type}`
+}
+
+function isVirtualMac(bytes: Uint8Array, at: number): boolean {
+  return word(bytes, at) === 0 && word(bytes, at + 2) === 0x5e00 && (bytes[at + 4] === 1 || bytes[at + 4] === 2)
 }
 
 function arpFault(frame: Uint8Array): string | undefined {

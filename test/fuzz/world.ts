@@ -9,6 +9,7 @@ import type {
   TunnelSpec,
 } from '../../forwarder/service.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
+import { virtualRouterMac } from '../../protocol/packet/virtual-router-mac.ts'
 import type { Random } from '../random.ts'
 import { DirectorBench } from '../support/director-bench.ts'
 import { GUE_PORT } from './judge.ts'
@@ -16,6 +17,8 @@ import { GUE_PORT } from './judge.ts'
 export const OUTSIDE = 'outside'
 export const INSIDE = 'inside'
 export const MACS = { [OUTSIDE]: '02:00:00:00:00:01', [INSIDE]: '02:00:00:00:00:02' }
+/** Of groups of either family; the last one is another router's. */
+export const VIRTUAL_MACS = [virtualRouterMac(51, false), virtualRouterMac(51, true), virtualRouterMac(52, false)]
 export const ROUTER = { address: '198.51.100.254', mac: '02:00:00:00:01:01' }
 export const VIPS = ['198.51.100.10', '198.51.100.11', '198.51.100.12']
 export const VIPS6 = ['2001:db8:1::10', '2001:db8:1::11']
@@ -116,6 +119,7 @@ export function randomAddresses(random: Random): VirtualAddress[] {
       address,
       link: random.oneIn(8) ? INSIDE : OUTSIDE,
       state: STATES[random.below(STATES.length)],
+      mac: random.oneIn(2) ? VIRTUAL_MACS[isIPv6Text(address) ? 1 : 0] : undefined,
     }))
 }
 

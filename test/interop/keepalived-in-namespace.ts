@@ -56,7 +56,8 @@ const DIALECTS: readonly Dialect[] = [
   },
   {
     dialect: 'IPv4 in version 2',
-    ours: { addresses: VIPS, version: 2, advertisementIntervalMs: 1000 },
+    // keepalived neither knows nor cares which MAC it hears.
+    ours: { addresses: VIPS, version: 2, advertisementIntervalMs: 1000, virtualMac: true },
     theirs: { version: 2, seconds: 1 },
     holder: '10.0.0.2',
     filter: 'ip proto 112',

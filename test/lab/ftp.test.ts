@@ -1,6 +1,7 @@
 /**
  * FTP through a pool, with Debian's vsftpd on the real servers and two clients that have nothing in common: curl and lftp. Active
  * and passive, in the old way and the extended one, by every method; and a download in whose middle the active director is killed.
+ * By NAT the directors have virtual router MACs: nobody sees another one than before.
  */
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,10 +9,10 @@ import { type Test, test } from 'tap'
 import { missingPackages, programFolders, testPackages } from '../../node/cli/setup/packages.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
-import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { GATEWAY_ADDRESS, hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { seededRandom } from '../random.ts'
 import { endProcess, eventually, firstProcessOf } from './lab-directors.ts'
-import { addService, runOn, startOnHost } from './lab-traffic.ts'
+import { addService, neighbourOf, runOn, startOnHost } from './lab-traffic.ts'
 
 const missing = missingPackages(testPackages, programFolders(process.env.PATH))
 const skip =
@@ -24,6 +25,8 @@ const URL = `ftp://${VIRTUAL_ADDRESS}`
 /** Bytes a second that a server gives: a download of LARGE then lasts long enough to lose a director in its middle. */
 const RATE = 4_000_000
 const LARGE = 12_000_000
+/** Of the lab's group of IPv4, where directors have it. */
+const VIRTUAL_MAC = '00:00:5e:00:01:33'
 
 /** Anonymous FTP of a folder whose file "who" says which server it is. */
 async function startServers(lab: Lab, large: Buffer): Promise<void> {
@@ -106,17 +109,37 @@ async function interrupted(t: Test, lab: Lab, way: string, options: string[], la
   t.not(await findActive(lab), active)
 }
 
+/** For the virtual address, and for the gateway. */
+async function seenMacs(lab: Lab): Promise<(string | undefined)[]> {
+  return [
+    await neighbourOf(lab, 'c1', 'outside', VIRTUAL_ADDRESS),
+    await neighbourOf(lab, 's1', 'inside', GATEWAY_ADDRESS),
+  ]
+}
+
 for (const method of ['nat', 'tun', 'dr'] as const) {
   test(`FTP by ${method}`, { skip, timeout: 180_000 }, async (t) => {
     const random = seededRandom(21)
     const large = Buffer.from(Uint8Array.from({ length: LARGE }, () => random.below(256)))
-    const options = { name: `t${process.pid}-f${method}`, directors: 2, servers: 2, method, scheduler: 'rr' }
+    const virtualMac = method === 'nat'
+    // Nobody shall take over because the machine is busy.
+    const options = {
+      name: `t${process.pid}-f${method}`,
+      directors: 2,
+      servers: 2,
+      method,
+      advertisementIntervalMs: 250,
+      scheduler: 'rr',
+      virtualMac,
+    }
     await withLab(options, new AbortController().signal, async (lab) => {
       await startServers(lab, large)
       await addService(lab, { protocol: 'tcp', port: PORT })
       await everyWay(t, lab, /./)
       const [way, words] = method === 'nat' ? ways[1] : ways[0]
+      if (virtualMac) t.same(await seenMacs(lab), [VIRTUAL_MAC, VIRTUAL_MAC], 'client and server see the virtual MAC')
       await interrupted(t, lab, way, words, large)
+      if (virtualMac) t.same(await seenMacs(lab), [VIRTUAL_MAC, VIRTUAL_MAC], 'which the next director has too')
       await everyWay(t, lab, /PASV|PORT/)
     })
   })

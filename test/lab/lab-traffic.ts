@@ -114,6 +114,13 @@ export async function inject(
   await runOn(lab, client, programOf('inject', 'outside', ...rate), Buffer.concat(pieces))
 }
 
+/** The MAC that a host has for an address on one of its interfaces; undefined when it has none. */
+export async function neighbourOf(lab: Lab, host: string, interfaceName: string, address: string) {
+  const known = await runOn(lab, host, ['ip', '-json', 'neighbour', 'show', 'to', address, 'dev', interfaceName])
+  const [entry]: { lladdr?: string }[] = JSON.parse(known)
+  return entry?.lladdr
+}
+
 /** The MAC of an interface of a host. */
 export async function macOf(lab: Lab, host: string, interfaceName: string): Promise<string> {
   const facts = await runOn(lab, host, ['ip', '-json', 'link', 'show', interfaceName])

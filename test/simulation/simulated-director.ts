@@ -219,6 +219,7 @@ export class SimulatedDirector {
           advertisementIntervalMs: intervalMs,
           preempt: true,
           preemptDelayMs: 0,
+          virtualMac: false,
           addresses: [address],
           gateway,
         })),
@@ -249,12 +250,12 @@ export class SimulatedDirector {
   #watched(transport: VrrpTransport): VrrpTransport {
     return {
       ...transport,
-      send: (message, destination) => {
+      send: (message, destination, groupMac) => {
         const [, vrid, priority] = message
         if (priority === PRIORITY_RESIGN) this.advertised.delete(vrid)
         else if (this.advertised.get(vrid)?.priority !== priority)
           this.advertised.set(vrid, { priority, sinceMs: this.#options.clock.now() })
-        transport.send(message, destination)
+        transport.send(message, destination, groupMac)
       },
     }
   }

@@ -14,6 +14,7 @@ export function declare(command: Command): void {
 
   const up = named('up', 'build a lab and leave it standing')
   for (const option of poolOptions()) up.addOption(option)
+  up.option('--virtual-mac', 'of VRRP, in place of that of the active director')
   up.option('--clients <number>', 'clients, 1 to 32', wholeNumber(1, 32), 1).action(
     async (name: string, options: Omit<LabOptions, 'name'>) => print(await labUp({ name, ...options })),
   )

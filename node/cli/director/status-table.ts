@@ -24,7 +24,10 @@ export function renderStatus(status: DirectorStatus): string {
         ? [`Strangers refused at the cluster port: ${status.refusedStrangers} times`]
         : []),
     ].join('\n'),
-    table(['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'Gateway', 'Waiting for'], status.vips.flatMap(vipRows)),
+    table(
+      ['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'MAC', 'Gateway', 'Waiting for'],
+      status.vips.flatMap(vipRows),
+    ),
     table(['Tracked', 'VRID', 'State', 'Weight', 'Reason'], status.vips.flatMap(trackedRows)),
     table(['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables'], status.peers.map(peerRow)),
     ...status.services.map(serviceSection),
@@ -55,6 +58,7 @@ function vipRows(vip: VipStatus): (string | number)[][] {
     vip.state,
     vip.effectivePriority === vip.priority ? vip.priority : `${vip.effectivePriority} of ${vip.priority}`,
     vip.vrid,
+    vip.virtualMac ?? 'own',
     vip.gateway ?? '-',
     vip.waiting ?? '-',
   ])

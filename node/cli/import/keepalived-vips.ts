@@ -17,6 +17,9 @@ const WHY_NOT: Readonly<Record<string, string>> = {
   interface: 'a director has one interface for all groups: write it to `interfaces.outside` of its own file',
   // What is in it is a secret.
   authentication: 'advertisements carry no password here (RFC 9568 section 9)',
+  use_vmac:
+    'the virtual MAC is the one of RFC 9568 section 7.3: 00:00:5e:00:01 and the virtual_router_id, with IPv6 02 in place of 01',
+  vmac_xmit_base: 'advertisements come from the virtual MAC, and to named peers from the interface’s own',
   track_script: 'write the script to `track.scripts` of the group',
 }
 
@@ -76,6 +79,7 @@ function vipsOf({ block = [] }: Statement, omissions: Omissions): Vip[] {
     else if (keyword === 'version' && value === '2') vip.version = 2
     else if (keyword === 'nopreempt') vip.preempt = false
     else if (keyword === 'preempt_delay') vip.preemptDelayMs = Math.round(Number(value) * 1000)
+    else if (keyword === 'use_vmac' && !words.some((word) => word.includes(':'))) vip.virtualMac = true
     else if (keyword === 'unicast_peer') vip.unicastPeers = addressesOf(inner, omissions)
     else if (keyword === 'track_interface') vip.track = { interfaces: trackedOf(inner, omissions) }
     else if (keyword === 'virtual_ipaddress') addresses.push(...addressesOf(inner, omissions))

@@ -399,6 +399,8 @@ export interface VipStatus {
   syncGroup: string | null
   addresses: string[]
   gateway: string | null
+  /** Virtual router MAC that clients and real servers see; null: that of the holder's interface. */
+  virtualMac: string | null
   advertisementIntervalMs: number
   /** Address of the director we believe holds it; null: none heard. */
   holder: string | null

@@ -2,7 +2,8 @@
  * Gratuitous ARP and unsolicited neighbour advertisements: they tell every neighbour that an address is now at this director's
  * MAC (RFC 5227 section 2.3, RFC 5944 section 4.6; RFC 4861 section 7.2.6, RFC 9568 section 6.4.2).
  *
- * ARP is sent in both forms, since some stacks learn only from requests and some only from replies. The sender is the interface's own MAC and not VRRP's virtual one (docs/divergence.md, VRRP).
+ * ARP is sent in both forms, since some stacks learn only from requests and some only from replies. With a virtual router MAC neighbours have
+ * nothing to learn, but switches have: on which port it is, from the frame's source.
  */
 import { ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, writeArpFrame } from '../../../protocol/packet/arp.ts'
 import { parseIPv4 } from '../../../protocol/packet/bytes.ts'

@@ -47,6 +47,8 @@ const vip = z
     preemptDelayMs: z.int().min(0).max(86_400_000).default(0),
     /** Who is sent to and believed, by address, in place of the group: where multicast does not get through. */
     unicastPeers: z.array(ipAddress).min(1).max(63).optional(),
+    /** Clients see the virtual router MAC (RFC 9568 section 7.3) and not that of the director's interface. */
+    virtualMac: z.boolean().default(false),
     /** Advertisements are signed, and those that are not are not believed. */
     authentication: z
       .strictObject({

@@ -7,7 +7,9 @@
  */
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
+import { formatMac } from '../../../protocol/packet/bytes.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { virtualRouterMac } from '../../../protocol/packet/virtual-router-mac.ts'
 import type { DecodedAdvertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
 import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import type { SharedKey } from '../../../protocol/shared-key.ts'
@@ -79,6 +81,8 @@ export class VipGroup implements SyncMember {
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
   readonly #destinations: readonly string[]
+  /** The virtual one; undefined: that of the interface. */
+  readonly #mac: Uint8Array | undefined
   readonly #authentication: Authentication | undefined
   readonly #peers: PeerRules
   #successorHeard: (() => void) | undefined
@@ -94,6 +98,7 @@ export class VipGroup implements SyncMember {
     const { address } = components.transport
     // One list may serve all directors: who finds itself in it means the others.
     this.#destinations = config.unicastPeers?.filter((peer) => peer !== address) ?? [vrrpGroupOf(address)]
+    this.#mac = config.virtualMac ? virtualRouterMac(config.vrid, isIPv6Text(config.addresses[0])) : undefined
     this.#router = new VirtualRouter({
       address,
       priority: config.priority,
@@ -133,7 +138,8 @@ export class VipGroup implements SyncMember {
   }
 
   get virtualAddresses(): VirtualAddress[] {
-    return this.#placed().map((placed) => ({ ...placed, state: this.#addressState }))
+    const common = { state: this.#addressState, ...(this.#mac && { mac: this.#mac }) }
+    return this.#placed().map((placed) => ({ ...placed, ...common }))
   }
 
   get status(): VipStatus {
@@ -146,6 +152,7 @@ export class VipGroup implements SyncMember {
       syncGroup: this.config.syncGroup ?? null,
       addresses: [...this.config.addresses],
       gateway: this.config.gateway ?? null,
+      virtualMac: this.#mac === undefined ? null : formatMac(this.#mac),
       advertisementIntervalMs: this.config.advertisementIntervalMs,
       holder: this.#router.holder,
       activeSinceMonotonicMs: this.#activeSinceMs,
@@ -322,10 +329,12 @@ export class VipGroup implements SyncMember {
     const { version, vrid, addresses, advertisementIntervalMs: intervalMs } = this.config
     const advertisement = { version, vrid, priority, intervalMs, addresses }
     const { transport } = this.#components
+    // To named peers from the interface's own: a frame would have to know the MAC of each, or of the router on the way to it.
+    const groupMac = this.config.unicastPeers ? undefined : this.#mac
     for (const destination of this.#destinations) {
       const message = encodeAdvertisement(advertisement, transport.address, destination, this.#checksum)
       const signed = this.#authentication?.sign(message, transport.address, destination)
-      transport.send(signed ?? message, destination)
+      transport.send(signed ?? message, destination, groupMac)
     }
   }
 
@@ -354,7 +363,7 @@ export class VipGroup implements SyncMember {
     this.#cancelAnnouncement()
     const { forwarder } = this.#components
     const frames = this.#placed().flatMap(({ address, link }) =>
-      announcementFrames(address, forwarder.mac(link)).map((frame) => ({ link, frame })),
+      announcementFrames(address, this.#mac ?? forwarder.mac(link)).map((frame) => ({ link, frame })),
     )
     const round = (number: number) => {
       for (const { link, frame } of frames) forwarder.transmit(link, frame)

@@ -3,10 +3,14 @@
  *
  * The package's own send() waits for the event loop and starves while packets keep coming in, and its receiver takes one
  * packet a turn. Its native half underneath is used instead: sending acts at once, and drain() empties the kernel's queue.
+ *
+ * What goes out from a virtual router MAC does so as a frame, through a socket that is opened when it is first needed.
  */
 import type { Socket } from 'raw-socket'
+import { type FrameSender, openFrameSender } from '../../../forwarder/sys/frame-sender.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import { advertisementFrame } from '../../../protocol/packet/virtual-router-mac.ts'
 import { PROTOCOL_VRRP, type VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
 import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
@@ -56,6 +60,7 @@ class RawVrrpSocket implements VrrpSocket {
   readonly #family: VrrpSocketFamily
   readonly #options: VrrpSocketOptions
   readonly #buffer: Buffer
+  #frames: FrameSender | undefined
   #handler: ((datagram: VrrpDatagram) => void) | undefined
   #closed = false
 
@@ -71,10 +76,11 @@ class RawVrrpSocket implements VrrpSocket {
     socket.on('error', (error: Error) => this.#failedToReceive(error))
   }
 
-  send(message: Uint8Array, destination: string): void {
+  send(message: Uint8Array, destination: string, groupMac?: Uint8Array): void {
     if (this.#closed) return
     try {
-      this.#socket.wrap.send(Buffer.from(message), 0, message.length, destination, () => {})
+      if (groupMac) this.#sendFrame(advertisementFrame(message, this.address, groupMac))
+      else this.#socket.wrap.send(Buffer.from(message), 0, message.length, destination, () => {})
     } catch (error) {
       this.counters.sendErrors++
       this.lastError = (error as Error).message
@@ -106,6 +112,13 @@ class RawVrrpSocket implements VrrpSocket {
     if (this.#closed) return
     this.#closed = true
     this.#socket.close()
+    this.#frames?.close()
+  }
+
+  #sendFrame(frame: Uint8Array): void {
+    const { interfaceName, interfaceIndex } = this.#options
+    this.#frames ??= openFrameSender(interfaceName, interfaceIndex, PRIORITY_CONTROL)
+    this.#frames.send(frame)
   }
 
   #receive(packet: Buffer, source: string): void {

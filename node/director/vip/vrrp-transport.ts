@@ -10,8 +10,11 @@ export interface VrrpTransport {
    * the peers are named by theirs. Breaks ties.
    */
   readonly address: string
-  /** Sends one VRRP message, to the group or to a peer. What cannot be sent is lost, as on the wire. */
-  send(message: Uint8Array, destination: string): void
+  /**
+   * Sends one VRRP message, to the group or to a peer. What cannot be sent is lost, as on the wire.
+   * @param groupMac the virtual router MAC that it goes to the group from; the interface's own unless given
+   */
+  send(message: Uint8Array, destination: string, groupMac?: Uint8Array): void
   /** One handler, for every sound IP packet of the protocol; the bytes are the handler's to keep. */
   onDatagram(handler: (datagram: VrrpDatagram) => void): void
   /** Hands out, before it returns, whatever has arrived and waits; bounded. */

@@ -38,17 +38,27 @@ function arp({
   return frame
 }
 
-const reply = arp({
+const replyFields = {
   to: MAC.router,
   operation: ARP_REPLY,
   senderMac: MAC.outside,
   sender: VIP,
   targetMac: MAC.router,
   target: ROUTER,
-})
+}
+const reply = arp(replyFields)
 
 test('a request for an active address is answered with the MAC of the link it came on', async (t) => {
   t.same(sentHex(scene().send(OUTSIDE, arp())), [[OUTSIDE, hex(reply)]])
+})
+
+test('with the virtual MAC, and from it, when the address has one, however it was asked for', async (t) => {
+  const mac = '00:00:5e:00:01:33'
+  const addresses = [{ address: VIP, link: OUTSIDE, state: 'active' as const, mac: parseMac(mac) }]
+  const expected = arp({ ...replyFields, senderMac: mac })
+  for (const to of [BROADCAST, mac, MAC.outside]) {
+    t.same(sentHex(scene({ addresses }).send(OUTSIDE, arp({ to }))), [[OUTSIDE, hex(expected)]])
+  }
 })
 
 test('so is one that was not broadcast, as a neighbour asks again', async (t) => {

@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { explain, type Question } from '../../../forwarder/engine/explain.ts'
 import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
-import { formatIPv4, formatMac } from '../../../protocol/packet/bytes.ts'
+import { formatIPv4, formatMac, parseMac } from '../../../protocol/packet/bytes.ts'
 import { readIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { schedulers } from '../../../scheduler/registry.ts'
@@ -144,6 +144,12 @@ test('a known connection goes on, by the way that its client came', async (t) =>
   })
   t.equal(Math.round((ask(bench).connection?.expiresMs ?? 0) / 1000), 900)
   t.same(everything(bench), before)
+})
+
+test('a packet comes to the virtual MAC where the address has one', async (t) => {
+  const mac = '00:00:5e:00:01:33'
+  const bench = scene({ addresses: [{ address: VIP, link: OUTSIDE, state: 'active', mac: parseMac(mac) }] })
+  t.match(ask(bench), { before: { destinationMac: mac }, after: { sourceMac: MAC.inside } })
 })
 
 test('a connection that is over is scheduled anew, as a SYN would do', async (t) => {

@@ -48,21 +48,36 @@ function solicitation(
   })
 }
 
-function advertisement(options: { to?: string; mac?: string; flags?: number } = {}): Uint8Array {
+function advertisement(options: { to?: string; mac?: string; flags?: number; sourceMac?: string } = {}): Uint8Array {
+  const sourceMac = options.sourceMac ?? MAC.outside
   return icmpFrame6({
-    sourceMac: MAC.outside,
+    sourceMac,
     destinationMac: options.mac ?? MAC.router,
     from: VIP6,
     to: options.to ?? ROUTER6,
     hopLimit: 255,
     type: 136,
     rest: options.flags ?? 0xe000_0000,
-    payload: concat(bytesOf(VIP6), macOption(2, MAC.outside)),
+    payload: concat(bytesOf(VIP6), macOption(2, sourceMac)),
   })
 }
 
 test('a solicitation of an active virtual address is answered with the MAC of its link', async (t) => {
   t.same(sentHex(scene6().send(OUTSIDE, solicitation())), [[OUTSIDE, hex(advertisement())]])
+})
+
+test('with the virtual MAC, and from it, when the address has one', async (t) => {
+  const sourceMac = '00:00:5e:00:02:33'
+  const addresses = [{ address: VIP6, link: OUTSIDE, state: 'active' as const, mac: parseMac(sourceMac) }]
+  const expected = advertisement({ sourceMac })
+  t.same(sentHex(scene6({ addresses }).send(OUTSIDE, solicitation())), [[OUTSIDE, hex(expected)]])
+  const again = solicitation()
+  again.set(parseMac(sourceMac))
+  t.same(
+    sentHex(scene6({ addresses }).send(OUTSIDE, again)),
+    [[OUTSIDE, hex(expected)]],
+    'to a neighbour that makes sure',
+  )
 })
 
 test('a solicitation without a link-layer address is answered to where it came from', async (t) => {

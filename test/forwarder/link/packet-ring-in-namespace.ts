@@ -1,12 +1,15 @@
 /** Run by packet-ring.test.ts inside a network namespace that nothing else uses. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'tap'
 import { createFrames, type Frame } from '../../../forwarder/link/link.ts'
 import { PacketRingLink } from '../../../forwarder/link/packet-ring.ts'
 import { allocateFrameMemory } from '../../../forwarder/sys/memory.ts'
 import { PollSet } from '../../../forwarder/sys/poll.ts'
+import { formatMac } from '../../../protocol/packet/bytes.ts'
+import { virtualRouterMac } from '../../../protocol/packet/virtual-router-mac.ts'
 import { linkCompliance } from '../../compliance/link.ts'
+import { icmpFrame } from '../../support/frames.ts'
 import { until } from '../../until.ts'
 import { createNamespace, createVethPair, ip, waitUntilUp } from '../namespace.ts'
 import { openPlainPacketSocket } from './plain-packet-socket.ts'
@@ -58,6 +61,60 @@ test('frames that are not for this host, not IP or ARP, or our own, are not rece
   link.flush()
   link.release()
   t.equal(link.receive(received), 0, 'what it sent itself does not come back')
+})
+
+test('frames to further MACs come in for as long as they are wanted, and the host takes no notice of them', async (t) => {
+  createVethPair('ring5', 'far5')
+  const link = new PacketRingLink('ring5', { slots: 64 })
+  const farEnd = openPlainPacketSocket('far5')
+  t.teardown(() => {
+    link.close()
+    farEnd.close()
+  })
+  ip(`address add 10.8.0.1/24 dev ring5
+      neighbour add 10.8.0.2 lladdr 02:00:00:00:00:09 dev ring5`)
+  const macs = [virtualRouterMac(51, false), virtualRouterMac(52, false), virtualRouterMac(51, true)]
+  const ask = (mac: Uint8Array) =>
+    farEnd.inject(
+      icmpFrame({
+        destinationMac: formatMac(mac),
+        from: '10.8.0.2',
+        to: '10.8.0.1',
+        type: 8,
+        rest: mac[4] * 256 + mac[5],
+      }),
+    )
+  /** Which of them, and what comes behind them, have come in. */
+  const received = async () => {
+    for (const mac of macs) ask(mac)
+    ask(link.mac)
+    const frames: string[] = []
+    await until(() => {
+      const waiting = createFrames(8)
+      for (const { memory, start } of waiting.slice(0, link.receive(waiting)))
+        frames.push(formatMac(memory.bytes, start))
+      link.release()
+      return frames.includes(formatMac(link.mac))
+    })
+    return frames.slice(0, -1)
+  }
+  const admitted = () =>
+    JSON.parse(execFileSync('bridge', ['-json', 'fdb', 'show', 'dev', 'ring5'], { encoding: 'utf8' }))
+      .map((entry: { mac: string }) => entry.mac)
+      .filter((mac: string) => mac.startsWith('00:00:5e'))
+      .sort()
+  for (const wanted of [[], macs.slice(0, 1), macs.slice(1), macs, []]) {
+    link.takeMacs(wanted)
+    t.same(
+      await received(),
+      wanted.map((mac) => formatMac(mac)),
+    )
+    t.same(admitted(), wanted.map((mac) => formatMac(mac)).sort(), 'the interface lets them in')
+  }
+  const answers: Uint8Array[] = []
+  const isIcmp = (packet: Uint8Array) => packet[10 + 14 + 9] === 1
+  await until(() => answers.push(...farEnd.take().filter(isIcmp)) >= 5)
+  t.equal(answers.length, 5, 'the host has answered what came to its own MAC')
 })
 
 test('a poll set sees a waiting frame, and an interface that goes down does not keep it awake', async (t) => {

@@ -12,6 +12,7 @@ const vip: VipStatus = {
   syncGroup: null,
   addresses: ['10.1.0.100', '10.1.0.101'],
   gateway: null,
+  virtualMac: null,
   advertisementIntervalMs: 50,
   holder: '10.1.0.12',
   activeSinceMonotonicMs: null,

@@ -21,6 +21,7 @@ const status: DirectorStatus = {
       tracked: [{ name: 'eth2', weight: -50, state: 'down', reason: 'eth2 has no carrier' }],
       addresses: ['10.1.0.100', '10.1.0.101'],
       gateway: '10.2.0.1',
+      virtualMac: '00:00:5e:00:01:33',
       advertisementIntervalMs: 50,
       holder: '10.1.0.11',
       activeSinceMonotonicMs: null,
@@ -121,9 +122,9 @@ test('the status shows who holds what, peers and servers, in columns', async (t)
 Peer id 12D3KooWExample
 Connections 22 of 1048576
 
-VIP         Held by    State here  Priority  VRID  Gateway   Waiting for
-10.1.0.100  10.1.0.11  backup      1 of 184    51  10.2.0.1  its table is not in sync
-10.1.0.101  10.1.0.11  backup      1 of 184    51  10.2.0.1  its table is not in sync
+VIP         Held by    State here  Priority  VRID  MAC                Gateway   Waiting for
+10.1.0.100  10.1.0.11  backup      1 of 184    51  00:00:5e:00:01:33  10.2.0.1  its table is not in sync
+10.1.0.101  10.1.0.11  backup      1 of 184    51  00:00:5e:00:01:33  10.2.0.1  its table is not in sync
 
 Tracked  VRID  State  Weight  Reason
 eth2       51  down      -50  eth2 has no carrier
@@ -158,11 +159,12 @@ test('the status of the active director names itself as holder', async (t) => {
 })
 
 test('addresses of IPv6 stand in brackets where a port follows', async (t) => {
-  const vips = [{ ...status.vips[0], addresses: ['2001:db8:1::100'], gateway: 'fe80::1', holder: 'fe80::11' }]
+  const addresses = { addresses: ['2001:db8:1::100'], virtualMac: null, gateway: 'fe80::1', holder: 'fe80::11' }
+  const vips = [{ ...status.vips[0], ...addresses }]
   const [service] = status.services
   const servers = [{ ...service.servers[0], address: '2001:db8:2::11' }]
   const text = renderStatus({ ...status, vips, services: [{ ...service, address: '2001:db8:1::100', servers }] })
-  t.match(text, /^2001:db8:1::100 +fe80::11 +backup +1 of 184 +51 +fe80::1 /m)
+  t.match(text, /^2001:db8:1::100 +fe80::11 +backup +1 of 184 +51 +own +fe80::1 /m)
   t.match(text, /^TCP \[2001:db8:1::100\]:80 wlc$/m)
   t.match(text, /^\[2001:db8:2::11\]:8080 +nat/m)
 })

@@ -53,6 +53,17 @@ test('authentication is required where a key file is named, unless it is told no
   )
 })
 
+test('clients see the MAC of the holder’s interface, unless a group is told to have the virtual one', async (t) => {
+  const { vips } = parse(`${HEAD}vips:
+  - { vrid: 51, addresses: [10.1.0.100] }
+  - { vrid: 52, virtualMac: true, addresses: [10.1.0.101], unicastPeers: [10.1.0.12] }
+`)
+  t.same(
+    vips.map(({ virtualMac }) => virtualMac),
+    [false, true],
+  )
+})
+
 test('endpoints of IPv6 are taken in brackets', async (t) => {
   const config = parse(`name: d1
 interfaces: { outside: eth0 }

@@ -114,6 +114,23 @@ test('groups of a sync group move together, and what an instance tracks or waits
   t.match(omissions, [{ line: 14, message: /^eth3 weight 2 reverse: expected an interface/ }])
 })
 
+test('the virtual MAC comes along, and another MAC in its place does not', async (t) => {
+  const instance = (more: string) =>
+    imported(`vrrp_instance A {\n virtual_router_id 1\n virtual_ipaddress {\n 10.0.0.1\n fd00::1\n }\n ${more}\n}\n`)
+  for (const more of ['use_vmac', 'use_vmac vrrp.1', 'use_vmac vrrp.1\n unicast_peer {\n 10.0.0.12\n }']) {
+    const { vips, omissions } = instance(more)
+    t.equal(vips[0].virtualMac, true, more)
+    t.ok(more.includes('unicast') || vips.length === 2)
+    t.ok(more.includes('unicast') || omissions.length === 0)
+  }
+  const other = instance('use_vmac vrrp.1 02:00:00:00:00:01\n vmac_xmit_base')
+  t.equal(other.vips[0].virtualMac, undefined)
+  t.match(other.omissions, [
+    { line: 7, message: /^use_vmac vrrp\.1 02:.*: the virtual MAC is the one of RFC 9568/ },
+    { line: 8, message: /^vmac_xmit_base: advertisements come from the virtual MAC/ },
+  ])
+})
+
 test('what cannot be carried over is told by line, and no secret with it', async (t) => {
   const lines = told(WHOLE)
   t.match(lines, [

@@ -24,6 +24,7 @@ export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
     advertisementIntervalMs: 50,
     preempt: true,
     preemptDelayMs: 0,
+    virtualMac: false,
     addresses: [VIP],
     ...changes,
   }
@@ -39,6 +40,8 @@ export class PoolMember {
   readonly address: string
   readonly service: VipService
   readonly transmitted: Transmitted[] = []
+  /** Of each advertisement, where it went and the virtual MAC that it went from. */
+  readonly advertised: { readonly to: string; readonly from: Uint8Array | undefined }[] = []
   readonly notes: string[] = []
   inSync = true
   /** How far its wall clock is ahead. */
@@ -55,7 +58,16 @@ export class PoolMember {
   constructor(pool: Pool, address: string, vips: readonly VipConfig[]) {
     this.address = address
     this.#network = pool.network
-    this.#transports = [pool.network.join(address), pool.network.join(linkLocal(address))]
+    this.#transports = [address, linkLocal(address)].map((own): VrrpTransport => {
+      const transport = pool.network.join(own)
+      return {
+        ...transport,
+        send: (message, destination, groupMac) => {
+          this.advertised.push({ to: destination, from: groupMac })
+          transport.send(message, destination)
+        },
+      }
+    })
     this.#clock = new StallableClock(pool.clock)
     const mac = Uint8Array.of(2, 0, 0, 0, 0, Number(address.split('.')[3]))
     this.service = new VipService(

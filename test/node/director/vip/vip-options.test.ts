@@ -1,7 +1,8 @@
 /** What a group can be told besides who its peers are: version, named peers, tracking, sync groups, a script; and its events. */
 import { test } from 'tap'
 import { followVips } from '../../../../node/director/vip/vip-events.ts'
-import { Pool, type PoolMember, states, VIP, VIP6, watch } from './pool.ts'
+import { formatMac } from '../../../../protocol/packet/bytes.ts'
+import { GATEWAY, GATEWAY6, Pool, type PoolMember, states, VIP, VIP6, watch } from './pool.ts'
 
 test('a peer of another version is not obeyed; that is counted, and told once', async (t) => {
   const pool = new Pool()
@@ -81,6 +82,47 @@ for (const [family, virtual, network] of [
     t.equal(second.state, 'active')
   })
 }
+
+for (const [family, addresses, gateway, vmac, group] of [
+  ['IPv4', [VIP], GATEWAY, '00:00:5e:00:01:33', '224.0.0.18'],
+  ['IPv6', [VIP6], GATEWAY6, '00:00:5e:00:02:33', 'ff02::12'],
+] as const) {
+  test(`with a virtual MAC of ${family}, advertisements and announcements come from it, whoever holds the addresses`, async (t) => {
+    const pool = new Pool()
+    const vip = { addresses: [...addresses], gateway, virtualMac: true }
+    const [best, second] = [pool.add(1, { ...vip, priority: 150 }), pool.add(2, vip)]
+    pool.start()
+    await pool.clock.advance(1000)
+    best.crash()
+    await pool.clock.advance(1000)
+    t.equal(second.state, 'active')
+    for (const { placed, transmitted, advertised, service } of [best, second]) {
+      t.same(
+        placed.map(({ link, mac = new Uint8Array() }) => [link, formatMac(mac)]),
+        [
+          ['outside', vmac],
+          ['inside', vmac],
+        ],
+      )
+      t.same(new Set(transmitted.map(({ frame }) => formatMac(frame, 6))), new Set([vmac]))
+      t.same(new Set(transmitted.map(({ link }) => link)), new Set(['outside', 'inside']))
+      t.same(
+        new Set(advertised.map(({ to, from }) => `${to} ${from && formatMac(from)}`)),
+        new Set([`${group} ${vmac}`]),
+      )
+      t.equal(service.status[0].virtualMac, vmac)
+    }
+  })
+}
+
+test('to named peers advertisements come from the interface’s own MAC, announcements from the virtual one', async (t) => {
+  const pool = new Pool()
+  const member = pool.add(1, { virtualMac: true, unicastPeers: ['10.0.0.2'] })
+  pool.start()
+  await pool.clock.advance(1000)
+  t.same(new Set(member.advertised.map(({ to, from }) => `${to} ${from}`)), new Set(['10.0.0.2 undefined']))
+  t.same(new Set(member.transmitted.map(({ frame }) => formatMac(frame, 6))), new Set(['00:00:5e:00:01:33']))
+})
 
 test('a tracked interface that fails takes its weight away, and the other director takes over', async (t) => {
   const pool = new Pool()

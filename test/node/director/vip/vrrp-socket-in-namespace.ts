@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tap, { test } from 'tap'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import { formatMac } from '../../../../protocol/packet/bytes.ts'
 import { ETHERTYPE_IPV6, writeEthernet } from '../../../../protocol/packet/ethernet.ts'
 import { writeIPv6 } from '../../../../protocol/packet/ipv6.ts'
 import { parseIPv6 } from '../../../../protocol/packet/ipv6-address.ts'
@@ -40,10 +41,18 @@ function vrrpFrame(toMac: Uint8Array, source: string, destination: string, hopLi
 }
 
 const VIP6 = { addresses: ['2001:db8:1::100'] }
+const [{ mac: ownMac }] = (await readHostNetwork(['vip0'])).interfaces
 
-for (const [family, vip, holder, filter, fields] of [
-  ['IPv4', {}, '10.0.0.1', 'ip proto 112', ['ip.src', 'ip.ttl', 'ip.dsfield.dscp']],
-  ['IPv6', VIP6, 'fe80::1', 'ip6 proto 112', ['ipv6.src', 'ipv6.hlim', 'ipv6.tclass.dscp']],
+for (const [family, vip, holder, mac, filter, fields] of [
+  ['IPv4', {}, '10.0.0.1', formatMac(ownMac), 'ip proto 112', ['ip.src', 'ip.ttl', 'ip.dsfield.dscp']],
+  [
+    'IPv6, from the virtual MAC',
+    { ...VIP6, virtualMac: true },
+    'fe80::1',
+    '00:00:5e:00:02:33',
+    'ip6 proto 112',
+    ['ipv6.src', 'ipv6.hlim', 'ipv6.tclass.dscp'],
+  ],
 ] as const) {
   test(`over ${family}, two processes elect one holder, and hand over by crash and in order`, async (t) => {
     const traffic = await capture(t, 'vip0', filter)
@@ -65,13 +74,14 @@ for (const [family, vip, holder, filter, fields] of [
     t.same(second.status()?.counters, { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 })
 
     if (!traffic) return
-    const packets = await traffic.read([...fields, 'vrrp.prio', 'vrrp.checksum.status'])
+    const packets = await traffic.read([...fields, 'vrrp.prio', 'vrrp.checksum.status', 'eth.src'])
     t.ok(packets.length > 10)
     for (const [, limit, dscp, , checksum] of packets) t.strictSame([limit, dscp, checksum], ['255', '48', '1'])
     t.ok(
       packets.some(([source, , , priority]) => source === holder && priority === '0'),
       'the orderly stop was told',
     )
+    for (const [source, , , , , from] of packets) if (source === holder) t.equal(from, mac)
     t.same(await traffic.complaints(), [], 'tshark finds nothing malformed')
   })
 }
@@ -102,11 +112,10 @@ test('over IPv6, what was routed or is not to the group is refused in the kernel
   await until(() => peer.status()?.state === 'active')
   const claim = { version: 3 as const, vrid: 51, priority: 255, intervalMs: 500, addresses: VIP6.addresses }
   const message = encodeAdvertisement(claim, 'fe80::2', 'ff02::12', 'pseudo-header')
-  const [{ mac }] = (await readHostNetwork(['vip0'])).interfaces
   const groupMac = multicastMac(parseIPv6('ff02::12'))
   const frames = [
     ...Array(3).fill(vrrpFrame(groupMac, 'fe80::2', 'ff02::12', 254, message)),
-    ...Array(2).fill(vrrpFrame(mac, 'fe80::2', 'fe80::1', 255, message)),
+    ...Array(2).fill(vrrpFrame(ownMac, 'fe80::2', 'fe80::1', 255, message)),
     vrrpFrame(groupMac, '2001:db8:1::2', 'ff02::12', 255, message),
   ]
   const [command, ...rest] = [...other.enter, process.execPath, INJECT, 'vip1']

@@ -66,7 +66,7 @@ export class TokenWire implements Wire {
       case 'future':
         return key.sign({ ...claim, issuedMs: NOW_MS + 600_001 + random.below(1000), expiresMs: NOW_MS * 2 })
       default:
-        return Buffer.concat([Uint8Array.of(1), randomBytes(random, random.below(700))])
+        return Buffer.concat([Uint8Array.of(random.below(3)), randomBytes(random, random.below(700))])
     }
   }
 }

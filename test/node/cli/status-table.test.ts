@@ -209,6 +209,13 @@ test('clients that were not let in at controlTls are shown when there are any', 
   t.notMatch(renderStatus(status), /controlTls/)
 })
 
+test('strangers, and why their tokens did not let in, are shown only when there were any', async (t) => {
+  t.notMatch(renderStatus(status), /Strangers|Tokens/)
+  const shown = renderStatus({ ...status, refusedStrangers: 4, refusedTokens: { signature: 3, peer: 0 } })
+  t.match(shown, /^Strangers refused at the cluster port: 4 times$/m)
+  t.match(shown, /^Tokens that did not let in because of +Times\nsignature +3\n\n/m)
+})
+
 test('a director alone and without services shows no empty tables', async (t) => {
   const alone = { ...status, inSync: true, uptimeMs: 400, vips: [], peers: [], services: [], links: [], drops: {} }
   t.equal(

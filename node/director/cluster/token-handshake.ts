@@ -54,8 +54,14 @@ function frameOf(token: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of(token.length >>> 8, token.length), token])
 }
 
-/** The first bytes of the stream; what comes behind them is left in it. Undefined: it would be too long. */
-function readToken(stream: MessageStream, signal: AbortSignal | undefined): Promise<Uint8Array | undefined> {
+/**
+ * The first bytes of the stream; what comes behind them is left in it. Undefined: it would be too long.
+ * @throws Error when the stream ends before
+ */
+export function readToken(
+  stream: Pick<MessageStream, 'addEventListener' | 'removeEventListener' | 'unshift' | 'status'>,
+  signal?: AbortSignal,
+): Promise<Uint8Array | undefined> {
   let read = Buffer.alloc(0)
   return new Promise((resolve, reject) => {
     const end = () => {

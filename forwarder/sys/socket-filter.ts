@@ -14,6 +14,7 @@ const LOAD_BYTE = 0x30 // BPF_LD | BPF_B | BPF_ABS
 const LOAD_HALF_WORD = 0x28 // BPF_LD | BPF_H | BPF_ABS
 const LOAD_HALF_WORD_INDEXED = 0x48 // BPF_LD | BPF_H | BPF_IND
 const INDEX_BY_HEADER_LENGTH = 0xb1 // BPF_LDX | BPF_B | BPF_MSH: four times the lower half of a byte
+const JUMP = 0x05 // BPF_JMP | BPF_JA: by the constant
 const JUMP_EQUAL = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
 const JUMP_GREATER = 0x25 // BPF_JMP | BPF_JGT | BPF_K
 const RETURN = 0x06 // BPF_RET | BPF_K
@@ -33,19 +34,23 @@ export type Instruction = readonly [code: number, ifTrue: number, ifFalse: numbe
 /** Takes untagged frames of these EtherTypes that are addressed to this host, to all, to a group, or to one of these MACs besides. */
 export function etherTypeFilter(etherTypes: readonly number[], macs: readonly Uint8Array[] = []): Instruction[] {
   const count = etherTypes.length
+  // To leave them takes a JUMP: the others reach no further than 255 instructions.
   const others: Instruction[] = [
-    [JUMP_EQUAL, 0, macs.length * 4, PACKET_OTHERHOST],
+    [JUMP_EQUAL, 1, 0, PACKET_OTHERHOST],
+    [RETURN, 0, 0, 0],
     ...macs.flatMap((mac, index): Instruction[] => [
       [LOAD_WORD, 0, 0, 0],
-      [JUMP_EQUAL, 0, 2, readInt32(mac, 0) >>> 0],
+      [JUMP_EQUAL, 0, 3, readInt32(mac, 0) >>> 0],
       [LOAD_HALF_WORD, 0, 0, 4],
-      [JUMP_EQUAL, (macs.length - index) * 4 - 3, 0, readUint16(mac, 4)],
+      [JUMP_EQUAL, 0, 1, readUint16(mac, 4)],
+      [JUMP, 0, 0, (macs.length - 1 - index) * 5 + 1],
     ]),
     [RETURN, 0, 0, 0],
   ]
   return [
     [LOAD_BYTE, 0, 0, SKF_AD_PKTTYPE],
-    [JUMP_GREATER, 0, others.length, PACKET_MULTICAST],
+    [JUMP_GREATER, 1, 0, PACKET_MULTICAST],
+    [JUMP, 0, 0, others.length],
     ...others,
     // The kernel keeps a VLAN tag beside the frame: without this a tagged frame would pass as one of the untagged network.
     [LOAD_BYTE, 0, 0, SKF_AD_VLAN_TAG_PRESENT],

@@ -54,12 +54,12 @@ async function startDirector(
   await cluster.start()
   // What gossip loses comes with the whole, as in a director.
   const announcing = setInterval(() => configuration.announce(), ANNOUNCE_INTERVAL_MS)
-  t.teardown(async () => {
+  const stop = async () => {
     clearInterval(announcing)
     await cluster.stop()
     closeDescriptor(shared.wakeDescriptor)
-  })
-  return { cluster, configuration }
+  }
+  return { cluster, configuration, stop }
 }
 
 test('a director with a token joins a pool of two that do not know it, and a revocation throws it out', async (t) => {
@@ -73,6 +73,7 @@ test('a director with a token joins a pool of two that do not know it, and a rev
     startDirector(t, members, key, { name: 'd2', knows: ['d1'] }),
     startDirector(t, members, key, { name: 'd3', knows: ['d1', 'd2'], token }),
   ])
+  t.teardown(() => Promise.all(all.map(({ stop }) => stop())))
   const [d1, d2, d3] = all
   await eventually(() => all.every(({ cluster }) => cluster.connectedPeers().length === 2))
   await eventually(() => all.every(({ cluster }) => cluster.status().inSync && cluster.status().peers.length === 2))

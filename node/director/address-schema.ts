@@ -3,6 +3,7 @@
  */
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { PEER_ID } from '../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 
 const isAddress = (text: string) => isIP(text) !== 0 && !text.includes('%')
@@ -28,6 +29,4 @@ export const endpoint = z
   })
 
 /** libp2p peer id. */
-export const peerId = z
-  .string()
-  .regex(/^[1-9A-HJ-NP-Za-km-z]{40,60}$/, 'expected a peer id as `director identity` prints it')
+export const peerId = z.string().regex(PEER_ID, 'expected a peer id as `director identity` prints it')

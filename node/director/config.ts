@@ -2,17 +2,45 @@
  * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
  */
 import { z } from 'zod'
+import { DIRECTOR_NAME } from '../../protocol/names.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
+import { parsePoolKey } from '../../protocol/pool-key.ts'
+import { joinTokenBytes } from '../../protocol/wire/join-token.ts'
 import { endpoint, interfaceName, peerId } from './address-schema.ts'
+import { PEERS_MAX } from './cluster/transport.ts'
 import { vipsSchema } from './vip/vip-config.ts'
 import { parseYaml, readText } from './yaml-file.ts'
 
-const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected a name of letters, digits and dashes')
+const name = z.string().regex(DIRECTOR_NAME, 'expected a name of letters, digits and dashes')
 const peer = z.strictObject({
   name,
   id: peerId,
   address: endpoint,
 })
+
+const cluster = z
+  .strictObject({
+    listen: endpoint,
+    peers: z.array(peer).max(PEERS_MAX).default([]),
+    /** Public halves of the pool's key, more than one while it is exchanged: whoever has a token that they have signed may join. */
+    poolKeys: z
+      .array(
+        z
+          .string()
+          .refine((text) => parsePoolKey(text) !== undefined, 'expected a key as `director token key` prints it'),
+      )
+      .max(4)
+      .default([]),
+    /** By which this director joins (protocol/wire/join-token.ts). Nothing in it is secret. */
+    token: z
+      .string()
+      .refine((text) => joinTokenBytes(text) !== undefined, 'expected a token as `director token create` prints it')
+      .optional(),
+  })
+  .refine(({ token, poolKeys }) => token === undefined || poolKeys.length > 0, {
+    path: ['token'],
+    message: "expected poolKeys beside it, with the pool's key that has signed it",
+  })
 
 export const directorConfigSchema = z.strictObject({
   name,
@@ -36,7 +64,7 @@ export const directorConfigSchema = z.strictObject({
       allow: z.array(z.string().min(1)).min(1).max(1000).optional(),
     })
     .optional(),
-  cluster: z.strictObject({ listen: endpoint, peers: z.array(peer).max(63).default([]) }),
+  cluster,
   vips: vipsSchema,
   agents: z
     .strictObject({

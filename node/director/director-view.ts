@@ -23,6 +23,7 @@ import { listService } from './control/service-listing.ts'
 import { TrafficStatisticsBook } from './control/statistics.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
+import type { Membership } from './pool/membership.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
 import type { PoolService } from './pool/pool-entry.ts'
 import { demandService } from './pool/service-changes.ts'
@@ -34,6 +35,7 @@ import { followVips } from './vip/vip-events.ts'
 export interface DirectorViewSources {
   readonly config: DirectorConfig
   readonly cluster: Cluster
+  readonly membership: Membership
   readonly forwarder: Forwarder
   readonly pool: PoolConfiguration
   readonly vip: VipService
@@ -96,21 +98,22 @@ export class DirectorView implements ControlledDirector {
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },
       refusedClients: controlTls?.refused ?? 0,
+      refusedStrangers: cluster.counters.refusedStrangers,
+      refusedTokens: { ...cluster.refusedTokens },
       replication: counters,
       drops: forwarder.drops,
     }
   }
 
   peers(): PeerListing[] {
-    const { config, cluster, pool } = this.#sources
-    const { peers } = config.cluster
-    const connected = cluster.connectedPeers()
-    const revoked = pool.revokedPeers()
-    const strangers = [...revoked].filter((id) => !peers.some((peer) => peer.id === id))
-    return [
-      ...peers.map((peer) => ({ ...peer, connected: connected.includes(peer.name), revoked: revoked.has(peer.id) })),
-      ...strangers.map((id) => ({ name: null, address: null, id, connected: false, revoked: true })),
-    ]
+    const { cluster, membership } = this.#sources
+    const names = cluster.connectedPeers()
+    const connected = new Set(membership.peers.filter(({ name }) => names.includes(name)).map(({ id }) => id))
+    return membership.known().map(({ isRevoked: revoked, ...peer }) => ({
+      ...peer,
+      connected: connected.has(peer.id),
+      revoked,
+    }))
   }
 
   *services(view: CounterView): Generator<ServiceListing> {

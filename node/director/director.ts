@@ -11,13 +11,16 @@ import { startForwarder } from '../../forwarder/forwarder-thread.ts'
 import { openConnectionSource } from '../../forwarder/table/connection-reader.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
 import { putLast } from '../processor-share.ts'
 import { removeCheckpoint } from './checkpoint/checkpoint-format.ts'
 import { Checkpoints } from './checkpoint/checkpoints.ts'
 import { instantNow } from './checkpoint/instant.ts'
 import { systemClock } from './clock.ts'
+import { readOwnToken } from './cluster/admission.ts'
 import { Cluster } from './cluster/cluster.ts'
+import { peerIdOf } from './cluster/identity.ts'
 import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { ControlTls } from './control/control-tls.ts'
@@ -30,7 +33,9 @@ import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
+import { letIn } from './pool/admissions.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
+import { Membership, type PoolMembers } from './pool/membership.ts'
 import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import { ServiceFeed } from './service-feed.ts'
@@ -151,6 +156,9 @@ export class Director {
     })
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
+    const self = { name: config.name, id: peerIdOf(privateKey) }
+    const poolKeys = config.cluster.poolKeys.flatMap((text) => parsePoolKey(text) ?? [])
+    const own = config.cluster.token === undefined ? undefined : readOwnToken(config.cluster.token, self, poolKeys)
 
     const keys = readVrrpKeys(config.vips)
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
@@ -180,6 +188,8 @@ export class Director {
       privateKey,
       listen: config.cluster.listen,
       peers: config.cluster.peers,
+      poolKeys: config.cluster.poolKeys,
+      token: own?.bytes,
       outgoing: forwarder.outgoing.shared,
       incoming: forwarder.incoming.shared,
       table: forwarder.tableMemory,
@@ -207,6 +217,7 @@ export class Director {
     }
     const feed = new ServiceFeed({ forwarder, health, localServers, conditions })
     let view: DirectorView | undefined
+    const membership = new Membership(self, config.cluster.peers)
     const pool = new PoolConfiguration({
       store,
       transport: cluster,
@@ -218,9 +229,9 @@ export class Director {
       },
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
-      onRevoked: (peerIds) => this.#shutOut(cluster, peerIds),
-      peerIdOf: (peer) =>
-        peer === config.name ? cluster.peerId : config.cluster.peers.find(({ name }) => name === peer)?.id,
+      poolKeys,
+      onMembers: (members) => this.#followMembers(cluster, membership, members),
+      peerIdsOf: (peer) => membership.idsOf(peer),
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onStoreFailure: (error) => {
@@ -231,6 +242,16 @@ export class Director {
     })
     await pool.load()
     this.#started.push(() => pool.close())
+    // So that newcomers hear of this director, too, whoever of the others had it in its configuration.
+    if (own && own.token.expiresMs > Date.now()) {
+      await pool
+        .admit(own.token, own.bytes)
+        .catch((error: Error) => log.warn({ error }, 'the own token cannot be told to the pool'))
+    } else if (own) log.warn('cluster.token is over: who does not know this director by now will not let it in')
+    cluster.onNewcomers({
+      judge: (token) => letIn(token, membership, pool),
+      refused: (peerId, reason) => log.warn({ peerId, reason }, 'somebody has shown a token that does not let in'),
+    })
 
     const vip = new VipService(
       { vips: config.vips, outside, inside, keys },
@@ -247,6 +268,7 @@ export class Director {
     view = new DirectorView({
       config,
       cluster,
+      membership,
       forwarder,
       pool,
       vip,
@@ -355,13 +377,16 @@ export class Director {
     return checkpoints
   }
 
-  /** The peers of this director that are revoked are none any more. */
-  #shutOut(cluster: Cluster, peerIds: ReadonlySet<string>): void {
-    const { peers } = this.#config.cluster
-    const names = peers.filter(({ id }) => peerIds.has(id)).map(({ name }) => name)
-    cluster.setRevoked(new Set(names))
-    if (peerIds.size > 0) this.#log.warn({ peers: names }, 'peers that are revoked')
-    if (peerIds.has(cluster.peerId)) this.#log.error('this director is revoked: the others do not hear it any more')
+  #followMembers(cluster: Cluster, membership: Membership, members: PoolMembers): void {
+    const before = membership.peers
+    membership.setMembers(members)
+    const { peers } = membership
+    cluster.setPeers(peers)
+    for (const peer of peers) if (!before.some(({ id }) => id === peer.id)) this.#log.info({ peer }, 'has a new peer')
+    for (const peer of before)
+      if (!peers.some(({ id }) => id === peer.id)) this.#log.warn({ peer }, 'is no peer any more')
+    if (members.revoked.has(cluster.peerId))
+      this.#log.error('this director is revoked: the others do not hear it any more')
   }
 
   #agentReports(onChange: (address: string) => void): ReportListener | undefined {

@@ -2,7 +2,14 @@
  * What every transport does, whatever it runs on. A factory gives pools of transports; each test takes its own.
  */
 import { test } from 'tap'
-import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../../node/director/cluster/transport.ts'
+import {
+  type Admittance,
+  MAX_MESSAGE_BYTES,
+  type Peer,
+  type PeerName,
+  type Transport,
+} from '../../node/director/cluster/transport.ts'
+import { JOIN_TOKEN_BYTES_MAX } from '../../protocol/wire/join-token.ts'
 import { until } from '../until.ts'
 
 /** Long enough for a connection that gossip does not come through to be noticed and begun anew, on a busy machine too. */
@@ -10,9 +17,11 @@ const GOSSIP_DEADLINE_MS = 30_000
 
 export interface TransportPool {
   /** Makes a transport that is configured with these peers, in every sense in which they are configured with it. Not started. */
-  create(name: PeerName, peers: readonly PeerName[]): Transport
+  create(name: PeerName, peers: readonly PeerName[], admittance?: Admittance): Transport
   /** A director by the same name as before, after a stop. */
   recreate(name: PeerName, peers: readonly PeerName[]): Transport
+  /** As setPeers() takes them. */
+  peers(names: readonly PeerName[]): readonly Peer[]
 }
 
 type Received = { from: PeerName; bytes: Uint8Array }[]
@@ -202,43 +211,78 @@ export function transportCompliance(kind: string, createPool: () => Promise<Tran
     await stop([d1, d2, stranger])
   })
 
-  test(describe('a revoked peer is lost at once and a stranger from then on, until it is let in again'), async (t) => {
-    const { all } = await connected(['d1', 'd2', 'd3'])
-    const [d1, d2, d3] = all
-    const events: string[] = []
-    for (const transport of [d1, d2])
-      transport.onPeer((peer, isUp) => events.push(`${transport.self} ${isUp ? 'sees' : 'loses'} ${peer}`))
-    const heard = [collect(d1, 'config'), collect(d2, 'config'), collect(d1, 'sync')]
-    const sentBefore = d3.send('d1', 'sync', Uint8Array.of(1)).catch(() => {})
-    for (const transport of [d1, d2]) transport.setRevoked(new Set(['d3']))
-    t.same(d1.connectedPeers(), ['d2'], 'at once')
-    t.same(events, ['d1 loses d3', 'd2 loses d3'])
-    await t.rejects(d1.send('d3', 'sync', Uint8Array.of(1)))
-    await sentBefore
-    const refused = d1.counters.refusedStrangers
-    await until(() => {
-      d3.broadcast('config', Uint8Array.of(6))
-      return d3.connectedPeers().length === 0
-    })
-    await broadcastUntil(d2, Uint8Array.of(1), () => heard[0].some(({ from }) => from === 'd2'))
-    t.same(
-      heard.flat().filter(({ from }) => from === 'd3'),
-      [],
-    )
-    d1.setRevoked(new Set())
-    await until(() => d1.connectedPeers().length === 2)
-    t.same(d2.connectedPeers(), ['d1'])
-    t.ok(d1.counters.refusedStrangers >= refused)
-    await stop(all)
-  })
+  test(
+    describe('who ceases to be a peer is lost at once and a stranger from then on, until he is one again'),
+    async (t) => {
+      const { pool, all } = await connected(['d1', 'd2', 'd3'])
+      const [d1, d2, d3] = all
+      const events: string[] = []
+      for (const transport of [d1, d2])
+        transport.onPeer((peer, isUp) => events.push(`${transport.self} ${isUp ? 'sees' : 'loses'} ${peer}`))
+      const heard = [collect(d1, 'config'), collect(d2, 'config'), collect(d1, 'sync')]
+      const sentBefore = d3.send('d1', 'sync', Uint8Array.of(1)).catch(() => {})
+      d1.setPeers(pool.peers(['d2']))
+      d2.setPeers(pool.peers(['d1']))
+      t.same(d1.connectedPeers(), ['d2'], 'at once')
+      t.same(events, ['d1 loses d3', 'd2 loses d3'])
+      await t.rejects(d1.send('d3', 'sync', Uint8Array.of(1)))
+      await sentBefore
+      const refused = d1.counters.refusedStrangers
+      await until(() => {
+        d3.broadcast('config', Uint8Array.of(6))
+        return d3.connectedPeers().length === 0
+      })
+      await broadcastUntil(d2, Uint8Array.of(1), () => heard[0].some(({ from }) => from === 'd2'))
+      t.same(
+        heard.flat().filter(({ from }) => from === 'd3'),
+        [],
+      )
+      d1.setPeers(pool.peers(['d2', 'd3']))
+      await until(() => d1.connectedPeers().length === 2)
+      t.same(d2.connectedPeers(), ['d1'])
+      t.ok(d1.counters.refusedStrangers >= refused)
+      await stop(all)
+    },
+  )
 
-  test(describe('one that was revoked before the start never gets in'), async (t) => {
+  test(describe('one that ceased to be a peer before the start never gets in'), async (t) => {
     const pool = await createPool()
     const [d1, d2] = [pool.create('d1', ['d2']), pool.create('d2', ['d1'])]
-    d1.setRevoked(new Set(['d2']))
+    d1.setPeers([])
     await Promise.all([d1.start(), d2.start()])
     await until(() => d1.counters.refusedStrangers > 0)
     t.same([d1.connectedPeers(), d2.connectedPeers()], [[], []])
     await stop([d1, d2])
+  })
+
+  test(describe('a stranger with a token is let in if that makes him a peer; nobody else is'), async (t) => {
+    const pool = await createPool()
+    const idOf = (name: PeerName) => pool.peers([name])[0].id
+    const shown = new Map<string, Uint8Array>()
+    const d1 = pool.create('d1', [], {
+      async onToken(token, id) {
+        shown.set(id, token)
+        if (token[0] === 1) d1.setPeers(pool.peers(['d2']))
+      },
+    })
+    const [good, bad] = [Uint8Array.of(1, 2, 3), new Uint8Array(JOIN_TOKEN_BYTES_MAX).fill(9)]
+    const d2 = pool.create('d2', ['d1'], { token: good })
+    const d3 = pool.create('d3', ['d1'], { token: bad })
+    const stranger = pool.create('stranger', ['d1'], { token: new Uint8Array(JOIN_TOKEN_BYTES_MAX + 1).fill(1) })
+    const heard = collect(d1, 'sync')
+    await Promise.all([d1, d2, d3, stranger].map((transport) => transport.start()))
+    await until(() => d1.connectedPeers().length > 0 && d2.connectedPeers().length > 0)
+    await until(() => shown.size === 2 && d1.counters.malformedMessages > 0 && d1.counters.refusedStrangers > 0)
+    await d2.send('d1', 'sync', Uint8Array.of(5))
+    await t.rejects(d3.send('d1', 'sync', Uint8Array.of(6)))
+    await until(() => heard.length > 0)
+    t.same(heard, [{ from: 'd2', bytes: Uint8Array.of(5) }])
+    t.same(shown.get(idOf('d2')), good)
+    t.same(shown.get(idOf('d3')), bad)
+    t.same(
+      [d1, d3, stranger].map((transport) => transport.connectedPeers()),
+      [['d2'], [], []],
+    )
+    await stop([d1, d2, d3, stranger])
   })
 }

@@ -135,8 +135,9 @@ export class SimulatedDirector {
       onChange: (change) => forwarder.post(() => this.#applyChange(change)),
       onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
-      onRevoked: () => {},
-      peerIdOf: (peer) => peer,
+      poolKeys: [],
+      onMembers: () => {},
+      peerIdsOf: (peer) => [peer],
       onOverridden: () => {},
       onStoreFailure: (error) => {
         throw error
@@ -318,7 +319,7 @@ function heardBy(thread: Thread, transport: Transport): Transport {
       transport.onMessage(topic, (from, message) => thread.run(() => handler(from, message))),
     onPeer: (handler) => transport.onPeer((peer, connected) => thread.run(() => handler(peer, connected))),
     connectedPeers: () => transport.connectedPeers(),
-    setRevoked: (peers) => transport.setRevoked(peers),
+    setPeers: (peers) => transport.setPeers(peers),
   }
 }
 

@@ -28,10 +28,11 @@ export function declare(command: Command): void {
 
 export function renderPeers(peers: readonly PeerListing[]): string {
   return table(
-    ['Peer', 'Address', 'Connected', 'Revoked', 'Peer id'],
-    peers.map(({ name, address, connected, revoked, id }) => [
+    ['Peer', 'Address', 'Known by', 'Connected', 'Revoked', 'Peer id'],
+    peers.map(({ name, address, knownBy, connected, revoked, id }) => [
       name ?? '-',
       address ?? '-',
+      knownBy ?? '-',
       connected ? 'yes' : 'no',
       revoked ? 'yes' : 'no',
       id,

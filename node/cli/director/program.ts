@@ -20,6 +20,7 @@ const verbs: Record<string, { summary: string; load: () => Promise<Verb> }> = {
   status: { summary: 'show who holds what, peers and real servers', load: () => import('./status.ts') },
   events: { summary: 'tell of each change of the virtual addresses', load: () => import('./events.ts') },
   peer: { summary: 'list the directors of the pool, shut one out or let it in', load: () => import('./peer.ts') },
+  token: { summary: 'make tokens by which new directors join the pool', load: () => import('./token.ts') },
   settings: { summary: "show or change the pool's settings and timeouts", load: () => import('./settings.ts') },
   mark: { summary: 'rules that mark packets, for services of a firewall mark', load: () => import('./mark.ts') },
   config: { summary: "the pool's configuration: history, difference, whole", load: () => import('./config.ts') },

@@ -20,6 +20,9 @@ export function renderStatus(status: DirectorStatus): string {
       `Connections ${connections.used} of ${connections.capacity}${checkpointWords(status.checkpoint)}`,
       ...defenceLines(status.defences),
       ...(status.refusedClients > 0 ? [`Not let in at controlTls: ${status.refusedClients} connections`] : []),
+      ...(status.refusedStrangers > 0
+        ? [`Strangers refused at the cluster port: ${status.refusedStrangers} times`]
+        : []),
     ].join('\n'),
     table(
       ['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'MAC', 'Gateway', 'Waiting for'],
@@ -41,6 +44,7 @@ export function renderStatus(status: DirectorStatus): string {
     table(['VRRP not believed because of', 'Packets'], Object.entries(status.refusedAdvertisements)),
     table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
     table(['Agents not believed because of', 'Reports'], aboveZero(status.refusedReports)),
+    table(['Tokens that did not let in because of', 'Times'], aboveZero(status.refusedTokens)),
     table(['Dropped because of', 'Packets'], aboveZero(status.drops)),
   ]
   return sections.filter((section) => section !== '').join('\n\n')
@@ -149,12 +153,14 @@ function refusedRows({
   invalid,
   surplus,
   revocations,
+  admissions,
 }: DirectorStatus['refusedEntries']): (string | number)[][] {
   const rows = [
     ['stamped too far ahead: compare the clocks', stamps],
     ['not understood: compare the versions', invalid],
     ['more than a pool holds', surplus],
     ['a revoked director wants to be let in again', revocations],
+    ["a token that the pool's key has not signed", admissions],
   ] as const
   return rows.filter(([, entries]) => entries > 0).map((row) => [...row])
 }

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
+import { DIRECTOR_NAME, PEER_ID } from '../../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
@@ -28,8 +29,24 @@ export function address(text: string): string {
 }
 
 export function peerId(text: string): string {
-  if (/^[1-9A-HJ-NP-Za-km-z]{40,60}$/.test(text)) return text
+  if (PEER_ID.test(text)) return text
   throw new InvalidArgumentError('Expected a peer id as `director peer list` shows it.')
+}
+
+/** A name as a director's configuration has it. */
+export function directorName(text: string): string {
+  if (DIRECTOR_NAME.test(text)) return text
+  throw new InvalidArgumentError('Expected a name of letters, digits and dashes, as in the configuration.')
+}
+
+const UNITS_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Milliseconds, from minutes to a year. */
+export function duration(text: string): number {
+  const [, count, unit] = /^([1-9]\d{0,5})([mhd])$/.exec(text) ?? []
+  const ms = Number(count) * UNITS_MS[unit]
+  if (ms <= 366 * UNITS_MS.d) return ms
+  throw new InvalidArgumentError('Expected a time such as 30m, 24h or 7d, of at most 366 days.')
 }
 
 export function endpoint(text: string): string {

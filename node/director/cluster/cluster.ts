@@ -6,12 +6,14 @@ import { Worker } from 'node:worker_threads'
 import { modulePath } from '../../../forwarder/module-path.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
+import type { TokenRefusal } from './admission.ts'
 import { peerIdOf } from './identity.ts'
 import {
   createTransportCounters,
   Delivery,
   MAX_MESSAGE_BYTES,
   type MessageHandler,
+  type Peer,
   type PeerName,
   type Topic,
   type Transport,
@@ -23,6 +25,13 @@ import type { ClusterStatus, ClusterWorkerInput, FromClusterWorker, ToClusterWor
 const MAX_PENDING_SENDS = 1024
 /** A thread that has not ended by then is ended. */
 const STOP_LIMIT_MS = 3000
+
+export interface NewcomerHandler {
+  /** Lets in whoever has shown this token, by setPeers(), or says why not. */
+  judge(token: Uint8Array): Promise<TokenRefusal | undefined>
+  /** A token did not let in whoever proved to be `peerId`; told so seldom that it can be logged. */
+  refused(peerId: string, reason: TokenRefusal): void
+}
 
 interface PendingSend {
   readonly resolve: () => void
@@ -36,7 +45,8 @@ export class Cluster implements Transport {
   readonly #counters = createTransportCounters()
   readonly #delivery = new Delivery(this.#counters)
   readonly #connected = new Set<PeerName>()
-  #revoked: ReadonlySet<PeerName> = new Set()
+  #peers: readonly Peer[]
+  #newcomers: NewcomerHandler | undefined
   readonly #sends = new Map<number, PendingSend>()
   /** What was asked of the sync daemons, by the same numbers. */
   readonly #asked = new Map<number, PendingSend>()
@@ -51,13 +61,14 @@ export class Cluster implements Transport {
   /** @throws DirectorError STORE_CORRUPT when the private key is none */
   constructor(input: ClusterWorkerInput) {
     this.#input = input
+    this.#peers = input.peers
     this.self = input.name
     this.peerId = peerIdOf(input.privateKey)
   }
 
   /** Resolves when the thread listens. @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
-    const workerData: ClusterWorkerInput = { ...this.#input, revoked: this.#revoked }
+    const workerData: ClusterWorkerInput = { ...this.#input, peers: this.#peers }
     const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData, name: 'cluster' })
     this.#worker = worker
     let isReady = false
@@ -133,6 +144,10 @@ export class Cluster implements Transport {
     return this.#askSyncDaemons((id) => ({ kind: 'stop-sync-daemon', id, state }))
   }
 
+  get refusedTokens(): ClusterStatus['refusedTokens'] {
+    return this.#status?.refusedTokens ?? {}
+  }
+
   get counters(): Readonly<TransportCounters> {
     const thread = this.#status?.transport ?? createTransportCounters()
     return {
@@ -173,19 +188,31 @@ export class Cluster implements Transport {
     return [...this.#connected]
   }
 
-  setRevoked(peers: ReadonlySet<PeerName>): void {
-    this.#revoked = new Set(peers)
-    this.#post({ kind: 'revoked', peers: this.#revoked })
+  setPeers(peers: readonly Peer[]): void {
+    this.#peers = peers
+    this.#post({ kind: 'peers', peers })
+  }
+
+  /** To be given before start(). */
+  onNewcomers(handler: NewcomerHandler): void {
+    this.#newcomers = handler
   }
 
   #receive(message: FromClusterWorker): void {
     switch (message.kind) {
       case 'message':
         // It may have been on its way from the thread.
-        if (!this.#revoked.has(message.from)) this.#delivery.message(message.topic, message.from, message.message)
+        if (this.#peers.some(({ name }) => name === message.from))
+          this.#delivery.message(message.topic, message.from, message.message)
         break
       case 'peer':
         this.#peerChanged(message.peer, message.connected)
+        break
+      case 'newcomer':
+        void this.#judge(message.id, message.token)
+        break
+      case 'token-refused':
+        this.#newcomers?.refused(message.peerId, message.reason)
         break
       case 'sent': {
         const send = this.#sends.get(message.id)
@@ -209,6 +236,11 @@ export class Cluster implements Transport {
       case 'status':
         this.#status = message.status
     }
+  }
+
+  async #judge(id: number, token: Uint8Array): Promise<void> {
+    const reason = await (this.#newcomers?.judge(token) ?? 'store')
+    this.#post({ kind: 'judged', id, reason })
   }
 
   async #askSyncDaemons(question: (id: number) => ToClusterWorker): Promise<void> {

@@ -8,6 +8,7 @@
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { PEER_ID } from '../../../protocol/names.ts'
 
 const SEED_LENGTH = 32
 const PRIVATE_PREFIX = Buffer.from([0x08, 0x01, 0x12, 0x40])
@@ -42,7 +43,21 @@ export function peerIdOf(privateKey: Uint8Array): string {
       'STORE_CORRUPT',
       'the identity in the store is not an Ed25519 key; restore the store from a copy, or remove it and give the new peer id to the peers',
     )
+  return peerIdOfPublicKey(publicKey)
+}
+
+/** @param publicKey 32 bytes */
+export function peerIdOfPublicKey(publicKey: Uint8Array): string {
   return base58(Buffer.concat([MULTIHASH_PREFIX, PUBLIC_PREFIX, publicKey]))
+}
+
+/** Whether the text is what peerIdOfPublicKey() makes of some key. */
+export function isPeerId(text: string): boolean {
+  if (!PEER_ID.test(text)) return false
+  let value = 0n
+  for (const digit of text) value = value * 58n + BigInt(BASE58.indexOf(digit))
+  const publicKey = Buffer.from(value.toString(16).slice(-2 * SEED_LENGTH), 'hex')
+  return peerIdOfPublicKey(publicKey) === text
 }
 
 function publicKeyOf(seed: Buffer): Buffer {

@@ -1,8 +1,8 @@
 /**
  * The transport that directors really use: libp2p over TCP, encrypted and authenticated by noise, multiplexed by yamux.
  *
- * Nobody is discovered. The peers are those of the configuration, less those that are revoked, known by their peer ids; any other connection ends right
- * after the handshake that shows who it is. A loop of our own dials whoever is missing.
+ * Nobody is discovered. The peers are those that it is told, known by their peer ids; any other connection ends right after the handshake
+ * that shows who it is, which may have a token behind it (token-handshake.ts). A loop of our own dials whoever is missing.
  */
 
 import { privateKeyFromProtobuf } from '@libp2p/crypto/keys'
@@ -19,23 +19,18 @@ import { type Endpoint, isIPv6Text, parseEndpoint } from '../../../protocol/pack
 import { systemClock } from '../clock.ts'
 import { createGossipService, Gossip } from './gossip.ts'
 import { LIFE_INTERVAL_MS, PeerLink } from './peer-link.ts'
+import { noiseWithToken } from './token-handshake.ts'
 import {
+  type Admittance,
   createTransportCounters,
   Delivery,
   MAX_MESSAGE_BYTES,
   type MessageHandler,
+  type Peer,
   type PeerName,
   type Topic,
   type Transport,
 } from './transport.ts'
-
-export interface ClusterPeer {
-  readonly name: PeerName
-  /** libp2p peer id. */
-  readonly id: string
-  /** ADDRESS:PORT, an address of IPv6 in brackets. */
-  readonly address: string
-}
 
 export interface Libp2pTransportOptions {
   readonly name: PeerName
@@ -43,7 +38,7 @@ export interface Libp2pTransportOptions {
   readonly privateKey: Uint8Array
   /** ADDRESS:PORT, an address of IPv6 in brackets. */
   readonly listen: string
-  readonly peers: readonly ClusterPeer[]
+  readonly peers: readonly Peer[]
 }
 
 /** The version is part of the name: another one is another protocol. */
@@ -60,7 +55,7 @@ const MAX_PENDING_CONNECTIONS = 128
 
 type Node = Awaited<ReturnType<typeof createNode>>
 
-interface PeerEntry extends ClusterPeer {
+interface PeerEntry extends Peer {
   readonly peerId: PeerId
   readonly link: PeerLink
   isDialing: boolean
@@ -74,39 +69,28 @@ export class Libp2pTransport implements Transport {
   readonly self: PeerName
   readonly counters = createTransportCounters()
   readonly #options: Libp2pTransportOptions
+  readonly #admittance: Admittance
   readonly #delivery = new Delivery(this.counters)
   readonly #peers = new Map<PeerName, PeerEntry>()
   readonly #byId = new Map<string, PeerEntry>()
-  #revoked: ReadonlySet<PeerName> = new Set()
   #node: Node | undefined
   #gossip: Gossip | undefined
   #timer: NodeJS.Timeout | undefined
   #tickedAt = 0
   #lastPublished: Promise<void> = Promise.resolve()
 
-  constructor(options: Libp2pTransportOptions) {
+  /** @throws DirectorError CONFIG_INVALID for a peer id that is none */
+  constructor(options: Libp2pTransportOptions, admittance: Admittance = {}) {
     this.#options = options
+    this.#admittance = admittance
     this.self = options.name
-    for (const peer of options.peers) {
-      const link = new PeerLink({
-        peer: peer.name,
-        clock: systemClock,
-        counters: this.counters,
-        onMessage: (topic, from, message) => this.#deliver(topic, from, message),
-        onConnected: (name, connected) => this.#delivery.peer(name, connected),
-        abort: (reason) => this.#abort(entry, reason),
-      })
-      const peerId = parsePeerId(peer)
-      const entry = { ...peer, peerId, link, isDialing: false, dialedAt: 0, isOpening: false, gossipGaps: 0 }
-      this.#peers.set(peer.name, entry)
-      this.#byId.set(peerId.toString(), entry)
-    }
+    this.setPeers(options.peers)
   }
 
   /** @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
     const { listen, privateKey } = this.#options
-    const node = await createNode(privateKey, listen, this.#gater())
+    const node = await createNode(privateKey, listen, this.#gater(), this.#encrypters())
     this.#node = node
     this.#gossip = new Gossip({
       service: node.services.gossip,
@@ -114,7 +98,7 @@ export class Libp2pTransport implements Transport {
       counters: this.counters,
       self: node.peerId,
       nameOf: (peer) => this.#entryOf(peer)?.name,
-      onMessage: (topic, from, message) => this.#deliver(topic, from, message),
+      onMessage: (topic, from, message) => this.#delivery.message(topic, from, message),
       onHeard: (peer) => this.#peers.get(peer)?.link.heard(),
     })
     node.addEventListener('connection:open', ({ detail }) => this.#connectionOpened(detail))
@@ -164,7 +148,7 @@ export class Libp2pTransport implements Transport {
       throw new RangeError(`a message of ${message.length} bytes is too large`)
     }
     const entry = this.#peers.get(peer)
-    if (!entry) throw new Error(`${peer} is not a configured peer`)
+    if (!entry) throw new Error(`${peer} is not a peer`)
     await entry.link.send(topic, message)
   }
 
@@ -180,20 +164,57 @@ export class Libp2pTransport implements Transport {
     return [...this.#peers.values()].filter(({ link }) => link.isConnected).map(({ name }) => name)
   }
 
-  setRevoked(peers: ReadonlySet<PeerName>): void {
-    this.#revoked = new Set(peers)
-    for (const entry of this.#peers.values()) if (peers.has(entry.name)) this.#end(entry, 'the peer is revoked')
+  setPeers(peers: readonly Peer[]): void {
+    const wanted = new Map(peers.map((peer) => [peer.name, peer]))
+    for (const entry of this.#peers.values()) {
+      const { id, address } = wanted.get(entry.name) ?? {}
+      if (id === entry.id && address === entry.address) continue
+      this.#peers.delete(entry.name)
+      this.#byId.delete(entry.id)
+      this.#end(entry, 'it is no peer any more')
+    }
+    for (const peer of peers) if (!this.#peers.has(peer.name)) this.#addPeer(peer)
+  }
+
+  #addPeer(peer: Peer): void {
+    const link = new PeerLink({
+      peer: peer.name,
+      clock: systemClock,
+      counters: this.counters,
+      onMessage: (topic, _, message) => this.#deliver(topic, entry, message),
+      onConnected: (name, connected) => this.#delivery.peer(name, connected),
+      abort: (reason) => this.#abort(entry, reason),
+    })
+    const peerId = parsePeerId(peer)
+    const entry = { ...peer, peerId, link, isDialing: false, dialedAt: 0, isOpening: false, gossipGaps: 0 }
+    this.#peers.set(peer.name, entry)
+    this.#byId.set(peer.id, entry)
   }
 
   /** Undefined: it is no peer, or no longer. */
   #entryOf(peer: PeerId): PeerEntry | undefined {
-    const entry = this.#byId.get(peer.toString())
-    return entry && !this.#revoked.has(entry.name) ? entry : undefined
+    return this.#byId.get(peer.toString())
   }
 
-  #deliver(topic: Topic, from: PeerName, message: Uint8Array): void {
-    if (this.#revoked.has(from)) this.counters.refusedStrangers++
-    else this.#delivery.message(topic, from, message)
+  /** What is read of a stream that has ended may have been on its way. */
+  #deliver(topic: Topic, from: PeerEntry, message: Uint8Array): void {
+    if (this.#peers.get(from.name) === from) this.#delivery.message(topic, from.name, message)
+    else this.counters.refusedStrangers++
+  }
+
+  /** Who dials speaks the first of his own that the other has. */
+  #encrypters() {
+    const { token, onToken } = this.#admittance
+    const withToken = noiseWithToken({
+      token,
+      onToken: async (shown, id) => onToken?.(shown, id),
+      onOversized: () => {
+        this.counters.malformedMessages++
+        this.counters.refusedStrangers++
+      },
+    })
+    if (token) return [withToken, noise()]
+    return onToken ? [noise(), withToken] : [noise()]
   }
 
   #gater(): ConnectionGater {
@@ -216,7 +237,6 @@ export class Libp2pTransport implements Transport {
     const wasLate = now - this.#tickedAt > LATE_MS
     this.#tickedAt = now
     for (const entry of this.#peers.values()) {
-      if (this.#revoked.has(entry.name)) continue
       entry.link.tick(wasLate)
       if (this.#connectionsOf(entry).length > 0) void this.#openStream(entry)
       else void this.#dial(entry, now)
@@ -251,7 +271,7 @@ export class Libp2pTransport implements Transport {
     try {
       const signal = AbortSignal.timeout(DIAL_LIMIT_MS)
       const stream = await connection.newStream(STREAM_PROTOCOL, { signal })
-      if (stream.status === 'open') entry.link.attachOutbound(stream)
+      if (stream.status === 'open' && this.#peers.get(entry.name) === entry) entry.link.attachOutbound(stream)
     } catch (error) {
       connection.abort(error as Error)
     } finally {
@@ -293,13 +313,18 @@ export class Libp2pTransport implements Transport {
   }
 }
 
-function createNode(privateKey: Uint8Array, listen: string, connectionGater: ConnectionGater) {
+function createNode(
+  privateKey: Uint8Array,
+  listen: string,
+  connectionGater: ConnectionGater,
+  connectionEncrypters: (ReturnType<typeof noise> | ReturnType<typeof noiseWithToken>)[],
+) {
   return createLibp2p({
     start: false,
     privateKey: privateKeyFromProtobuf(privateKey),
     addresses: { listen: [tcpAddress(listen)] },
     transports: [tcp({ inboundSocketInactivityTimeout: 30_000, outboundSocketInactivityTimeout: 30_000 })],
-    connectionEncrypters: [noise()],
+    connectionEncrypters,
     streamMuxers: [yamux({ maxInboundStreams: 32, maxOutboundStreams: 32 })],
     connectionGater,
     connectionMonitor: { enabled: false },
@@ -320,7 +345,7 @@ function tcpAddress(endpoint: string): string {
   return `/${isIPv6Text(address) ? 'ip6' : 'ip4'}/${address}/tcp/${port}`
 }
 
-function parsePeerId(peer: ClusterPeer): PeerId {
+function parsePeerId(peer: Peer): PeerId {
   try {
     return peerIdFromString(peer.id)
   } catch {

@@ -5,13 +5,16 @@
  * It behaves as the libp2p transport does: gossip goes to whoever is connected and may be lost, doubled or overtaken; a stream
  * loses nothing and keeps its order until the connection ends; an end that nobody announces is noticed after a while.
  */
+import { JOIN_TOKEN_BYTES_MAX } from '../../../protocol/wire/join-token.ts'
 import type { Clock } from '../clock.ts'
 import {
+  type Admittance,
   createTransportCounters,
   Delivery,
   MAX_MESSAGE_BYTES,
   MAX_WAITING_BYTES,
   type MessageHandler,
+  type Peer,
   type PeerName,
   type Topic,
   type Transport,
@@ -44,19 +47,13 @@ const DEFAULTS = {
   bytesPerMs: 100_000,
 }
 
-/** A member's own list of peers is what it accepts, as in its configuration. */
-interface Member {
-  readonly transport: MemoryTransport
-  readonly peers: ReadonlySet<PeerName>
-}
-
 export class MemoryNetwork {
   readonly options: MemoryNetworkOptions
   /** These three may be changed at any time. */
   loss: number
   jitterMs: number
   duplication: number
-  readonly #members = new Map<PeerName, Member>()
+  readonly #members = new Map<PeerName, MemoryTransport>()
   /** "FROM TO" */
   readonly #cuts = new Set<string>()
 
@@ -67,9 +64,9 @@ export class MemoryNetwork {
     this.duplication = this.options.duplication
   }
 
-  /** A new director on this network; a name can be used again after stop(). */
-  join(name: PeerName, peers: readonly PeerName[]): Transport {
-    return new MemoryTransport(this, name, new Set(peers))
+  /** A new director on this network, whose peer id is its name; it can be used again after stop(). */
+  join(name: PeerName, peers: readonly PeerName[], admittance: Admittance = {}): Transport {
+    return new MemoryTransport(this, name, new Set(peers), admittance)
   }
 
   /** Nothing passes between the two any more; both notice later. */
@@ -109,44 +106,50 @@ export class MemoryNetwork {
 
   /** Ends the connection between the two, if there is one; they stay apart until heal(). */
   disconnect(a: PeerName, b: PeerName): void {
-    this.#members.get(a)?.transport.disconnect(b)
-    this.#members.get(b)?.transport.disconnect(a)
+    this.#members.get(a)?.disconnect(b)
+    this.#members.get(b)?.disconnect(a)
   }
 
   member(name: PeerName): MemoryTransport | undefined {
-    return this.#members.get(name)?.transport
+    return this.#members.get(name)
   }
 
-  /** Peers whom the member has let in again. */
+  /** The member may have other peers than before. */
   reconnect(name: PeerName): void {
     for (const other of this.#members.keys()) this.#connect(name, other)
   }
 
-  add(transport: MemoryTransport, peers: ReadonlySet<PeerName>): void {
-    this.#members.set(transport.self, { transport, peers })
+  add(transport: MemoryTransport): void {
+    this.#members.set(transport.self, transport)
     this.reconnect(transport.self)
   }
 
   remove(transport: MemoryTransport): void {
-    if (this.#members.get(transport.self)?.transport !== transport) return
+    if (this.#members.get(transport.self) !== transport) return
     for (const other of this.#members.keys()) this.disconnect(transport.self, other)
     this.#members.delete(transport.self)
   }
 
   #connect(a: PeerName, b: PeerName): void {
     this.options.clock.schedule(2 * this.options.delayMs, () => {
-      const first = this.#members.get(a)
-      const second = this.#members.get(b)
+      const [first, second] = [this.#members.get(a), this.#members.get(b)]
       if (!first || !second || a === b || this.isCut(a, b) || this.isCut(b, a)) return
-      const isWelcome = (one: Member, other: PeerName) => one.peers.has(other) && !one.transport.isRevoked(other)
-      if (!isWelcome(first, b) || !isWelcome(second, a)) {
-        first.transport.counters.refusedStrangers++
-        second.transport.counters.refusedStrangers++
-        return
-      }
-      first.transport.connect(b)
-      second.transport.connect(a)
+      const shown = [second.meet(first), first.meet(second)].filter((each) => each !== undefined)
+      if (shown.length === 0) this.#decide(first, second)
+      else void Promise.all(shown).then(() => this.#decide(first, second))
     })
+  }
+
+  #decide(first: MemoryTransport, second: MemoryTransport): void {
+    const [a, b] = [first.self, second.self]
+    if (this.#members.get(a) !== first || this.#members.get(b) !== second) return
+    if (!first.isWelcome(b) || !second.isWelcome(a)) {
+      first.counters.refusedStrangers++
+      second.counters.refusedStrangers++
+      return
+    }
+    first.connect(b)
+    second.connect(a)
   }
 }
 
@@ -162,19 +165,20 @@ class MemoryTransport implements Transport {
   readonly self: PeerName
   readonly counters: TransportCounters = createTransportCounters()
   readonly #network: MemoryNetwork
-  readonly #peers: ReadonlySet<PeerName>
+  readonly #admittance: Admittance
   readonly #streams = new Map<PeerName, Stream>()
   readonly #delivery = new Delivery(this.counters)
-  #revoked: ReadonlySet<PeerName> = new Set()
+  #peers: ReadonlySet<PeerName>
 
-  constructor(network: MemoryNetwork, self: PeerName, peers: ReadonlySet<PeerName>) {
+  constructor(network: MemoryNetwork, self: PeerName, peers: ReadonlySet<PeerName>, admittance: Admittance) {
     this.#network = network
     this.self = self
     this.#peers = peers
+    this.#admittance = admittance
   }
 
   async start(): Promise<void> {
-    this.#network.add(this, this.#peers)
+    this.#network.add(this)
   }
 
   async stop(): Promise<void> {
@@ -238,14 +242,24 @@ class MemoryTransport implements Transport {
     return [...this.#streams.keys()]
   }
 
-  setRevoked(peers: ReadonlySet<PeerName>): void {
-    this.#revoked = new Set(peers)
-    for (const peer of peers) this.#network.disconnect(this.self, peer)
-    this.#network.reconnect(this.self)
+  setPeers(peers: readonly Peer[]): void {
+    this.#peers = new Set(peers.map(({ name }) => name))
+    for (const peer of this.#streams.keys()) if (!this.isWelcome(peer)) this.#network.disconnect(this.self, peer)
+    if (this.#network.member(this.self) === this) this.#network.reconnect(this.self)
   }
 
-  isRevoked(peer: PeerName): boolean {
-    return this.#revoked.has(peer)
+  isWelcome(peer: PeerName): boolean {
+    return this.#peers.has(peer)
+  }
+
+  /** Reads the token of somebody who connects, if he has one; undefined: there is nothing to read. */
+  meet(other: MemoryTransport): Promise<void> | undefined {
+    const { token } = other.#admittance
+    const { onToken } = this.#admittance
+    if (!token || !onToken || this.#streams.has(other.self)) return undefined
+    if (token.length <= JOIN_TOKEN_BYTES_MAX) return onToken(token, other.self)
+    this.counters.malformedMessages++
+    return undefined
   }
 
   connect(peer: PeerName): void {

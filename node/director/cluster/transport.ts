@@ -3,9 +3,31 @@
  * once; send() is the guarantee, in order and complete for as long as the peer stays connected.
  *
  * Implementations: libp2p (libp2p-transport.ts) and memory (memory-transport.ts, for tests and the simulation). Both pass
- * test/compliance/transport.ts. A message from anybody who is not a configured peer, or is a revoked one, never reaches a handler.
+ * test/compliance/transport.ts. A message from anybody who is not a peer at that moment never reaches a handler.
  */
 export type PeerName = string
+
+/** Peers that a director may have. */
+export const PEERS_MAX = 63
+
+export interface Peer {
+  readonly name: PeerName
+  /** libp2p peer id. */
+  readonly id: string
+  /** ADDRESS:PORT, an address of IPv6 in brackets. */
+  readonly address: string
+}
+
+/** How strangers come to be peers (protocol/wire/join-token.ts). */
+export interface Admittance {
+  /** Shown to everybody this director connects to; none unless given. */
+  readonly token?: Uint8Array
+  /**
+   * Somebody who connects, and has proved to be `id`, shows a token of at most JOIN_TOKEN_BYTES_MAX bytes. Once this has resolved it counts
+   * whether setPeers() has made him a peer. Not given: tokens are not read.
+   */
+  readonly onToken?: (token: Uint8Array, id: string) => Promise<void>
+}
 
 /** Topics of broadcast() and send(). The position is the topic's number on a stream, from 1 on. */
 export const TOPICS = ['connections', 'presence', 'config', 'health', 'load', 'sync', 'digest'] as const
@@ -30,10 +52,10 @@ export interface Transport {
   onPeer(handler: (peer: PeerName, connected: boolean) => void): void
   connectedPeers(): PeerName[]
   /**
-   * These peers, and no others, are strangers from now on, whatever the configuration says: their connections end at once, new ones are refused,
-   * and nothing that they say is heard, by whatever way it comes. May be called before start().
+   * These are the peers from now on. Everybody else is a stranger: his connections end at once, new ones are refused, nothing that he says
+   * is heard, by whatever way it comes, and nothing of him is read but a token. May be called before start().
    */
-  setRevoked(peers: ReadonlySet<PeerName>): void
+  setPeers(peers: readonly Peer[]): void
   readonly counters: Readonly<TransportCounters>
 }
 
@@ -42,7 +64,7 @@ export interface TransportCounters {
   oversizedMessages: number
   /** From the network: not understood, too large, or not signed as it must be. */
   malformedMessages: number
-  /** Connections and messages of nodes that are not configured, or revoked. */
+  /** Connections and messages of nodes that are no peers. */
   refusedStrangers: number
   /** Messages that a handler threw on. */
   failedHandlers: number

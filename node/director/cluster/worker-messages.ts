@@ -1,9 +1,10 @@
 /** What the main thread and the cluster thread tell each other. */
 import type { ErrorCode } from '../../../protocol/errors.ts'
 import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
+import type { TokenRefusal } from './admission.ts'
 import type { Libp2pTransportOptions } from './libp2p-transport.ts'
 import type { ReplicationStatus } from './replication/replicator.ts'
-import type { PeerName, Topic, TransportCounters } from './transport.ts'
+import type { Peer, PeerName, Topic, TransportCounters } from './transport.ts'
 
 /** Topics of the cluster thread itself. */
 export type ReplicationTopic = 'connections' | 'presence' | 'sync'
@@ -22,12 +23,16 @@ export interface ClusterWorkerInput extends Libp2pTransportOptions {
   readonly directory: SharedArrayBuffer
   /** The eventfd that ends the forwarder's wait. */
   readonly wakeDescriptor: number
-  /** None unless given. */
-  readonly revoked?: ReadonlySet<PeerName>
+  /** The pool's (protocol/pool-key.ts); tokens are not read without any. */
+  readonly poolKeys?: readonly string[]
+  /** This director's own. */
+  readonly token?: Uint8Array
 }
 
 export interface ClusterStatus extends ReplicationStatus {
   readonly transport: Readonly<TransportCounters>
+  /** Tokens that did not let in, by reason. */
+  readonly refusedTokens: Readonly<Record<string, number>>
   /** Of the running daemons of the kernel's sync protocol. */
   readonly syncDaemons: Readonly<Partial<Record<SyncDaemonState, Readonly<Record<string, number>>>>>
 }
@@ -43,9 +48,11 @@ export type ToClusterWorker =
     }
   | { readonly kind: 'start-sync-daemon'; readonly id: number; readonly daemon: SyncDaemon }
   | { readonly kind: 'stop-sync-daemon'; readonly id: number; readonly state: SyncDaemonState }
-  | { readonly kind: 'revoked'; readonly peers: ReadonlySet<PeerName> }
   /** The answer to restore; without records: there are no more. */
   | { readonly kind: 'restored'; readonly records?: Uint8Array }
+  | { readonly kind: 'peers'; readonly peers: readonly Peer[] }
+  /** The answer to a newcomer; a reason: it is not let in. */
+  | { readonly kind: 'judged'; readonly id: number; readonly reason?: TokenRefusal }
   | { readonly kind: 'stop' }
 
 export type FromClusterWorker =
@@ -55,6 +62,9 @@ export type FromClusterWorker =
   | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }
   /** Asks for the next records of the checkpoint. One question at a time. */
   | { readonly kind: 'restore' }
+  /** Whoever the token is for has shown it, and it is good; waits for an answer. */
+  | { readonly kind: 'newcomer'; readonly id: number; readonly token: Uint8Array }
+  | { readonly kind: 'token-refused'; readonly peerId: string; readonly reason: TokenRefusal }
   /** The answer to a send; error: why it was refused. */
   | { readonly kind: 'sent'; readonly id: number; readonly error?: string }
   /** The answer to what was asked of a sync daemon; with an error nothing has changed. */

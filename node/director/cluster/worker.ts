@@ -10,8 +10,11 @@ import { TICK_MS } from '../../../forwarder/table/connection-layout.ts'
 import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
 import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { parsePoolKey } from '../../../protocol/pool-key.ts'
 import { systemClock } from '../clock.ts'
+import { RefusalLog } from '../control/refusal-log.ts'
 import { RunningDaemons } from '../sync-daemon/running-daemons.ts'
+import { Admission, type TokenRefusal } from './admission.ts'
 import { Libp2pTransport } from './libp2p-transport.ts'
 import { Replicator } from './replication/replicator.ts'
 import {
@@ -34,13 +37,31 @@ const source = new ConnectionReader(input.table, input.directory)
 let isStopping = false
 let lastStatus = ''
 let takeRestored: (records: Uint8Array | undefined) => void = () => {}
+let peers = input.peers
+/** By number, newcomers about whom the main thread was asked. */
+const asked = new Map<number, (reason: TokenRefusal | undefined) => void>()
+let nextAsked = 0
 
 try {
-  const transport = new Libp2pTransport(input)
-  transport.setRevoked(input.revoked ?? new Set())
+  const refusals = new RefusalLog(
+    (peerId, reason) => post({ kind: 'token-refused', peerId, reason: reason as TokenRefusal }),
+    systemClock.now,
+  )
+  const poolKeys = (input.poolKeys ?? []).flatMap((text) => parsePoolKey(text) ?? [])
+  const admission = new Admission({
+    keys: poolKeys,
+    wallClockMs: Date.now,
+    isPeer: (peerId) => peers.some(({ id }) => id === peerId),
+    admit: askMainThread,
+    onRefused: (peerId, reason) => refusals.refuse(peerId, reason),
+  })
+  const transport = new Libp2pTransport(input, {
+    token: input.token,
+    onToken: poolKeys.length > 0 ? (token, peerId) => admission.show(token, peerId) : undefined,
+  })
   const replicator = new Replicator({
     transport,
-    peers: input.peers.map(({ name }) => name),
+    peers: peers.map(({ name }) => name),
     clock: systemClock,
     random: () => randomBytes(4).readUInt32BE(),
     outgoing,
@@ -55,7 +76,12 @@ try {
     },
     wake: () => wake(input.wakeDescriptor),
     onStatus: (status) =>
-      postStatus({ ...status, transport: { ...transport.counters }, syncDaemons: syncDaemons.counters }),
+      postStatus({
+        ...status,
+        transport: { ...transport.counters },
+        refusedTokens: admission.refused,
+        syncDaemons: syncDaemons.counters,
+      }),
     onRecord: (bytes, offset) => syncDaemons.note(bytes, offset),
   })
   const syncDaemons = new RunningDaemons({ clock: systemClock, source, apply: (block) => replicator.apply(block) })
@@ -76,8 +102,14 @@ try {
         (error: Error) => post({ kind: 'sent', id: message.id, error: error.message }),
       )
     else if (message.kind === 'restored') takeRestored(message.records)
-    else if (message.kind === 'revoked') transport.setRevoked(message.peers)
-    else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
+    else if (message.kind === 'peers') {
+      peers = message.peers
+      transport.setPeers(peers)
+      replicator.setPeers(peers.map(({ name }) => name))
+    } else if (message.kind === 'judged') {
+      asked.get(message.id)?.(message.reason)
+      asked.delete(message.id)
+    } else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
     else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))
     else void stop(transport, replicator, syncDaemons)
   })
@@ -99,6 +131,14 @@ async function followRing(replicator: Replicator): Promise<void> {
     replicator.recordsWritten()
     await setImmediate()
   }
+}
+
+function askMainThread(token: Uint8Array): Promise<TokenRefusal | undefined> {
+  const id = nextAsked++
+  return new Promise((resolve) => {
+    asked.set(id, resolve)
+    post({ kind: 'newcomer', id, token })
+  })
 }
 
 function answer(id: number, done: Promise<void>): void {

@@ -353,10 +353,12 @@ export interface HealthStatus {
 }
 
 export interface PeerListing {
-  /** As it is configured; null: it is revoked and not configured here. */
+  /** Null: it is revoked, and nothing else is known of it here. */
   name: string | null
   address: string | null
   id: string
+  /** Whether it is in this director's configuration, or has shown a token. */
+  knownBy: 'configuration' | 'token' | null
   connected: boolean
   revoked: boolean
 }
@@ -440,11 +442,15 @@ export interface DirectorStatus {
   /** VRRP advertisements that were not believed, by reason. */
   refusedAdvertisements: Record<string, number>
   /** What peers told of the pool's configuration and was not taken, by reason. */
-  refusedEntries: { stamps: number; invalid: number; surplus: number; revocations: number }
+  refusedEntries: { stamps: number; invalid: number; surplus: number; revocations: number; admissions: number }
   /** Agents' reports that were not believed, by reason. */
   refusedReports: Record<string, number>
   /** Connections to controlTls that were not let in. */
   refusedClients: number
+  /** Connections and messages of nodes that are no peers. */
+  refusedStrangers: number
+  /** Tokens that did not let in whoever showed them, by reason. */
+  refusedTokens: Record<string, number>
   /** What replication has done, by name (docs/protocol.md, Counters). */
   replication: Readonly<Record<string, number>>
   /** Why packets were dropped, by reason. */

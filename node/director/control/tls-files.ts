@@ -5,9 +5,9 @@
  * Source: RFC 8446, RFC 7468 (PEM).
  */
 import { createPrivateKey, constants as openssl, X509Certificate } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { readPem } from '../pem-file.ts'
 
 /** Their names. */
 export interface TlsFiles {
@@ -20,16 +20,14 @@ export interface TlsCredentials extends SecureContextOptions {
   readonly ca: string
 }
 
-const READABLE_BY_OTHERS = 0o077
-
 /**
  * @param files their names come from a configuration or an environment
  * @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID, with the file
  */
 export function readTlsFiles({ keyFile, certificateFile, caFile }: TlsFiles): TlsCredentials {
-  const key = readPem(keyFile, 'the key', true)
-  const cert = readPem(certificateFile, 'the certificate')
-  const ca = readPem(caFile, 'the CA')
+  const key = readPem(keyFile, 'the key for TLS', true)
+  const cert = readPem(certificateFile, 'the certificate for TLS')
+  const ca = readPem(caFile, 'the CA for TLS')
   const privateKey = parsed(keyFile, 'no private key (PEM, without a passphrase)', () => createPrivateKey(key))
   const certificate = parsed(certificateFile, 'no certificate (PEM)', () => new X509Certificate(cert))
   parsed(caFile, 'no certificate (PEM)', () => new X509Certificate(ca))
@@ -40,27 +38,6 @@ export function readTlsFiles({ keyFile, certificateFile, caFile }: TlsFiles): Tl
   const credentials = { key, cert, ca, minVersion: 'TLSv1.3', secureOptions: openssl.SSL_OP_NO_TICKET } as const
   parsed(certificateFile, 'nothing that TLS can be spoken with', () => createSecureContext(credentials))
   return credentials
-}
-
-function readPem(file: string, what: string, isSecret = false): string {
-  if (file.includes('-----BEGIN')) {
-    throw new DirectorError('CONFIG_INVALID', `expected the name of a file with ${what} for TLS, not what is in it`)
-  }
-  try {
-    const descriptor = openSync(file, 'r')
-    try {
-      if (isSecret && (fstatSync(descriptor).mode & READABLE_BY_OTHERS) !== 0) {
-        throw new DirectorError('CONFIG_INVALID', `${file}: others than its owner may use this key: chmod 600 it`)
-      }
-      return readFileSync(descriptor, 'utf8')
-    } finally {
-      closeSync(descriptor)
-    }
-  } catch (error) {
-    if (error instanceof DirectorError) throw error
-    const reason = (error as Error).message
-    throw new DirectorError('CONFIG_UNREADABLE', `${file}: ${what} for TLS cannot be read: ${reason}`)
-  }
 }
 
 /** @param otherwise what the file has in it when it cannot be parsed */

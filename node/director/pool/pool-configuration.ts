@@ -7,8 +7,10 @@
  *
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
+import type { KeyObject } from 'node:crypto'
 import { type MarkRule, type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import type { JoinToken } from '../../../protocol/wire/join-token.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import type {
   ChangePreview,
@@ -21,14 +23,16 @@ import type {
 } from '../control/api.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
+import { admissionEntry, admittedBy } from './admissions.ts'
 import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
 import { difference, draftDifference } from './difference.ts'
 import { draftedEntries, peerEntry, restoredEntries } from './entry-changes.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
+import type { PoolMembers } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolDraft, type PoolState } from './pool-draft.ts'
 import { PoolEntries } from './pool-entries.ts'
-import { entryKey, MARKS_KEY, type PoolEntry, type PoolService, SETTINGS_KEY } from './pool-entry.ts'
+import { entryKey, isMembership, MARKS_KEY, type PoolEntry, type PoolService, SETTINGS_KEY } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { demandRevision, historicChanges, listRevisions } from './revisions.ts'
 import type { IsUnicast } from './service-changes.ts'
@@ -72,10 +76,12 @@ export interface PoolConfigurationOptions {
   readonly onSettings: (settings: SettingValues) => void
   /** The mark rules, likewise. */
   readonly onMarks: (rules: readonly MarkRule[]) => void
-  /** These peer ids, and no others, are revoked; called when they are loaded too. */
-  readonly onRevoked: (peerIds: ReadonlySet<string>) => void
-  /** The id of a peer, or of this director. */
-  readonly peerIdOf: (peer: PeerName) => string | undefined
+  /** Whoever may sign tokens by which directors join; without any such keys no token counts. */
+  readonly poolKeys: readonly KeyObject[]
+  /** Others are revoked, or have shown a token, than before; called when they are loaded too. */
+  readonly onMembers: (members: PoolMembers) => void
+  /** The ids by which a peer, or this director, is known. */
+  readonly peerIdsOf: (peer: PeerName) => readonly string[]
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
   readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
   /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
@@ -83,8 +89,11 @@ export interface PoolConfigurationOptions {
 }
 
 export class PoolConfiguration implements PoolState {
-  /** Entries of peers that were not taken: stamped too far ahead, not understood, too many, or letting their sender in again. */
-  readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0 }
+  /**
+   * Entries of peers that were not taken: stamped too far ahead, not understood, too many, letting their sender in again, or with a token
+   * that the pool's key has not signed.
+   */
+  readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 }
   readonly #options: PoolConfigurationOptions
   readonly #clock: HybridLogicalClock
   readonly #entries = new PoolEntries()
@@ -121,6 +130,8 @@ export class PoolConfiguration implements PoolState {
         const message = `the store's entry ${JSON.stringify(key)} is nothing this version understands: start the version that wrote it`
         throw new DirectorError('STORE_CORRUPT', message)
       }
+      // Its key is none of the pool's any more.
+      if (entry.kind === 'admission' && !this.#admittedBy(entry)) continue
       this.#entries.put(entryKey(entry), entry)
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
       this.#clock.witness(entry.stamp)
@@ -130,7 +141,7 @@ export class PoolConfiguration implements PoolState {
     if (newest && this.#clock.isCredible(newest)) this.#clock.witness(newest)
     this.#exchange.start()
     const { onChange, onSettings, onMarks } = this.#options
-    this.#options.onRevoked(this.revokedPeers())
+    this.#options.onMembers(this.members())
     if (this.#entries.has(SETTINGS_KEY)) onSettings(this.settings())
     if (this.#entries.has(MARKS_KEY)) onMarks(this.marks())
     for (const service of this.services()) onChange({ kind: 'set', service })
@@ -159,11 +170,16 @@ export class PoolConfiguration implements PoolState {
     return this.#entries.marks()
   }
 
-  /** Ids of the directors that are shut out of the pool. */
-  revokedPeers(): ReadonlySet<string> {
+  /** Who is shut out of the pool, and who was let in by a token. */
+  members(): PoolMembers {
     const revoked = new Set<string>()
-    for (const entry of this.#entries.values()) if (entry.kind === 'peer' && entry.revoked) revoked.add(entry.peer)
-    return revoked
+    const admitted: JoinToken[] = []
+    for (const entry of this.#entries.values()) {
+      if (entry.kind === 'peer' && entry.revoked) revoked.add(entry.peer)
+      const token = entry.kind === 'admission' && this.#options.poolKeys.length > 0 && this.#admittedBy(entry)
+      if (token) admitted.push(token)
+    }
+    return { revoked, admitted }
   }
 
   /** The same at every director that has the same configuration. */
@@ -219,13 +235,19 @@ export class PoolConfiguration implements PoolState {
   /** Shuts a director out of the pool, or lets it in again. @throws DirectorError INPUT_INVALID for this director itself */
   setRevoked(peer: string, revoked: boolean): Promise<void> {
     return this.#change(undefined, async (stamp) => {
-      const { transport, peerIdOf } = this.#options
-      if (peer === peerIdOf(transport.self)) {
+      const { transport, peerIdsOf } = this.#options
+      if (peerIdsOf(transport.self).includes(peer)) {
         const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
         throw new DirectorError('INPUT_INVALID', message)
       }
       return [peerEntry(this.#entries, { peer, revoked }, stamp)]
     })
+  }
+
+  /** Keeps and tells that a director has shown its token. @param token as it was read from `bytes` */
+  admit(token: JoinToken, bytes: Uint8Array): Promise<void> {
+    const entry = admissionEntry(token, bytes)
+    return this.#change(undefined, async () => (this.#isNews(entry) ? [entry] : []))
   }
 
   /**
@@ -368,11 +390,12 @@ export class PoolConfiguration implements PoolState {
       const before = this.#entries.put(entryKey(entry), entry)
       if (entry.kind === 'settings') onSettings(entry.settings)
       else if (entry.kind === 'marks') onMarks(entry.rules)
-      else if (entry.kind === 'peer') this.#options.onRevoked(this.revokedPeers())
+      else if (isMembership(entry)) continue
       else if (entry.kind === 'service') onChange({ kind: 'set', service: entry.service })
       else if (before?.kind === 'service') onChange({ kind: 'removed', service: entry.service })
       await pace()
     }
+    if (entries.some(isMembership)) this.#options.onMembers(this.members())
   }
 
   #hear(entries: readonly PoolEntry[], from: PeerName): void {
@@ -385,12 +408,18 @@ export class PoolConfiguration implements PoolState {
     const key = entryKey(entry)
     const waiting = this.#heard.get(key)
     // A revoked director that is faster than the news of it must not undo it.
-    if (entry.kind === 'peer' && entry.peer === this.#options.peerIdOf(from)) {
+    if (entry.kind === 'peer' && this.#options.peerIdsOf(from).includes(entry.peer)) {
       if (this.#isNews(entry)) this.refused.revocations++
-    } else if (!this.#clock.isCredible(entry.stamp)) this.refused.stamps++
+    } else if (entry.kind === 'admission' && this.#isNews(entry) && !this.#admittedBy(entry)) this.refused.admissions++
+    else if (!this.#clock.isCredible(entry.stamp)) this.refused.stamps++
     else if (!this.#entries.has(key) && this.#entries.size + this.#heard.size >= ENTRIES_MAX) this.refused.surplus++
     else if (this.#isNews(entry) && (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0))
       this.#heard.set(key, entry)
+  }
+
+  #admittedBy(entry: Extract<PoolEntry, { kind: 'admission' }>): JoinToken | undefined {
+    const { poolKeys } = this.#options
+    return admittedBy(entry, poolKeys.length > 0 ? poolKeys : undefined)
   }
 
   #isNews(entry: PoolEntry): boolean {

@@ -8,7 +8,7 @@
 import { hash } from 'node:crypto'
 import { DIGEST_BYTES } from './config-message.ts'
 import { EntryState } from './entry-state.ts'
-import type { PoolEntry } from './pool-entry.ts'
+import { isMembership, type PoolEntry } from './pool-entry.ts'
 
 /** As long as it must be for two not to be the same by chance, and to be typed. */
 const REVISION_DIGITS = 12
@@ -55,8 +55,8 @@ export class PoolEntries extends EntryState {
 }
 
 /** Whether it is of what revisions are about. Who belongs to the pool is not (revisions.ts). */
-function isRevised({ kind }: PoolEntry): boolean {
-  return kind !== 'tombstone' && kind !== 'peer'
+function isRevised(entry: PoolEntry): boolean {
+  return entry.kind !== 'tombstone' && !isMembership(entry)
 }
 
 function lineOf(key: string, { stamp }: PoolEntry): Buffer {

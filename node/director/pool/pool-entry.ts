@@ -1,6 +1,6 @@
 /**
  * What the pool's configuration is made of: one entry for each virtual service, with its servers, or for one that was removed,
- * one for the settings, and one for the mark rules.
+ * one for the settings, one for the mark rules, and those that say who belongs to the pool.
  *
  * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
  */
@@ -65,6 +65,8 @@ export const poolEntrySchema = z.discriminatedUnion('kind', [
   z.looseObject({ kind: z.literal('settings'), stamp: stampSchema, seen, settings }),
   /** Of a director: whether it is shut out of the pool. */
   z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, peer: peerId, revoked: z.boolean() }),
+  /** Of a director that has shown a token. */
+  z.looseObject({ kind: z.literal('admission'), stamp: stampSchema, seen, peer: peerId, token: z.string().max(1024) }),
   /** In the order in which they are asked. */
   z.looseObject({
     kind: z.literal('marks'),
@@ -84,7 +86,13 @@ export type PoolEntry = z.infer<typeof poolEntrySchema>
 export function entryKey(entry: PoolEntry): string {
   if (entry.kind === 'marks') return MARKS_KEY
   if (entry.kind === 'peer') return peerEntryKey(entry.peer)
+  if (entry.kind === 'admission') return `admission/${entry.peer}`
   return entry.kind === 'settings' ? SETTINGS_KEY : serviceEntryKey(entry.service)
+}
+
+/** Whether it says who belongs to the pool. */
+export function isMembership(entry: PoolEntry): entry is Extract<PoolEntry, { kind: 'peer' } | { kind: 'admission' }> {
+  return entry.kind === 'peer' || entry.kind === 'admission'
 }
 
 export function peerEntryKey(peer: string): string {

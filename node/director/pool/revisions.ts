@@ -6,11 +6,11 @@ import { startPace } from '../pace.ts'
 import { type Replacement, summaryText } from './change-summary.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
 import type { PoolEntries } from './pool-entries.ts'
-import { entryKey, hasSeen, type PoolEntry } from './pool-entry.ts'
+import { entryKey, hasSeen, isMembership, type PoolEntry } from './pool-entry.ts'
 import type { HistoricChange, Revision } from './revision-history.ts'
 
 /**
- * Revocations are told when they are overridden, and are in no revision: to go back to one must let nobody in again.
+ * Who belongs to the pool is in no revision: to go back to one must let nobody in again. Revocations that are overridden are told all the same.
  * @param entries that will be put, each under a key of its own, in the order of their stamps
  */
 export async function historicChanges(state: PoolEntries, entries: readonly PoolEntry[]): Promise<HistoricChange[]> {
@@ -26,7 +26,7 @@ export async function historicChanges(state: PoolEntries, entries: readonly Pool
       const after = entries[from]
       const key = entryKey(after)
       const known = state.get(key)
-      if (after.kind !== 'peer') replacements.push({ before: known, after })
+      if (!isMembership(after)) replacements.push({ before: known, after })
       if (known && !hasSeen(after, known.stamp)) overridden.push(describeEntry(known))
       forecast.put(key, after)
       await pace()
@@ -72,6 +72,7 @@ function describeEntry(entry: PoolEntry): string {
 function nameOf(entry: PoolEntry): string {
   if (entry.kind === 'settings') return 'settings'
   if (entry.kind === 'marks') return 'mark rules'
+  if (entry.kind === 'admission') return `token of peer ${entry.peer}`
   if (entry.kind === 'peer') return `${entry.revoked ? 'revoked' : 'admitted'} peer ${entry.peer}`
   return entry.kind === 'tombstone' ? `removal of ${serviceKey(entry.service)}` : serviceKey(entry.service)
 }

@@ -10,15 +10,17 @@ import { ConfigurationWire } from './configuration-wire.ts'
 import { ControlWire } from './control-wire.ts'
 import { GossipWire } from './gossip-wire.ts'
 import { TlsWire } from './tls-wire.ts'
+import { TokenWire } from './token-wire.ts'
 import { VrrpWire } from './vrrp-wire.ts'
 import type { Wire } from './wire.ts'
 
 /** Of a hundred messages. A control message costs a connection, and one of TLS a handshake. */
 const wires: [name: string, share: number, make: () => Wire][] = [
-  ['agents', 29, () => new AgentWire()],
+  ['agents', 28, () => new AgentWire()],
   ['vrrp', 30, () => new VrrpWire()],
   ['gossip', 23, () => new GossipWire()],
   ['configuration', 15, () => new ConfigurationWire()],
+  ['tokens', 1, () => new TokenWire()],
   ['control', 2, () => new ControlWire()],
   ['tls', 1, () => new TlsWire()],
 ]

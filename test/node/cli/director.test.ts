@@ -70,6 +70,15 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['peer', /^Usage: director peer/],
   ['peer revoke', "missing required argument 'peer-id'"],
   ['peer revoke d2', /Expected a peer id as `director peer list` shows it/],
+  ['token', /^Usage: director token/],
+  ['token key', "required option '--out <file>' not specified"],
+  ['token create --key k --peer d2', /Expected a peer id as `director identity` prints it/],
+  [`token create --key k --peer 12D3KooW${'1'.repeat(44)}`, /Expected a peer id as `director identity` prints it/],
+  ['token create --key k --name D3', /Expected a name of letters, digits and dashes/],
+  ['token create --key k --address 10.0.0.1', /Expected ADDRESS:PORT/],
+  ['token create --key k --expires 25', /Expected a time such as 30m, 24h or 7d/],
+  ['token create --key k --expires 367d', /Expected a time such as 30m, 24h or 7d/],
+  ['token show ldt_AAAA', /Expected a token as `director token create` prints it, whole/],
   ['status --verbose', "unknown option '--verbose'"],
 ]
 
@@ -78,7 +87,7 @@ for (const [line, expected] of wrong) {
     const { stdout, stderr, rc } = await director(line)
     t.equal(rc, 2)
     t.equal(stdout, '')
-    if (['lab', 'settings', 'peer', 'config'].includes(line)) return t.match(stderr, expected)
+    if (['lab', 'settings', 'peer', 'token', 'config'].includes(line)) return t.match(stderr, expected)
     t.match(stderr, /^director: [^\n]+\n$/, 'one line')
     const said = stderr.slice('director: '.length, -1)
     if (typeof expected === 'string') t.equal(said, expected)
@@ -94,6 +103,7 @@ for (const verb of [
   'identity',
   'status',
   'peer',
+  'token create',
   'settings',
   'settings set',
   'config',

@@ -24,14 +24,23 @@ test('a director is shut out by its peer id, and let in again', async (t) => {
 
 test('peers are listed with those that are configured nowhere here', async (t) => {
   const peers: PeerListing[] = [
-    { name: 'd2', address: '10.1.0.12:7946', id: '12D3KooWd2', connected: true, revoked: false },
-    { name: null, address: null, id: '12D3KooWgone', connected: false, revoked: true },
+    {
+      name: 'd2',
+      address: '10.1.0.12:7946',
+      id: '12D3KooWd2',
+      knownBy: 'configuration',
+      connected: true,
+      revoked: false,
+    },
+    { name: 'd3', address: '10.1.0.13:7946', id: '12D3KooWd3', knownBy: 'token', connected: true, revoked: false },
+    { name: null, address: null, id: '12D3KooWgone', knownBy: null, connected: false, revoked: true },
   ]
   t.equal(
     renderPeers(peers),
     `
-Peer  Address         Connected  Revoked  Peer id
-d2    10.1.0.12:7946  yes        no       12D3KooWd2
--     -               no         yes      12D3KooWgone`.trimStart(),
+Peer  Address         Known by       Connected  Revoked  Peer id
+d2    10.1.0.12:7946  configuration  yes        no       12D3KooWd2
+d3    10.1.0.13:7946  token          yes        no       12D3KooWd3
+-     -               -              no         yes      12D3KooWgone`.trimStart(),
   )
 })

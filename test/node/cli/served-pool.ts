@@ -95,10 +95,11 @@ export async function servePool(
       connections: () => pool.connections,
       followEvents: () => () => {},
       peers: () =>
-        [...configuration.revokedPeers()].map((id) => ({
+        [...configuration.members().revoked].map((id) => ({
           name: null,
           address: null,
           id,
+          knownBy: null,
           connected: false,
           revoked: true,
         })),

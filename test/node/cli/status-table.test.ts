@@ -111,9 +111,11 @@ const status: DirectorStatus = {
     evictedHalfOpen: 0,
   },
   refusedAdvertisements: {},
-  refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0 },
+  refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 },
   refusedReports: { signature: 0 },
   refusedClients: 0,
+  refusedStrangers: 0,
+  refusedTokens: {},
   replication: { batchesSent: 12 },
   drops: { 'no-service': 4, malformed: 0 },
 }
@@ -193,7 +195,10 @@ test('defences are shown while they are at work, and what they have done after t
 })
 
 test('configuration of peers that is not taken is shown, with what to look at', async (t) => {
-  const shown = renderStatus({ ...status, refusedEntries: { stamps: 3, invalid: 0, surplus: 0, revocations: 0 } })
+  const shown = renderStatus({
+    ...status,
+    refusedEntries: { stamps: 3, invalid: 0, surplus: 0, revocations: 0, admissions: 0 },
+  })
   t.match(shown, /^Configuration not taken from peers +Entries\nstamped too far ahead: compare the clocks +3$/m)
   t.notMatch(shown, /compare the versions/)
 })
@@ -207,6 +212,13 @@ test('reports of agents that are not believed are shown by their reason', async 
 test('clients that were not let in at controlTls are shown when there are any', async (t) => {
   t.match(renderStatus({ ...status, refusedClients: 3 }), /^Not let in at controlTls: 3 connections$/m)
   t.notMatch(renderStatus(status), /controlTls/)
+})
+
+test('strangers, and why their tokens did not let in, are shown only when there were any', async (t) => {
+  t.notMatch(renderStatus(status), /Strangers|Tokens/)
+  const shown = renderStatus({ ...status, refusedStrangers: 4, refusedTokens: { signature: 3, peer: 0 } })
+  t.match(shown, /^Strangers refused at the cluster port: 4 times$/m)
+  t.match(shown, /^Tokens that did not let in because of +Times\nsignature +3\n\n/m)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -1,6 +1,8 @@
 /** A director's configuration file: what of addresses it takes, and how it says which line is wrong. */
 import { test } from 'tap'
 import { parseDirectorConfig, usesIPv6 } from '../../../node/director/config.ts'
+import { joinTokenText } from '../../../protocol/wire/join-token.ts'
+import { createTestPoolKey } from '../../support/join-tokens.ts'
 
 const HEAD = `name: d1
 interfaces: { outside: eth0 }
@@ -73,6 +75,27 @@ agents: { listen: '[::]:7947', keyFile: /key }
   t.equal(config.cluster.listen, '[2001:db8::11]:7946')
   t.equal(config.cluster.peers[0].address, '[2001:db8::12]:7946')
   t.equal(config.agents?.listen, '[::]:7947')
+})
+
+test('a token is taken beside the key that has signed it, and what is no key or no token is refused by its line', async (t) => {
+  const key = createTestPoolKey()
+  const claim = { peer: 'K'.repeat(50), name: 'd1', address: '10.1.0.11:7946', issuedMs: 1, expiresMs: 2 }
+  const token = joinTokenText(key.sign(claim))
+  const keys = `  poolKeys: [${key.text}]\n`
+  t.match(parse(`${HEAD}${keys}  token: ${token}\n`).cluster, { poolKeys: [key.text], token })
+  const invalid = (message: RegExp) => ({ code: 'CONFIG_INVALID', message })
+  t.throws(
+    () => parse(`${HEAD}  token: ${token}\n`),
+    invalid(/^director.yaml:5: cluster.token: expected poolKeys beside it/),
+  )
+  t.throws(
+    () => parse(`${HEAD}${keys}  token: ldt-1\n`),
+    invalid(/^director.yaml:6: cluster.token: expected a token as/),
+  )
+  t.throws(
+    () => parse(`${HEAD}  poolKeys: [abc]\n`),
+    invalid(/^director.yaml:5: cluster.poolKeys.0: expected a key as/),
+  )
 })
 
 test('whether the host’s IPv6 addresses are needed follows from groups and endpoints', async (t) => {

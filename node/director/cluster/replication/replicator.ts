@@ -29,7 +29,7 @@ import { UnknownFields } from './unknown-fields.ts'
 
 export interface ReplicatorOptions {
   readonly transport: Transport
-  /** Names of all configured peers. */
+  /** Names of all peers, until setPeers() says others. */
   readonly peers: readonly PeerName[]
   readonly clock: Clock
   /** A random number of 32 bits. */
@@ -191,6 +191,16 @@ export class Replicator {
     this.#sender.stop()
     this.#copies.stop()
     this.#incoming.stop()
+  }
+
+  /** These are the peers from now on. The transport has ended its connections to others. */
+  setPeers(names: readonly PeerName[]): void {
+    for (const view of this.#views.values()) {
+      if (names.includes(view.name)) continue
+      this.#copies.forget(view)
+      this.#views.delete(view.name)
+    }
+    for (const name of names) if (!this.#views.has(name)) this.#views.set(name, new SenderView(name))
   }
 
   /** There may be something in the outgoing ring. */

@@ -58,7 +58,7 @@ function whatIsWrong(facts: SyncFacts): string | undefined {
   const connected = views.filter((view) => view.connected)
   for (const view of connected) if (wanted.has(view.name)) return `needs a snapshot: ${wanted.get(view.name)}`
   // Peers go on without a director that was frozen or cut off: it knows nothing before it has heard them again.
-  if (facts.hadPeers && connected.length === 0) return 'reaches no peer any more'
+  if (facts.hadPeers && views.length > 0 && connected.length === 0) return 'reaches no peer any more'
   if (connected.length < views.length && now - facts.regainedAt < START_GRACE_MS)
     return `waits for peers: ${connected.length} of ${views.length} reached again`
   for (const view of connected) {

@@ -133,6 +133,13 @@ export class TableCopies {
     this.#client.peerLost(peer)
   }
 
+  /** It is no peer any more, and stays known as one that is gone. */
+  forget(view: SenderView): void {
+    if (view.applied) this.#absent.note(view.applied)
+    this.#wanted.delete(view.name)
+    this.#failedAt.delete(view.name)
+  }
+
   /** A message under this epoch has come. */
   meet(view: SenderView, epoch: Epoch): 'same' | 'new' | 'old' {
     const before = view.applied

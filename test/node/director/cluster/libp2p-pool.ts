@@ -1,10 +1,11 @@
 /** Directors with identities and addresses on the loopback interface. */
 import { createServer } from 'node:net'
 import { createIdentity, peerIdOf } from '../../../../node/director/cluster/identity.ts'
-import type { ClusterPeer, Libp2pTransportOptions } from '../../../../node/director/cluster/libp2p-transport.ts'
+import type { Libp2pTransportOptions } from '../../../../node/director/cluster/libp2p-transport.ts'
+import type { Peer } from '../../../../node/director/cluster/transport.ts'
 import { formatEndpoint } from '../../../../protocol/packet/ipv6-address.ts'
 
-export interface Member extends ClusterPeer {
+export interface Member extends Peer {
   readonly privateKey: Uint8Array
 }
 

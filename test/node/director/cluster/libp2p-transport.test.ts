@@ -2,14 +2,15 @@
 import { connect } from 'node:net'
 import { test } from 'tap'
 import { Libp2pTransport } from '../../../../node/director/cluster/libp2p-transport.ts'
-import { transportCompliance } from '../../../compliance/transport.ts'
+import { type TransportPool, transportCompliance } from '../../../compliance/transport.ts'
 import { until } from '../../../until.ts'
 import { createMembers, optionsOf } from './libp2p-pool.ts'
 
 transportCompliance('libp2p', async () => {
   const members = await createMembers(['d1', 'd2', 'd3', 'stranger'])
-  const create = (name: string, peers: readonly string[]) => new Libp2pTransport(optionsOf(members, name, peers))
-  return { create, recreate: create }
+  const create: TransportPool['create'] = (name, peers, admittance) =>
+    new Libp2pTransport(optionsOf(members, name, peers), admittance)
+  return { create, recreate: create, peers: (names) => optionsOf(members, 'd1', names).peers }
 })
 
 test('directors speak to each other over IPv6 as well', async (t) => {

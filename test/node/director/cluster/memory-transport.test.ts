@@ -6,5 +6,5 @@ import { transportCompliance } from '../../../compliance/transport.ts'
 transportCompliance('memory', async () => {
   const network = new MemoryNetwork({ clock: systemClock, random: Math.random, delayMs: 1 })
   const create = network.join.bind(network)
-  return { create, recreate: create }
+  return { create, recreate: create, peers: (names) => names.map((name) => ({ name, id: name, address: '' })) }
 })

@@ -348,6 +348,28 @@ test('a director that loses all its peers for good is alone, and says so', async
   pool.stop()
 })
 
+test('who ceases to be a peer is not waited for, and takes over what he missed when he is one again', async (t) => {
+  const pool = new Pool(['d1', 'd2'])
+  const [d1, d2] = await pool.startAll()
+  const peer = (name: string) => ({ name, id: name, address: '' })
+  const setPeers = (names: string[]) => {
+    d1.transport.setPeers(names.map(peer))
+    d1.replicator.setPeers(names)
+  }
+  await writeSteadily(pool, d2, 0, 100)
+  setPeers([])
+  await pool.clock.advance(1000)
+  t.match(d1.replicator.status(), { inSync: true, peers: [] })
+  t.match(d2.replicator.status(), { inSync: false, reason: 'reaches no peer any more' })
+  d1.write(1000)
+  d2.write(1001)
+  for (const director of [d1, d2]) director.flush()
+  setPeers(['d2'])
+  await pool.clock.until(() => d1.inSync && d2.inSync && sameTables(d1, d2), 3000, 10)
+  t.equal(d1.connections.size, 102)
+  pool.stop()
+})
+
 test('a full incoming ring makes replication wait, and loses nothing', async (t) => {
   const pool = new Pool(['d1', 'd2'])
   await pool.start('d1')

@@ -29,7 +29,7 @@ const stateOf = ({ configuration }: TestDirector) => ({
   services: configuration.services(),
   settings: configuration.settings(),
   marks: configuration.marks(),
-  revoked: [...configuration.revokedPeers()],
+  revoked: [...configuration.members().revoked],
   revision: configuration.revision,
 })
 

@@ -1,17 +1,23 @@
 /**
  * Directors that share a configuration over the memory network and a virtual clock, for the tests of this folder.
  */
+import type { KeyObject } from 'node:crypto'
 import type { MarkRule } from '../../../../forwarder/service.ts'
+import { Admission } from '../../../../node/director/cluster/admission.ts'
+import { peerIdOfPublicKey } from '../../../../node/director/cluster/identity.ts'
 import { MemoryNetwork } from '../../../../node/director/cluster/memory-transport.ts'
-import type { Transport } from '../../../../node/director/cluster/transport.ts'
+import type { Peer, Transport } from '../../../../node/director/cluster/transport.ts'
 import { hostAddresses } from '../../../../node/director/host/host-addresses.ts'
 import { untilDone } from '../../../../node/director/pace.ts'
+import { letIn } from '../../../../node/director/pool/admissions.ts'
+import { Membership } from '../../../../node/director/pool/membership.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { Store, StoreOperation } from '../../../../node/director/store/store.ts'
 import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 import { DirectorError } from '../../../../protocol/errors.ts'
+import { type JoinToken, readJoinToken } from '../../../../protocol/wire/join-token.ts'
 
 /** 2026-01-01, where the directors' wall clocks stand at the virtual clock's 0. */
 export const START_MS = Date.UTC(2026, 0, 1)
@@ -25,7 +31,11 @@ export const recordingHost = hostAddresses([
 
 /** Of a director by its name of one letter. */
 export function peerIdOf(name: string): string {
-  return `12D3KooW${name.repeat(44)}`
+  return peerIdOfPublicKey(Buffer.alloc(32, name))
+}
+
+function peersOf(names: readonly string[]): Peer[] {
+  return names.map((name) => ({ name, id: peerIdOf(name), address: '192.0.2.1:7946' }))
 }
 
 export interface TestDirector {
@@ -43,6 +53,8 @@ export interface TestDirector {
   readonly storeFailures: Error[]
   /** Peer ids, as they were told last. */
   readonly revoked: { current: ReadonlySet<string> }
+  readonly membership: Membership
+  readonly admission: Admission
   /** Added to the wall clock. */
   skewMs: number
 }
@@ -61,15 +73,42 @@ export class PoolOfDirectors {
   readonly network: MemoryNetwork
   readonly names: readonly string[]
   readonly directors = new Map<string, TestDirector>()
+  /** Of the tokens by which others than `names` may join. */
+  poolKeys: readonly KeyObject[] = []
 
   constructor(names: readonly string[], random: () => number = () => 0.5, loss = 0) {
     this.names = names
     this.network = new MemoryNetwork({ clock: this.clock, random, loss, jitterMs: 5, duplication: loss / 2 })
   }
 
-  /** Starts a director, with the store that it had before if there is one. */
-  async start(name: string, store: Store = new MemoryStore(), skewMs = 0): Promise<TestDirector> {
-    const transport = this.network.join(name, this.names)
+  /**
+   * Starts a director, with the store that it had before if there is one.
+   * @param newcomer knows these alone, and has a token
+   */
+  async start(
+    name: string,
+    store: Store = new MemoryStore(),
+    skewMs = 0,
+    newcomer?: { readonly knows: readonly string[]; readonly token: Uint8Array },
+  ): Promise<TestDirector> {
+    const configured = newcomer?.knows ?? this.names
+    const token = newcomer?.token
+    const wallClockMs = () => START_MS + this.clock.now() + director.skewMs
+    const membership = new Membership(
+      { name, id: peerIdOf(name) },
+      peersOf(configured.filter((other) => other !== name)),
+    )
+    const admission = new Admission({
+      keys: this.poolKeys,
+      wallClockMs,
+      isPeer: (id) => membership.peers.some((peer) => peer.id === id),
+      admit: (bytes) => letIn(bytes, membership, configuration),
+      onRefused: () => {},
+    })
+    const transport = this.network.join(name, configured, {
+      token,
+      onToken: (bytes, from) => admission.show(bytes, peerIdOf(from)),
+    })
     const changes: PoolChange[] = []
     const settings: SettingValues[] = []
     const marks: (readonly MarkRule[])[] = []
@@ -79,16 +118,18 @@ export class PoolOfDirectors {
     const configuration = new PoolConfiguration({
       store,
       transport,
-      wallClockMs: () => START_MS + this.clock.now() + director.skewMs,
+      wallClockMs,
+      poolKeys: this.poolKeys,
       isUnicast: () => recordingHost.isUnicast,
       onChange: (change) => changes.push(change),
       onSettings: (values) => settings.push(values),
       onMarks: (rules) => marks.push(rules),
-      onRevoked: (peerIds) => {
-        revoked.current = peerIds
-        transport.setRevoked(new Set(this.names.filter((other) => peerIds.has(peerIdOf(other)))))
+      onMembers: (members) => {
+        revoked.current = members.revoked
+        membership.setMembers(members)
+        transport.setPeers(membership.peers)
       },
-      peerIdOf,
+      peerIdsOf: (peer) => membership.idsOf(peer),
       onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
     })
@@ -103,10 +144,13 @@ export class PoolOfDirectors {
       overridden,
       storeFailures,
       revoked,
+      membership,
+      admission,
       skewMs,
     }
     await store.open()
     await configuration.load()
+    if (token) await configuration.admit(readJoinToken(token, undefined) as JoinToken, token)
     await transport.start()
     this.directors.set(name, director)
     return director

@@ -8,16 +8,12 @@ import type { Logger } from 'pino'
 import { monotonicMs } from '../../forwarder/clock.ts'
 import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
-import { openConnectionSource } from '../../forwarder/table/connection-reader.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
 import { putLast } from '../processor-share.ts'
-import { removeCheckpoint } from './checkpoint/checkpoint-format.ts'
-import { Checkpoints } from './checkpoint/checkpoints.ts'
-import { instantNow } from './checkpoint/instant.ts'
-import { systemClock } from './clock.ts'
+import { openCheckpoints } from './checkpoint/open-checkpoints.ts'
 import { readOwnToken } from './cluster/admission.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { peerIdOf } from './cluster/identity.ts'
@@ -40,7 +36,6 @@ import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
 import { ServiceFeed } from './service-feed.ts'
 import { openStore } from './store/salvage.ts'
-import type { Store } from './store/store.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import { VipService } from './vip/vip.ts'
 import { readVrrpKeys } from './vip/vrrp-key-files.ts'
@@ -264,7 +259,7 @@ export class Director {
     )
     this.#vip = vip
     const syncDaemons = new SyncDaemons({ store, cluster })
-    const checkpoints = await this.#openCheckpoints(store, forwarder, cluster)
+    const checkpoints = await openCheckpoints({ store, forwarder, cluster, log, ...config.checkpoint })
     view = new DirectorView({
       config,
       cluster,
@@ -344,37 +339,6 @@ export class Director {
       putLast()
     })
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
-  }
-
-  /** Undefined when there are to be none. */
-  async #openCheckpoints(store: Store, forwarder: Forwarder, cluster: Cluster): Promise<Checkpoints | undefined> {
-    const log = this.#log
-    const { intervalS } = this.#config.checkpoint
-    if (intervalS === 0) {
-      await removeCheckpoint(store)
-      return undefined
-    }
-    const checkpoints = new Checkpoints({
-      store,
-      source: openConnectionSource(forwarder.tableMemory, forwarder.directoryMemory),
-      clock: systemClock,
-      instant: instantNow,
-      intervalMs: intervalS * 1000,
-      isWhole: () => cluster.status().joined,
-      onRead: (report) => {
-        if (report === 'unreadable') log.warn('the checkpoint of the connections cannot be read: begins without it')
-        else if (report.damagedChunks > 0)
-          log.warn(report, 'a part of the checkpoint of the connections is damaged: goes on with what is sound')
-        else log.info(report, 'goes on with the connections of its checkpoint')
-      },
-      onTrouble: (error) => {
-        if (error) log.error({ error }, 'the connections cannot be written to the store: the last checkpoint stays')
-        else log.info('the connections are written to the store again')
-      },
-    })
-    await checkpoints.load()
-    cluster.onRestore(() => checkpoints.next())
-    return checkpoints
   }
 
   #followMembers(cluster: Cluster, membership: Membership, members: PoolMembers): void {

@@ -17,10 +17,11 @@
 import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { DirectorError, type ErrorCode } from '../protocol/errors.ts'
-import { canonicalAddress, isIPv6Text } from '../protocol/packet/ipv6-address.ts'
+import { canonicalAddress, isIPv6Text, parseIPv6 } from '../protocol/packet/ipv6-address.ts'
 import type { DecapsulationRefusal } from './decapsulate.ts'
 import { modulePath } from './module-path.ts'
 import type { TunnelSpec } from './service.ts'
@@ -85,6 +86,10 @@ export type DecapsulatorMessage = { kind: 'ready' } | { kind: 'failed'; code: Er
 const SETTINGS = '/proc/sys/net/ipv4/conf'
 const SETTINGS6 = '/proc/sys/net/ipv6/conf'
 const LOOSE = 2
+/** linux/ipv6_route.h; a number of 32 bits with a sign, as & makes it. */
+const RTF_LOCAL = 0x8000_0000 | 0
+const LOOK_MS = 2
+const LOCAL_WITHIN_MS = 5000
 const run = promisify(execFile)
 
 /** @throws DirectorError PRIVILEGE_MISSING, MODULE_MISSING, SOCKET_BUSY, HOST_INTERFERES, FORWARDER_FAILED */
@@ -160,6 +165,7 @@ export async function startDecapsulator(options: DecapsulatorOptions): Promise<D
   }
 }
 
+/** Resolves when the kernel takes packets to the address. */
 async function addAddress(address: string, device: string): Promise<void> {
   try {
     // Nobody else is on the device who could have the address already (RFC 4862 section 5.4).
@@ -169,6 +175,31 @@ async function addAddress(address: string, device: string): Promise<void> {
     const said = (error as { stderr?: string }).stderr?.trim() || (error as Error).message
     throw new DirectorError('FORWARDER_FAILED', `${address} cannot be put on ${device}: ${said}`)
   }
+  if (isIPv6Text(address)) await untilLocal(address, device)
+}
+
+/**
+ * A new address of IPv6 gets its local route from a work queue, after ip(8) has ended (net/ipv6/addrconf.c addrconf_dad_work()); a packet that
+ * comes before it is dropped. Of this nobody is told.
+ */
+async function untilLocal(address: string, device: string): Promise<void> {
+  const words = [...parseIPv6(address)].map((word) => (word >>> 0).toString(16).padStart(8, '0'))
+  const ofAddress = `${words.join('')} 80 `
+  for (let waited = 0; waited < LOCAL_WITHIN_MS; waited += LOOK_MS) {
+    const isThere = readFileSync('/proc/net/ipv6_route', 'utf8')
+      .split('\n')
+      .some((line) => {
+        if (!line.startsWith(ofAddress)) return false
+        const [flags, name] = line.trim().split(/\s+/).slice(-2)
+        return name === device && (Number.parseInt(flags, 16) & RTF_LOCAL) !== 0
+      })
+    if (isThere) return
+    await delay(LOOK_MS)
+  }
+  throw new DirectorError(
+    'FORWARDER_FAILED',
+    `${address} does not come into force on ${device}: see \`ip -6 address show ${device}\``,
+  )
 }
 
 function setting(name: string, device: string): number {

@@ -42,8 +42,8 @@ export function allocateFrameMemory(bytes: number): FrameMemory {
 /**
  * Advice to the kernel on a large table, before it is used; wishes only. Huge pages: in a table of tens of megabytes that is read
  * at random, every read of a small page misses the processor's address cache too. And none of it for children: a program that the
- * director starts begins as its copy, and whatever page is written next is copied first, which holds up packets for as long as
- * 400 ms in all (docs/decisions/connection-table.md).
+ * director starts begins as its copy, and whatever page is written next costs a fault first, hundreds of milliseconds for all of
+ * them (docs/decisions/connection-table.md).
  */
 export function adviseTable(buffer: ArrayBufferLike): void {
   const page = getpagesize()

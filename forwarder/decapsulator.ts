@@ -22,6 +22,7 @@ import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { DirectorError, type ErrorCode } from '../protocol/errors.ts'
 import { canonicalAddress, isIPv6Text, parseIPv6 } from '../protocol/packet/ipv6-address.ts'
+import { monotonicMs } from './clock.ts'
 import type { DecapsulationRefusal } from './decapsulate.ts'
 import { modulePath } from './module-path.ts'
 import type { TunnelSpec } from './service.ts'
@@ -185,7 +186,8 @@ async function addAddress(address: string, device: string): Promise<void> {
 async function untilLocal(address: string, device: string): Promise<void> {
   const words = [...parseIPv6(address)].map((word) => (word >>> 0).toString(16).padStart(8, '0'))
   const ofAddress = `${words.join('')} 80 `
-  for (let waited = 0; waited < LOCAL_WITHIN_MS; waited += LOOK_MS) {
+  const deadline = monotonicMs() + LOCAL_WITHIN_MS
+  while (monotonicMs() < deadline) {
     const isThere = readFileSync('/proc/net/ipv6_route', 'utf8')
       .split('\n')
       .some((line) => {

@@ -11,7 +11,7 @@ import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { GATEWAY_ADDRESS, hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { seededRandom } from '../random.ts'
-import { endProcess, eventually, firstProcessOf } from './lab-directors.ts'
+import { endProcess, eventually, firstProcessOf, UNHURRIED } from './lab-directors.ts'
 import { addService, neighbourOf, runOn, startOnHost } from './lab-traffic.ts'
 
 const missing = missingPackages(testPackages, programFolders(process.env.PATH))
@@ -122,13 +122,12 @@ for (const method of ['nat', 'tun', 'dr'] as const) {
     const random = seededRandom(21)
     const large = Buffer.from(Uint8Array.from({ length: LARGE }, () => random.below(256)))
     const virtualMac = method === 'nat'
-    // Nobody shall take over because the machine is busy.
     const options = {
       name: `t${process.pid}-f${method}`,
       directors: 2,
       servers: 2,
       method,
-      advertisementIntervalMs: 250,
+      ...UNHURRIED,
       scheduler: 'rr',
       virtualMac,
     }

@@ -6,7 +6,7 @@ import { type Test, test } from 'tap'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
-import { endProcess, eventually, firstProcessOf, vsadm } from './lab-directors.ts'
+import { endProcess, eventually, firstProcessOf, UNHURRIED, vsadm } from './lab-directors.ts'
 import { runOn, startOnHost } from './lab-traffic.ts'
 
 const skip = process.getuid?.() !== 0 && 'network namespaces need root'
@@ -33,13 +33,12 @@ function served(lab: Lab): Promise<string> {
 
 for (const method of ['nat', 'dr'] as const) {
   test(`a pool whose directors serve themselves, configured by ${method}`, { skip, timeout: 120_000 }, async (t) => {
-    // Nobody shall take over because the machine is busy.
     const options = {
       name: `t${process.pid}-l${method}`,
       directors: 2,
       servers: 1,
       method,
-      advertisementIntervalMs: 250,
+      ...UNHURRIED,
     }
     await withLab(options, new AbortController().signal, async (lab) => {
       await startLocalServers(lab, LOCAL_PORT[method])

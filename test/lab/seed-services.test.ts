@@ -10,7 +10,7 @@ import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { hostsOf, VIRTUAL_ADDRESS, WEB_PORT } from '../../node/drill/lab-plan.ts'
 import { Conversation } from './conversation.ts'
-import { endProcess, eventually, firstProcessOf } from './lab-directors.ts'
+import { endProcess, eventually, firstProcessOf, UNHURRIED } from './lab-directors.ts'
 import { addService, runOn } from './lab-traffic.ts'
 import { ASKED_NAME, SEED_PORTS, SEED_SERVICES, startSeedPrograms } from './seed-programs.ts'
 
@@ -25,13 +25,12 @@ for (const method of ['nat', 'tun', 'dr'] as const) {
     skip,
     timeout: 120_000,
   }, async (t) => {
-    // Nobody shall take over because the machine is busy.
     const options = {
       name: `t${process.pid}-s${method}`,
       directors: 2,
       servers: 2,
       method,
-      advertisementIntervalMs: 250,
+      ...UNHURRIED,
       scheduler: 'rr',
     }
     await withLab(options, new AbortController().signal, async (lab) => {
@@ -82,22 +81,20 @@ async function longOnes(t: Test, lab: Lab) {
   await nntp.hear(/^20[01] /m)
   await nntp.say('LIST', /^215 /m)
   const proxy = await begin(SEED_PORTS.proxy)
-  proxy.say(`CONNECT 127.0.0.1:${WEB_PORT} HTTP/1.0\n`, /never/).catch(() => {})
-  await proxy.hear(/^HTTP\/1\.0 200/m)
-  t.pass('telnet, smtp, nntp and a tunnel through the proxy are open')
-  return { telnet, smtp, nntp, proxy }
+  await proxy.say(`CONNECT 127.0.0.1:${WEB_PORT} HTTP/1.0\n`, /^HTTP\/1\.0 200/m)
+  const lines = { telnet, smtp, nntp, proxy }
+  const closed = Object.entries(lines).flatMap(([name, { isOver }]) => (isOver ? name : []))
+  t.same(closed, [], 'telnet, smtp, nntp and a tunnel through the proxy are open')
+  return lines
 }
 
 async function goOn(t: Test, lines: Awaited<ReturnType<typeof longOnes>>): Promise<void> {
-  await lines.telnet.say('after', /after\s+after/)
-  t.pass('telnet goes on')
+  t.match(await lines.telnet.say('after', /after\s+after/), /after/, 'telnet goes on')
   await lines.smtp.say('RCPT TO:<b@lab>', /^250 Accepted/m)
   await lines.smtp.say('DATA', /^354 /m)
-  await lines.smtp.say('Subject: over the failure\n\nHello.\n.', /^250 OK id=/m)
-  t.pass('smtp takes the message that was begun before')
-  await lines.nntp.say('LIST', /^215 /m)
-  t.pass('nntp goes on')
-  await lines.proxy.say('GET /hello HTTP/1.0\n', /\n\nhello/)
-  t.pass('the tunnel through the proxy goes on')
+  const taken = await lines.smtp.say('Subject: over the failure\n\nHello.\n.', /^250 OK id=/m)
+  t.match(taken, /OK id=/, 'smtp takes the message that was begun before')
+  t.match(await lines.nntp.say('LIST', /^215 /m), /^215 /m, 'nntp goes on')
+  t.match(await lines.proxy.say('GET /hello HTTP/1.0\n', /\n\nhello/), /hello/, 'the tunnel through the proxy goes on')
   await eventually('the proxied answer ends the line', async () => lines.proxy.isOver || undefined)
 }

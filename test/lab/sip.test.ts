@@ -3,7 +3,7 @@ import { test } from 'tap'
 import type { DirectorStatus } from '../../node/director/control/api.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
-import { ask, endProcess, eventually, firstProcessOf, vsadm } from './lab-directors.ts'
+import { ask, endProcess, eventually, firstProcessOf, UNHURRIED, vsadm } from './lab-directors.ts'
 import { programOf, runOn, startUntilReady } from './lab-traffic.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
@@ -17,14 +17,13 @@ for (const method of ['nat', 'dr'] as const) {
     skip: needsRoot,
     timeout: 120_000,
   }, async (t) => {
-    // Nobody shall take over because the machine is busy.
     const options = {
       name: `t${process.pid}-s`,
       directors: 2,
       servers: 3,
       clients: 1,
       method,
-      advertisementIntervalMs: 250,
+      ...UNHURRIED,
     } as const
     await withLab(options, new AbortController().signal, async (lab) => {
       await serveSip(lab, method)

@@ -64,8 +64,8 @@ const skip =
 t.setTimeout(500_000)
 
 const GIGABYTE = 2 ** 30
-/** Datagrams that fit into one packet, some of them not in a tunnel. */
-const FULL = [1, 1400, 1440, 1452, 1453, 1472]
+/** Datagrams that fit into one packet; the longest of them no longer in a tunnel. */
+const AROUND_FULL = [1, 1400, 1440, 1452, 1453, 1472]
 /** Datagrams in fragments: the last is the longest that UDP has. */
 const FRAGMENTED = [1473, 4000, 20_000, 65_507]
 /** The download waits for its recorder after each so many bytes: a slow disk shall not cost a frame. */
@@ -180,7 +180,7 @@ async function makeTraffic(t: Test, lab: Lab, family: Family): Promise<void> {
   for (const port of lab.plan.method === 'tun' ? [SINK_PORT, ACROSS_PORT] : [SINK_PORT]) {
     const upload = ['curl', '--silent', '--fail', '-T', join(lab.folder, 'www', name), url(port, '')]
     t.equal(await runOn(lab, 'c1', upload), sha256, `${family}: an upload to port ${port}`)
-    const whole = port === SINK_PORT ? Array.from({ length: 350 }, (_, index) => 1 + index * 4) : FULL
+    const whole = port === SINK_PORT ? Array.from({ length: 350 }, (_, index) => 1 + index * 4) : AROUND_FULL
     const lengths = [...whole, ...FRAGMENTED]
     const questions = lengths.map((length, index) => ({ port: 20_000 + index, payload: randomBytes(length) }))
     const answers = await askByDatagram(lab, port, questions, family)

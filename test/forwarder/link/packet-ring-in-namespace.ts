@@ -1,7 +1,7 @@
 /** Run by packet-ring.test.ts inside a network namespace that nothing else uses. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import { createFrames, type Frame } from '../../../forwarder/link/link.ts'
 import { PacketRingLink } from '../../../forwarder/link/packet-ring.ts'
 import { allocateFrameMemory } from '../../../forwarder/sys/memory.ts'
@@ -16,6 +16,18 @@ import { openPlainPacketSocket } from './plain-packet-socket.ts'
 
 const BULK_BYTES = 64 << 20
 
+/** A ring on one end of a new pair of interfaces, ringN and farN, and a socket on the other; both end with the test. */
+function openRing(t: Test, number: number) {
+  createVethPair(`ring${number}`, `far${number}`)
+  const link = new PacketRingLink(`ring${number}`, { slots: 64 })
+  const farEnd = openPlainPacketSocket(`far${number}`)
+  t.teardown(() => {
+    link.close()
+    farEnd.close()
+  })
+  return { link, farEnd }
+}
+
 test('a packet ring is a link', async (t) => {
   createVethPair('ring0', 'far0')
   linkCompliance(t, (slots) => ({
@@ -25,13 +37,7 @@ test('a packet ring is a link', async (t) => {
 })
 
 test('frames that are not for this host, not IP or ARP, or our own, are not received', async (t) => {
-  createVethPair('ring1', 'far1')
-  const link = new PacketRingLink('ring1', { slots: 64 })
-  const farEnd = openPlainPacketSocket('far1')
-  t.teardown(() => {
-    link.close()
-    farEnd.close()
-  })
+  const { link, farEnd } = openRing(t, 1)
   const broadcast = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
   const frame = (destination: Iterable<number>, etherType: readonly number[]) =>
     Uint8Array.of(...destination, 2, 0, 0, 0, 0, 9, ...etherType, ...Array(46).fill(7))
@@ -64,13 +70,7 @@ test('frames that are not for this host, not IP or ARP, or our own, are not rece
 })
 
 test('frames to further MACs come in for as long as they are wanted, and the host takes no notice of them', async (t) => {
-  createVethPair('ring5', 'far5')
-  const link = new PacketRingLink('ring5', { slots: 64 })
-  const farEnd = openPlainPacketSocket('far5')
-  t.teardown(() => {
-    link.close()
-    farEnd.close()
-  })
+  const { link, farEnd } = openRing(t, 5)
   ip(`address add 10.8.0.1/24 dev ring5
       neighbour add 10.8.0.2 lladdr 02:00:00:00:00:09 dev ring5`)
   const macs = [virtualRouterMac(51, false), virtualRouterMac(52, false), virtualRouterMac(51, true)]
@@ -120,13 +120,7 @@ test('frames to further MACs come in for as long as they are wanted, and the hos
 })
 
 test('a poll set sees a waiting frame, and an interface that goes down does not keep it awake', async (t) => {
-  createVethPair('ring2', 'far2')
-  const link = new PacketRingLink('ring2', { slots: 64 })
-  const farEnd = openPlainPacketSocket('far2')
-  t.teardown(() => {
-    link.close()
-    farEnd.close()
-  })
+  const { link, farEnd } = openRing(t, 2)
   const poll = new PollSet([link.descriptor])
   t.equal(poll.wait(0), 0)
   ip('link set ring2 down')
@@ -149,13 +143,7 @@ test('a poll set sees a waiting frame, and an interface that goes down does not 
 })
 
 test('a frame may lie across a 4 GiB boundary of addresses', async (t) => {
-  createVethPair('ring3', 'far3')
-  const link = new PacketRingLink('ring3', { slots: 64 })
-  const farEnd = openPlainPacketSocket('far3')
-  t.teardown(() => {
-    link.close()
-    farEnd.close()
-  })
+  const { link, farEnd } = openRing(t, 3)
   const { bytes, view, addressHigh, addressLow } = allocateFrameMemory(2048)
   const frame = Uint8Array.of(...link.mac, 2, 0, 0, 0, 0, 9, 8, 0, ...Array(46).fill(7))
   bytes.set(frame, 100)

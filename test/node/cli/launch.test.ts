@@ -1,7 +1,17 @@
 /** The launcher: which Node.js it takes, what it runs, and that the program takes its place. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -50,6 +60,43 @@ test('director and vsadm run TypeScript in the repository and JavaScript where t
     writeFileSync(join(at, `home/node/cli/${program}.ts`), '')
     t.match((await run(at, program, ['-L'])).output, `[${at}/home/node/cli/bin/../${program}.ts] [-L] `)
   }
+})
+
+test('vsadm runs its bundle in the repository too, until a source is newer', async (t) => {
+  const at = installation(t, { [`home/${pinned}`]: 'v24.0.0' })
+  const [source, bundle] = ['home/node/cli/vsadm.ts', 'home/dist/node/cli/vsadm.js'].map((file) => join(at, file))
+  mkdirSync(dirname(bundle), { recursive: true })
+  for (const file of [source, bundle]) writeFileSync(file, '')
+  const scriptAfter = async (...[sourceTime, bundleTime]: [number, number]) => {
+    utimesSync(source, sourceTime, sourceTime)
+    utimesSync(bundle, bundleTime, bundleTime)
+    return /\[(.*?)\]/.exec((await run(at, 'home/node/cli/bin/vsadm', [])).output)?.[1]
+  }
+  const here = `${at}/home/node/cli/bin`
+  t.equal(await scriptAfter(1000, 2000), `${here}/../../../dist/node/cli/vsadm.js`)
+  t.equal(await scriptAfter(2000, 1000), `${here}/../vsadm.ts`)
+  writeFileSync(join(at, 'home/dist/node/cli/director.js'), '')
+  writeFileSync(join(at, 'home/node/cli/director.ts'), '')
+  t.match((await run(at, 'home/node/cli/bin/director', [])).output, '/../director.ts]', 'director has none')
+})
+
+test('each file that goes into the bundle of vsadm is one whose time the launcher looks at', async (t) => {
+  const root = join(import.meta.dirname, '../../..')
+  const launcher = readFileSync(join(launchers, 'launch.sh'), 'utf8')
+  const folders = /for folder in (.*); do/.exec(launcher)?.[1].split(' ') ?? []
+  const { prepare } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts
+  const at = realpathSync(mkdtempSync(join(tmpdir(), 't-bundle-')))
+  t.teardown(() => rmSync(at, { recursive: true, force: true }))
+  const command = prepare.replace(/.*\|\| /, '').replace('dist/node/cli', at)
+  const env = { PATH: `${root}/node_modules/.bin:${dirname(process.execPath)}:/usr/bin:/bin` }
+  const child = spawn('sh', ['-c', `${command} --metafile=${at}/inputs.json`], { cwd: root, env, stdio: 'inherit' })
+  t.same(await once(child, 'close'), [0, null])
+  const inputs = Object.keys(JSON.parse(readFileSync(join(at, 'inputs.json'), 'utf8')).inputs)
+  t.ok(inputs.includes('node/cli/vsadm/grammar.ts'))
+  t.same(
+    inputs.filter((file) => !folders.includes(dirname(file))),
+    [],
+  )
 })
 
 /** The launchers in a folder of their own, away from this repository's node_modules, with Nodes of the given versions that only say how they were called. */

@@ -6,6 +6,7 @@ import { measureInMemory } from './in-memory.ts'
 import { measureNetwork } from './network/network-bench.ts'
 import { measureReplication } from './replication-bench.ts'
 import { toJson, toText } from './report.ts'
+import { measureSnapshot } from './snapshot-bench.ts'
 
 /** Debian packages by program. */
 const programs = {
@@ -20,6 +21,8 @@ const programs = {
 }
 const ROUNDS = 3000
 const REPLICATION = { records: 300_000, seconds: 10, engineRounds: ROUNDS }
+const SNAPSHOT_CONNECTIONS = 1_000_000
+const SNAPSHOT_SECONDS = 5
 const STARTS = 20
 const SERVICES = 5000
 const SERVERS_EACH = 20
@@ -33,10 +36,12 @@ try {
   const inMemory = await measureInMemory(ROUNDS, progress)
   progress('replication')
   const replication = await measureReplication(REPLICATION)
+  progress('snapshot')
+  const snapshot = await measureSnapshot(SNAPSHOT_CONNECTIONS, SNAPSHOT_SECONDS)
   const network = await measureNetwork(progress)
   progress('vsadm')
   const commands = await measureCommands(STARTS, SERVICES, SERVERS_EACH)
-  const measurements = { ...inMemory, replication, network, commands }
+  const measurements = { ...inMemory, replication, snapshot, network, commands }
   console.log(values.json ? JSON.stringify(toJson(measurements)) : toText(measurements))
 } catch (error) {
   process.stderr.write(`bench: ${(error as Error).message}\n`)

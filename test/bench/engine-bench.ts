@@ -75,7 +75,7 @@ export function newConnectionsPerSecond(rounds: number): number {
 }
 
 /** Lets every connection be established; returns the real server of each when it is NAT. */
-function establish(pool: NumberedConnections, connections: number): Int32Array {
+export function establish(pool: NumberedConnections, connections: number): Int32Array {
   const servers = new Int32Array(connections)
   for (let first = 0; first < connections; first += BATCH) {
     const count = Math.min(BATCH, connections - first)

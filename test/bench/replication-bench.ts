@@ -3,25 +3,29 @@
  * they come out of the incoming rings of the others. docs/benchmarks.md says what the numbers mean.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { allocateSharedState } from '../../forwarder/shared-state.ts'
-import { createEventFd, drain } from '../../forwarder/sys/event-fd.ts'
-import { closeDescriptor } from '../../forwarder/sys/socket.ts'
-import { RecordRing } from '../../forwarder/table/record-ring.ts'
-import { Cluster } from '../../node/director/cluster/cluster.ts'
+import type { RecordRing } from '../../forwarder/table/record-ring.ts'
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { RECORD } from '../../protocol/wire/connection-record.ts'
-import { createMembers, optionsOf } from '../node/director/cluster/libp2p-pool.ts'
 import { makeRecord } from '../node/director/cluster/record.ts'
-import { until } from '../until.ts'
+import { type BenchDirector, startInSync, withDirectors } from './bench-cluster.ts'
 import { type EngineMeasurement, measureEngine } from './engine-thread.ts'
 import { percentile } from './statistics.ts'
 
 export interface ReplicationResult {
+  /** To one peer, as fast as it goes. */
   readonly perSecond: number
   /** From one ring until it is in those of both peers, at LATENCY_RATE records a second. */
-  readonly latencyMs: { readonly p50: number; readonly p99: number }
-  /** What a packet of an established connection takes the engine: with nothing beside it, and while that goes on. */
-  readonly engineNs: { readonly alone: number; readonly meanwhile: number }
+  readonly latencyMs: Latency
+  /** The same while the engine is kept busy, and what a packet of an established connection takes it: with nothing beside it, and then. */
+  readonly besideEngine: {
+    readonly latencyMs: Latency
+    readonly engineNs: { readonly alone: number; readonly meanwhile: number }
+  }
+}
+
+export interface Latency {
+  readonly p50: number
+  readonly p99: number
 }
 
 export interface ReplicationPlan {
@@ -45,11 +49,13 @@ export async function measureReplication({
   seconds,
   engineRounds,
 }: ReplicationPlan): Promise<ReplicationResult> {
-  const perSecond = await withPool(['d1', 'd2'], async ({ outgoing }, peers) => {
+  const perSecond = await withDirectors(['d1', 'd2'], async (directors) => {
+    await startInSync(directors)
+    const [{ outgoing }, peer] = directors
     // The code is compiled and the connection at speed when it counts.
-    await transfer(outgoing, peers, records / 4, Number.POSITIVE_INFINITY)
+    await transfer(outgoing, [peer], records / 4, Number.POSITIVE_INFINITY)
     const start = performance.now()
-    await transfer(outgoing, peers, records, Number.POSITIVE_INFINITY)
+    await transfer(outgoing, [peer], records, Number.POSITIVE_INFINITY)
     return (records * 1000) / (performance.now() - start)
   })
   const packets: EngineMeasurement = {
@@ -60,51 +66,23 @@ export async function measureReplication({
     rounds: engineRounds,
   }
   const alone = await measureEngine(packets)
-  const [latencies, meanwhile] = await withPool(['d1', 'd2', 'd3'], async ({ outgoing }, peers) => {
-    await transfer(outgoing, peers, records / 4, LATENCY_RATE)
-    return await Promise.all([transfer(outgoing, peers, LATENCY_RATE * seconds, LATENCY_RATE), measureEngine(packets)])
+  return await withDirectors(['d1', 'd2', 'd3'], async (directors) => {
+    await startInSync(directors)
+    const [{ outgoing }, ...peers] = directors
+    const replicate = (count: number) => transfer(outgoing, peers, count, LATENCY_RATE)
+    await replicate(records / 4)
+    const latencies = await replicate(LATENCY_RATE * seconds)
+    const [latenciesBeside, meanwhile] = await Promise.all([replicate(LATENCY_RATE * seconds), measureEngine(packets)])
+    return {
+      perSecond,
+      latencyMs: describe(latencies),
+      besideEngine: { latencyMs: describe(latenciesBeside), engineNs: { alone, meanwhile } },
+    }
   })
-  return {
-    perSecond,
-    latencyMs: { p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99) },
-    engineNs: { alone, meanwhile },
-  }
 }
 
-/** A pool in sync, the first of it apart from its peers, for as long as the measurement takes. */
-async function withPool<T>(
-  names: readonly string[],
-  measure: (first: Director, peers: readonly Director[]) => Promise<T>,
-): Promise<T> {
-  const members = await createMembers(names)
-  const directors = names.map((name) => createDirector(optionsOf(members, name)))
-  try {
-    await Promise.all(directors.map(({ cluster }) => cluster.start()))
-    await until(() => directors.every(({ cluster }) => cluster.status().inSync))
-    const [first, ...peers] = directors
-    return await measure(first, peers)
-  } finally {
-    await Promise.all(directors.map(({ cluster }) => cluster.stop()))
-    for (const { wakeDescriptor } of directors) closeDescriptor(wakeDescriptor)
-  }
-}
-
-interface Director {
-  readonly cluster: Cluster
-  readonly outgoing: RecordRing
-  readonly incoming: RecordRing
-  readonly wakeDescriptor: number
-}
-
-function createDirector(options: ReturnType<typeof optionsOf>): Director {
-  const { outgoing, incoming, table, directory } = allocateSharedState(1024, 1)
-  const wakeDescriptor = createEventFd()
-  return {
-    cluster: new Cluster({ ...options, outgoing, incoming, table, directory, wakeDescriptor }),
-    outgoing: new RecordRing(outgoing),
-    incoming: new RecordRing(incoming),
-    wakeDescriptor,
-  }
+function describe(latencies: readonly number[]): Latency {
+  return { p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99) }
 }
 
 /**
@@ -113,7 +91,7 @@ function createDirector(options: ReturnType<typeof optionsOf>): Director {
  */
 async function transfer(
   outgoing: RecordRing,
-  peers: readonly Director[],
+  peers: readonly BenchDirector[],
   records: number,
   perSecond: number,
 ): Promise<number[]> {
@@ -135,15 +113,13 @@ async function transfer(
       outgoing.commit()
     }
     outgoing.notify()
-    for (const { incoming, wakeDescriptor } of peers) {
-      drain(wakeDescriptor)
-      for (let at = incoming.peek(); at >= 0; at = incoming.peek()) {
+    for (const peer of peers) {
+      peer.takeRecords((bytes, at) => {
         const number =
-          ((readInt32(incoming.bytes, at + RECORD.clientAddress + 12) & 0xff_ffff) << PORT_BITS) |
-          readUint16(incoming.bytes, at + RECORD.clientPort)
+          ((readInt32(bytes, at + RECORD.clientAddress + 12) & 0xff_ffff) << PORT_BITS) |
+          readUint16(bytes, at + RECORD.clientPort)
         if (--awaitedBy[number] === 0) latencies.push(now - writtenAt[number])
-        incoming.advance()
-      }
+      })
     }
     await delay(TURN_MS)
   }

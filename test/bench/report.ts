@@ -3,7 +3,8 @@ import Table from 'cli-table3'
 import type { ForwardingMethod } from '../../forwarder/service.ts'
 import { ADVERTISEMENT_INTERVAL_MS, type CommandResult } from './command-bench.ts'
 import type { Comparison, NetworkResult } from './network/network-bench.ts'
-import { LATENCY_RATE, type ReplicationResult } from './replication-bench.ts'
+import { LATENCY_RATE, type Latency, type ReplicationResult } from './replication-bench.ts'
+import type { SnapshotResult } from './snapshot-bench.ts'
 
 export const METHODS = ['nat', 'tun', 'dr'] as const satisfies readonly ForwardingMethod[]
 export const CONNECTIONS = [1000, 1_000_000] as const
@@ -16,16 +17,22 @@ export interface Measurements {
   readonly bytesPerConnection: number
   readonly newConnectionsPerSecond: number
   readonly replication: ReplicationResult
+  readonly snapshot: SnapshotResult
   readonly network: NetworkResult
   readonly commands: CommandResult
 }
 
 /** The shape is a promise to whoever reads it by program. */
-export function toJson({ replication, network, commands, ...engine }: Measurements): object {
+export function toJson({ replication, snapshot, network, commands, ...engine }: Measurements): object {
   return {
     ...engine,
     replicatedPerSecond: replication.perSecond,
-    replicationToTwo: { perSecond: LATENCY_RATE, latencyMs: replication.latencyMs, engineNs: replication.engineNs },
+    replicationToTwo: {
+      perSecond: LATENCY_RATE,
+      latencyMs: replication.latencyMs,
+      besideEngine: replication.besideEngine,
+    },
+    snapshot,
     packetsPerSecond: network.packetsPerSecond,
     cpuPerPacketUs: network.cpuPerPacketUs,
     bulkNatMbps: network.bulkNatMbps,
@@ -35,7 +42,9 @@ export function toJson({ replication, network, commands, ...engine }: Measuremen
 }
 
 export function toText(measurements: Measurements): string {
-  const { engineNs, engineNsIPv6, replication, network, commands } = measurements
+  const { engineNs, engineNsIPv6, replication, snapshot, network, commands } = measurements
+  const { besideEngine } = replication
+  const { longestPauseMs } = snapshot
   const engine = new Table({
     head: ['engine, ns a packet', ...CONNECTIONS.map((count) => `${group(count)} connections`)],
     style: plain,
@@ -53,13 +62,16 @@ export function toText(measurements: Measurements): string {
     ['bytes a connection', measurements.bytesPerConnection.toFixed(0)],
     ['new connections a second', group(measurements.newConnectionsPerSecond)],
     ['replicated connections a second', group(replication.perSecond)],
-    [
-      `replication to two at ${group(LATENCY_RATE)} a second, ms`,
-      `median ${replication.latencyMs.p50.toFixed(1)}, 99th percentile ${replication.latencyMs.p99.toFixed(1)}`,
-    ],
+    [`replication to two at ${group(LATENCY_RATE)} a second, ms`, latencyText(replication.latencyMs)],
+    ['the same while the engine is busy, ms', latencyText(besideEngine.latencyMs)],
     [
       'engine meanwhile, ns a packet',
-      `${replication.engineNs.meanwhile.toFixed(0)}, alone ${replication.engineNs.alone.toFixed(0)}`,
+      `${besideEngine.engineNs.meanwhile.toFixed(0)}, alone ${besideEngine.engineNs.alone.toFixed(0)}`,
+    ],
+    [`snapshot of ${group(snapshot.connections)} connections, s`, snapshot.seconds.toFixed(1)],
+    [
+      "longest pause of its giver's loop, ms",
+      `${longestPauseMs.meanwhile.toFixed(1)}, alone ${longestPauseMs.alone.toFixed(1)}`,
     ],
   )
   const beside = new Table({ head: ['through veth interfaces', 'director', 'nftables', 'ratio'], style: plain })
@@ -90,6 +102,10 @@ export function toText(measurements: Measurements): string {
     [`longest silence of VRRP (every ${ADVERTISEMENT_INTERVAL_MS} ms), ms`, restore.longestSilenceMs.toFixed(0)],
   )
   return [engine, memory, beside, operator].map(String).join('\n')
+}
+
+function latencyText({ p50, p99 }: Latency): string {
+  return `median ${p50.toFixed(1)}, 99th percentile ${p99.toFixed(1)}`
 }
 
 const plain = { head: [], border: [] }

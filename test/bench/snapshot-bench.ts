@@ -1,0 +1,103 @@
+/**
+ * What it does to a director's forwarding loop that a newcomer takes a copy of its connection table. docs/benchmarks.md says what
+ * the numbers mean.
+ */
+import { setImmediate } from 'node:timers/promises'
+import { allocateSharedState } from '../../forwarder/shared-state.ts'
+import { TCP_ACK } from '../../protocol/packet/tcp.ts'
+import { seededRandom } from '../random.ts'
+import { type BenchDirector, withDirectors } from './bench-cluster.ts'
+import { establish } from './engine-bench.ts'
+import { BATCH, NumberedConnections, OUTSIDE_LINK } from './numbered-connections.ts'
+
+export interface SnapshotResult {
+  readonly connections: number
+  /** Until the newcomer has its copy and is in sync. */
+  readonly seconds: number
+  /** The longest that a batch of 64 packets of the giving director kept the next one waiting: with nothing beside it, and meanwhile. */
+  readonly longestPauseMs: { readonly alone: number; readonly meanwhile: number }
+}
+
+const GIVER = 'd1'
+const NEWCOMER = 'd2'
+/** How long the loop goes on before this thread hears its messages. */
+const TURN_MS = 5
+const GIVE_UP_MS = 60_000
+
+/** @param seconds for which the loop is watched with nothing beside it */
+export async function measureSnapshot(connections: number, seconds: number): Promise<SnapshotResult> {
+  const pool = new NumberedConnections('nat', 2 ** Math.ceil(Math.log2(connections + 1)), BATCH)
+  establish(pool, connections)
+  const { table, engine, outgoing, incoming } = pool.director
+  const given = {
+    table: table.memory.shared,
+    directory: engine.services.directory.shared,
+    outgoing: outgoing.shared,
+    incoming: incoming.shared,
+  }
+  const memoryOf = (name: string) => (name === GIVER ? given : allocateSharedState(1024, 1))
+  return await withDirectors([GIVER, NEWCOMER], measure, memoryOf)
+
+  async function measure([giver, newcomer]: readonly BenchDirector[]): Promise<SnapshotResult> {
+    const loop = new ForwardingLoop(pool, connections)
+    let copied = 0
+    const deadline = performance.now() + GIVE_UP_MS
+    const whenSo = async (isSo: () => boolean) => {
+      while (!isSo()) {
+        if (performance.now() > deadline) throw new Error(`not within ${GIVE_UP_MS} ms: ${isSo}`)
+        loop.run(TURN_MS)
+        for (const director of [giver, newcomer]) {
+          director.takeRecords(() => {
+            if (director === newcomer) copied++
+          })
+        }
+        await setImmediate()
+      }
+      return loop.takeLongestPause()
+    }
+
+    await giver.cluster.start()
+    await whenSo(() => giver.cluster.status().joined)
+    const aloneUntil = performance.now() + seconds * 1000
+    const alone = await whenSo(() => performance.now() > aloneUntil)
+    await newcomer.cluster.start()
+    loop.takeLongestPause()
+    const start = performance.now()
+    const meanwhile = await whenSo(() => copied >= connections && newcomer.cluster.status().inSync)
+    return { connections, seconds: (performance.now() - start) / 1000, longestPauseMs: { alone, meanwhile } }
+  }
+}
+
+/** Packets of established connections, chosen at random, batch after batch. */
+class ForwardingLoop {
+  readonly #pool: NumberedConnections
+  readonly #connections: number
+  readonly #random = seededRandom(1)
+  #longestPauseMs = 0
+
+  constructor(pool: NumberedConnections, connections: number) {
+    this.#pool = pool
+    this.#connections = connections
+  }
+
+  run(forMs: number): void {
+    const start = performance.now()
+    let last = start
+    do {
+      for (let slot = 0; slot < BATCH; slot++)
+        this.#pool.putClientFrame(slot, this.#random.below(this.#connections), TCP_ACK)
+      const transmitted = this.#pool.handleBatch(OUTSIDE_LINK, 0, BATCH)
+      if (transmitted !== BATCH) throw new Error(`only ${transmitted} of ${BATCH} frames were forwarded`)
+      const now = performance.now()
+      this.#longestPauseMs = Math.max(this.#longestPauseMs, now - last)
+      last = now
+    } while (last - start < forMs)
+  }
+
+  /** Since it was last taken. */
+  takeLongestPause(): number {
+    const longest = this.#longestPauseMs
+    this.#longestPauseMs = 0
+    return longest
+  }
+}

@@ -17,6 +17,7 @@ export interface CampaignOptions {
 export interface CampaignResult {
   readonly runs: number
   readonly conversations: number
+  readonly resumed: number
   readonly faults: number
   readonly simulatedMs: number
   readonly failure: Shrunk | undefined
@@ -24,12 +25,13 @@ export interface CampaignResult {
 
 export async function campaign(options: CampaignOptions): Promise<CampaignResult> {
   const { firstSeed, seeds, directors, sabotage, onProgress } = options
-  const total = { runs: 0, conversations: 0, faults: 0, simulatedMs: 0 }
+  const total = { runs: 0, conversations: 0, resumed: 0, faults: 0, simulatedMs: 0 }
   for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
     const plan = planOf(seed, directors, sabotage)
     const outcome = await simulate(plan)
     total.runs++
     total.conversations += outcome.conversations
+    total.resumed += outcome.resumed
     total.faults += plan.faults.length
     total.simulatedMs += outcome.simulatedMs
     if (outcome.breach) return { ...total, failure: await shrink(plan, outcome) }

@@ -9,6 +9,7 @@ import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../protocol/packet/tcp.ts
 import type { Random } from '../random.ts'
 import { tcpFrame } from '../support/frames.ts'
 import { between } from './draw.ts'
+import { serverOf } from './hosts.ts'
 import { endpoint, type SimulatedService } from './site.ts'
 
 export interface ConversationOptions {
@@ -24,6 +25,7 @@ export interface ConversationOptions {
   readonly isQuiet: () => boolean
 }
 
+const SEQUENCES_PER_MS = 250
 const RETRANSMISSION_MS = 250
 const MOST_TRIES = 10
 const THINKING_MS = [100, 500] as const
@@ -50,6 +52,10 @@ export class Conversation {
   readonly #options: ConversationOptions
   readonly #virtual: number
   readonly #frames = new Map<number, Uint8Array>()
+  /** RFC 9293 section 3.4.1: by the clock. */
+  readonly #firstSequence: number
+  /** What its server says next. */
+  #expected = 0
   #questions: number
   #cancelTimer = () => {}
 
@@ -61,6 +67,7 @@ export class Conversation {
     this.clientPort = clientPort
     this.isReuse = options.isReuse
     this.key = endpoint(clientAddress, clientPort)
+    this.#firstSequence = Math.floor(options.clock.now() * SEQUENCES_PER_MS) | 0
     this.#virtual = parseIPv4(service.address)
     this.#questions = between(random, 1, MOST_QUESTIONS)
     this.#say(TCP_SYN, () => this.#end('failed'))
@@ -76,18 +83,23 @@ export class Conversation {
     const isOpening = (flags & TCP_SYN) !== 0
     if (this.state === 'opening' && isOpening) {
       this.state = 'established'
-      this.server = this.service.servers[sequence]
+      this.server = this.service.servers[serverOf(sequence)]
+      this.#expected = (sequence + 1) | 0
       this.establishedMs = clock.now()
       this.answeredMs = clock.now()
       this.#transmit(TCP_ACK)
       this.#think()
-    } else if (this.state === 'established' && !isOpening) {
+    } else if (isOpening) {
+      if (!this.isOver) this.#transmit(TCP_ACK)
+    } else if (sequence !== this.#expected) {
+      // Of another server, or another conversation.
+    } else if (this.state === 'established') {
       this.answeredMs = clock.now()
       if (this.askedMs !== undefined && (flags & TCP_PSH) !== 0) this.#think()
     } else if (this.state === 'closing' && (flags & TCP_FIN) !== 0) {
       this.#transmit(TCP_ACK)
       this.#end('closed')
-    } else if (isOpening && !this.isOver) this.#transmit(TCP_ACK)
+    }
   }
 
   /** Its client has been told that there is nobody. */
@@ -139,6 +151,8 @@ export class Conversation {
         from: `${this.clientAddress}:${this.clientPort}`,
         to: `${this.service.address}:${this.service.port}`,
         flags,
+        sequence: flags & TCP_SYN ? this.#firstSequence : (this.#firstSequence + 1) | 0,
+        acknowledgement: this.#expected,
         payload: flags & TCP_PSH ? '?' : '',
       })
       this.#frames.set(flags, frame)

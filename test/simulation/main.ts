@@ -24,9 +24,9 @@ const result = await campaign({
     process.stdout.write(`${done} of ${seeds} seeds, ${conversations} connections\n`)
   },
 })
-const { runs, conversations, faults, simulatedMs, failure } = result
+const { runs, conversations, resumed, faults, simulatedMs, failure } = result
 process.stdout.write(
-  `${runs} runs, ${Math.round(simulatedMs / 1000)} s simulated, ${faults} faults, ${conversations} connections\n`,
+  `${runs} runs, ${Math.round(simulatedMs / 1000)} s simulated, ${faults} faults, ${conversations} connections, ${resumed} of them resumed without a record\n`,
 )
 if (failure) {
   const size = directors === undefined ? '' : ` --directors ${directors}`

@@ -27,7 +27,7 @@ function breaksWith(...wanted: readonly number[]): (plan: Plan) => Promise<Outco
   return async ({ faults }) => {
     const isBroken = wanted.every((atMs) => faults.some((fault) => fault.atMs === atMs))
     const breach = isBroken ? { promise: 'presence ends at 0' as PromiseName, what: 'it does not', atMs: 0 } : undefined
-    return { breach, trace: [], conversations: 0, simulatedMs: 0, frames: 0, fingerprint: 0 }
+    return { breach, trace: [], conversations: 0, resumed: 0, simulatedMs: 0, frames: 0, fingerprint: 0 }
   }
 }
 

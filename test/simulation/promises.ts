@@ -40,6 +40,7 @@ const SLACK_MS = 25
 const ANNOUNCED_MS = 1000
 const REFRESHED_MS = 5000
 const LOOK_AT_TABLES_MS = 100
+const ON_ITS_WAY_MS = 5
 /** Until then a peer's table may still have what went before between the same ports, and say nothing of the conversation itself. */
 const COVERED_AFTER_MS = 500
 /** In sync or not: it takes a moment to be seen on another thread. */
@@ -53,8 +54,8 @@ export class Promises {
   /** By service: since when there has not been exactly one master, and since when the one that there is. */
   readonly #notOneSince = new Map<SimulatedService, number>()
   readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
-  /** Conversations whose record was lost with all that had it. */
-  readonly #excused = new WeakSet<Conversation>()
+  /** Conversations whose record was lost with all that had it, and when. */
+  readonly #excused = new Map<Conversation, number>()
   /** As of the last look. */
   #heardMs: ReadonlyMap<string, number> = new Map()
   #tablesSeenMs = 0
@@ -63,6 +64,11 @@ export class Promises {
     this.#world = world
     world.onReset = (conversation, what) => this.#judgeReset(conversation, what)
     world.onLoss = (director) => this.#excuse(director)
+  }
+
+  /** Conversations that went on although no director had a record of them any more. */
+  get resumed(): number {
+    return [...this.#excused].filter(([{ answeredMs }, lostMs]) => answeredMs > lostMs + ON_ITS_WAY_MS).length
   }
 
   fail(promise: PromiseName, what: string): void {
@@ -133,7 +139,7 @@ export class Promises {
   #excuse(lost: SimulatedDirector): void {
     for (const conversation of this.#world.clients.open) {
       const isKept = this.#holders(conversation).some((director) => director !== lost)
-      if (conversation.state === 'established' && !isKept) this.#excused.add(conversation)
+      if (conversation.state === 'established' && !isKept) this.#excused.set(conversation, this.#world.clock.now())
     }
   }
 

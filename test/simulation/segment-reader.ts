@@ -15,6 +15,7 @@ export interface Segment {
   readonly destination: number
   readonly flags: number
   readonly sequence: number
+  readonly acknowledgement: number
 }
 
 export function isTcp(frame: Uint8Array): boolean {
@@ -28,6 +29,7 @@ export function readSegment(frame: Uint8Array): Segment {
     destination: endpointAt(frame, IP + IPV4.destination, TRANSPORT + TCP.destinationPort),
     flags: frame[TRANSPORT + TCP.flags],
     sequence: readInt32(frame, TRANSPORT + TCP.sequence),
+    acknowledgement: readInt32(frame, TRANSPORT + TCP.acknowledgement),
   }
 }
 

@@ -21,6 +21,8 @@ export interface Outcome {
   readonly trace: readonly string[]
   /** What the clients did. */
   readonly conversations: number
+  /** Of them, those that went on although no director had a record of them any more. */
+  readonly resumed: number
   readonly simulatedMs: number
   /** Frames on the simulated wires, and a number made of all their bytes: two runs are the same if these are. */
   readonly frames: number
@@ -57,6 +59,7 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
     breach: promises.breach,
     trace: world.trace,
     conversations: clients.opened,
+    resumed: promises.resumed,
     simulatedMs: clock.now(),
     frames: world.wire.frames,
     fingerprint: world.wire.fingerprint,

@@ -15,6 +15,7 @@ const TABLE_BITS = 8
 
 export const destinationHashing: Scheduler = {
   name: 'dh',
+  isHash: true,
   select(servers, _memory, flow) {
     if (servers.length === 0) return undefined
     const server = servers[goldenRatioHash(foldAddress(flow.destination), TABLE_BITS) % servers.length]

@@ -36,6 +36,7 @@ export interface MaglevMemory {
 export const maglevHashing: Scheduler<MaglevMemory> = {
   name: 'mh',
   weightsAre: 'slots',
+  isHash: true,
 
   begin(_servers, { flags }) {
     return {

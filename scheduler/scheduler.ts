@@ -61,6 +61,8 @@ export interface Scheduler<Memory = unknown> {
    * Absent: only their proportions count. Whoever derives weights from load needs to know.
    */
   readonly weightsAre?: 'slots' | 'connections'
+  /** Whether it chooses by the packet and the list of servers alone: every director with the same list makes the same choice. */
+  readonly isHash?: true
   /** Makes the memory of one service. Called once, with the servers it starts with. */
   begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
   /** A server was added, or edited, be it to the weight that it had. `servers` is the list as it is now. */

@@ -27,6 +27,7 @@ export interface SourceHashingMemory {
 export const sourceHashing: Scheduler<SourceHashingMemory> = {
   name: 'sh',
   weightsAre: 'slots',
+  isHash: true,
 
   begin(_servers, { flags }) {
     return {

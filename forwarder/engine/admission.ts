@@ -8,7 +8,7 @@ import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { SCTP, SCTP_CHUNK } from '../../protocol/packet/sctp.ts'
 import { TCP, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
 import type { EngineSettings } from '../settings.ts'
-import { type ConnectionIndex, FLAG_ONE_WAY } from '../table/connection-layout.ts'
+import { type ConnectionIndex, FLAG_ONE_WAY, isTentative } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { SCTP_STATE } from './protocols/sctp.ts'
@@ -51,9 +51,10 @@ export class Admission {
   /**
    * Whether a SYN or an INIT for a known connection starts a new one in its place: when it is over (conn_reuse_mode), or when its
    * server takes no new connections any more, so that the client does not wait for the dead. An established one gives way to the
-   * latter only with expire_nodest_conn.
+   * latter only with expire_nodest_conn. A tentative one is none yet.
    */
   givesWay(index: ConnectionIndex, protocol: number): boolean {
+    if (isTentative(this.#table.flags(index))) return true
     const { connReuseMode, expireNodestConn } = this.#settings
     if (connReuseMode !== 0 && this.#isOver(index, protocol, connReuseMode)) return true
     if (this.#services.serverBySlot[this.#table.server(index)]?.weight !== 0) return false

@@ -16,6 +16,7 @@ export const DROP_REASONS = [
   'no-call-id', // its service tells clients apart by SIP's Call-ID, and it has none
   'no-connection', // mid-stream, and its connection is not known
   'server-gone', // its real server was removed
+  'unproved', // of a server, for a connection that it was not proved to have (tentative-connections.ts)
   'standby', // a new connection, but another director holds the VIP
   'drop-packet', // a new connection, refused by the defence of this name
   'table-full', // no room for a new connection and no half-open one to give up

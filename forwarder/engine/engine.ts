@@ -39,6 +39,7 @@ import { NO_RETURN_PATH } from './return-paths.ts'
 import { Scheduling } from './scheduling.ts'
 import { StateMoves } from './state-moves.ts'
 import { Sweep } from './sweep.ts'
+import { TentativeConnections } from './tentative-connections.ts'
 import { applyTimeouts } from './timeouts.ts'
 import { Tunnels } from './tunnels.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
@@ -91,6 +92,7 @@ export class Engine {
   readonly tunnels: Tunnels
   readonly tunnels6: IPv6Tunnels
   readonly newConnections: NewConnections
+  readonly tentative: TentativeConnections
   readonly ftp: Ftp
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
@@ -126,6 +128,7 @@ export class Engine {
     const expected = new ExpectedConnections(this.connections, this.replication)
     this.ftp = new Ftp(table, services, expected)
     this.admission = new Admission(table, services, this.settings)
+    this.tentative = new TentativeConnections(this.connections, this.addresses)
     this.newConnections = new NewConnections({
       addresses: this.addresses,
       services,
@@ -136,6 +139,7 @@ export class Engine {
       connections: this.connections,
       scheduling: this.scheduling,
       replication: this.replication,
+      tentative: this.tentative,
     })
     this.confirmations = new Confirmations(this.egress, this.moves, options.outgoing, (frame, link) =>
       this.handle(frame, link),
@@ -173,6 +177,7 @@ export class Engine {
     this.#tick = Math.floor(nowMs / TICK_MS)
     this.#table.memory.tick = this.#tick
     this.moves.tick = this.#tick
+    this.addresses.setTime(nowMs)
     this.egress.setTime(nowMs)
     this.answers.setTime(nowMs)
     this.answers6.setTime(nowMs)

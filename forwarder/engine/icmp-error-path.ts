@@ -15,7 +15,15 @@ import { decrementHopLimit } from '../method/ipv6-nat.ts'
 import { outerProtocol } from '../method/ipv6-tunnel.ts'
 import { NO_ADDRESS } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
-import { type ConnectionIndex, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
+import {
+  type ConnectionIndex,
+  isTentative,
+  KEY,
+  KEY_WORDS,
+  NO_CONNECTION,
+  STATE,
+  STATE_WORDS,
+} from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN, type RealServer } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -119,6 +127,7 @@ export class IcmpErrorPath {
     const index = this.#findByServer(view, quoted)
     // A datagram of ours that belongs to no connection may be a tunnel's.
     if (index === NO_CONNECTION) return this.#passTunnelError(frame, ip + headerLength)
+    if (isTentative(table.flags(index))) return drops.drop(DROP_ICMP_UNRELATED)
     if (view.getUint8(ip + (quoted.isIPv6 ? IPV6.hopLimit : IPV4.ttl)) <= 1) return drops.drop(DROP_TTL)
     const virtual = keys[index * KEY_WORDS + KEY.virtualAddress]
     const virtualPort = keys[index * KEY_WORDS + KEY.ports] & 0xffff

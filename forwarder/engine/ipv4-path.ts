@@ -37,6 +37,7 @@ import type { Replication } from './replication.ts'
 import type { Scheduling } from './scheduling.ts'
 import type { StateMoves } from './state-moves.ts'
 import * as tcpStates from './tcp-states.ts'
+import type { TentativeConnections } from './tentative-connections.ts'
 import type { Tunnels } from './tunnels.ts'
 import { CONSUMED, FIRST_FRAGMENT, TO_HOST, type Verdict } from './verdict.ts'
 import * as virtualAddresses from './virtual-addresses.ts'
@@ -60,6 +61,7 @@ const DROP_TRUNCATED = dropCode('truncated')
 const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
+const DROP_UNPROVED = dropCode('unproved')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
@@ -84,6 +86,7 @@ export class IPv4Path {
   readonly #replication: Replication
   readonly #scheduling: Scheduling
   readonly #newConnections: NewConnections
+  readonly #tentative: TentativeConnections
   readonly #ftp: Ftp
   readonly #answers: Answers
   readonly #tunnels: Tunnels
@@ -111,6 +114,7 @@ export class IPv4Path {
     this.#replication = engine.replication
     this.#scheduling = engine.scheduling
     this.#newConnections = engine.newConnections
+    this.#tentative = engine.tentative
     this.#ftp = engine.ftp
     this.#answers = answers
     this.#tunnels = tunnels
@@ -315,7 +319,7 @@ export class IPv4Path {
     if (view.getUint8(ip + IPV4.ttl) <= 1) return this.#answers.ttlExceeded(frame, link, this.#egress.sourceOn(link))
     const state = index * STATE_WORDS
     const word = this.#states[state + STATE.flagsReturnPath]
-    const flags = word >>> 16
+    let flags = word >>> 16
     const path = word & 0xffff
     // What this host sends comes from this host, whatever addresses a stranger's packet bears.
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== this.#egress.hostLink)
@@ -323,6 +327,10 @@ export class IPv4Path {
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
       const tcpFlags = view.getUint8(transport + TCP.flags)
+      if ((flags & FLAG_UNANSWERED) !== 0) {
+        if (!this.#tentative.accepts(index, view, transport)) return this.#drops.drop(DROP_UNPROVED)
+        flags &= ~FLAG_UNANSWERED
+      }
       this.#moves.tcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
       if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
     } else if (protocol === PROTOCOL_SCTP) {

@@ -57,6 +57,7 @@ const DROP_BAD_HEADER = dropCode('bad-header')
 const DROP_EXTENSION_HEADERS = dropCode('extension-headers')
 const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
+const DROP_UNPROVED = dropCode('unproved')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_TOO_BIG = dropCode('too-big')
@@ -297,14 +298,18 @@ export class IPv6Path {
     }
     const state = index * STATE_WORDS
     const word = this.#states[state + STATE.flagsReturnPath]
-    const flags = word >>> 16
+    let flags = word >>> 16
     const path = word & 0xffff
     // What this host sends comes from this host: see ipv4-path.ts.
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return this.#drops.drop(DROP_MARTIAN)
     const transport = ip + headerLength
+    if ((flags & FLAG_UNANSWERED) !== 0) {
+      if (protocol !== PROTOCOL_TCP) this.#engine.scheduling.answered(index)
+      else if (!this.#engine.tentative.accepts(index, view, transport)) return this.#drops.drop(DROP_UNPROVED)
+      flags &= ~FLAG_UNANSWERED
+    }
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
-    if ((flags & FLAG_UNANSWERED) !== 0) this.#engine.scheduling.answered(index)
     if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
     const counter = this.#states[state + STATE.server] * COUNTERS

@@ -23,6 +23,7 @@ import type { ExpectedConnections } from './ftp/expected-connections.ts'
 import type { Marks } from './marks.ts'
 import type { Replication } from './replication.ts'
 import type { Scheduling } from './scheduling.ts'
+import type { TentativeConnections } from './tentative-connections.ts'
 import { ADDRESS_LINGERING, ADDRESS_STANDBY, ADDRESS_UNKNOWN, type VirtualAddresses } from './virtual-addresses.ts'
 
 const DROP_NO_SERVICE = dropCode('no-service')
@@ -47,6 +48,7 @@ export interface NewConnectionParts {
   readonly connections: Connections
   readonly scheduling: Scheduling
   readonly replication: Replication
+  readonly tentative: TentativeConnections
 }
 
 export class NewConnections {
@@ -68,10 +70,12 @@ export class NewConnections {
   mark = 0
   /** Whose server is scheduling.choice. */
   service: Service | undefined = undefined
+  /** The packet begins nothing, but may be of a connection that only the director before this one knew. */
+  isTentative = false
 
-  /** What the service asks for, one of SYNC_*. What is expected of a known connection asks for nothing. */
+  /** What the service asks for, one of SYNC_*. What is expected of a known connection asks for nothing, what is tentative must not. */
   get sync(): number {
-    return this.service === undefined ? SYNC_ESTABLISHED : this.service.sync
+    return this.service === undefined || this.isTentative ? SYNC_ESTABLISHED : this.service.sync
   }
 
   constructor(parts: NewConnectionParts) {
@@ -136,8 +140,10 @@ export class NewConnections {
     this.expected = NO_CONNECTION
     this.mark = 0
     this.service = undefined
+    this.isTentative = false
     this.refusal = this.#refusalOf(frame, transport, addressState)
-    if (this.refusal !== NOT_REFUSED) return
+    if (this.refusal === DROP_NO_CONNECTION) this.#decideTentatively(frame, transport, link)
+    if (this.refusal !== NOT_REFUSED || this.isTentative) return
     this.expected = expected.find(key, false)
     if (this.expected !== NO_CONNECTION) return
     this.mark = this.markFor(link)
@@ -169,12 +175,16 @@ export class NewConnections {
   open(frame: Frame, transport: number, link: number, addressState: number, versionBefore: number): ConnectionIndex {
     this.decide(frame, transport, link, addressState, false)
     if (this.refusal !== NOT_REFUSED) return NO_CONNECTION
-    const { expected, scheduling, replication } = this.#parts
+    const { expected, scheduling, replication, tentative } = this.#parts
     const { key, service } = this
     const index = service === undefined ? expected.claim(this.expected, key) : scheduling.connect(service, key)
     if (index === NO_CONNECTION) {
       this.refusal = DROP_TABLE_FULL
       return NO_CONNECTION
+    }
+    if (this.isTentative) {
+      tentative.begin(index, frame.memory.view, transport)
+      return index
     }
     if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
     if (addressState === ADDRESS_LINGERING) replication.includeHandshake(index)
@@ -189,20 +199,36 @@ export class NewConnections {
     return true
   }
 
+  /** What belongs to nothing that is known goes where it went before this director took its address over, if that can be said. */
+  #decideTentatively(frame: Frame, transport: number, link: number): void {
+    const { tentative, defences, scheduling } = this.#parts
+    const { key } = this
+    if (!tentative.mayBeOf(frame.memory.view, transport, key) || this.#isMartian()) return
+    this.mark = this.markFor(link)
+    const service = scheduling.serviceFor(key, this.mark)
+    if (service === undefined || !tentative.isFor(service) || defences.refusesPacket()) return
+    // A hash has no memory that a trial could change.
+    if (!scheduling.choose(service, service.memory, key, this.flow) || !tentative.isTo(scheduling.choice.server)) return
+    this.service = service
+    this.isTentative = true
+    this.refusal = NOT_REFUSED
+  }
+
   #setPorts(ports: number): void {
     this.flow.sourcePort = ports >>> 16
     this.flow.destinationPort = ports & 0xffff
   }
 
   #refusalOf(frame: Frame, transport: number, addressState: number): number {
-    const { admission, addresses } = this.#parts
-    const { protocol, isIPv6, client } = this.key
-    if (!admission.mayBegin(frame.memory.view, transport, protocol)) return DROP_NO_CONNECTION
+    if (!this.#parts.admission.mayBegin(frame.memory.view, transport, this.key.protocol)) return DROP_NO_CONNECTION
     if (addressState === ADDRESS_STANDBY) return DROP_STANDBY
-    const isMartian = isIPv6
-      ? addresses.isMartian6(client[0], client[1], client[2], client[3])
-      : addresses.isMartian(client[0])
-    return isMartian ? DROP_MARTIAN : NOT_REFUSED
+    return this.#isMartian() ? DROP_MARTIAN : NOT_REFUSED
+  }
+
+  #isMartian(): boolean {
+    const { addresses } = this.#parts
+    const { isIPv6, client } = this.key
+    return isIPv6 ? addresses.isMartian6(client[0], client[1], client[2], client[3]) : addresses.isMartian(client[0])
   }
 }
 

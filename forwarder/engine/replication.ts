@@ -30,6 +30,7 @@ import {
   FLAG_INACTIVE,
   FLAG_ONE_WAY,
   FLAG_REPLICATED,
+  isTentative,
   NO_CONNECTION,
   STATE,
   STATE_WORDS,
@@ -109,7 +110,8 @@ export class Replication {
   publishHandshakes(): void {
     this.#handshakes = HANDSHAKES
     this.#table.timers.forEachNewestHalfOpen(HANDSHAKES, (index) => {
-      if ((this.#table.flags(index) & FLAG_REPLICATED) === 0) this.publish(index)
+      const flags = this.#table.flags(index)
+      if ((flags & FLAG_REPLICATED) === 0 && !isTentative(flags)) this.publish(index)
     })
     this.flush()
   }
@@ -126,7 +128,9 @@ export class Replication {
    * @returns its last version; 0 when nobody knows it
    */
   publishEnd(index: ConnectionIndex): number {
-    if ((this.#table.flags(index) & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE)
+    const flags = this.#table.flags(index)
+    if (isTentative(flags)) return 0
+    if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE)
     return this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
   }
 
@@ -237,6 +241,11 @@ export class Replication {
     // A tunnel alone joins the families (Linux net/netfilter/ipvs/ip_vs_ctl.c).
     if (isIPv6Number(server) === isIPv4 && method !== METHOD_TUN && kind !== RECORD_REMOVE) return false
     let index = this.#table.find(key)
+    // A peer knows what here is only thought of.
+    if (index !== NO_CONNECTION && isTentative(this.#table.flags(index))) {
+      this.#connections.discard(index)
+      index = NO_CONNECTION
+    }
     // A connection that was never told of, such as a half-open one, has no version yet.
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {

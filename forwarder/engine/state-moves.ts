@@ -21,7 +21,8 @@ import * as tcpStates from './tcp-states.ts'
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = ipv4
 const { sctpChunkType } = sctp
 const { finishSctpChecksum, hasUnfinishedChecksum } = offload
-const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, STATE, STATE_WORDS } = layout
+const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, FLAG_UNANSWERED } = layout
+const { STATE, STATE_WORDS } = layout
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } = tcpStates
 const { TCP } = tcp
@@ -68,6 +69,8 @@ export class StateMoves {
       this.touch(index, PROTOCOL_TCP, before, flags)
       return
     }
+    // Tentative: what a client says does not show that the server knows of it, and it is not waited for longer.
+    if ((flags & FLAG_UNANSWERED) !== 0) return
     this.#connections.setState(index, after)
     this.#connections.schedule(index, false)
     if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.#replication.publish(index)

@@ -9,6 +9,9 @@ export const ADDRESS_STANDBY = 1
 export const ADDRESS_LINGERING = 2
 export const ADDRESS_ACTIVE = 3
 
+/** Of an address that is not active. */
+const NEVER_MS = Number.NEGATIVE_INFINITY
+
 const STATES: Record<VirtualAddress['state'], number> = {
   standby: ADDRESS_STANDBY,
   lingering: ADDRESS_LINGERING,
@@ -20,6 +23,7 @@ export class VirtualAddresses {
   #addresses = new Int32Array(8)
   #states = new Uint8Array(8)
   #links = new Uint8Array(8)
+  #takenMs = new Float64Array(8)
   #macs: (Uint8Array | undefined)[] = []
   #mask = 7
   /** The state of the best of them; ADDRESS_ACTIVE when there is none: then nobody else can be meant. */
@@ -27,9 +31,16 @@ export class VirtualAddresses {
   readonly #book: AddressBook
   /** Numbers that the book keeps for us. */
   #retained: number[] = []
+  /** When the last of them became active, of those that are. */
+  #lastTakenMs = NEVER_MS
+  #nowMs = 0
 
   constructor(book: AddressBook) {
     this.#book = book
+  }
+
+  setTime(nowMs: number): void {
+    this.#nowMs = nowMs
   }
 
   /** @returns whether one that was active is lingering now */
@@ -37,9 +48,12 @@ export class VirtualAddresses {
     let size = 8
     while (size < addresses.length * 4) size *= 2
     const active = this.#retained.filter((value) => this.stateOf(value) === ADDRESS_ACTIVE)
+    const takenMs = new Map(active.map((value) => [value, this.#takenMsOf(value)]))
     this.#addresses = new Int32Array(size)
     this.#states = new Uint8Array(size)
     this.#links = new Uint8Array(size)
+    this.#takenMs = new Float64Array(size).fill(NEVER_MS)
+    this.#lastTakenMs = NEVER_MS
     this.#macs = Array(size).fill(undefined)
     this.#mask = size - 1
     this.bestState = addresses.length === 0 ? ADDRESS_ACTIVE : ADDRESS_STANDBY
@@ -56,6 +70,8 @@ export class VirtualAddresses {
       this.#links[cell] = links.indexOf(link)
       this.#macs[cell] = mac
       this.#states[cell] = STATES[state]
+      this.#takenMs[cell] = state === 'active' ? (takenMs.get(value) ?? this.#nowMs) : NEVER_MS
+      this.#lastTakenMs = Math.max(this.#lastTakenMs, this.#takenMs[cell])
       this.bestState = Math.max(this.bestState, STATES[state])
     }
     const resigned = active.some((value) => this.stateOf(value) === ADDRESS_LINGERING)
@@ -71,6 +87,11 @@ export class VirtualAddresses {
       cell = (cell + 1) & this.#mask
     }
     return ADDRESS_UNKNOWN
+  }
+
+  /** Whether the address is active, and became so at most `ms` ago. One comparison when none did. */
+  wasTakenWithin(ms: number, address: number): boolean {
+    return this.#nowMs - this.#lastTakenMs < ms && this.#nowMs - this.#takenMsOf(address) < ms
   }
 
   /** Whether a packet from this address is a lie: no host can have it, or it is ours. */
@@ -111,6 +132,15 @@ export class VirtualAddresses {
       cell = (cell + 1) & this.#mask
     }
     return false
+  }
+
+  #takenMsOf(address: number): number {
+    let cell = this.#cell(address)
+    while (this.#states[cell] !== ADDRESS_UNKNOWN) {
+      if (this.#addresses[cell] === address) return this.#takenMs[cell]
+      cell = (cell + 1) & this.#mask
+    }
+    return NEVER_MS
   }
 
   #cell(address: number): number {

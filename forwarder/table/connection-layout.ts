@@ -56,10 +56,17 @@ export const FLAG_FTP_DATA = 0x0080
 export const FLAG_ONE_PACKET = 0x0100
 /** Made by a persistence template, which counts it. */
 export const FLAG_CONTROLLED = 0x0200
-/** The server's first reply will show that the template has proved right (UDP). */
+/** The server's first reply will show something: of UDP, that the template has proved right; of TCP, that there is a connection. */
 export const FLAG_UNANSWERED = 0x0400
 /** The client's and the virtual address are IPv6. */
 export const FLAG_IPV6 = 0x8000
+
+const TENTATIVE = FLAG_UNANSWERED | FLAG_HALF_OPEN
+
+/** Of TCP's, whether the connection is one that its server may know nothing of (engine/tentative-connections.ts). UDP is never half open. */
+export function isTentative(flags: number): boolean {
+  return (flags & TENTATIVE) === TENTATIVE
+}
 
 /** From this bit of the flags on, in four of them: how many packets the client has sent, up to MOST_PACKETS. They tell drop_entry who has said little. */
 export const PACKETS_SHIFT = 11

@@ -12,7 +12,7 @@ import { type ConnectionIndex, STATE, STATE_WORDS } from './connection-layout.ts
 /** Slots of one tick each: at 128 ms they span 17 minutes, longer than IPVS's longest protocol timeout. */
 const SLOTS = 8192
 /** One for each timeout that a half-open connection can have. */
-export const HALF_OPEN_QUEUES = 4
+export const HALF_OPEN_QUEUES = 5
 /** Heads from here on are the half-open queues'. */
 const HALF_OPEN = SLOTS
 

@@ -4,8 +4,12 @@ import { TCP_HEADER_LENGTH } from '../../../protocol/packet/tcp.ts'
 import { isActiveTcpState, TCP_STATE, TCP_STATE_NAMES, TCP_TIMEOUTS_S } from '../tcp-states.ts'
 import type { Protocol, ProtocolState } from './protocol.ts'
 
-/** With secure_tcp a connection waits for its client in SYNACK, after the server has answered. */
-const halfOpenQueues: Readonly<Record<number, number>> = { [TCP_STATE.SYN_RECV]: 0, [TCP_STATE.SYNACK]: 1 }
+/** With secure_tcp a connection waits for its client in SYNACK, after the server has answered; a tentative one waits in NONE for its server. */
+const halfOpenQueues: Readonly<Record<number, number>> = {
+  [TCP_STATE.SYN_RECV]: 0,
+  [TCP_STATE.SYNACK]: 1,
+  [TCP_STATE.NONE]: 4,
+}
 
 export const tcpProtocol: Protocol = {
   number: PROTOCOL_TCP,

@@ -11,6 +11,9 @@ import type { MemberEntries } from './member-entries.ts'
 import type { Membership } from './membership.ts'
 import type { PoolEntry } from './pool-entry.ts'
 
+/** Of more tokens than this, some are verified again: many times what directors a pool has. */
+export const REMEMBERED_MAX = 512
+
 type Admission = Extract<PoolEntry, { kind: 'admission' }>
 
 /** @param token as readJoinToken() has read it from `bytes` */
@@ -18,9 +21,11 @@ export function admissionEntry(token: JoinToken, bytes: Uint8Array): Admission {
   return { kind: 'admission', stamp: { ...stampOf(token) }, peer: token.peer, token: joinTokenText(bytes) }
 }
 
-/** Reads entries of peers and of the store. */
+/** Reads entries of peers and of the store. A signature is verified once: other keys are another reader's, which remembers nothing. */
 export class AdmissionReader {
   readonly #keys: readonly KeyObject[] | undefined
+  /** Those that are signed, by their text, which is one only for the same bytes. */
+  readonly #tokens = new Map<string, JoinToken>()
 
   /** @param keys of the pool; none: whoever has signed a token */
   constructor(keys: readonly KeyObject[]) {
@@ -29,10 +34,17 @@ export class AdmissionReader {
 
   /** The token of an entry that is what its token makes it. */
   tokenOf({ peer, stamp, token: text }: Admission): JoinToken | undefined {
+    const token = this.#tokens.get(text) ?? this.#read(text)
+    return token && token.peer === peer && compareStamps(stampOf(token), stamp) === 0 ? token : undefined
+  }
+
+  #read(text: string): JoinToken | undefined {
     const bytes = joinTokenBytes(text)
     const token = bytes && readJoinToken(bytes, this.#keys)
     if (typeof token !== 'object' || !isPeerId(token.peer)) return undefined
-    return token.peer === peer && compareStamps(stampOf(token), stamp) === 0 ? token : undefined
+    if (this.#tokens.size >= REMEMBERED_MAX) this.#tokens.clear()
+    this.#tokens.set(text, token)
+    return token
   }
 }
 

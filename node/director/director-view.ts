@@ -23,6 +23,7 @@ import { listService } from './control/service-listing.ts'
 import { TrafficStatisticsBook } from './control/statistics.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
+import type { MemberEntries } from './pool/member-entries.ts'
 import type { Membership } from './pool/membership.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
 import type { PoolService } from './pool/pool-entry.ts'
@@ -51,6 +52,7 @@ export interface DirectorViewSources {
 
 export class DirectorView implements ControlledDirector {
   readonly configuration: PoolConfiguration
+  readonly members: MemberEntries
   readonly syncDaemons: SyncDaemons
   readonly #sources: DirectorViewSources
   readonly #statistics: TrafficStatisticsBook
@@ -60,6 +62,7 @@ export class DirectorView implements ControlledDirector {
   constructor(sources: DirectorViewSources) {
     this.#sources = sources
     this.configuration = sources.pool
+    this.members = sources.pool.members
     this.syncDaemons = sources.syncDaemons
     this.#statistics = new TrafficStatisticsBook(sources.forwarder)
     this.#estimating = setInterval(() => {

@@ -239,12 +239,12 @@ export class Director {
     this.#started.push(() => pool.close())
     // So that newcomers hear of this director, too, whoever of the others had it in its configuration.
     if (own && own.token.expiresMs > Date.now()) {
-      await pool
+      await pool.members
         .admit(own.token, own.bytes)
         .catch((error: Error) => log.warn({ error }, 'the own token cannot be told to the pool'))
     } else if (own) log.warn('cluster.token is over: who does not know this director by now will not let it in')
     cluster.onNewcomers({
-      judge: (token) => letIn(token, membership, pool),
+      judge: (token) => letIn(token, membership, pool.members),
       refused: (peerId, reason) => log.warn({ peerId, reason }, 'somebody has shown a token that does not let in'),
     })
 

@@ -9,7 +9,7 @@
 
 # Whether something that vsadm is made from was written after what was made of it.
 has_newer_source() {
-  for folder in node/cli node/cli/vsadm node/director/control protocol scheduler; do
+  for folder in node/cli node/cli/vsadm node/director node/director/control protocol scheduler; do
     for source in "$root/$folder"/*.ts; do
       [ "$source" -nt "$1" ] && return 0
     done

@@ -213,7 +213,7 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
   app.get('/peers', async () => director.peers())
   app.put('/peers', async ({ body }) => {
     const { id, revoked } = parse(peerInputSchema, body)
-    await configuration.setRevoked(id, revoked)
+    await director.members.setRevoked(id, revoked)
     return {}
   })
   app.get('/connections', async (_, reply) =>

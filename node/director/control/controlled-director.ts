@@ -4,6 +4,7 @@
 import type { Explanation, Question } from '../../../forwarder/engine/explain.ts'
 import type { ConnectionSnapshot } from '../../../forwarder/forwarder.ts'
 import type { ServiceAddress } from '../../../forwarder/service.ts'
+import type { MemberEntries } from '../pool/member-entries.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
 import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
 import type { CounterView, DirectorEvent, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './api.ts'
@@ -18,7 +19,6 @@ export interface ControlledDirector {
     | 'marks'
     | 'addMark'
     | 'removeMark'
-    | 'setRevoked'
     | 'addService'
     | 'editService'
     | 'removeService'
@@ -33,6 +33,7 @@ export interface ControlledDirector {
     | 'stateAt'
     | 'difference'
   >
+  readonly members: Pick<MemberEntries, 'setRevoked'>
   /** Of the kernel's sync protocol, at this director alone. */
   readonly syncDaemons: Pick<SyncDaemons, 'list' | 'start' | 'stop'>
   /** Those that are configured, and those that are revoked. */

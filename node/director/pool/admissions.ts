@@ -6,47 +6,64 @@ import type { KeyObject } from 'node:crypto'
 import { type JoinToken, joinTokenBytes, joinTokenText, readJoinToken } from '../../../protocol/wire/join-token.ts'
 import type { TokenRefusal } from '../cluster/admission.ts'
 import { isPeerId } from '../cluster/identity.ts'
-import { compareStamps } from './hybrid-logical-clock.ts'
+import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
+import type { MemberEntries } from './member-entries.ts'
 import type { Membership } from './membership.ts'
-import type { PoolConfiguration } from './pool-configuration.ts'
 import type { PoolEntry } from './pool-entry.ts'
+
+/** Of more tokens than this, some are verified again: many times what directors a pool has. */
+export const REMEMBERED_MAX = 512
 
 type Admission = Extract<PoolEntry, { kind: 'admission' }>
 
 /** @param token as readJoinToken() has read it from `bytes` */
-export function admissionEntry({ peer, name, issuedMs }: JoinToken, bytes: Uint8Array): Admission {
-  return {
-    kind: 'admission',
-    stamp: { wallMs: issuedMs, counter: 0, director: name },
-    peer,
-    token: joinTokenText(bytes),
-  }
+export function admissionEntry(token: JoinToken, bytes: Uint8Array): Admission {
+  return { kind: 'admission', stamp: { ...stampOf(token) }, peer: token.peer, token: joinTokenText(bytes) }
 }
 
-/**
- * The token of an entry that is what its token makes it.
- * @param keys of the pool; undefined: whoever has signed it
- */
-export function admittedBy(entry: Admission, keys: readonly KeyObject[] | undefined): JoinToken | undefined {
-  const bytes = joinTokenBytes(entry.token)
-  const token = bytes && readJoinToken(bytes, keys)
-  if (!bytes || typeof token !== 'object' || !isPeerId(token.peer)) return undefined
-  const { peer, stamp } = admissionEntry(token, bytes)
-  return peer === entry.peer && compareStamps(stamp, entry.stamp) === 0 ? token : undefined
+/** Reads entries of peers and of the store. A signature is verified once: other keys are another reader's, which remembers nothing. */
+export class AdmissionReader {
+  readonly #keys: readonly KeyObject[] | undefined
+  /** Those that are signed, by their text, which is one only for the same bytes. */
+  readonly #tokens = new Map<string, JoinToken>()
+
+  /** @param keys of the pool; none: whoever has signed a token */
+  constructor(keys: readonly KeyObject[]) {
+    this.#keys = keys.length > 0 ? keys : undefined
+  }
+
+  /** The token of an entry that is what its token makes it. */
+  tokenOf({ peer, stamp, token: text }: Admission): JoinToken | undefined {
+    const token = this.#tokens.get(text) ?? this.#read(text)
+    return token && token.peer === peer && compareStamps(stampOf(token), stamp) === 0 ? token : undefined
+  }
+
+  #read(text: string): JoinToken | undefined {
+    const bytes = joinTokenBytes(text)
+    const token = bytes && readJoinToken(bytes, this.#keys)
+    if (typeof token !== 'object' || !isPeerId(token.peer)) return undefined
+    if (this.#tokens.size >= REMEMBERED_MAX) this.#tokens.clear()
+    this.#tokens.set(text, token)
+    return token
+  }
 }
 
 /** Makes a peer of whoever has shown this token, in the whole pool, or says why not. @param bytes signed by the pool's key */
 export async function letIn(
   bytes: Uint8Array,
   membership: Pick<Membership, 'judge'>,
-  configuration: Pick<PoolConfiguration, 'admit'>,
+  members: Pick<MemberEntries, 'admit'>,
 ): Promise<TokenRefusal | undefined> {
   const token = readJoinToken(bytes, undefined)
   if (typeof token === 'string') return token
   const reason = membership.judge(token)
   if (reason !== undefined) return reason
-  return configuration.admit(token, bytes).then(
+  return members.admit(token, bytes).then(
     () => undefined,
     () => 'store' as const,
   )
+}
+
+function stampOf({ issuedMs, name }: JoinToken): Stamp {
+  return { wallMs: issuedMs, counter: 0, director: name }
 }

@@ -85,6 +85,7 @@ export async function servePool(
     onBug: (error) => t.fail(error.message),
     director: {
       configuration,
+      members: configuration.members,
       syncDaemons: (await notedDaemons()).daemons,
       status: () => status as DirectorStatus,
       explain: async () => {
@@ -95,7 +96,7 @@ export async function servePool(
       connections: () => pool.connections,
       followEvents: () => () => {},
       peers: () =>
-        [...configuration.members().revoked].map((id) => ({
+        [...configuration.members.current().revoked].map((id) => ({
           name: null,
           address: null,
           id,

@@ -13,6 +13,7 @@ import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/s
 import type { Clock } from '../../clock.ts'
 import type { PeerStatus } from '../../control/api.ts'
 import type { PeerName, Transport } from '../transport.ts'
+import { BatchPath } from './batch-path.ts'
 import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
@@ -83,6 +84,7 @@ export class Replicator {
   readonly #options: ReplicatorOptions
   readonly #epoch: Epoch
   readonly #sender: RecordSender
+  readonly #path = new BatchPath()
   readonly #incoming: IncomingQueue
   readonly #resends: ResendServer
   readonly #server: SnapshotServer
@@ -113,7 +115,7 @@ export class Replicator {
       epoch: this.#epoch,
       ring: outgoing,
       clock,
-      send: (batch, isAwaited) => this.#sendBatch(batch, isAwaited),
+      send: (batch, records, isAwaited) => this.#sendBatch(batch, records, isAwaited),
       onRecord: (bytes, offset) => {
         this.#ended.note(bytes, offset)
         unknownFields.note(bytes, offset)
@@ -235,14 +237,15 @@ export class Replicator {
     return { inSync, reason, joined, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
   }
 
-  /** By gossip; but what is awaited goes straight to each peer, which takes a third of the time. */
-  #sendBatch(batch: Uint8Array, isAwaited: boolean): void {
+  #sendBatch(batch: Uint8Array, records: number, isAwaited: boolean): void {
     const { transport } = this.#options
-    if (isAwaited) {
-      for (const { name } of this.#connected()) void transport.send(name, 'connections', batch).catch(() => {})
-    } else {
+    const connected = this.#connected()
+    if (!this.#path.isStraight(records, isAwaited, connected.length === this.#views.size)) {
       transport.broadcast('connections', batch)
+      return
     }
+    // What a peer does not get that does not keep up, it asks for when it does.
+    for (const { name } of connected) void transport.send(name, 'connections', batch).catch(() => {})
   }
 
   #receiveBatch(from: PeerName, message: Uint8Array): void {

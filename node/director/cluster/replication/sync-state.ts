@@ -57,8 +57,10 @@ function whatIsWrong(facts: SyncFacts): string | undefined {
   }
   const connected = views.filter((view) => view.connected)
   for (const view of connected) if (wanted.has(view.name)) return `needs a snapshot: ${wanted.get(view.name)}`
-  // Peers go on without a director that was frozen or cut off: it knows nothing before it has heard them again.
-  if (facts.hadPeers && views.length > 0 && connected.length === 0) return 'reaches no peer any more'
+  // Peers go on without a director that was frozen or cut off: it knows nothing before it has heard them again. One that has
+  // just started may be the only one cut off: what it has found is worth nothing beside what the others may have.
+  if (views.length > 0 && connected.length === 0)
+    return facts.hadPeers ? 'reaches no peer any more' : 'has reached no peer since it started'
   if (connected.length < views.length && now - facts.regainedAt < START_GRACE_MS)
     return `waits for peers: ${connected.length} of ${views.length} reached again`
   for (const view of connected) {

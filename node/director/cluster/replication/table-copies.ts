@@ -159,11 +159,14 @@ export class TableCopies {
 
   /** Joins, or begins the next copy that is needed. */
   act(): void {
-    if (this.#client.running || this.restoring !== undefined) return
+    if (this.#client.running) return
     if (!this.#joined) {
       const decision = this.joinDecision()
-      if (decision.kind === 'copy') this.#take(decision.from)
-      else if (decision.kind === 'found') this.#found()
+      if (decision.kind === 'copy') {
+        // Somebody has come who knows better than the checkpoint.
+        this.#restoration.stop()
+        this.#take(decision.from)
+      } else if (decision.kind === 'found') this.#found()
       return
     }
     const { views, epoch, clock } = this.#options
@@ -189,8 +192,14 @@ export class TableCopies {
 
   /** Starts the pool with its own table: with what it still knows, or an empty one. */
   #found(): void {
-    if (this.#restoration.isOver) this.#joined = true
-    else this.#restoration.begin()
+    if (!this.#restoration.isOver) {
+      this.#restoration.begin()
+      return
+    }
+    this.#joined = true
+    // Heard of, and lost again before its table could be copied.
+    for (const { name, presence } of this.#options.views.values())
+      if (presence?.joined) this.#wanted.want(name, `meets ${name} again, which was in the pool before`)
   }
 
   #take(peer: PeerName): void {

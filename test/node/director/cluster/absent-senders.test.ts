@@ -59,7 +59,7 @@ test('the table that is fetched for another does not hide which connections of t
 test('a newcomer whose questions cannot be sent asks again after a pause, and the thread goes on meanwhile', async (t) => {
   const pool = new Pool(['d1', 'd2'])
   const d1 = await pool.start('d1')
-  await pool.clock.until(() => d1.inSync, 3000, 10)
+  await pool.clock.until(() => d1.joined, 3000, 10)
   const d2 = await pool.start('d2')
   const send = d2.transport.send.bind(d2.transport)
   let refused = 0

@@ -48,7 +48,7 @@ async function startDirector(
   })
   await configuration.load()
   cluster.onNewcomers({
-    judge: (shown) => letIn(shown, membership, configuration),
+    judge: (shown) => letIn(shown, membership, configuration.members),
     refused: () => {},
   })
   await cluster.start()
@@ -80,7 +80,7 @@ test('a director with a token joins a pool of two that do not know it, and a rev
   await d3.configuration.addService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'rr' })
   await eventually(() => all.every(({ configuration }) => configuration.services().length === 1))
 
-  await d2.configuration.setRevoked(peer, true)
+  await d2.configuration.members.setRevoked(peer, true)
   await eventually(() => d1.cluster.connectedPeers().join() === 'd2' && d2.cluster.connectedPeers().join() === 'd1')
   await eventually(() => d3.cluster.connectedPeers().length === 0 && d1.cluster.refusedTokens.revoked > 0)
   await eventually(() => d1.cluster.status().peers.length === 1 && d1.cluster.status().inSync)

@@ -107,6 +107,10 @@ export class Director {
     return this.replicator.status().inSync
   }
 
+  get joined(): boolean {
+    return this.replicator.status().joined
+  }
+
   /** The forwarder's side of a new, changed or ended connection. Refused when the ring is full. */
   write(n: number, version = 1, kind: number = RECORD_UPSERT): void {
     const record = makeRecord(n, version, kind)
@@ -199,14 +203,19 @@ export class Pool {
     return director
   }
 
-  async startAll(): Promise<Director[]> {
+  /** @param isReady what is waited for; one that reaches nobody joins, but is not in sync */
+  async startAll(isReady = (director: Director) => director.inSync): Promise<Director[]> {
     for (const name of this.#names) await this.start(name)
-    await this.untilInSync()
+    await this.untilAll(isReady)
     return this.directors
   }
 
-  async untilInSync(limitMs = 5000): Promise<void> {
-    await this.clock.until(() => this.directors.every((director) => director.inSync), limitMs, 10)
+  async untilInSync(): Promise<void> {
+    await this.untilAll((director) => director.inSync)
+  }
+
+  async untilAll(isReady: (director: Director) => boolean): Promise<void> {
+    await this.clock.until(() => this.directors.every(isReady), 5000, 10)
   }
 
   stop(): void {

@@ -209,7 +209,7 @@ test('a newcomer copies from two members that have not met', async (t) => {
   pool.network.cut('d1', 'd2')
   await pool.start('d1')
   await pool.start('d2')
-  await pool.untilInSync()
+  await pool.untilAll(({ joined }) => joined)
   const [d1, d2] = pool.directors
   await writeSteadily(pool, d1, 0, 500)
   await writeSteadily(pool, d2, 5000, 5500)
@@ -224,7 +224,7 @@ test('a director that started alone learns from the pool it meets what a dead me
   const pool = new Pool(['d1', 'd2', 'd3'])
   pool.network.cut('d1', 'd2')
   pool.network.cut('d2', 'd3')
-  const [d1, d2, d3] = await pool.startAll()
+  const [d1, d2, d3] = await pool.startAll(({ joined }) => joined)
   await writeSteadily(pool, d3, 0, 500)
   await pool.clock.advance(50)
   await d3.kill()
@@ -401,21 +401,26 @@ test('when a sender dies, a peer that has heard more of it gives what the others
   pool.stop()
 })
 
-test('a director that reaches nobody is in sync after the start-up grace', async (t) => {
+test('a director that reaches nobody joins after the start-up grace, and is not in sync before it has reached somebody', async (t) => {
   const pool = new Pool(['d1', 'd2', 'd3'])
   const d2 = await pool.start('d2')
   await pool.clock.advance(1500)
   t.notOk(d2.inSync)
   t.match(d2.replicator.status().reason, /waits for peers: 0 of 2/)
   await pool.clock.advance(1000)
-  t.ok(d2.inSync)
+  t.ok(d2.joined)
+  await pool.clock.advance(60_000)
+  t.notOk(d2.inSync, 'others may know what it does not, and one of them may hold the addresses')
+  t.match(d2.replicator.status().reason, /has reached no peer since it started/)
+  await pool.start('d1')
+  await pool.untilInSync()
   pool.stop()
 })
 
 test('two halves that each started alone exchange their tables when they meet', async (t) => {
   const pool = new Pool(['d1', 'd2'], { resendBytes: 20_000 })
   pool.network.cut('d1', 'd2')
-  const [d1, d2] = await pool.startAll()
+  const [d1, d2] = await pool.startAll(({ joined }) => joined)
   await writeSteadily(pool, d1, 0, 2000)
   await writeSteadily(pool, d2, 5000, 7000)
   await pool.clock.advance(100)

@@ -62,3 +62,27 @@ test('who comes back to a pool takes its table, and not what it knew itself', as
   t.ok(sameTables(d1, d2))
   pool.stop()
 })
+
+test('who reaches a pool while it reads what it knew itself takes its table, and leaves the rest unread', async (t) => {
+  const pool = new Pool(['d1', 'd2'])
+  pool.network.cut('d1', 'd2')
+  const d2 = await pool.start('d2')
+  await pool.untilAll(({ joined }) => joined)
+  for (let n = 0; n < 50; n++) d2.write(n)
+  d2.flush()
+  pool.checkpoints.set('d1', pieces(100, 120))
+  const starting = pool.start('d1')
+  const d1 = pool.directors[1]
+  d1.takes = false
+  await starting
+  await pool.clock.advance(3000)
+  t.match(d1.replicator.status().reason, 'reads its own checkpoint: 10 records')
+  pool.network.heal('d1', 'd2')
+  await pool.clock.until(() => !d1.replicator.status().reason.startsWith('reads'), 3000, 10)
+  d1.takes = true
+  d1.take()
+  await pool.untilInSync()
+  t.match(d1.replicator.status().counters, { snapshotsTaken: 1, resendRequests: 0 })
+  t.equal(d1.connections.size, 60)
+  pool.stop()
+})

@@ -55,6 +55,7 @@ async function served(t: Test, changed: Partial<ControlledDirector> = {}) {
   const bugs: Error[] = []
   const director: ControlledDirector = {
     configuration,
+    members: configuration.members,
     syncDaemons: (await notedDaemons()).daemons,
     status: () => status,
     explain: async (question) => ({

@@ -1,6 +1,8 @@
 /** Directors that join a pool by a token: everywhere, for as long as they are not revoked, and by nobody's word but the key's. */
-import { test } from 'tap'
-import { admissionEntry } from '../../../../node/director/pool/admissions.ts'
+import crypto from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
+import { type Test, test } from 'tap'
+import { AdmissionReader, admissionEntry, REMEMBERED_MAX } from '../../../../node/director/pool/admissions.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import type { JoinToken } from '../../../../protocol/wire/join-token.ts'
 import { createTestPoolKey } from '../../../support/join-tokens.ts'
@@ -44,7 +46,7 @@ test('a newcomer with a token joins all of a pool by one of it, stays after its 
   t.same(again.transport.connectedPeers(), ['b', 'c'], 'known after a restart, though the token is over')
   t.equal(again.admission.refused.expired, 0)
 
-  await b.configuration.setRevoked(peerIdOf('c'), true)
+  await b.configuration.members.setRevoked(peerIdOf('c'), true)
   await pool.settle()
   t.same(again.transport.connectedPeers(), ['b'])
   t.same(c.transport.connectedPeers(), [])
@@ -100,10 +102,10 @@ for (const [what, token, reason] of refusals) {
 
 test('a token of one who is revoked does not let in, not even a new one', async (t) => {
   const { a } = await poolOfTwo()
-  await a.configuration.setRevoked(peerIdOf('c'), true)
+  await a.configuration.members.setRevoked(peerIdOf('c'), true)
   await a.admission.show(key.sign(tokenFor('c')), peerIdOf('c'))
   t.match(a.admission.refused, { revoked: 1 })
-  t.same(a.configuration.members().admitted, [])
+  t.same(a.configuration.members.current().admitted, [])
 })
 
 test('a peer is not believed about a token that the key has not signed, nor about when it was issued', async (t) => {
@@ -137,4 +139,60 @@ test('of two directors that were given one name, the one whose token was issued 
     [peerIdOf('b'), peerIdOf('d')],
   )
   t.match(a.admission.refused, { name: 1 })
+})
+
+/** @returns how many signatures this process has verified since it was asked last */
+function countVerifications(t: Test): () => number {
+  const calls = t.capture(crypto, 'verify', crypto.verify)
+  syncBuiltinESMExports()
+  t.teardown(() => {
+    calls.restore()
+    syncBuiltinESMExports()
+  })
+  return () => calls().length
+}
+
+test('the signature of an admission is verified once, however often the members change', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  const verifications = countVerifications(t)
+  for (const name of ['c', 'd', 'e']) await a.admission.show(key.sign(tokenFor(name)), peerIdOf(name))
+  await pool.settle()
+  t.equal(verifications(), 3 * 3, 'where it is shown, where it is kept, and at the peer')
+  for (const revoked of [true, false]) await a.configuration.members.setRevoked(peerIdOf('c'), revoked)
+  await pool.settle()
+  t.equal(a.configuration.members.current().admitted.length, 3)
+  t.equal(verifications(), 0)
+  await a.admission.show(key.sign(tokenFor('c', { issuedMs: START_MS + 1 })), peerIdOf('c'))
+  await pool.settle()
+  t.equal(verifications(), 3, 'a new token for the same director is another admission')
+})
+
+test('a director that is started with another key of the pool verifies what it has anew, and takes what that key has signed', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  const newKey = createTestPoolKey()
+  await a.admission.show(key.sign(tokenFor('c')), peerIdOf('c'))
+  await pool.stop('a')
+  pool.poolKeys = [key.publicKey, newKey.publicKey]
+  const both = await pool.start('a', a.store)
+  await both.admission.show(newKey.sign(tokenFor('d')), peerIdOf('d'))
+  t.same(both.configuration.members.current().admitted, [tokenFor('c'), tokenFor('d')])
+  await pool.stop('a')
+  pool.poolKeys = [newKey.publicKey]
+  const again = await pool.start('a', a.store)
+  t.same(again.configuration.members.current().admitted, [tokenFor('d')])
+})
+
+test('of more admissions than a reader remembers, one is verified again', async (t) => {
+  const verifications = countVerifications(t)
+  const reader = new AdmissionReader([key.publicKey])
+  const read = (issuedMs: number) => {
+    const token = tokenFor('c', { issuedMs })
+    return reader.tokenOf(admissionEntry(token, key.sign(token)))
+  }
+  for (let each = 0; each < REMEMBERED_MAX; each++) read(START_MS + each)
+  t.same(read(START_MS), tokenFor('c'))
+  t.equal(verifications(), REMEMBERED_MAX)
+  read(START_MS + REMEMBERED_MAX)
+  t.same(read(START_MS), tokenFor('c'))
+  t.equal(verifications(), 2)
 })

@@ -29,7 +29,7 @@ const stateOf = ({ configuration }: TestDirector) => ({
   services: configuration.services(),
   settings: configuration.settings(),
   marks: configuration.marks(),
-  revoked: [...configuration.members().revoked],
+  revoked: [...configuration.members.current().revoked],
   revision: configuration.revision,
 })
 
@@ -45,7 +45,7 @@ async function somePool(): Promise<{ pool: PoolOfDirectors; a: TestDirector; b: 
   await b.configuration.removeService({ ...web, port: 83 })
   await b.configuration.setSettings({ drop_entry: 1 })
   await b.configuration.addMark({ rule: { mark: 7, firstPort: 80 } })
-  await b.configuration.setRevoked(`12D3KooW${'x'.repeat(44)}`, true)
+  await b.configuration.members.setRevoked(`12D3KooW${'x'.repeat(44)}`, true)
   await pool.settle()
   return { pool, a, b }
 }

@@ -102,7 +102,7 @@ export class PoolOfDirectors {
       keys: this.poolKeys,
       wallClockMs,
       isPeer: (id) => membership.peers.some((peer) => peer.id === id),
-      admit: (bytes) => letIn(bytes, membership, configuration),
+      admit: (bytes) => letIn(bytes, membership, configuration.members),
       onRefused: () => {},
     })
     const transport = this.network.join(name, configured, {
@@ -150,7 +150,7 @@ export class PoolOfDirectors {
     }
     await store.open()
     await configuration.load()
-    if (token) await configuration.admit(readJoinToken(token, undefined) as JoinToken, token)
+    if (token) await configuration.members.admit(readJoinToken(token, undefined) as JoinToken, token)
     await transport.start()
     this.directors.set(name, director)
     return director

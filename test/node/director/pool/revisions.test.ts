@@ -152,14 +152,14 @@ test('who is shut out of the pool is in no revision, so that going back lets nob
   const a = await pool.start('a')
   await a.configuration.addService({ ...web, scheduler: 'wlc' })
   const ids = idsOf(a)
-  await a.configuration.setRevoked(peerIdOf('b'), true)
+  await a.configuration.members.setRevoked(peerIdOf('b'), true)
   t.same(idsOf(a), ids)
   await a.configuration.rollback(EMPTY)
-  t.same([...a.configuration.members().revoked], [peerIdOf('b')])
+  t.same([...a.configuration.members.current().revoked], [peerIdOf('b')])
   await pool.stop('a')
   const again = await pool.start('a', a.store)
   t.equal(idsOf(again).length, 3)
-  t.same([...again.configuration.members().revoked], [peerIdOf('b')])
+  t.same([...again.configuration.members.current().revoked], [peerIdOf('b')])
 })
 
 test('the history outlives a restart, and keeps the last hundred changes with what they replaced', async (t) => {

@@ -14,7 +14,7 @@ async function poolOf(...names: string[]) {
 test('a revocation reaches all, who end their connections with that director', async (t) => {
   const { pool, directors } = await poolOf('a', 'b', 'c')
   const [a, b, c] = directors
-  await a.configuration.setRevoked(peerIdOf('c'), true)
+  await a.configuration.members.setRevoked(peerIdOf('c'), true)
   t.same(a.transport.connectedPeers(), ['b'], 'at once where the operator is')
   await pool.settle(1)
   t.same([...b.revoked.current], [peerIdOf('c')])
@@ -29,7 +29,7 @@ test('a revocation is known after a restart, before anybody is met, and to those
   const { pool, directors } = await poolOf('a', 'b', 'c')
   const [a, b] = directors
   await pool.stop('b')
-  await a.configuration.setRevoked(peerIdOf('c'), true)
+  await a.configuration.members.setRevoked(peerIdOf('c'), true)
   await pool.stop('a')
   const again = await pool.start('a', a.store)
   t.same([...again.revoked.current], [peerIdOf('c')])
@@ -44,7 +44,7 @@ test('a revoked director cannot undo it, not even where the news of it has not c
   const [a, b] = directors
   pool.network.cut('a', 'b')
   await pool.settle(1)
-  await a.configuration.setRevoked(peerIdOf('c'), true)
+  await a.configuration.members.setRevoked(peerIdOf('c'), true)
   const stamp = { wallMs: START_MS + pool.clock.now() + 60_000, counter: 0, director: 'c' }
   const [undo] = encodeEntries([packEntry({ kind: 'peer', stamp, peer: peerIdOf('c'), revoked: false })])
   pool.network.member('b')?.deliver('config', 'c', undo)
@@ -59,13 +59,13 @@ test('a revoked director cannot undo it, not even where the news of it has not c
 test('any other director lets it in again', async (t) => {
   const { pool, directors } = await poolOf('a', 'b', 'c')
   const [a, b, c] = directors
-  await a.configuration.setRevoked(peerIdOf('c'), true)
+  await a.configuration.members.setRevoked(peerIdOf('c'), true)
   await pool.settle(1)
-  await t.rejects(c.configuration.setRevoked(peerIdOf('c'), false), {
+  await t.rejects(c.configuration.members.setRevoked(peerIdOf('c'), false), {
     code: 'INPUT_INVALID',
     message: /this director itself/,
   })
-  await b.configuration.setRevoked(peerIdOf('c'), false)
+  await b.configuration.members.setRevoked(peerIdOf('c'), false)
   await pool.settle()
   for (const { transport } of directors) t.equal(transport.connectedPeers().length, 2, transport.self)
   t.same([...a.revoked.current], [])

@@ -1,0 +1,234 @@
+/**
+ * The entries that directors have in common, at this one: loaded from the store, changed here, merged with what peers tell.
+ *
+ * Of the entries with one key the newest wins (last writer wins by hybrid logical clock). A change, whose entries all have one stamp, is
+ * kept in the store before it is answered and told, together with what it replaced (revision-history.ts).
+ *
+ * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
+ */
+import { serviceKey } from '../../../forwarder/service.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
+import type { PeerName, Transport } from '../cluster/transport.ts'
+import { paced, startPace } from '../pace.ts'
+import type { Store, StoreOperation } from '../store/store.ts'
+import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
+import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
+import type { MemberRefusal } from './member-entries.ts'
+import { PeerExchange } from './peer-exchange.ts'
+import { PoolEntries } from './pool-entries.ts'
+import { entryKey, type PoolEntry } from './pool-entry.ts'
+import { type HistoricChange, RevisionHistory } from './revision-history.ts'
+import { historicChanges } from './revisions.ts'
+
+/** A director that was away for longer than this may bring back what was removed meanwhile. */
+export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
+/** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
+const ENTRIES_MAX = 65_536
+const KEY_PREFIX = 'pool/'
+
+export interface ReplicationOptions {
+  readonly store: Store
+  readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
+  /** Milliseconds since 1970. */
+  readonly wallClockMs: () => number
+  /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
+  readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
+  /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
+  readonly onStoreFailure: (error: Error) => void
+}
+
+/** For whoever knows what the entries say. */
+export interface EntryHandler {
+  /** Why an entry is not taken. @param from who tells of it; undefined: it was in the store */
+  refusal(entry: PoolEntry, from?: PeerName): MemberRefusal | undefined
+  /** An entry is in force now. */
+  onEntry(entry: PoolEntry, before: PoolEntry | undefined): void
+  /** So are all of a change. */
+  onApplied(entries: readonly PoolEntry[]): void
+}
+
+export class ReplicatedEntries {
+  readonly inForce = new PoolEntries()
+  readonly history: RevisionHistory
+  /**
+   * Entries of peers that were not taken: stamped too far ahead, not understood, too many, letting their sender in again, or with a token
+   * that the pool's key has not signed.
+   */
+  readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 }
+  readonly #options: ReplicationOptions
+  readonly #handler: EntryHandler
+  readonly #clock: HybridLogicalClock
+  readonly #exchange: PeerExchange
+  /** From peers, not yet merged; the newest of each key. */
+  readonly #heard = new Map<string, PoolEntry>()
+  /** The end of the queue in which changes happen one after the other. */
+  #last: Promise<unknown> = Promise.resolve()
+  #isClosed = false
+
+  constructor(options: ReplicationOptions, handler: EntryHandler) {
+    this.#options = options
+    this.#handler = handler
+    this.#clock = new HybridLogicalClock(options.transport.self, options.wallClockMs)
+    this.history = new RevisionHistory(options.store)
+    this.#exchange = new PeerExchange({
+      transport: options.transport,
+      entries: this.inForce,
+      onEntries: (entries, from) => this.#hear(entries, from),
+      onInvalid: (count) => {
+        this.refused.invalid += count
+      },
+    })
+  }
+
+  /**
+   * Reads the store, which must be open, and begins to listen to peers. The handler is not told of what was there.
+   * @throws DirectorError STORE_FAILED or STORE_CORRUPT
+   */
+  async load(): Promise<void> {
+    for await (const [key, bytes] of this.#options.store.iterate(KEY_PREFIX)) {
+      const entry = unpackEntry(bytes)
+      if (!entry || key !== KEY_PREFIX + entryKey(entry)) {
+        const message = `the store's entry ${JSON.stringify(key)} is nothing this version understands: start the version that wrote it`
+        throw new DirectorError('STORE_CORRUPT', message)
+      }
+      if (this.#handler.refusal(entry)) continue
+      this.inForce.put(entryKey(entry), entry)
+      // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
+      this.#clock.witness(entry.stamp)
+    }
+    const newest = await this.history.load(this.inForce.revision)
+    // The change itself may have been lost with a part of the store, while peers have it.
+    if (newest && this.#clock.isCredible(newest)) this.#clock.witness(newest)
+    this.#exchange.start()
+  }
+
+  /** Ends after the changes under way; later ones are refused. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#exchange.close()
+    await this.#last
+  }
+
+  /**
+   * Resolves when the entries that are decided on, each of another key, are kept and in force here.
+   * @param decide with the stamp of the change, and nothing else under way; no entries: there is no change
+   * @throws DirectorError; then nothing is changed
+   */
+  change(decide: (stamp: Stamp) => Promise<readonly PoolEntry[]>): Promise<void> {
+    return this.inTurn(async () => {
+      if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
+      const entries = await decide(this.#clock.next())
+      if (entries.length === 0) return
+      const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
+      for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
+      await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
+      await this.#apply(entries)
+      await this.#exchange.tell(packed)
+    })
+  }
+
+  /** While nothing else is under way. */
+  inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(task)
+    this.#last = done.catch(() => undefined)
+    return done
+  }
+
+  isNews(entry: PoolEntry): boolean {
+    const known = this.inForce.get(entryKey(entry))
+    if (!known) return !this.#isExpired(entry)
+    // What a clock far ahead has left behind here must not win for as long as that clock was ahead.
+    return compareStamps(entry.stamp, known.stamp) > 0 || !this.#clock.isCredible(known.stamp)
+  }
+
+  /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
+  announce(): void {
+    this.#forgetTombstones()
+    this.#exchange.announce()
+  }
+
+  /** In the store, and in the history. */
+  async #keep(
+    entries: readonly PoolEntry[],
+    packed: readonly Uint8Array[],
+    changes: readonly HistoricChange[],
+  ): Promise<void> {
+    const history = await this.history.prepare(changes)
+    const operations = packed.map(
+      (value, index): StoreOperation => ({ type: 'put', key: KEY_PREFIX + entryKey(entries[index]), value }),
+    )
+    await this.#options.store.batch([...operations, ...history.operations])
+    history.commit()
+  }
+
+  async #apply(entries: readonly PoolEntry[]): Promise<void> {
+    const pace = startPace()
+    for (const entry of entries) {
+      this.#handler.onEntry(entry, this.inForce.put(entryKey(entry), entry))
+      await pace()
+    }
+    this.#handler.onApplied(entries)
+  }
+
+  #hear(entries: readonly PoolEntry[], from: PeerName): void {
+    const wasIdle = this.#heard.size === 0
+    for (const entry of entries) this.#take(entry, from)
+    if (wasIdle && this.#heard.size > 0) void this.inTurn(() => this.#merge())
+  }
+
+  #take(entry: PoolEntry, from: PeerName): void {
+    if (!this.isNews(entry)) return
+    const key = entryKey(entry)
+    const waiting = this.#heard.get(key)
+    const refusal = this.#refusal(entry, from)
+    if (refusal) this.refused[refusal]++
+    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.set(key, entry)
+  }
+
+  #refusal(entry: PoolEntry, from: PeerName): keyof ReplicatedEntries['refused'] | undefined {
+    const refusal = this.#handler.refusal(entry, from)
+    if (refusal) return refusal
+    if (!this.#clock.isCredible(entry.stamp)) return 'stamps'
+    const isFull = this.inForce.size + this.#heard.size >= ENTRIES_MAX
+    return isFull && !this.inForce.has(entryKey(entry)) ? 'surplus' : undefined
+  }
+
+  async #merge(): Promise<void> {
+    const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
+    entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
+    this.#heard.clear()
+    if (entries.length === 0) return
+    for (const { stamp } of entries) this.#clock.witness(stamp)
+    const changes = await historicChanges(this.inForce, entries)
+    try {
+      await this.#keep(entries, await Array.fromAsync(paced(entries.values().map(packEntry))), changes)
+    } catch (error) {
+      this.history.forget()
+      this.#options.onStoreFailure(error as Error)
+    }
+    await this.#apply(entries)
+    for (const { overridden, stamp } of changes) {
+      if (overridden.length > 0) this.#options.onOverridden(overridden, stamp)
+    }
+  }
+
+  #isExpired(entry: PoolEntry): boolean {
+    return entry.kind === 'tombstone' && this.#options.wallClockMs() - entry.stamp.wallMs > TOMBSTONE_LIFE_MS
+  }
+
+  #forgetTombstones(): void {
+    const expired = [...this.inForce.values()].filter((entry) => this.#isExpired(entry))
+    if (expired.length === 0) return
+    for (const entry of expired) this.inForce.put(entryKey(entry), undefined)
+    const operations = expired.map((entry): StoreOperation => ({ type: 'delete', key: KEY_PREFIX + entryKey(entry) }))
+    void this.inTurn(() => this.#options.store.batch(operations)).catch(this.#options.onStoreFailure)
+  }
+}
+
+/** @throws DirectorError INPUT_INVALID for a service that peers could not be told of */
+function demandFits(entry: PoolEntry, packed: Uint8Array): void {
+  if (entry.kind !== 'service' || fitsMessage(packed)) return
+  const { service } = entry
+  const message = `service ${serviceKey(service)} has ${service.servers.length} servers, more than a pool can share: use another service for some`
+  throw new DirectorError('INPUT_INVALID', message)
+}

@@ -21,7 +21,7 @@ test('a newcomer whose snapshot breaks off takes it from another', async (t) => 
 test('a newcomer that its giver takes for gone for a moment is given the rest', async (t) => {
   const pool = new Pool(['d1', 'd2'], { network: { bytesPerMs: 5000 } })
   const d1 = await pool.start('d1')
-  await pool.untilInSync()
+  await pool.untilAll(({ joined }) => joined)
   await writeSteadily(pool, d1, 0, 50_000, 1000)
   const d2 = await pool.start('d2')
   await pool.clock.until(() => /from d1: [2-9]\d{3}/.test(d2.replicator.status().reason), 1000)

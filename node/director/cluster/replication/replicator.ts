@@ -200,6 +200,7 @@ export class Replicator {
     for (const view of this.#views.values()) {
       if (names.includes(view.name)) continue
       this.#copies.forget(view)
+      this.#server.forget(view.name)
       this.#views.delete(view.name)
     }
     for (const name of names) if (!this.#views.has(name)) this.#views.set(name, new SenderView(name))
@@ -331,6 +332,7 @@ export class Replicator {
       view.connected = true
       view.heardFrom = now
       this.#copies.peerFound(peer)
+      this.#server.peerFound(peer)
       // Gossip takes a moment to know a new connection.
       void this.#options.transport.send(peer, 'presence', this.#presence()).catch(() => {})
     } else {

@@ -72,7 +72,8 @@ export class SnapshotClient {
     switch (message.kind) {
       case 'snapshot-header':
         running.slots = message.slots
-        running.positions = message.positions
+        // A question that is answered a second time: what came at first holds no more than was promised then.
+        running.positions ??= message.positions
         break
       case 'snapshot-piece':
         this.#take(running, message)

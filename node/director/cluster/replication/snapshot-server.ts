@@ -44,10 +44,18 @@ const MAX_PIECES = 64
 /** A forwarder that takes nothing for this long will not. */
 const TAKE_LIMIT_MS = 2000
 
+interface Question {
+  readonly id: number
+  readonly from: number
+  readonly pieces: number
+}
+
 export class SnapshotServer {
   readonly #options: SnapshotServerOptions
   /** The latest question of each peer; an older one is not answered further. */
-  readonly #serving = new Map<PeerName, object>()
+  readonly #serving = new Map<PeerName, Question>()
+  /** Those that were answered until the peer could not be reached any more. */
+  readonly #interrupted = new Map<PeerName, Question>()
   readonly #step = new Uint8Array(SLOTS_PER_STEP * RECORDS_OF_PLACE_MAX * RECORD_LENGTH)
   readonly #stepView = new DataView(this.#step.buffer)
 
@@ -55,29 +63,46 @@ export class SnapshotServer {
     this.#options = options
   }
 
-  request(peer: PeerName, request: { id: number; from: number; pieces: number }): void {
-    const token = {}
-    this.#serving.set(peer, token)
-    // A peer that goes away in the middle asks again when it is back.
-    this.#serve(peer, request, () => this.#serving.get(peer) === token)
-      .catch(() => {})
+  request(peer: PeerName, question: Question): void {
+    this.#interrupted.delete(peer)
+    this.#serving.set(peer, question)
+    const isCurrent = () => this.#serving.get(peer) === question
+    this.#serve(peer, question, isCurrent)
+      .catch(() => {
+        if (isCurrent()) this.#interrupted.set(peer, question)
+      })
       .finally(() => {
-        if (this.#serving.get(peer) === token) this.#serving.delete(peer)
+        if (isCurrent()) this.#serving.delete(peer)
       })
   }
 
-  async #serve(peer: PeerName, request: { id: number; from: number; pieces: number }, isCurrent: () => boolean) {
+  /**
+   * Answers from its beginning the question that was interrupted. A peer that was silent for a moment was taken for gone here, but knows
+   * nothing of that and waits; one that was really away asks another question, and takes no answer to this one.
+   */
+  peerFound(peer: PeerName): void {
+    const question = this.#interrupted.get(peer)
+    if (question) this.request(peer, question)
+  }
+
+  /** It is no peer any more. */
+  forget(peer: PeerName): void {
+    this.#serving.delete(peer)
+    this.#interrupted.delete(peer)
+  }
+
+  async #serve(peer: PeerName, question: Question, isCurrent: () => boolean) {
     const { send, source, clock, tails } = this.#options
-    const { id } = request
+    const { id } = question
     const positions = this.#options.positions()
     if (!positions) return send(peer, encodeSyncMessage({ kind: 'snapshot-refused', id }))
-    if (request.from === 0) {
+    if (question.from === 0) {
       if (!(await this.#forwarderHasTakenAll(isCurrent)))
         return send(peer, encodeSyncMessage({ kind: 'snapshot-refused', id }))
       await send(peer, encodeSyncMessage({ kind: 'snapshot-header', id, slots: source.capacity, positions }))
     }
-    let from = request.from
-    for (let pieces = Math.min(request.pieces, MAX_PIECES); pieces > 0 && isCurrent(); pieces--) {
+    let from = question.from
+    for (let pieces = Math.min(question.pieces, MAX_PIECES); pieces > 0 && isCurrent(); pieces--) {
       const bytes = new Uint8Array(PIECE_BYTES)
       const writer = new RecordBlockWriter(bytes, PIECE_HEADER_LENGTH, tails)
       from = this.#walk(from, writer)

@@ -182,43 +182,6 @@ test('a newcomer to 100,000 connections is in sync in far less than 5 s, while n
   pool.stop()
 })
 
-test('a newcomer whose snapshot breaks off takes it from another', async (t) => {
-  const pool = new Pool(['d1', 'd2', 'd3'], { network: { bytesPerMs: 1000 } })
-  await pool.start('d1')
-  await pool.start('d2')
-  await pool.clock.until(() => pool.directors.every((director) => director.inSync), 5000)
-  const [d1, d2] = pool.directors
-  await writeSteadily(pool, d1, 0, 50_000, 1000)
-  await pool.untilInSync()
-  const d3 = await pool.start('d3')
-  await pool.clock.until(() => /from d1: [1-9]/.test(d3.replicator.status().reason), 1000)
-  pool.network.cut('d1', 'd3')
-  await pool.clock.until(() => d3.inSync, 3000, 10)
-  t.ok(sameTables(d2, d3))
-  pool.stop()
-})
-
-test('a snapshot has what its giver had been sent, though its forwarder had not yet taken it', async (t) => {
-  const pool = new Pool(['d1', 'd2', 'd3'])
-  await pool.start('d1')
-  await pool.start('d2')
-  await pool.untilInSync()
-  const [d1, d2] = pool.directors
-  d1.takes = false
-  await writeSteadily(pool, d2, 0, 1000)
-  await pool.clock.advance(50)
-  const d3 = await pool.start('d3')
-  await pool.clock.until(() => /from d1/.test(d3.replicator.status().reason), 1000)
-  await pool.clock.advance(200)
-  t.match(d3.replicator.status().reason, /from d1: 0 records/, 'it waits')
-  d1.takes = true
-  d1.take()
-  await pool.untilInSync()
-  t.equal(d3.connections.size, 1000)
-  t.equal(d3.replicator.status().counters.snapshotsTaken, 1)
-  pool.stop()
-})
-
 test('a sender that a snapshot covered is not asked for its past when it is met', async (t) => {
   const pool = new Pool(['d1', 'd2', 'd3'], { resendBytes: 10_000 })
   await pool.start('d1')

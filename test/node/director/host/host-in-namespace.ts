@@ -112,12 +112,7 @@ test('so is one whose interface is a port of a bridge', async (t) => {
 
 // The same with IPv6. The client has but one address, so that whatever the host answers finds its way.
 const PLAN6 = { interfaces: ['host0'], addresses: ['2001:db8:1::100'] }
-ip(`address add 2001:db8:1::2/64 dev host0 nodad
-  address add fe80::2/64 dev host0 nodad`)
-ip('address add 2001:db8:1::9/64 dev client0 nodad\nlink set client0 addrgenmode none', client)
 const VIPS6 = ['2001:db8:1::100', '2001:db8:77::100']
-ip('route add 2001:db8:77::/64 dev client0', client)
-for (const vip of VIPS6) ip(`neighbor replace ${vip} lladdr ${mac} dev client0`, client)
 
 function set6(setting: 'all/forwarding' | 'host0/forwarding' | 'host0/force_forwarding', value: '0' | '1'): void {
   writeFileSync(`/proc/sys/net/ipv6/conf/${setting}`, value)
@@ -139,6 +134,18 @@ async function checkAnswers6(t: Test, vip: string, expected: 'silence' | 'answer
   if (expected === 'silence') t.same(packets, [])
   else t.not(packets.length, 0, 'it interferes for real')
 }
+
+test('the host gets addresses of IPv6', async () => {
+  ip(`address add 2001:db8:1::2/64 dev host0 nodad
+    address add fe80::2/64 dev host0 nodad`)
+  ip(
+    `address add 2001:db8:1::9/64 dev client0 nodad
+    link set client0 addrgenmode none
+    route add 2001:db8:77::/64 dev client0`,
+    client,
+  )
+  for (const vip of VIPS6) ip(`neighbor replace ${vip} lladdr ${mac} dev client0`, client)
+})
 
 test('routes of IPv6 are read as the kernel has them', async (t) => {
   ip(`-6 route add default via fe80::1 dev host0

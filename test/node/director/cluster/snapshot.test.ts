@@ -1,0 +1,63 @@
+/** Copies of tables that are interrupted, or begun while their giver is behind: on a virtual network. */
+import { test } from 'tap'
+import { Pool, sameTables, writeSteadily } from './replication-pool.ts'
+
+test('a newcomer whose snapshot breaks off takes it from another', async (t) => {
+  const pool = new Pool(['d1', 'd2', 'd3'], { network: { bytesPerMs: 1000 } })
+  await pool.start('d1')
+  await pool.start('d2')
+  await pool.clock.until(() => pool.directors.every((director) => director.inSync), 5000)
+  const [d1, d2] = pool.directors
+  await writeSteadily(pool, d1, 0, 50_000, 1000)
+  await pool.untilInSync()
+  const d3 = await pool.start('d3')
+  await pool.clock.until(() => /from d1: [1-9]/.test(d3.replicator.status().reason), 1000)
+  pool.network.cut('d1', 'd3')
+  await pool.clock.until(() => d3.inSync, 3000, 10)
+  t.ok(sameTables(d2, d3))
+  pool.stop()
+})
+
+test('a newcomer that its giver takes for gone for a moment is given the rest', async (t) => {
+  const pool = new Pool(['d1', 'd2'], { network: { bytesPerMs: 5000 } })
+  const d1 = await pool.start('d1')
+  await pool.untilAll(({ joined }) => joined)
+  await writeSteadily(pool, d1, 0, 50_000, 1000)
+  const d2 = await pool.start('d2')
+  await pool.clock.until(() => /from d1: [2-9]\d{3}/.test(d2.replicator.status().reason), 1000)
+  // At d1 alone: the newcomer was too busy to give a sign of life, and does not know that it was missed.
+  const transport = pool.network.member('d1')
+  transport?.disconnect('d2')
+  await pool.clock.advance(100)
+  t.match(d2.replicator.status().reason, /waits for snapshot from d1/)
+  // In pieces that have come already, and are not taken from the second answer.
+  for (let n = 0; n < 100; n++) d1.write(n, 2)
+  d1.flush()
+  await pool.clock.advance(100)
+  transport?.connect('d2')
+  await pool.clock.until(() => d2.inSync, 1000, 10)
+  t.ok(sameTables(d1, d2))
+  t.equal(d2.replicator.status().counters.snapshotsTaken, 1)
+  pool.stop()
+})
+
+test('a snapshot has what its giver had been sent, though its forwarder had not yet taken it', async (t) => {
+  const pool = new Pool(['d1', 'd2', 'd3'])
+  await pool.start('d1')
+  await pool.start('d2')
+  await pool.untilInSync()
+  const [d1, d2] = pool.directors
+  d1.takes = false
+  await writeSteadily(pool, d2, 0, 1000)
+  await pool.clock.advance(50)
+  const d3 = await pool.start('d3')
+  await pool.clock.until(() => /from d1/.test(d3.replicator.status().reason), 1000)
+  await pool.clock.advance(200)
+  t.match(d3.replicator.status().reason, /from d1: 0 records/, 'it waits')
+  d1.takes = true
+  d1.take()
+  await pool.untilInSync()
+  t.equal(d3.connections.size, 1000)
+  t.equal(d3.replicator.status().counters.snapshotsTaken, 1)
+  pool.stop()
+})

@@ -109,9 +109,14 @@ export class Replication {
   /** An address moves to a peer: tells of the newest handshakes, since their ACKs may go there. */
   publishHandshakes(): void {
     this.#handshakes = HANDSHAKES
-    this.#table.timers.forEachNewestHalfOpen(HANDSHAKES, (index) => {
-      const flags = this.#table.flags(index)
-      if ((flags & FLAG_REPLICATED) === 0 && !isTentative(flags)) this.publish(index)
+    const table = this.#table
+    table.timers.forEachNewestHalfOpen(HANDSHAKES, (index) => {
+      const flags = table.flags(index)
+      if ((flags & FLAG_REPLICATED) !== 0 || isTentative(flags)) return
+      this.publish(index)
+      // As the peers have it: what they know is past its handshake, and belongs to what tables are compared by.
+      table.setFlags(index, table.flags(index) & ~FLAG_HALF_OPEN)
+      table.refile(index)
     })
     this.flush()
   }

@@ -74,12 +74,13 @@ export class TimerWheel {
     return oldest as ConnectionIndex
   }
 
-  /** Calls `visit` for at most `limit` half-open connections of each queue, the newest first. It must leave them where they are. */
+  /** Calls `visit` for at most `limit` half-open connections of each queue, the newest first. It may take each out of its queue. */
   forEachNewestHalfOpen(limit: number, visit: (index: ConnectionIndex) => void): void {
     for (const tail of this.#halfOpenTails) {
       for (let index = tail, left = limit; index > 0 && left > 0; left--) {
+        const previous = this.#states[index * STATE_WORDS + STATE.timerPrevious]
         visit(index as ConnectionIndex)
-        index = this.#states[index * STATE_WORDS + STATE.timerPrevious]
+        index = previous
       }
     }
   }

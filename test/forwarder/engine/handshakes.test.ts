@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { readInt32, readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene } from '../../support/scene.ts'
 
@@ -11,6 +11,11 @@ const syn = (port: number) => clientTcp({ ...client(port), flags: TCP_SYN })
 const ack = (port: number) => clientTcp(client(port))
 const standby = (options: SceneOptions = {}) => scene({ state: 'standby', ...options })
 const state = (bench: DirectorBench) => [...bench.reader.connections()].map((connection) => connection.state)
+
+/** How many connections a comparison of tables finds in this one. */
+function compared({ reader }: DirectorBench): number {
+  return reader.encodeRange(0, reader.capacity, new Uint8Array(reader.capacity * RECORD_LENGTH), 0)
+}
 
 function tell(bench: DirectorBench, record: Uint8Array): void {
   bench.engine.replication.apply(record, 0)
@@ -33,6 +38,7 @@ test('handshakes are told of when their address moves to a peer, and those that 
     t.equal(records.length, 2)
     for (const record of records) tell(after, record)
     t.same(state(after), ['SYN_RECV', 'SYN_RECV'])
+    t.same([compared(before), compared(after)], [2, 2], `${method}: who has told of one has it as those who were told`)
     move(after, 'active')
     for (const port of [1, 2])
       t.equal(after.send(OUTSIDE, ack(port))[0]?.link, INSIDE, `${method}: the ACK finds its server`)

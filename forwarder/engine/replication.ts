@@ -55,7 +55,8 @@ import type { RecordRing } from '../table/record-ring.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import type { Egress } from './egress.ts'
-import { isActiveState, isProtocolState } from './protocols/registry.ts'
+import { NOT_HALF_OPEN } from './protocols/protocol.ts'
+import { halfOpenQueueOf, isActiveState, isProtocolState } from './protocols/registry.ts'
 import { RecordServers } from './record-servers.ts'
 import {
   isTemplate,
@@ -254,9 +255,12 @@ export class Replication {
     // A connection that was never told of, such as a half-open one, has no version yet.
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
-      const isKnown = hasVersion && knownVersion !== 0
-      if (isKnown && version === knownVersion && !this.#winsTie(kind, state, server, index)) return false
-      if (isKnown && version !== knownVersion && !isNewer(version, knownVersion)) return false
+      if (hasVersion && knownVersion !== 0) {
+        const order = this.#handshakeOrder(kind, protocol, state, this.#table.state(index))
+        if (order < 0) return false
+        if (order === 0 && version === knownVersion && !this.#winsTie(kind, state, server, index)) return false
+        if (order === 0 && version !== knownVersion && !isNewer(version, knownVersion)) return false
+      }
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
@@ -298,6 +302,19 @@ export class Replication {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = (taken << 16) | (seconds(tick) & 0xffff)
     this.#table.timers.file(index)
     return true
+  }
+
+  /**
+   * A director that stood still tells of handshakes, when it gives up its addresses, as of now: and they may have gone on without it. So
+   * whatever the versions are, what is established counts over a handshake.
+   * @returns above 0: what is told counts; below: what is known; 0: their versions say it
+   */
+  #handshakeOrder(kind: number, protocol: number, told: number, known: number): number {
+    if (kind === RECORD_REMOVE) return 0
+    const isTold = halfOpenQueueOf(protocol, told) !== NOT_HALF_OPEN
+    const isKnown = halfOpenQueueOf(protocol, known) !== NOT_HALF_OPEN
+    if (isTold === isKnown || !isActiveState(protocol, isTold ? known : told)) return 0
+    return isTold ? -1 : 1
   }
 
   /**

@@ -1,7 +1,8 @@
 /** Connections that are in their handshake when their address moves in order: the peers are told of them. */
 import { test } from 'tap'
+import { isNewer, recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { readInt32, readUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene } from '../../support/scene.ts'
@@ -76,4 +77,28 @@ test('a flood of handshakes becomes no flood of records when the address moves: 
   t.equal(readUint16(first[0], RECORD.clientPort), 1 + (4999 & 4095))
   for (let number = 5000; number < 10_000; number++) bench.send(OUTSIDE, clientTcp(from(number)))
   t.equal(told(bench).length, 4096)
+})
+
+test('a director that stood still in a handshake does not undo what has become of it', async (t) => {
+  const [frozen, other, late] = [scene(), scene(), standby()]
+  frozen.send(OUTSIDE, syn(1))
+  for (const frame of [syn(1), ack(1)]) other.send(OUTSIDE, frame)
+  const [established] = told(other)
+  // A later version.
+  frozen.nowMs += 5000
+  frozen.breathe()
+  move(frozen, 'lingering')
+  const [handshake] = told(frozen)
+  t.ok(isNewer(recordVersion(handshake, 0), recordVersion(established, 0)))
+  for (const record of [handshake, established]) tell(late, record)
+  tell(other, handshake)
+  tell(frozen, established)
+  for (const bench of [frozen, other, late]) t.same(state(bench), ['ESTABLISHED'])
+  const reset = clientTcp({ ...client(1), flags: TCP_RST })
+  other.send(OUTSIDE, reset)
+  const [ended] = told(other)
+  tell(late, ended)
+  t.same(state(late), ['CLOSE'], 'later versions of what is established count as always')
+  tell(late, handshake)
+  t.same(state(late), ['SYN_RECV'], 'and so does a later handshake between the ports of what is over')
 })

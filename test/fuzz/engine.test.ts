@@ -16,6 +16,7 @@ const RARE_DROPS = [
   'extension-headers',
   'drop-packet',
   'table-full',
+  'unproved',
 ]
 const noOffload = new Uint8Array(10)
 

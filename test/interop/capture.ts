@@ -1,12 +1,13 @@
 /** tshark as judge of what is on an interface: a capture that a test starts, and reads when it is done. */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { until } from '../until.ts'
 
 const execute = promisify(execFile)
 /** Wireshark leaves these unchecked unless it is told to. */
@@ -18,7 +19,12 @@ export const PREFERENCES = ['ip.check_checksum:TRUE', 'tcp.check_checksum:TRUE',
 export const BAD_PACKET =
   '_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 || vrrp.checksum.status == 0'
 
+/** What a file without packets holds. */
+const PCAP_HEADER_BYTES = 24
+
 export interface Capture {
+  /** Resolves when there is a packet. */
+  first(): Promise<void>
   /** Ends the capture at the first call. One array of field values for each packet, as tshark prints them. */
   read(fields: readonly string[]): Promise<string[][]>
   /** Every packet that tshark calls malformed or whose checksum it finds bad, in one line each. */
@@ -59,6 +65,7 @@ export async function capture(t: Test, interfaceName: string, filter: string): P
     if (line === undefined) throw new Error(`tcpdump cannot listen on ${interfaceName}`)
   }
   return {
+    first: () => until(() => statSync(file).size > PCAP_HEADER_BYTES),
     async read(fields) {
       await end()
       const chosen = fields.flatMap((field) => ['-e', field])

@@ -24,6 +24,15 @@ const { interfaces } = await readHostNetwork(['host0'])
 const mac = Array.from(interfaces[0].mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
 ip(`neighbor replace 10.0.0.100 lladdr ${mac} dev client0`, client)
 
+// Long before it matters that the host is silent: for some seconds it tells of the groups that its new addresses are in (MLD). The client
+// has but one address of IPv6, so that whatever the host answers finds its way.
+ip(`address add 2001:db8:1::2/64 dev host0 nodad
+  address add fe80::2/64 dev host0 nodad`)
+ip('address add 2001:db8:1::9/64 dev client0 nodad\nlink set client0 addrgenmode none', client)
+const VIPS6 = ['2001:db8:1::100', '2001:db8:77::100']
+ip('route add 2001:db8:77::/64 dev client0', client)
+for (const vip of VIPS6) ip(`neighbor replace ${vip} lladdr ${mac} dev client0`, client)
+
 function set(setting: 'ip_forward' | 'conf/host0/forwarding', value: '0' | '1'): void {
   writeFileSync(`/proc/sys/net/ipv4/${setting}`, value)
 }
@@ -36,7 +45,7 @@ test('routes are read as the kernel has them', async (t) => {
   t.match(facts, [{ name: 'host0', mtu: 1500, up: true, addresses: [{ address: '10.0.0.2', prefixLength: 24 }] }])
   const host0 = { link: 'host0', source: '10.0.0.2' }
   t.same(
-    [...routes].sort((a, b) => a.prefixLength - b.prefixLength),
+    routes.filter(({ source }) => source === host0.source).sort((a, b) => a.prefixLength - b.prefixLength),
     [
       { destination: '0.0.0.0', prefixLength: 0, gateway: '10.0.0.1', ...host0 },
       { destination: '10.7.0.0', prefixLength: 16, gateway: '10.0.0.3', ...host0 },
@@ -54,6 +63,8 @@ async function checkAnswers(t: Test, expected: 'silence' | 'answers'): Promise<v
   for (const script of ['echo x > /dev/udp/10.0.0.100/53', 'timeout 0.3 bash -c "echo x > /dev/tcp/10.0.0.100/80"']) {
     spawnSync(command, [...rest, script])
   }
+  // What has not been received by now, on a busy host, is answered later.
+  if (expected === 'answers') await traffic.first()
   const packets = await traffic.read(['ip.src', 'ip.dst', 'ip.proto'])
   if (expected === 'silence') t.same(packets, [])
   else t.not(packets.length, 0, 'it interferes for real')
@@ -110,42 +121,30 @@ test('so is one whose interface is a port of a bridge', async (t) => {
   })
 })
 
-// The same with IPv6. The client has but one address, so that whatever the host answers finds its way.
+// The same with IPv6.
 const PLAN6 = { interfaces: ['host0'], addresses: ['2001:db8:1::100'] }
-const VIPS6 = ['2001:db8:1::100', '2001:db8:77::100']
-
 function set6(setting: 'all/forwarding' | 'host0/forwarding' | 'host0/force_forwarding', value: '0' | '1'): void {
   writeFileSync(`/proc/sys/net/ipv6/conf/${setting}`, value)
 }
 
-/** As checkAnswers(). Neighbour discovery apart: the host asks for its own purposes. */
+/** As checkAnswers(). Neighbour discovery apart, and MLD, which alone has hop-by-hop options: the host asks and tells for its own purposes. */
 async function checkAnswers6(t: Test, vip: string, expected: 'silence' | 'answers'): Promise<void> {
   const traffic = await capture(
     t,
     'host0',
-    `ether src ${mac} and ip6 and (not icmp6 or ip6[40] < 128 or ip6[40] == 137)`,
+    `ether src ${mac} and ip6 and ip6[6] != 0 and (not icmp6 or ip6[40] < 128 or ip6[40] == 137)`,
   )
   if (!traffic) return
   const [command, ...rest] = [...client.enter, 'bash', '-c']
   for (const script of [`echo x > /dev/udp/${vip}/53`, `timeout 0.3 bash -c "echo x > /dev/tcp/${vip}/80"`]) {
     spawnSync(command, [...rest, script])
   }
+  // What has not been received by now, on a busy host, is answered later.
+  if (expected === 'answers') await traffic.first()
   const packets = await traffic.read(['ipv6.src', 'ipv6.dst', 'icmpv6.type'])
   if (expected === 'silence') t.same(packets, [])
   else t.not(packets.length, 0, 'it interferes for real')
 }
-
-test('the host gets addresses of IPv6', async () => {
-  ip(`address add 2001:db8:1::2/64 dev host0 nodad
-    address add fe80::2/64 dev host0 nodad`)
-  ip(
-    `address add 2001:db8:1::9/64 dev client0 nodad
-    link set client0 addrgenmode none
-    route add 2001:db8:77::/64 dev client0`,
-    client,
-  )
-  for (const vip of VIPS6) ip(`neighbor replace ${vip} lladdr ${mac} dev client0`, client)
-})
 
 test('routes of IPv6 are read as the kernel has them', async (t) => {
   ip(`-6 route add default via fe80::1 dev host0

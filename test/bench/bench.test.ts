@@ -3,7 +3,6 @@ import { test } from 'tap'
 import { measureInMemory } from './in-memory.ts'
 import { measureReplication } from './replication-bench.ts'
 import { type Measurements, toJson, toText } from './report.ts'
-import { measureSnapshot } from './snapshot-bench.ts'
 import { median, percentile } from './statistics.ts'
 
 const COUNTS = [20, 50]
@@ -35,12 +34,6 @@ test('replication is measured between two and three real clusters', async (t) =>
   t.ok(perSecond > 0)
   for (const { p50, p99 } of [latencyMs, besideEngine.latencyMs]) t.ok(p50 <= p99)
   t.ok(besideEngine.engineNs.alone > 0 && besideEngine.engineNs.meanwhile > 0)
-})
-
-test('the forwarding loop is measured while a newcomer copies its table', async (t) => {
-  const { connections, seconds, longestPauseMs } = await measureSnapshot(1000, 0.01)
-  t.equal(connections, 1000)
-  t.ok(seconds > 0 && longestPauseMs.alone > 0 && longestPauseMs.meanwhile > 0)
 })
 
 const besideEngine = { latencyMs: { p50: 3, p99: 9 }, engineNs: { alone: 90, meanwhile: 95 } }

@@ -9,7 +9,7 @@ const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need ro
 t.setTimeout(500_000)
 
 // The smallest that still means something; the numbers that the README promises are measured with the defaults.
-const SMALL = ['--sessions', '200', '--seconds', '3', '--json']
+const SMALL = ['--sessions', '200', '--seconds', '2', '--json']
 
 const cases = [
   ['crash', 'nat', 'ipv4', 'when the active director is killed, no session through nat is lost'],

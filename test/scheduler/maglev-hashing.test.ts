@@ -20,7 +20,7 @@ for (const [flags, limits] of [
   [['mh-fallback'], { weight: 200, connections: 0 }],
 ] as const) {
   test(`maglev hashing with the flags ${flags} agrees with its naive model`, (t) =>
-    agreesWithNaiveModel(t, maglevHashing, () => new NaiveMaglev(flags), limits, { flags }, 8))
+    agreesWithNaiveModel(t, maglevHashing, () => new NaiveMaglev(flags), limits, { flags }, 4))
 }
 
 test('the hash is SipHash-1-3', async (t) => {

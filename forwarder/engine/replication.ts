@@ -255,12 +255,8 @@ export class Replication {
     // A connection that was never told of, such as a half-open one, has no version yet.
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
-      if (hasVersion && knownVersion !== 0) {
-        const order = this.#handshakeOrder(kind, protocol, state, this.#table.state(index))
-        if (order < 0) return false
-        if (order === 0 && version === knownVersion && !this.#winsTie(kind, state, server, index)) return false
-        if (order === 0 && version !== knownVersion && !isNewer(version, knownVersion)) return false
-      }
+      const isKnown = hasVersion && knownVersion !== 0
+      if (isKnown && !this.#overrides(kind, protocol, state, server, version, index)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
@@ -305,16 +301,25 @@ export class Replication {
   }
 
   /**
-   * A director that stood still tells of handshakes, when it gives up its addresses, as of now: and they may have gone on without it. So
-   * whatever the versions are, what is established counts over a handshake.
-   * @returns above 0: what is told counts; below: what is known; 0: their versions say it
+   * Whether what is told counts over what is known: if its version is newer. But a director that stood still tells of handshakes, when it
+   * gives up its addresses, as of now, and they may have gone on without it: what is established counts over a handshake.
    */
-  #handshakeOrder(kind: number, protocol: number, told: number, known: number): number {
-    if (kind === RECORD_REMOVE) return 0
-    const isTold = halfOpenQueueOf(protocol, told) !== NOT_HALF_OPEN
-    const isKnown = halfOpenQueueOf(protocol, known) !== NOT_HALF_OPEN
-    if (isTold === isKnown || !isActiveState(protocol, isTold ? known : told)) return 0
-    return isTold ? -1 : 1
+  #overrides(
+    kind: number,
+    protocol: number,
+    state: number,
+    server: number,
+    version: number,
+    index: ConnectionIndex,
+  ): boolean {
+    const knownState = this.#table.state(index)
+    const isHandshake = halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN
+    const wasHandshake = halfOpenQueueOf(protocol, knownState) !== NOT_HALF_OPEN
+    if (kind !== RECORD_REMOVE && isHandshake !== wasHandshake) {
+      if (isActiveState(protocol, isHandshake ? knownState : state)) return wasHandshake
+    }
+    const knownVersion = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+    return version === knownVersion ? this.#winsTie(kind, state, server, index) : isNewer(version, knownVersion)
   }
 
   /**

@@ -1,4 +1,4 @@
-/** npm run bench [-- --json]: measures everything, in two to three minutes. What is under way goes to standard error. */
+/** npm run bench [-- --json]: measures everything, in three to four minutes. What is under way goes to standard error. */
 import { parseArgs } from 'node:util'
 import { missingPackages, programFolders } from '../../node/cli/setup/packages.ts'
 import { measureCommands } from './command-bench.ts'

@@ -24,7 +24,7 @@ import { DirectorError, type ErrorCode } from '../protocol/errors.ts'
 import { canonicalAddress, isIPv6Text, parseIPv6 } from '../protocol/packet/ipv6-address.ts'
 import { monotonicMs } from './clock.ts'
 import type { DecapsulationRefusal } from './decapsulate.ts'
-import { modulePath } from './module-path.ts'
+import { programFile } from './program-file.ts'
 import type { TunnelSpec } from './service.ts'
 import { createEventFd, wake } from './sys/event-fd.ts'
 import { closeDescriptor } from './sys/socket.ts'
@@ -107,7 +107,7 @@ export async function startDecapsulator(options: DecapsulatorOptions): Promise<D
     control,
     wakeDescriptor,
   }
-  const worker = new Worker(modulePath(import.meta.url, './decapsulator-worker'), {
+  const worker = new Worker(programFile('forwarder/decapsulator-worker'), {
     workerData,
     name: 'decapsulator',
   })

@@ -6,7 +6,7 @@ import { type DefenceFacts, readDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import type { Explanation, Question } from './engine/explain.ts'
 import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
-import { modulePath } from './module-path.ts'
+import { programFile } from './program-file.ts'
 import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
 import { allocateSharedState, LINK_STATISTICS, type SharedState } from './shared-state.ts'
@@ -28,7 +28,7 @@ export async function startForwarder({ interfaces, connections }: ForwarderOptio
   const shared = allocateSharedState(connections, interfaces.length)
   const wakeDescriptor = createEventFd()
   const input: WorkerInput = { interfaces, shared, wakeDescriptor }
-  const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData: input, name: 'forwarder' })
+  const worker = new Worker(programFile('forwarder/worker'), { workerData: input, name: 'forwarder' })
   const links = await new Promise<ReadyLink[]>((resolve, reject) => {
     worker.once('error', reject)
     worker.once('message', (message: WorkerMessage) => {

@@ -8,6 +8,7 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
+import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
   CALL,
@@ -57,7 +58,9 @@ import type { Connections } from './connections.ts'
 import type { Egress } from './egress.ts'
 import { NOT_HALF_OPEN } from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, isProtocolState } from './protocols/registry.ts'
+import { SCTP_STATE } from './protocols/sctp.ts'
 import { RecordServers } from './record-servers.ts'
+import { TCP_STATE } from './tcp-states.ts'
 import {
   isTemplate,
   isTemplateOfCall,
@@ -107,6 +110,15 @@ export class Replication {
     this.#tell(index, RECORD_UPSERT)
   }
 
+  /**
+   * Tells the peers that a connection goes on as it is, so that their copies do not expire. One that is over gets no newer by that: a packet
+   * of its addresses may be of the next one, which began at the director before this one, and of which its record is still on the way.
+   */
+  renew(index: ConnectionIndex): void {
+    const isOver = isOverState(this.#table.protocol(index), this.#table.state(index))
+    this.#tell(index, RECORD_UPSERT, isOver)
+  }
+
   /** An address moves to a peer: tells of the newest handshakes, since their ACKs may go there. */
   publishHandshakes(): void {
     this.#handshakes = HANDSHAKES
@@ -145,11 +157,13 @@ export class Replication {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = version << 16
   }
 
-  #tell(index: ConnectionIndex, kind: number): void {
+  #tell(index: ConnectionIndex, kind: number, isAsBefore = false): void {
     const table = this.#table
     const tick = table.memory.tick
     const at = index * STATE_WORDS + STATE.versionSynced
-    this.#states[at] = (this.#nextVersion(this.#states[at] >>> 16, tick) << 16) | (seconds(tick) & 0xffff)
+    const before = this.#states[at] >>> 16
+    const version = isAsBefore && before !== 0 ? before : this.#nextVersion(before, tick)
+    this.#states[at] = (version << 16) | (seconds(tick) & 0xffff)
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
@@ -256,7 +270,7 @@ export class Replication {
     const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
     if (index !== NO_CONNECTION) {
       const isKnown = hasVersion && knownVersion !== 0
-      if (isKnown && !this.#overrides(kind, protocol, state, server, version, index)) return false
+      if (isKnown && !this.#overrides(bytes, at, server, timeoutMs, index)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
@@ -304,14 +318,11 @@ export class Replication {
    * Whether what is told counts over what is known: if its version is newer. But a director that stood still tells of handshakes, when it
    * gives up its addresses, as of now, and they may have gone on without it: what is established counts over a handshake.
    */
-  #overrides(
-    kind: number,
-    protocol: number,
-    state: number,
-    server: number,
-    version: number,
-    index: ConnectionIndex,
-  ): boolean {
+  #overrides(bytes: Uint8Array, at: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
+    const kind = bytes[at + RECORD.kind]
+    const state = bytes[at + RECORD.state]
+    const version = recordVersion(bytes, at)
+    const protocol = this.#table.protocol(index)
     const knownState = this.#table.state(index)
     const isHandshake = halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN
     const wasHandshake = halfOpenQueueOf(protocol, knownState) !== NOT_HALF_OPEN
@@ -319,19 +330,24 @@ export class Replication {
       if (isActiveState(protocol, isHandshake ? knownState : state)) return wasHandshake
     }
     const knownVersion = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
-    return version === knownVersion ? this.#winsTie(kind, state, server, index) : isNewer(version, knownVersion)
+    if (version !== knownVersion) return isNewer(version, knownVersion)
+    return kind === RECORD_UPSERT && this.#winsTie(state, server, timeoutMs, index)
   }
 
   /**
    * Whether what is told counts over what is known, if two directors have changed a connection within one tick and so under one version:
-   * the same of the two at every director. What lives counts over an end, then the greater state, then the greater server.
+   * the same of the two at every director. What lives counts over an end, then the greater state, then the greater server. And
+   * whether the same is told again of one that is over, which goes on for longer than was known: renew().
    */
-  #winsTie(kind: number, state: number, server: number, index: ConnectionIndex): boolean {
-    if (kind === RECORD_REMOVE) return false
+  #winsTie(state: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
     const known = this.#table.state(index)
     if (state !== known) return state > known
     const knownServer = this.#services.serverBySlot[this.#table.server(index)]
-    if (knownServer === undefined || knownServer.address === server) return false
+    if (knownServer === undefined) return false
+    if (knownServer.address === server) {
+      const expires = this.#table.memory.tick + Math.ceil(timeoutMs / TICK_MS)
+      return isOverState(this.#table.protocol(index), state) && expires - this.#table.expires(index) > 0
+    }
     return compareWords(this.#services.directory.book.wordsOf(server), knownServer.addressWords) > 0
   }
 
@@ -351,6 +367,13 @@ export class Replication {
     const next = (before + 1) & 0xffff
     return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }
+}
+
+/** Whether a connection in this state has ended, and the next one may begin between the same ports. */
+function isOverState(protocol: number, state: number): boolean {
+  if (protocol === PROTOCOL_SCTP) return state === SCTP_STATE.CLOSED
+  if (protocol !== PROTOCOL_TCP) return false
+  return state === TCP_STATE.FIN_WAIT || state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE
 }
 
 /** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */

@@ -112,7 +112,7 @@ export class StateMoves {
       (flags & FLAG_REPLICATED) !== 0 &&
       this.#replication.isStale(index, this.#connections.timeoutSeconds(protocol, state))
     ) {
-      this.#replication.publish(index)
+      this.#replication.renew(index)
     }
   }
 }

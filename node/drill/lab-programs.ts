@@ -6,8 +6,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, extname, join } from 'node:path'
+import { join } from 'node:path'
 import { stringify } from 'yaml'
+import { programFile } from '../../forwarder/program-file.ts'
 import { peerIdOf } from '../director/cluster/identity.ts'
 import { loadIdentity } from '../director/identity.ts'
 import { LevelStore } from '../director/store/level-store.ts'
@@ -46,15 +47,8 @@ const BULK_FILES = 4
 export const BULK_BYTES = 16 * 1024 * 1024
 const VRIDS = { ipv4: 51, ipv6: 52 }
 
-/** In the repository .ts, in an installed package .js. */
-const EXTENSION = extname(import.meta.filename)
-
-export function programFile(name: string): string {
-  return join(import.meta.dirname, `${name}${EXTENSION}`)
-}
-
 function directorCommand(...args: string[]): string[] {
-  return [process.execPath, join(dirname(import.meta.dirname), 'cli', `director${EXTENSION}`), ...args]
+  return [process.execPath, programFile('node/cli/director'), ...args]
 }
 
 export function controlSocketOf(folder: string, host: string): string {
@@ -100,7 +94,7 @@ function startServer(folder: string, host: LabHost, onStart: OnStart): void {
   writeFileSync(join(home, 'nginx.conf'), webServerConfig(home, join(folder, 'www'), host.name))
   const complaints = join(logsOf(folder), `${host.name}-nginx.log`)
   onStart(start(folder, host, 'nginx', ['nginx', '-p', home, '-c', join(home, 'nginx.conf'), '-e', complaints]))
-  const sessionServer = [process.execPath, programFile('session-server'), host.name, String(SESSION_PORT)]
+  const sessionServer = [process.execPath, programFile('node/drill/session-server'), host.name, String(SESSION_PORT)]
   onStart(start(folder, host, 'session-server', sessionServer))
 }
 

@@ -2,10 +2,10 @@
  * The drill's end of its client process (session-client.ts): starts it in the client's namespace, and asks it things.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { programFile } from '../../forwarder/program-file.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { putFirst } from '../processor-share.ts'
 import { inNamespace } from './lab-network.ts'
-import { programFile } from './lab-programs.ts'
 import type { FromClient, LoadOptions, LoadProgress, ToClient } from './load-messages.ts'
 
 type Answer<T extends FromClient['type']> = Extract<FromClient, { type: T }>
@@ -17,7 +17,7 @@ export class LoadClient {
   #expectEnd = false
 
   constructor(namespace: string, onProgress: (progress: LoadProgress) => void) {
-    const [program, ...args] = inNamespace(namespace, [process.execPath, programFile('session-client')])
+    const [program, ...args] = inNamespace(namespace, [process.execPath, programFile('node/drill/session-client')])
     // Out of the terminal's process group: Ctrl-C is ours to handle.
     this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
     if (this.#child.pid !== undefined) putFirst(this.#child.pid)

@@ -52,6 +52,8 @@ export interface LoadProgress {
   progressed: number
   connectionsAttempted: number
   connectionsFailed: number
+  /** Why the last of them failed. */
+  lastFailure?: string
   downloadsIntact: number
 }
 

@@ -37,8 +37,12 @@ export class NewConnections {
     )
   }
 
-  progress(): Pick<LoadProgress, 'connectionsAttempted' | 'connectionsFailed'> {
-    return { connectionsAttempted: this.#attempted, connectionsFailed: this.#failed.length }
+  progress(): Pick<LoadProgress, 'connectionsAttempted' | 'connectionsFailed' | 'lastFailure'> {
+    return {
+      connectionsAttempted: this.#attempted,
+      connectionsFailed: this.#failed.length,
+      lastFailure: this.#failed.at(-1)?.reason,
+    }
   }
 
   /** Begins no more, and resolves when the last has ended. */

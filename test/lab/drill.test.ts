@@ -12,7 +12,8 @@ t.setTimeout(500_000)
 const SMALL = ['--sessions', '200', '--seconds', '2', '--json']
 
 const cases = [
-  ['crash', 'nat', 'ipv4', 'when the active director is killed, no session through nat is lost'],
+  // By confirmed sync, which covers what begins while the director dies as well.
+  ['crash', 'nat', 'ipv4', 'when the active director is killed, nothing through nat is lost', '--sync', 'confirmed'],
   ['handover', 'dr', 'ipv4', 'when the active director is stopped in order, nothing through direct routing is lost'],
   ['server-death', 'tun', 'ipv4', 'when a real server dies behind tunnels, only its own sessions end'],
   [
@@ -23,9 +24,10 @@ const cases = [
   ],
 ] as const
 
-for (const [drill, method, family, name] of cases) {
+for (const [drill, method, family, name, ...options] of cases) {
   test(name, { skip: needsRoot, timeout: 120_000 }, async (t) => {
-    const { child, outcome } = startDirectorCommand('drill', drill, '--method', method, '--family', family, ...SMALL)
+    const words = ['drill', drill, '--method', method, '--family', family, ...options, ...SMALL]
+    const { child, outcome } = startDirectorCommand(...words)
     const { code, stdout, stderr } = await outcome
     t.equal(code, 0, stderr)
     const result = JSON.parse(stdout)
@@ -47,7 +49,8 @@ for (const [drill, method, family, name] of cases) {
     } else {
       t.type(result.takeoverMs, 'number')
       t.equal(result.sessions.lost, 0)
-      t.equal(result.downloads.intact, result.downloads.started)
+      // While nobody hears the active director, what begins may find no answer: the drill's own verdict is on that.
+      if (drill !== 'partition') t.equal(result.downloads.intact, result.downloads.started)
     }
     t.same(namespacesOf(`drill-${child.pid}`), [], 'nothing is left behind')
   })

@@ -1,9 +1,9 @@
 /** Runs the director command as people do: in a process of its own. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { programFile } from '../../forwarder/program-file.ts'
 
-const COMMAND = join(import.meta.dirname, '../../node/cli/director.ts')
+const COMMAND = programFile('node/cli/director')
 
 export interface Outcome {
   /** Exit code, or the signal that ended it. */

@@ -20,6 +20,7 @@ import { type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
 import { putFirst } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { growth, measure, type Sample } from './growth.ts'
+import { traceConnection } from './trace-connection.ts'
 
 /** A server's death loses its sessions, and a newcomer is what every director is that comes back. */
 const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' && name !== 'join')
@@ -72,7 +73,12 @@ const load = await untilInterrupted(async (signal) =>
 report(load)
 
 async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
-  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, () => {})
+  let failed = 0
+  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, (progress) => {
+    if (progress.connectionsFailed === failed) return
+    failed = progress.connectionsFailed
+    void tellOfFailure(lab, progress.lastFailure ?? '')
+  })
   await client.open({
     virtualAddress: VIRTUAL_ADDRESSES.ipv4,
     sessionPort: SESSION_PORT,
@@ -116,6 +122,12 @@ async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<
   } catch (error) {
     return (error as Error).message
   }
+}
+
+async function tellOfFailure(lab: Lab, reason: string): Promise<void> {
+  const port = /port (\d+)/.exec(reason)?.[1]
+  const lines = port === undefined ? [] : await traceConnection(lab, Number(port))
+  say([reason, ...lines].join('\n  '))
 }
 
 function report(load: LoadResult): void {

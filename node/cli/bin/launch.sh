@@ -5,10 +5,15 @@
 # usage: launch.sh FILE [ARGUMENT...]
 #        . launch.sh, with director|vsadm [ARGUMENT...] in "$@", and in $here the folder of this script
 #
-# No process is started on the way that is not needed: vsadm is run often.
+# No process is started on the way of vsadm, which is run often.
 
-# Whether something that vsadm is made from was written after what was made of it.
+# Whether something that a program is made from was written after what was made of it.
 has_newer_source() {
+  if [ "$program" = director ]; then
+    newer=$(find "$root/forwarder" "$root/node" "$root/protocol" "$root/scheduler" -name '*.ts' -newer "$1" -print -quit)
+    [ -n "$newer" ]
+    return
+  fi
   for folder in node/cli node/cli/vsadm node/director node/director/control protocol scheduler; do
     for source in "$root/$folder"/*.ts; do
       [ "$source" -nt "$1" ] && return 0
@@ -29,12 +34,12 @@ case $1 in
 director | vsadm)
   program=$1
   shift
-  # TypeScript in the repository, JavaScript in the installed package. vsadm, which is run often, has its JavaScript in the
-  # repository too, bundled into few files that load faster; it is taken until something that it is made from is newer.
+  # JavaScript in the installed package. TypeScript in the repository; and JavaScript there too, bundled into few files that
+  # load faster (node/cli/setup/bundle.sh), which is taken until something that it is made from is newer.
   root=$here/../../..
   file=$here/../$program.ts
   built=$root/dist/node/cli/$program.js
-  if [ ! -e "$file" ] || { [ "$program" = vsadm ] && [ -e "$built" ] && ! has_newer_source "$built"; }; then
+  if [ ! -e "$file" ] || { [ -e "$built" ] && ! has_newer_source "$built"; }; then
     file=$built
   fi
   # V8 compiles what runs often, even if often means once a second for minutes, and its compilers stay in memory: 65 MB

@@ -3,7 +3,7 @@
  * handle, which is a Transport for configuration, health and load, and knows how far everybody is.
  */
 import { Worker } from 'node:worker_threads'
-import { modulePath } from '../../../forwarder/module-path.ts'
+import { programFile } from '../../../forwarder/program-file.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
 import type { TokenRefusal } from './admission.ts'
@@ -69,7 +69,7 @@ export class Cluster implements Transport {
   /** Resolves when the thread listens. @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
     const workerData: ClusterWorkerInput = { ...this.#input, peers: this.#peers }
-    const worker = new Worker(modulePath(import.meta.url, './worker'), { workerData, name: 'cluster' })
+    const worker = new Worker(programFile('node/director/cluster/worker'), { workerData, name: 'cluster' })
     this.#worker = worker
     let isReady = false
     let failure: Error | undefined

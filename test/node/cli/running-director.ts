@@ -6,11 +6,12 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { programFile } from '../../../forwarder/program-file.ts'
 import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import { request, requestChanges } from '../../../node/director/control/client.ts'
 import { createVethPair, ip } from '../../forwarder/namespace.ts'
 
-const COMMAND = join(import.meta.dirname, '../../../node/cli/director.ts')
+const COMMAND = programFile('node/cli/director')
 const START_MAX_MS = 20_000
 
 export interface RunningDirector extends Director {

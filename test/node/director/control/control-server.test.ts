@@ -175,17 +175,23 @@ test('who does not read events is cut off before they fill the memory', async (t
 
 test('who goes away is told no more', async (t) => {
   const ended = Promise.withResolvers<void>()
+  let followers = 0
   const { path } = await served(t, {
     followEvents: (handler) => {
+      followers++
       handler({ event: 'vip_status', timeMs: 1, vip: { vrid: 51 } } as DirectorEvent)
-      return () => ended.resolve()
+      return () => {
+        followers--
+        ended.resolve()
+      }
     },
   })
   const events = follow(path, '/events')
   await events.next()
+  t.equal(followers, 1)
   await events.return(undefined)
   await ended.promise
-  t.pass('the stream is gone')
+  t.equal(followers, 0)
 })
 
 test('an address of IPv6 is the same service and the same server in whatever form it is written', async (t) => {

@@ -1,0 +1,90 @@
+/** Connections that go on as they are: the peers' copies are renewed, and one that is over gets no newer by that. */
+import { test } from 'tap'
+import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { RECORD } from '../../../protocol/wire/connection-record.ts'
+import { type DirectorBench, told } from '../../support/director-bench.ts'
+import { clientTcp, OUTSIDE, scene } from '../../support/scene.ts'
+
+const client = (port: number) => ({ from: `203.0.113.7:${port}` })
+const ack = (port: number) => clientTcp(client(port))
+const rst = (port: number) => clientTcp({ ...client(port), flags: TCP_RST })
+const state = (bench: DirectorBench) => [...bench.reader.connections()].map((connection) => connection.state)
+
+function established(bench: DirectorBench, port: number): void {
+  bench.send(OUTSIDE, clientTcp({ ...client(port), flags: TCP_SYN }))
+  bench.send(OUTSIDE, ack(port))
+}
+
+function tell(bench: DirectorBench, record: Uint8Array): boolean {
+  const isTaken = bench.engine.replication.apply(record, 0)
+  // The way to the client may be asked for.
+  bench.breathe()
+  return isTaken
+}
+
+test('while traffic flows the peers’ copies are renewed before they expire', async (t) => {
+  const first = scene()
+  const peer = scene({ state: 'standby' })
+  established(first, 1)
+  let renewals = -1
+  for (let second = 0; second < 3600; second += 10) {
+    first.nowMs += 10_000
+    peer.nowMs += 10_000
+    first.send(OUTSIDE, ack(1))
+    peer.breathe()
+    for (const record of told(first)) {
+      tell(peer, record)
+      renewals++
+    }
+  }
+  t.same(state(peer), ['ESTABLISHED'])
+  t.ok(renewals >= 3600 / 900 && renewals <= (3600 / 900) * 8, `${renewals} renewals in an hour`)
+})
+
+test('a packet that comes before the record of its connection does not make the ended one before it count', async (t) => {
+  const first = scene({ weights: [1, 1] })
+  const successor = scene({ weights: [1, 1] })
+  const serverOf = (bench: DirectorBench) =>
+    [...bench.reader.connections()].find(({ clientPort }) => clientPort === 1)?.serverAddress
+  for (const port of [1, 2, 3]) established(first, port)
+  for (const port of [1, 2]) first.send(OUTSIDE, rst(port))
+  for (const record of told(first)) tell(successor, record)
+  t.equal(serverOf(successor), '10.1.0.2')
+  for (const bench of [first, successor]) bench.nowMs += 5000
+  established(first, 1)
+  const records = told(first)
+  for (const bench of [first, successor]) bench.nowMs += 500
+  successor.send(OUTSIDE, ack(1))
+  const renewals = told(successor)
+  t.same(
+    renewals.map((record) => [record[RECORD.state], tell(first, record)]),
+    [[6, false]],
+  )
+  for (const record of records) tell(successor, record)
+  t.same([first, successor].map(serverOf), ['10.1.0.1', '10.1.0.1'])
+})
+
+test('one that is over is renewed all the same, under its old version', async (t) => {
+  const first = scene()
+  const peer = scene({ state: 'standby' })
+  established(first, 1)
+  first.send(OUTSIDE, rst(1))
+  for (const record of told(first)) tell(peer, record)
+  const forward = (seconds: number) => {
+    for (const bench of [first, peer]) {
+      bench.nowMs += seconds * 1000
+      bench.breathe()
+    }
+  }
+  forward(8)
+  first.send(OUTSIDE, ack(1))
+  const renewals = told(first)
+  t.same(
+    renewals.map((record) => [tell(peer, record), tell(peer, record)]),
+    [[true, false]],
+  )
+  forward(8)
+  t.same(state(peer), ['CLOSE'])
+  forward(8)
+  t.same(state(peer), [])
+})

@@ -1,0 +1,96 @@
+/**
+ * npm run drills -- [--times 10] [--seconds 4] [--sessions 1000] [--sync established]: every drill by every method, so many times in
+ * a row. Prints a line for each drill by each method, of the worst that was seen, and ends with 1 if any has failed.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { parseArgs } from 'node:util'
+import Table from 'cli-table3'
+import { programFile } from '../../forwarder/program-file.ts'
+import type { DrillResult } from '../../node/drill/drill-report.ts'
+
+const METHODS = ['nat', 'dr', 'tun'] as const
+
+const { values } = parseArgs({
+  options: {
+    times: { type: 'string', default: '10' },
+    seconds: { type: 'string', default: '4' },
+    sessions: { type: 'string', default: '1000' },
+    sync: { type: 'string', default: 'established' },
+  },
+})
+if (!(Number(values.times) >= 1)) {
+  process.stderr.write(`--times ${values.times}: expected a number from 1\n`)
+  process.exit(2)
+}
+
+const results: DrillResult[] = []
+let failedRounds = 0
+let interrupted = false
+process.once('SIGINT', () => {
+  interrupted = true
+})
+
+for (let round = 1; round <= Number(values.times) && !interrupted; round++) {
+  for (const method of METHODS) {
+    if (interrupted) break
+    const isWell = await drillAll(method)
+    if (!isWell) failedRounds++
+    process.stdout.write(`${round} of ${values.times}, ${method}: ${isWell ? 'passed' : 'failed'}\n`)
+  }
+}
+process.stdout.write(`${tableOf(results)}\n`)
+process.exitCode = failedRounds > 0 || interrupted ? 1 : 0
+
+/** @returns whether all of them passed; what has failed is said on stderr */
+async function drillAll(method: (typeof METHODS)[number]): Promise<boolean> {
+  const { seconds, sessions, sync } = values
+  const options = ['--method', method, '--seconds', seconds, '--sessions', sessions, '--sync', sync, '--json']
+  const child = spawn(process.execPath, [programFile('node/cli/director'), 'drill', 'all', ...options], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
+  if (output !== '') results.push(...(JSON.parse(output) as DrillResult[]))
+  return code === 0
+}
+
+/** The drills and methods in the order in which they were first run. */
+function tableOf(results: readonly DrillResult[]): string {
+  const head = [
+    'drill',
+    'times',
+    'sessions lost',
+    'pause p99: median, worst',
+    'baseline',
+    'new failed',
+    'downloads lost',
+  ]
+  const table = new Table({ head, style: { head: [], border: [] } })
+  for (const [name, those] of Map.groupBy(results, ({ drill, method }) => `${drill} ${method}`)) {
+    const pauses = sorted(those.map(({ pauseMs }) => pauseMs.p99))
+    const baselines = sorted(those.map(({ pauseMs }) => pauseMs.baseline))
+    table.push([
+      name,
+      those.length,
+      `${sum(those, ({ sessions }) => sessions.lost)} of ${sum(those, ({ sessions }) => sessions.opened)}`,
+      `${middle(pauses)}, ${pauses.at(-1)} ms`,
+      `${middle(baselines)}, ${baselines.at(-1)} ms`,
+      `${sum(those, (each) => each.newConnections.failed)} of ${sum(those, (each) => each.newConnections.attempted)}`,
+      `${sum(those, ({ downloads }) => downloads.started - downloads.intact)} of ${sum(those, ({ downloads }) => downloads.started)}`,
+    ])
+  }
+  return table.toString()
+}
+
+function sum<T>(those: readonly T[], of: (each: T) => number): number {
+  return those.reduce((total, each) => total + of(each), 0)
+}
+
+function sorted(numbers: readonly number[]): number[] {
+  return [...numbers].sort((a, b) => a - b)
+}
+
+function middle(ascending: readonly number[]): number {
+  return ascending[Math.floor((ascending.length - 1) / 2)]
+}

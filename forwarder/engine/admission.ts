@@ -11,7 +11,7 @@ import type { EngineSettings } from '../settings.ts'
 import { type ConnectionIndex, FLAG_ONE_WAY, isTentative } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import type { ServiceTable } from '../table/service-table.ts'
-import { SCTP_STATE } from './protocols/sctp.ts'
+import { isOverState } from './protocols/registry.ts'
 import { TCP_STATE } from './tcp-states.ts'
 
 /** Of conn_reuse_mode. */
@@ -71,10 +71,8 @@ export class Admission {
 
   #isOver(index: ConnectionIndex, protocol: number, connReuseMode: number): boolean {
     const state = this.#table.state(index)
-    if (protocol === PROTOCOL_SCTP) return state === SCTP_STATE.CLOSED
-    if (state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE) return true
-    // Of a connection whose replies are not seen this is the last state that there is.
-    if (state !== TCP_STATE.FIN_WAIT || (connReuseMode & FROM_FIN_WAIT) === 0) return false
-    return (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
+    if (!isOverState(protocol, state)) return false
+    if (protocol !== PROTOCOL_TCP || state !== TCP_STATE.FIN_WAIT) return true
+    return (connReuseMode & FROM_FIN_WAIT) !== 0 && (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
   }
 }

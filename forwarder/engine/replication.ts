@@ -8,7 +8,6 @@
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
-import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
   CALL,
@@ -57,10 +56,8 @@ import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import type { Egress } from './egress.ts'
 import { NOT_HALF_OPEN } from './protocols/protocol.ts'
-import { halfOpenQueueOf, isActiveState, isProtocolState } from './protocols/registry.ts'
-import { SCTP_STATE } from './protocols/sctp.ts'
+import { halfOpenQueueOf, isActiveState, isOverState, isProtocolState } from './protocols/registry.ts'
 import { RecordServers } from './record-servers.ts'
-import { TCP_STATE } from './tcp-states.ts'
 import {
   isTemplate,
   isTemplateOfCall,
@@ -367,13 +364,6 @@ export class Replication {
     const next = (before + 1) & 0xffff
     return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }
-}
-
-/** Whether a connection in this state has ended, and the next one may begin between the same ports. */
-function isOverState(protocol: number, state: number): boolean {
-  if (protocol === PROTOCOL_SCTP) return state === SCTP_STATE.CLOSED
-  if (protocol !== PROTOCOL_TCP) return false
-  return state === TCP_STATE.FIN_WAIT || state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE
 }
 
 /** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */

@@ -119,3 +119,8 @@ export function isActiveTcpState(state: number): boolean {
     state === TCP_STATE.SYNACK
   )
 }
+
+/** Whether a connection in this state has ended. FIN_WAIT is the last that there is when replies are not seen. */
+export function isOverTcpState(state: number): boolean {
+  return state === TCP_STATE.FIN_WAIT || state === TCP_STATE.TIME_WAIT || state === TCP_STATE.CLOSE
+}

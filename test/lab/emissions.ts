@@ -11,8 +11,8 @@
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { globSync, mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
@@ -28,8 +28,6 @@ const execute = promisify(execFile)
 
 /** A whole Ethernet frame of the lab. Longer ones on the switch would show that the kernel did not cut. */
 export const FRAME_MAX_BYTES = 1514
-/** Millions of bytes to a file: a long recording is judged piece by piece, as many at a time as there are cores. */
-const FILE_MEGABYTES = 200
 /** Memory of one recording, in KiB: what a busy machine lets wait. */
 const BUFFER_KIB = 128 * 1024
 
@@ -101,28 +99,16 @@ export async function recordEmissions(t: Test, lab: Lab): Promise<Emissions> {
     async count(filters) {
       await end()
       const names = Object.keys(filters) as (keyof typeof filters)[]
-      const counts = await ofEachFile(recordings, (file) => countFrames(file, Object.values(filters)))
+      const counts = await Promise.all(recordings.map(({ file }) => countFrames(file, Object.values(filters))))
       const sums = names.map((name, index) => [name, counts.reduce((sum, each) => sum + each[index], 0)])
       return Object.fromEntries(sums)
     },
     async show(filter) {
       await end()
-      const found = await ofEachFile(recordings, (file) => tshark(file, ['-Y', filter]))
+      const found = await Promise.all(recordings.map(({ file }) => tshark(file, ['-Y', filter])))
       return found.flatMap((text) => text.split('\n').filter((line) => line !== ''))
     },
   }
-}
-
-/** In the order of the files, with as many of them under way as there are cores. */
-async function ofEachFile<T>(recordings: readonly Recording[], judge: (file: string) => Promise<T>): Promise<T[]> {
-  const files = recordings.flatMap((recording) => recording.files())
-  const results = new Array<T>(files.length)
-  let next = 0
-  const work = async () => {
-    for (let index = next++; index < files.length; index = next++) results[index] = await judge(files[index])
-  }
-  await Promise.all(Array.from({ length: availableParallelism() }, work))
-  return results
 }
 
 async function tshark(file: string, words: readonly string[]): Promise<string> {
@@ -146,7 +132,7 @@ async function countFrames(file: string, filters: readonly string[]): Promise<nu
 
 /** One tcpdump on one port of the switch. */
 class Recording {
-  readonly #file: string
+  readonly file: string
   readonly #lab: Lab
   readonly #port: string
   readonly #child: ChildProcess
@@ -159,11 +145,11 @@ class Recording {
   private constructor(lab: Lab, port: string, file: string, onListening: () => void) {
     this.#lab = lab
     this.#port = port
-    this.#file = file
+    this.file = file
     const [program, ...args] = inNamespace(lab.plan.switchNamespace, [
       ...['tcpdump', '-i', port, '-Q', 'in', '-w', file, '-Z', 'root', '--immediate-mode'],
       // Longer than any frame may be, so that none is cut short; and slots of 256 KiB would be soon used up.
-      ...['-s', '2048', '-B', String(BUFFER_KIB), '-C', String(FILE_MEGABYTES)],
+      ...['-s', '2048', '-B', String(BUFFER_KIB)],
     ])
     this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     this.#exited = once(this.#child, 'exit')
@@ -182,11 +168,6 @@ class Recording {
     await Promise.race([listening, failed])
     recording.#framesBefore = await recording.#framesIn()
     return recording
-  }
-
-  /** tcpdump puts a number behind the name of every file but the first. */
-  files(): string[] {
-    return globSync(`${this.#file}*`)
   }
 
   /** Resolves when all has been taken that had come in. */

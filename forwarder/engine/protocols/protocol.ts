@@ -17,6 +17,8 @@ export interface ProtocolState {
   readonly timeoutS: number
   /** Counts as active on its server. */
   readonly isActive?: boolean
+  /** The connection has ended, and the next one may begin between the same ports. */
+  readonly isOver?: boolean
   /** Given up first when the table is full: the number of its queue. */
   readonly halfOpenQueue?: number
 }

@@ -12,6 +12,7 @@ export const protocols: readonly Protocol[] = [tcpProtocol, udpProtocol, sctpPro
 const PROTOCOL_NUMBERS = 256
 /** By protocol * STATES + state. */
 const activeStates = new Uint8Array(PROTOCOL_NUMBERS * STATES)
+const overStates = new Uint8Array(PROTOCOL_NUMBERS * STATES)
 const halfOpenQueues = new Int8Array(PROTOCOL_NUMBERS * STATES).fill(NOT_HALF_OPEN)
 const stateCounts = new Uint8Array(PROTOCOL_NUMBERS)
 /** By IP's number: see Protocol. */
@@ -25,9 +26,10 @@ for (const protocol of protocols) {
   byName.set(protocol.name, protocol)
   headerLengths[number] = protocol.headerLength
   stateCounts[number] = states.length
-  for (const [state, { isActive, halfOpenQueue }] of states.entries()) {
+  for (const [state, { isActive, isOver, halfOpenQueue }] of states.entries()) {
     const at = number * STATES + state
     activeStates[at] = isActive ? 1 : 0
+    overStates[at] = isOver ? 1 : 0
     halfOpenQueues[at] = halfOpenQueue ?? NOT_HALF_OPEN
     if (halfOpenQueues[at] >= HALF_OPEN_QUEUES) throw new RangeError(`no such queue: ${halfOpenQueue}`)
   }
@@ -53,6 +55,11 @@ export function isProtocolState(protocol: number, state: number): boolean {
 /** Whether a connection in this state counts as active on its server; every other counts as inactive. */
 export function isActiveState(protocol: number, state: number): boolean {
   return activeStates[protocol * STATES + state] === 1
+}
+
+/** Whether a connection in this state has ended, and the next one may begin between the same ports. */
+export function isOverState(protocol: number, state: number): boolean {
+  return overStates[protocol * STATES + state] === 1
 }
 
 /** The queue of half-open connections that one in this state belongs to; NOT_HALF_OPEN when it is not half open. */

@@ -33,7 +33,7 @@ export const sctpProtocol: Protocol = {
     { name: 'S-RECEIVED', timeoutS: LONGEST_S },
     { name: 'S-ACK-SENT', timeoutS: LONGEST_S },
     { name: 'REJECTED', timeoutS: 4 },
-    { name: 'CLOSED', timeoutS: LONGEST_S },
+    { name: 'CLOSED', timeoutS: LONGEST_S, isOver: true },
   ],
   headerLength: SCTP_HEADER_LENGTH + SCTP_CHUNK_HEADER_LENGTH,
 }

@@ -1,7 +1,7 @@
 /** TCP: its states are in tcp-states.ts. Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c. */
 import { PROTOCOL_TCP } from '../../../protocol/packet/ipv4.ts'
 import { TCP_HEADER_LENGTH } from '../../../protocol/packet/tcp.ts'
-import { isActiveTcpState, TCP_STATE, TCP_STATE_NAMES, TCP_TIMEOUTS_S } from '../tcp-states.ts'
+import { isActiveTcpState, isOverTcpState, TCP_STATE, TCP_STATE_NAMES, TCP_TIMEOUTS_S } from '../tcp-states.ts'
 import type { Protocol, ProtocolState } from './protocol.ts'
 
 /** With secure_tcp a connection waits for its client in SYNACK, after the server has answered; a tentative one waits in NONE for its server. */
@@ -19,6 +19,7 @@ export const tcpProtocol: Protocol = {
       name,
       timeoutS: TCP_TIMEOUTS_S[state],
       isActive: isActiveTcpState(state),
+      isOver: isOverTcpState(state),
       halfOpenQueue: halfOpenQueues[state],
     }),
   ),

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import Table from 'cli-table3'
 import { programFile } from '../../forwarder/program-file.ts'
-import type { DrillResult } from '../../node/drill/drill-report.ts'
+import { type DrillResult, percentile } from '../../node/drill/drill-report.ts'
 
 const METHODS = ['nat', 'dr', 'tun'] as const
 
@@ -74,8 +74,8 @@ function tableOf(results: readonly DrillResult[]): string {
       name,
       those.length,
       `${sum(those, ({ sessions }) => sessions.lost)} of ${sum(those, ({ sessions }) => sessions.opened)}`,
-      `${middle(pauses)}, ${pauses.at(-1)} ms`,
-      `${middle(baselines)}, ${baselines.at(-1)} ms`,
+      `${percentile(pauses, 50)}, ${pauses.at(-1)} ms`,
+      `${percentile(baselines, 50)}, ${baselines.at(-1)} ms`,
       `${sum(those, (each) => each.newConnections.failed)} of ${sum(those, (each) => each.newConnections.attempted)}`,
       `${sum(those, ({ downloads }) => downloads.started - downloads.intact)} of ${sum(those, ({ downloads }) => downloads.started)}`,
     ])
@@ -89,8 +89,4 @@ function sum<T>(those: readonly T[], of: (each: T) => number): number {
 
 function sorted(numbers: readonly number[]): number[] {
   return [...numbers].sort((a, b) => a - b)
-}
-
-function middle(ascending: readonly number[]): number {
-  return ascending[Math.floor((ascending.length - 1) / 2)]
 }

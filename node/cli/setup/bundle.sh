@@ -3,7 +3,7 @@
 # Node.js takes a millisecond and more for every file that it loads. They are taken until a source is newer (launch.sh, and
 # forwarder/program-file.ts for what programs start themselves). docs/decisions/tooling.md has the figures.
 #
-# usage: bundle.sh [FOLDER]    into which to write; dist, unless given
+# usage: bundle.sh [FOLDER]    which is made anew; dist, unless given
 set -eu
 cd "$(dirname "$0")/../../.."
 to=${1:-dist}

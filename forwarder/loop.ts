@@ -12,6 +12,10 @@ import type { RecordRing } from './table/record-ring.ts'
 const BATCH = 64
 /** Peers' records in one breath, so that a snapshot never keeps packets waiting for long. */
 const RECORDS = 512
+/** Longer than the loop ever waits for a frame, so it has stood still; the table's clock has gone on by a tick. */
+const STOOD_STILL_MS = 128
+/** Frames that may wait after that. */
+const MOST_WAITING = 16_384
 
 export class Loop {
   readonly #engine: Engine
@@ -19,6 +23,8 @@ export class Loop {
   readonly #incoming: RecordRing
   readonly #frames: Frame[][]
   readonly #transmitOwn: (frame: PooledFrame) => void
+  /** Of the last breath. */
+  #nowMs = Number.POSITIVE_INFINITY
 
   constructor(engine: Engine, links: readonly Link[], incoming: RecordRing) {
     this.#engine = engine
@@ -33,10 +39,24 @@ export class Loop {
    * @returns how many frames and records it handled; 0 when there was nothing to do
    */
   breathe(nowMs: number): number {
+    if (nowMs - this.#nowMs > STOOD_STILL_MS) this.#catchUp()
+    this.#nowMs = nowMs
+    this.#engine.advance(nowMs)
+    return this.#applyRecords() + this.#forward()
+  }
+
+  /**
+   * What has waited while this director stood still is as old as its last breath, and handled by that time: what it does to a connection
+   * must not count over what peers have done to it since, or to the next one between the same ports, and are about to tell.
+   */
+  #catchUp(): void {
+    for (let handled = 1, all = 0; handled > 0 && all < MOST_WAITING; all += handled) handled = this.#forward()
+  }
+
+  #forward(): number {
     const engine = this.#engine
     const links = this.#links
-    engine.advance(nowMs)
-    let handled = this.#applyRecords()
+    let handled = 0
     for (let link = 0; link < links.length; link++) {
       const frames = this.#frames[link]
       const count = links[link].receive(frames)

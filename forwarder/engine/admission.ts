@@ -15,6 +15,7 @@ import { isOverState } from './protocols/registry.ts'
 import { TCP_STATE } from './tcp-states.ts'
 
 /** Of conn_reuse_mode. */
+const FROM_OVER = 1
 const FROM_FIN_WAIT = 2
 
 export class Admission {
@@ -59,6 +60,14 @@ export class Admission {
     if (connReuseMode !== 0 && this.#isOver(index, protocol, connReuseMode)) return true
     if (this.#services.serverBySlot[this.#table.server(index)]?.weight !== 0) return false
     return expireNodestConn !== 0 || (protocol === PROTOCOL_TCP && this.#table.state(index) !== TCP_STATE.ESTABLISHED)
+  }
+
+  /**
+   * Whether the connection is over. After a takeover a packet of its client may then be of the next one between the same ports, which the
+   * director before this one has told of a moment ago; led to the server of the one that is over, it would be reset.
+   */
+  isOver(index: ConnectionIndex, protocol: number): boolean {
+    return this.#isOver(index, protocol, FROM_OVER)
   }
 
   /** Whether expire_nodest_conn ends the connection, whose server is not there, at this packet of its client. */

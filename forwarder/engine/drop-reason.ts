@@ -17,6 +17,7 @@ export const DROP_REASONS = [
   'no-connection', // mid-stream, and its connection is not known
   'server-gone', // its real server was removed
   'unproved', // of a server, for a connection that it was not proved to have (tentative-connections.ts)
+  'over', // right after a takeover, of a connection that is over: maybe of its next one, of which this director is about to hear
   'standby', // a new connection, but another director holds the VIP
   'drop-packet', // a new connection, refused by the defence of this name
   'table-full', // no room for a new connection and no half-open one to give up

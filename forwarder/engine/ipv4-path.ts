@@ -66,6 +66,7 @@ const DROP_MARTIAN = dropCode('martian-source')
 const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 const DROP_UNCONFIRMED = dropCode('unconfirmed')
+const DROP_OVER = dropCode('over')
 
 /** Client port and virtual port, as in a connection's key. */
 const ISAKMP_PORTS = (PORT_ISAKMP << 16) | PORT_ISAKMP
@@ -178,6 +179,8 @@ export class IPv4Path {
       this.#newConnections.readIPv4(protocol, source, destination, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
+    if (this.#addresses.wasJustTaken(destination) && this.#admission.isOver(index, protocol))
+      return this.#drops.drop(DROP_OVER)
     const confirmations = this.#confirmations
     if (confirmations.count !== 0 && confirmations.holds(index)) {
       return this.#hold(frame, link, index, confirmations.follow(frame, link, index))

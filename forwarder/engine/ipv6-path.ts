@@ -59,6 +59,7 @@ const DROP_NO_CONNECTION = dropCode('no-connection')
 const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_UNPROVED = dropCode('unproved')
 const DROP_TABLE_FULL = dropCode('table-full')
+const DROP_OVER = dropCode('over')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_TOO_BIG = dropCode('too-big')
 const DROP_MARTIAN = dropCode('martian-source')
@@ -178,6 +179,8 @@ export class IPv6Path {
       this.#engine.newConnections.readIPv6(protocol, view, ip, virtual, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
+    if (this.#engine.addresses.wasJustTaken(virtual) && this.#engine.admission.isOver(index, protocol))
+      return this.#drops.drop(DROP_OVER)
     const { confirmations } = this.#engine
     if (confirmations.count !== 0 && confirmations.holds(index)) {
       return this.#hold(frame, link, index, confirmations.follow(frame, link, index))

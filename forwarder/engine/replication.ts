@@ -72,6 +72,8 @@ const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
 const LONGEST_REFRESH_S = 0x7fff
 const LONGEST_TIMEOUT_MS = 2 ** 31
+/** As far as the clocks of two directors may differ, in ticks: a second. */
+const CLOCKS_APART = 8
 /** Told of when an address moves, before and after each: a flood of SYNs must become neither one of records nor one of the peers' tables. */
 const HANDSHAKES = 4096
 
@@ -104,7 +106,7 @@ export class Replication {
 
   /** Tells the peers of the connection as it now is. */
   publish(index: ConnectionIndex): void {
-    this.#tell(index, RECORD_UPSERT)
+    this.#tell(index, RECORD_UPSERT, this.#versionNow(index))
   }
 
   /**
@@ -113,17 +115,20 @@ export class Replication {
    */
   renew(index: ConnectionIndex): void {
     const isOver = isOverState(this.#table.protocol(index), this.#table.state(index))
-    this.#tell(index, RECORD_UPSERT, isOver)
+    this.#tell(index, RECORD_UPSERT, (isOver && this.#version(index)) || this.#versionNow(index))
   }
 
-  /** An address moves to a peer: tells of the newest handshakes, since their ACKs may go there. */
+  /**
+   * An address moves to a peer: tells of the newest handshakes, since their ACKs may go there. As of their last packets: while this
+   * director stood still they may have gone on without it.
+   */
   publishHandshakes(): void {
     this.#handshakes = HANDSHAKES
     const table = this.#table
     table.timers.forEachNewestHalfOpen(HANDSHAKES, (index) => {
       const flags = table.flags(index)
       if ((flags & FLAG_REPLICATED) !== 0 || isTentative(flags)) return
-      this.publish(index)
+      this.#tell(index, RECORD_UPSERT, this.#versionOfHandshake(index))
       // As the peers have it: what they know is past its handshake, and belongs to what tables are compared by.
       table.setFlags(index, table.flags(index) & ~FLAG_HALF_OPEN)
       table.refile(index)
@@ -145,8 +150,8 @@ export class Replication {
   publishEnd(index: ConnectionIndex): number {
     const flags = this.#table.flags(index)
     if (isTentative(flags)) return 0
-    if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE)
-    return this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+    if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE, this.#versionNow(index))
+    return this.#version(index)
   }
 
   /** Lets a connection's versions go on from those of the one in whose place it is, so that it is newer. */
@@ -154,13 +159,10 @@ export class Replication {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = version << 16
   }
 
-  #tell(index: ConnectionIndex, kind: number, isAsBefore = false): void {
+  #tell(index: ConnectionIndex, kind: number, version: number): void {
     const table = this.#table
     const tick = table.memory.tick
-    const at = index * STATE_WORDS + STATE.versionSynced
-    const before = this.#states[at] >>> 16
-    const version = isAsBefore && before !== 0 ? before : this.#nextVersion(before, tick)
-    this.#states[at] = (version << 16) | (seconds(tick) & 0xffff)
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (seconds(tick) & 0xffff)
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
@@ -263,11 +265,10 @@ export class Replication {
       this.#connections.discard(index)
       index = NO_CONNECTION
     }
-    // A connection that was never told of, such as a half-open one, has no version yet.
-    const knownVersion = index === NO_CONNECTION ? 0 : this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+    const knownVersion = index === NO_CONNECTION ? 0 : this.#versionOf(index)
     if (index !== NO_CONNECTION) {
       const isKnown = hasVersion && knownVersion !== 0
-      if (isKnown && !this.#overrides(bytes, at, server, timeoutMs, index)) return false
+      if (isKnown && !this.#overrides(bytes, at, server, timeoutMs, index, knownVersion)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
@@ -312,23 +313,32 @@ export class Replication {
   }
 
   /**
-   * Whether what is told counts over what is known: if its version is newer. But a director that stood still tells of handshakes, when it
-   * gives up its addresses, as of now, and they may have gone on without it: what is established counts over a handshake.
+   * Whether what is told counts over what is known: if its version is newer. But what is established counts over a handshake, which may
+   * have gone on at another director, unless it is clearly older, or no newer than what the handshake has taken the place of: then it is of
+   * the connection before, and was told of late.
    */
-  #overrides(bytes: Uint8Array, at: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
-    const kind = bytes[at + RECORD.kind]
-    const state = bytes[at + RECORD.state]
+  #overrides(
+    bytes: Uint8Array,
+    at: number,
+    server: number,
+    timeoutMs: number,
+    index: ConnectionIndex,
+    knownVersion: number,
+  ): boolean {
+    const isUpsert = bytes[at + RECORD.kind] === RECORD_UPSERT
     const version = recordVersion(bytes, at)
+    const state = bytes[at + RECORD.state]
     const protocol = this.#table.protocol(index)
-    const knownState = this.#table.state(index)
-    const isHandshake = halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN
-    const wasHandshake = halfOpenQueueOf(protocol, knownState) !== NOT_HALF_OPEN
-    if (kind !== RECORD_REMOVE && isHandshake !== wasHandshake) {
-      if (isActiveState(protocol, isHandshake ? knownState : state)) return wasHandshake
+    const known = this.#table.state(index)
+    if (isUpsert && isEstablished(protocol, state) && isHandshake(protocol, known)) {
+      const isTold = (this.#table.flags(index) & FLAG_HALF_OPEN) === 0
+      const before = isTold ? 0 : this.#version(index)
+      return before === 0 ? !isNewer(knownVersion, (version + CLOCKS_APART) & 0xffff) : isNewer(version, before)
     }
-    const knownVersion = this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+    if (isUpsert && isHandshake(protocol, state) && isEstablished(protocol, known))
+      return isNewer(version, (knownVersion + CLOCKS_APART) & 0xffff)
     if (version !== knownVersion) return isNewer(version, knownVersion)
-    return kind === RECORD_UPSERT && this.#winsTie(state, server, timeoutMs, index)
+    return isUpsert && this.#winsTie(state, server, timeoutMs, index)
   }
 
   /**
@@ -358,12 +368,43 @@ export class Replication {
     return entry !== NO_CALL
   }
 
-  /** The version of a change made now to a connection whose last one was `before`; 0: there was none. */
+  /** Of its last change that anybody was told of; 0: nobody was. */
+  #version(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+  }
+
+  /** Of its last change; of a handshake that nobody was told of, what it would be told under. */
+  #versionOf(index: ConnectionIndex): number {
+    const isTold = (this.#table.flags(index) & FLAG_HALF_OPEN) === 0
+    return isTold ? this.#version(index) : this.#versionOfHandshake(index)
+  }
+
+  /** That of its last packet, which is as long ago as it has not waited for the next one. */
+  #versionOfHandshake(index: ConnectionIndex): number {
+    const table = this.#table
+    const waits = this.#connections.timeoutTicks(table.protocol(index), table.state(index))
+    return this.#nextVersion(this.#version(index), table.expires(index) - waits)
+  }
+
+  #versionNow(index: ConnectionIndex): number {
+    return this.#nextVersion(this.#version(index), this.#table.memory.tick)
+  }
+
+  /** The version of a change made in this tick to a connection whose last one was `before`; 0: there was none. */
   #nextVersion(before: number, tick: number): number {
     const clock = (tick + this.#epochTicks) & 0xffff
     const next = (before + 1) & 0xffff
     return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }
+}
+
+function isHandshake(protocol: number, state: number): boolean {
+  return halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN
+}
+
+/** Past the handshake, and not ending. */
+function isEstablished(protocol: number, state: number): boolean {
+  return isActiveState(protocol, state) && !isHandshake(protocol, state)
 }
 
 /** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */

@@ -9,6 +9,8 @@ export const ADDRESS_STANDBY = 1
 export const ADDRESS_LINGERING = 2
 export const ADDRESS_ACTIVE = 3
 
+/** After a takeover, what the director before this one told the peers last may be under way, even if all of them have too much to do. */
+const LAST_WORDS_MS = 1000
 /** Of an address that is not active. */
 const NEVER_MS = Number.NEGATIVE_INFINITY
 
@@ -92,6 +94,11 @@ export class VirtualAddresses {
   /** Whether the address is active, and became so at most `ms` ago. One comparison when none did. */
   wasTakenWithin(ms: number, address: number): boolean {
     return this.#nowMs - this.#lastTakenMs < ms && this.#nowMs - this.#takenMsOf(address) < ms
+  }
+
+  /** Whether it was taken so lately that something may yet be heard of its connections from whoever had it before. */
+  wasJustTaken(address: number): boolean {
+    return this.wasTakenWithin(LAST_WORDS_MS, address)
   }
 
   /** Whether a packet from this address is a lie: no host can have it, or it is ours. */

@@ -9,7 +9,7 @@
 import Table from 'cli-table3'
 import type { Failure, Fault, Reaction } from './failure.ts'
 import type { Family, LabSync } from './lab-plan.ts'
-import type { LoadResult } from './load-messages.ts'
+import type { FailedBeginning, LoadResult } from './load-messages.ts'
 
 export interface DrillResult {
   drill: string
@@ -78,11 +78,9 @@ export function judge(observations: Observations): Verdict {
   if (remains) needless.push(`the pool did not recover: ${remains}`)
   if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
   weigh('session', load.lost, ({ server }) => server === victimServer)
-  weigh('new connection', load.connections.failed, ({ startedMs }) =>
-    explainsBeginning(observations, handshakeMs, startedMs),
-  )
-  weigh('download', load.downloads.failed, ({ server, startedMs }) =>
-    server ? server === victimServer : explainsBeginning(observations, handshakeMs, startedMs),
+  weigh('new connection', load.connections.failed, (one) => explainsBeginning(observations, handshakeMs, one))
+  weigh('download', load.downloads.failed, (one) =>
+    one.server ? one.server === victimServer : explainsBeginning(observations, handshakeMs, one),
   )
 
   const setUps = [...load.connections.setUpMs].sort((a, b) => a - b)
@@ -131,13 +129,14 @@ export function judge(observations: Observations): Verdict {
 export function explainsBeginning(
   { failure, fault, reaction, sync }: Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>,
   handshakeMs: number,
-  startedMs: number,
+  { startedMs, connectedMs = startedMs }: Pick<FailedBeginning, 'startedMs' | 'connectedMs'>,
 ): boolean {
   const { explains } = failure
-  if (explains === 'nothing' || startedMs < fault.atMs - handshakeMs) return false
+  // A SYN may have been lost, and come again later.
+  if (explains === 'nothing' || connectedMs < fault.atMs - handshakeMs) return false
   if (explains !== 'handshakes') return startedMs <= (reaction?.atMs ?? fault.atMs) + handshakeMs
   if (sync !== 'established') return false
-  return (fault.lossesMs ?? [fault.atMs]).some((ms) => startedMs >= ms - handshakeMs && startedMs <= ms)
+  return (fault.lossesMs ?? [fault.atMs]).some((ms) => connectedMs >= ms - handshakeMs && startedMs <= ms)
 }
 
 /** Nearest rank: the smallest value that is not below `percent` of them. `sorted` ascends; 0 when it is empty. */

@@ -65,13 +65,21 @@ export interface LoadResult {
   /** Longest pause after the fault, a session each; survivors only. */
   pausesMs: number[]
   /** setUpMs: how long the handshakes took, of the latest 50,000. */
-  connections: { attempted: number; failed: { startedMs: number; reason: string }[]; setUpMs: number[] }
+  connections: { attempted: number; failed: FailedBeginning[]; setUpMs: number[] }
   downloads: {
     started: number
     intact: number
     /** `server` is empty when none has answered. */
-    failed: { server: string; startedMs: number; reason: string }[]
+    failed: ({ server: string } & FailedBeginning)[]
   }
+}
+
+/** A connection that was begun and did not come to its end. */
+export interface FailedBeginning {
+  startedMs: number
+  /** When its handshake was over, as the client saw it; absent: it never was. */
+  connectedMs?: number
+  reason: string
 }
 
 /** CLOCK_MONOTONIC in milliseconds. */

@@ -4,7 +4,7 @@
  */
 import { connect } from 'node:net'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
-import type { LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
+import type { FailedBeginning, LoadOptions, LoadProgress, LoadResult } from './load-messages.ts'
 
 /** An answer is a few hundred bytes; whatever is longer is not read to its end. */
 const ANSWER_BYTES = 4096
@@ -57,16 +57,18 @@ export class NewConnections {
     const startedMs = this.#now()
     const attempt = this.#converse(startedMs).then((failure) => {
       this.#open.delete(attempt)
-      if (failure) this.#failed.push({ startedMs, reason: failure })
+      if (failure) this.#failed.push(failure)
     })
     this.#open.add(attempt)
   }
 
   /** Resolves with what went wrong; undefined: nothing. */
-  #converse(startedMs: number): Promise<string | undefined> {
-    const { promise, resolve } = Promise.withResolvers<string | undefined>()
+  #converse(startedMs: number): Promise<FailedBeginning | undefined> {
+    const { promise, resolve } = Promise.withResolvers<FailedBeginning | undefined>()
     const { virtualAddress, webPort, patienceMs } = this.#options
     let answer = ''
+    let connectedMs: number | undefined
+    const fail = (reason: string) => resolve({ startedMs, connectedMs, reason })
     const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
     const giveUp = setTimeout(() => {
       const missed = socket.connecting ? 'not connected' : `no answer on port ${socket.localPort}`
@@ -74,17 +76,19 @@ export class NewConnections {
     }, patienceMs)
     socket.setEncoding('latin1')
     socket.once('connect', () => {
-      this.#setUpMs[this.#connected++ % MAX_SET_UPS] = this.#now() - startedMs
+      connectedMs = this.#now()
+      this.#setUpMs[this.#connected++ % MAX_SET_UPS] = connectedMs - startedMs
       socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`)
     })
     socket.on('data', (text: string) => {
       answer += text
       if (answer.length > ANSWER_BYTES) socket.destroy(new Error('the answer does not end'))
     })
-    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
     socket.once('close', () => {
       clearTimeout(giveUp)
-      resolve(/^HTTP\/1\.1 200 /.test(answer) && answer.endsWith('hello\n') ? undefined : 'the answer is not whole')
+      if (/^HTTP\/1\.1 200 /.test(answer) && answer.endsWith('hello\n')) resolve(undefined)
+      else fail('the answer is not whole')
     })
     return promise
   }

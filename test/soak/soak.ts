@@ -27,6 +27,8 @@ const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' 
 /** Between the pool's recovery and the next failure. */
 const LONGEST_REST_MS = 3000
 const PATIENCE_MS = 10_000
+/** Failed connections that are traced: a director lists all its connections for each, which is felt by the others. */
+const MOST_TRACES = 3
 
 type Endured = Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>
 
@@ -64,6 +66,7 @@ const name = `soak-${process.pid}`
 const endured: Endured[] = []
 const samples: Sample[] = []
 let brokenBy: string | undefined
+let traces = 0
 
 putFirst()
 say(`seed ${values.seed}`)
@@ -126,18 +129,23 @@ async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<
 
 async function tellOfFailure(lab: Lab, reason: string): Promise<void> {
   const port = /port (\d+)/.exec(reason)?.[1]
-  const lines = port === undefined ? [] : await traceConnection(lab, Number(port))
+  const isTraced = port !== undefined && traces++ < MOST_TRACES
+  const lines = isTraced ? await traceConnection(lab, Number(port)) : []
   say([reason, ...lines].join('\n  '))
 }
 
 function report(load: LoadResult): void {
   const unexplained = load.connections.failed.filter(
-    ({ startedMs }) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, startedMs)),
+    (failed) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)),
   )
   const problems = [
     ...(brokenBy ? [brokenBy] : []),
     ...load.lost.map(({ client, server, reason }) => `session ${client} with ${server}: ${reason}`),
-    ...unexplained.map(({ startedMs, reason }) => `connection begun ${sinceLast(startedMs)}: ${reason}`),
+    ...unexplained.map(({ startedMs, connectedMs, reason }) => {
+      const established =
+        connectedMs === undefined ? '' : `, established ${Math.round(connectedMs - startedMs)} ms later`
+      return `connection begun ${sinceLast(startedMs)}${established}: ${reason}`
+    }),
     ...growth(samples),
     ...namespacesOf(name).map((namespace) => `namespace ${namespace} is left behind`),
   ]

@@ -28,6 +28,7 @@ const START_MS = 1_000_000
 export class DirectorBench extends MemoryForwarder {
   /** The time that the next breath is given. */
   nowMs = START_MS
+  #breathedMs = START_MS
 
   constructor(options: DirectorBenchOptions) {
     super({ ...options, startMs: START_MS, epochMs: 1_700_000_000_000 })
@@ -73,11 +74,14 @@ export class DirectorBench extends MemoryForwarder {
 
   /** One frame in on a link, one breath, and what came out: by link name, without virtio headers. */
   send(linkName: string, frame: Uint8Array, vnetHeader?: Uint8Array): Sent[] {
+    // The loop has not stood still until now.
+    if (this.nowMs !== this.#breathedMs) this.loop.breathe(this.nowMs)
     this.link(linkName).inject(frame, vnetHeader)
     return this.breathe()
   }
 
   breathe(): Sent[] {
+    this.#breathedMs = this.nowMs
     this.loop.breathe(this.nowMs)
     return this.links.flatMap((link) =>
       link.take().map((bytes) => ({

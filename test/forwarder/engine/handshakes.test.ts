@@ -1,6 +1,6 @@
 /** Connections that are in their handshake when their address moves in order: the peers are told of them. */
 import { test } from 'tap'
-import { isNewer, recordVersion } from '../../../forwarder/table/record-codec.ts'
+import { recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { readInt32, readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
@@ -84,12 +84,11 @@ test('a director that stood still in a handshake does not undo what has become o
   frozen.send(OUTSIDE, syn(1))
   for (const frame of [syn(1), ack(1)]) other.send(OUTSIDE, frame)
   const [established] = told(other)
-  // A later version.
   frozen.nowMs += 5000
   frozen.breathe()
   move(frozen, 'lingering')
   const [handshake] = told(frozen)
-  t.ok(isNewer(recordVersion(handshake, 0), recordVersion(established, 0)))
+  t.equal(recordVersion(handshake, 0), recordVersion(established, 0), 'told of as of its last packet')
   for (const record of [handshake, established]) tell(late, record)
   tell(other, handshake)
   tell(frozen, established)
@@ -98,7 +97,18 @@ test('a director that stood still in a handshake does not undo what has become o
   other.send(OUTSIDE, reset)
   const [ended] = told(other)
   tell(late, ended)
-  t.same(state(late), ['CLOSE'], 'later versions of what is established count as always')
   tell(late, handshake)
-  t.same(state(late), ['SYN_RECV'], 'and so does a later handshake between the ports of what is over')
+  t.same(state(late), ['CLOSE'])
+})
+
+test('a handshake counts over what the peers are late in telling of the connection before it', async (t) => {
+  const [before, after] = [scene({ weights: [1, 1] }), scene({ weights: [1, 1] })]
+  for (const frame of [syn(1), ack(1)]) before.send(OUTSIDE, frame)
+  const [established] = told(before)
+  tell(after, established)
+  before.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_RST }))
+  after.nowMs += 5000
+  for (const flags of [TCP_RST, TCP_SYN]) after.send(OUTSIDE, clientTcp({ ...client(1), flags }))
+  for (const record of [established, ...told(before)]) tell(after, record)
+  t.same(state(after), ['SYN_RECV'])
 })

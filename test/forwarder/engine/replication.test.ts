@@ -1,5 +1,6 @@
 /** What directors tell each other of connections: when, and what becomes of it at the other end. */
 import { test } from 'tap'
+import { recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { readInt32, readUint16, writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
@@ -207,15 +208,9 @@ test('a connection that takes the place of an ended one with the same addresses 
   t.same(counts(peer).map(String).sort(), ['0,0', '1,0'])
 })
 
-// Half of all versions are "older" than 0 as serial numbers: a connection that was never told of must not stand for 0.
-for (const version of [1, 0x7fff, 0x8000, 0xffff]) {
-  test(`a peer’s description, of version ${version}, replaces a connection of our own that is half open`, async (t) => {
-    const first = scene()
-    established(first, 1)
-    const [record] = told(first)
-    writeUint16(record, RECORD.version, version)
-    const bench = scene()
-    bench.send(OUTSIDE, syn(1))
+for (const later of [0, 1, 0x7f00, -1, -8]) {
+  test(`a peer’s description, later by ${later} ticks, replaces a connection of our own that is half open`, async (t) => {
+    const [bench, record] = halfOpen(later)
     t.ok(tell(bench, record))
     t.same(state(bench), ['ESTABLISHED'])
     t.same(counts(bench), [[1, 0]])
@@ -228,6 +223,24 @@ for (const version of [1, 0x7fff, 0x8000, 0xffff]) {
     t.same(state(bench), ['ESTABLISHED'])
     t.equal(bench.table.timers.oldestHalfOpen, 0)
   })
+}
+
+test('but one that is seconds older does not: it is of the connection before', async (t) => {
+  for (const later of [-9, -0x7f00]) {
+    const [bench, record] = halfOpen(later)
+    t.notOk(tell(bench, record))
+    t.same(state(bench), ['SYN_RECV'])
+  }
+})
+
+/** A director that has seen a SYN, and what a peer tells of an established connection between the same ports: so many ticks after it. */
+function halfOpen(later: number): [DirectorBench, Uint8Array] {
+  const [first, bench] = [scene(), scene()]
+  established(first, 1)
+  const [record] = told(first)
+  writeUint16(record, RECORD.version, (recordVersion(record, 0) + later) & 0xffff)
+  bench.send(OUTSIDE, syn(1))
+  return [bench, record]
 }
 
 test('a connection with a server that is not configured here yet waits for it', async (t) => {

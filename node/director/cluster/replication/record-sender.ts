@@ -21,7 +21,7 @@ export interface RecordSenderOptions {
   readonly ring: RecordRing
   readonly clock: Clock
   /** @param isAwaited the forwarder waits until a peer has it */
-  readonly send: (batch: Uint8Array, records: number, isAwaited: boolean) => void
+  readonly send: (batch: Uint8Array, isAwaited: boolean) => void
   /** Sees every record before it is sent; the record is RECORD_LENGTH bytes at `offset`. */
   readonly onRecord: (bytes: Uint8Array, offset: number) => void
   /** How long a record of a connection in use waits for company, and how long one that is ending. */
@@ -154,7 +154,7 @@ export class RecordSender {
     const bytes = this.#bytes.slice(0, end)
     this.#sent.add(this.#sequence, { bytes, sentAt: now, recordsAfter: this.#records })
     this.#writer.reset()
-    this.#options.send(bytes, count, isAwaited)
+    this.#options.send(bytes, isAwaited)
   }
 
   stop(): void {

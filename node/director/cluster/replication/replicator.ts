@@ -64,7 +64,7 @@ export interface ReplicationStatus {
 }
 
 /** A record waits at most this long for company. */
-const GATHER_MS = 2
+const GATHER_MS = 5
 const ENDING_GATHER_MS = 25
 const BATCH_BYTES = 16 * 1024
 const DEFAULT_RESEND_BYTES = 64 * 1024 * 1024
@@ -115,7 +115,7 @@ export class Replicator {
       epoch: this.#epoch,
       ring: outgoing,
       clock,
-      send: (batch, records, isAwaited) => this.#sendBatch(batch, records, isAwaited),
+      send: (batch, isAwaited) => this.#sendBatch(batch, isAwaited),
       onRecord: (bytes, offset) => {
         this.#ended.note(bytes, offset)
         unknownFields.note(bytes, offset)
@@ -237,10 +237,10 @@ export class Replicator {
     return { inSync, reason, joined, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
   }
 
-  #sendBatch(batch: Uint8Array, records: number, isAwaited: boolean): void {
-    const { transport } = this.#options
+  #sendBatch(batch: Uint8Array, isAwaited: boolean): void {
+    const { transport, clock } = this.#options
     const connected = this.#connected()
-    if (!this.#path.isStraight(records, isAwaited, connected.length === this.#views.size)) {
+    if (!this.#path.isStraight(clock.now(), isAwaited, connected.length === this.#views.size)) {
       transport.broadcast('connections', batch)
       return
     }

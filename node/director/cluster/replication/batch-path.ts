@@ -5,10 +5,10 @@
  * only what is awaited goes so.
  */
 
-/** Batches in a window: as many are 50 a second. Then it stays so until there are clearly fewer. */
-const WINDOW_MS = 200
-const MANY_FROM = 10
-const MANY_UNTIL = 5
+/** Batches in a window from which on there are many; then it stays so until there are clearly fewer. */
+const WINDOW_MS = 1000
+const MANY_FROM = 50
+const MANY_UNTIL = 25
 
 export class BatchPath {
   #windowEndsMs = Number.NEGATIVE_INFINITY

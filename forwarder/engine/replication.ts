@@ -3,9 +3,8 @@
  *
  * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout has
  * gone by, so that the peers' copies do not expire before the original. One in its handshake is told of when its address moves in order:
- * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. Of two descriptions the newer version counts. A version
- * is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
- * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it.
+ * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. Of two descriptions of a
+ * connection the newer version counts (versions.ts).
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
@@ -43,7 +42,6 @@ import {
   encodeCallPiece,
   encodeRecord,
   isMapped,
-  isNewer,
   METHOD_MASK,
   METHOD_SHIFT,
   methodFlags,
@@ -55,8 +53,7 @@ import type { RecordRing } from '../table/record-ring.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import type { Egress } from './egress.ts'
-import { NOT_HALF_OPEN } from './protocols/protocol.ts'
-import { halfOpenQueueOf, isActiveState, isOverState, isProtocolState } from './protocols/registry.ts'
+import { isActiveState, isOverState, isProtocolState } from './protocols/registry.ts'
 import { RecordServers } from './record-servers.ts'
 import {
   isTemplate,
@@ -67,13 +64,12 @@ import {
   TEMPLATE_CALL,
   TEMPLATE_CALL_ANY,
 } from './templates.ts'
+import { tableSeconds, Versions } from './versions.ts'
 
 const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
 const LONGEST_REFRESH_S = 0x7fff
 const LONGEST_TIMEOUT_MS = 2 ** 31
-/** As far as the clocks of two directors may differ, in ticks: a second. */
-const CLOCKS_APART = 8
 /** Told of when an address moves, before and after each: a flood of SYNs must become neither one of records nor one of the peers' tables. */
 const HANDSHAKES = 4096
 
@@ -85,8 +81,7 @@ export class Replication {
   readonly #egress: Egress
   readonly #outgoing: RecordRing
   readonly #states: Int32Array
-  /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
-  readonly #epochTicks: number
+  readonly #versions: Versions
   readonly #key = new ConnectionKey()
   #written = false
   /** Handshakes that may yet be told of at their first packet. */
@@ -101,12 +96,12 @@ export class Replication {
     const { table } = connections
     this.#outgoing = outgoing
     this.#states = table.memory.states
-    this.#epochTicks = epochTicks
+    this.#versions = new Versions(connections, epochTicks)
   }
 
   /** Tells the peers of the connection as it now is. */
   publish(index: ConnectionIndex): void {
-    this.#tell(index, RECORD_UPSERT, this.#versionNow(index))
+    this.#tell(index, RECORD_UPSERT, this.#versions.now(index))
   }
 
   /**
@@ -115,7 +110,7 @@ export class Replication {
    */
   renew(index: ConnectionIndex): void {
     const isOver = isOverState(this.#table.protocol(index), this.#table.state(index))
-    this.#tell(index, RECORD_UPSERT, (isOver && this.#version(index)) || this.#versionNow(index))
+    this.#tell(index, RECORD_UPSERT, (isOver && this.#versions.told(index)) || this.#versions.now(index))
   }
 
   /**
@@ -128,7 +123,7 @@ export class Replication {
     table.timers.forEachNewestHalfOpen(HANDSHAKES, (index) => {
       const flags = table.flags(index)
       if ((flags & FLAG_REPLICATED) !== 0 || isTentative(flags)) return
-      this.#tell(index, RECORD_UPSERT, this.#versionOfHandshake(index))
+      this.#tell(index, RECORD_UPSERT, this.#versions.ofHandshake(index))
       // As the peers have it: what they know is past its handshake, and belongs to what tables are compared by.
       table.setFlags(index, table.flags(index) & ~FLAG_HALF_OPEN)
       table.refile(index)
@@ -150,8 +145,8 @@ export class Replication {
   publishEnd(index: ConnectionIndex): number {
     const flags = this.#table.flags(index)
     if (isTentative(flags)) return 0
-    if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE, this.#versionNow(index))
-    return this.#version(index)
+    if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE, this.#versions.now(index))
+    return this.#versions.told(index)
   }
 
   /** Lets a connection's versions go on from those of the one in whose place it is, so that it is newer. */
@@ -162,7 +157,7 @@ export class Replication {
   #tell(index: ConnectionIndex, kind: number, version: number): void {
     const table = this.#table
     const tick = table.memory.tick
-    this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (seconds(tick) & 0xffff)
+    this.#versions.set(index, version)
     table.setFlags(index, table.flags(index) | FLAG_REPLICATED)
     const slot = this.#outgoing.reserve()
     if (slot < 0) return
@@ -189,7 +184,7 @@ export class Replication {
   /** Whether the peers' copy of a replicated connection is old enough to be renewed. One comparison on the packet path. */
   isStale(index: ConnectionIndex, timeoutS: number): boolean {
     const synced = this.#states[index * STATE_WORDS + STATE.versionSynced] & 0xffff
-    const age = (seconds(this.#table.memory.tick) - synced) & 0xffff
+    const age = (tableSeconds(this.#table.memory.tick) - synced) & 0xffff
     return age >= SHORTEST_REFRESH_S && age >= Math.min(timeoutS >> 3, LONGEST_REFRESH_S)
   }
 
@@ -265,10 +260,9 @@ export class Replication {
       this.#connections.discard(index)
       index = NO_CONNECTION
     }
-    const knownVersion = index === NO_CONNECTION ? 0 : this.#versionOf(index)
+    const knownVersion = index === NO_CONNECTION ? 0 : this.#versions.of(index)
     if (index !== NO_CONNECTION) {
-      const isKnown = hasVersion && knownVersion !== 0
-      if (isKnown && !this.#overrides(bytes, at, server, timeoutMs, index, knownVersion)) return false
+      if (hasVersion && !this.#versions.overrides(bytes, at, server, timeoutMs, index)) return false
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true
@@ -306,56 +300,9 @@ export class Replication {
       ? Math.ceil(timeoutMs / TICK_MS)
       : this.#connections.timeoutTicks(protocol, state)
     this.#table.setExpires(index, tick + timeoutTicks)
-    const taken = hasVersion ? version : this.#nextVersion(knownVersion, tick)
-    this.#states[index * STATE_WORDS + STATE.versionSynced] = (taken << 16) | (seconds(tick) & 0xffff)
+    this.#versions.set(index, hasVersion ? version : this.#versions.next(knownVersion, tick))
     this.#table.timers.file(index)
     return true
-  }
-
-  /**
-   * Whether what is told counts over what is known: if its version is newer. But what is established counts over a handshake, which may
-   * have gone on at another director, unless it is clearly older, or no newer than what the handshake has taken the place of: then it is of
-   * the connection before, and was told of late.
-   */
-  #overrides(
-    bytes: Uint8Array,
-    at: number,
-    server: number,
-    timeoutMs: number,
-    index: ConnectionIndex,
-    knownVersion: number,
-  ): boolean {
-    const isUpsert = bytes[at + RECORD.kind] === RECORD_UPSERT
-    const version = recordVersion(bytes, at)
-    const state = bytes[at + RECORD.state]
-    const protocol = this.#table.protocol(index)
-    const known = this.#table.state(index)
-    if (isUpsert && isEstablished(protocol, state) && isHandshake(protocol, known)) {
-      const isTold = (this.#table.flags(index) & FLAG_HALF_OPEN) === 0
-      const before = isTold ? 0 : this.#version(index)
-      return before === 0 ? !isNewer(knownVersion, (version + CLOCKS_APART) & 0xffff) : isNewer(version, before)
-    }
-    if (isUpsert && isHandshake(protocol, state) && isEstablished(protocol, known))
-      return isNewer(version, (knownVersion + CLOCKS_APART) & 0xffff)
-    if (version !== knownVersion) return isNewer(version, knownVersion)
-    return isUpsert && this.#winsTie(state, server, timeoutMs, index)
-  }
-
-  /**
-   * Whether what is told counts over what is known, if two directors have changed a connection within one tick and so under one version:
-   * the same of the two at every director. What lives counts over an end, then the greater state, then the greater server. And
-   * whether the same is told again of one that is over, which goes on for longer than was known: renew().
-   */
-  #winsTie(state: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
-    const known = this.#table.state(index)
-    if (state !== known) return state > known
-    const knownServer = this.#services.serverBySlot[this.#table.server(index)]
-    if (knownServer === undefined) return false
-    if (knownServer.address === server) {
-      const expires = this.#table.memory.tick + Math.ceil(timeoutMs / TICK_MS)
-      return isOverState(this.#table.protocol(index), state) && expires - this.#table.expires(index) > 0
-    }
-    return compareWords(this.#services.directory.book.wordsOf(server), knownServer.addressWords) > 0
   }
 
   /** A piece of what a call's template was made from. It comes after the template. */
@@ -367,44 +314,6 @@ export class Replication {
     calls.writePiece(entry, bytes[at + CALL.piece], readUint16(bytes, at + CALL.length), bytes, at + CALL.bytes)
     return entry !== NO_CALL
   }
-
-  /** Of its last change that anybody was told of; 0: nobody was. */
-  #version(index: ConnectionIndex): number {
-    return this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
-  }
-
-  /** Of its last change; of a handshake that nobody was told of, what it would be told under. */
-  #versionOf(index: ConnectionIndex): number {
-    const isTold = (this.#table.flags(index) & FLAG_HALF_OPEN) === 0
-    return isTold ? this.#version(index) : this.#versionOfHandshake(index)
-  }
-
-  /** That of its last packet, which is as long ago as it has not waited for the next one. */
-  #versionOfHandshake(index: ConnectionIndex): number {
-    const table = this.#table
-    const waits = this.#connections.timeoutTicks(table.protocol(index), table.state(index))
-    return this.#nextVersion(this.#version(index), table.expires(index) - waits)
-  }
-
-  #versionNow(index: ConnectionIndex): number {
-    return this.#nextVersion(this.#version(index), this.#table.memory.tick)
-  }
-
-  /** The version of a change made in this tick to a connection whose last one was `before`; 0: there was none. */
-  #nextVersion(before: number, tick: number): number {
-    const clock = (tick + this.#epochTicks) & 0xffff
-    const next = (before + 1) & 0xffff
-    return (before === 0 || isNewer(clock, next) ? clock : next) || 1
-  }
-}
-
-function isHandshake(protocol: number, state: number): boolean {
-  return halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN
-}
-
-/** Past the handshake, and not ending. */
-function isEstablished(protocol: number, state: number): boolean {
-  return isActiveState(protocol, state) && !isHandshake(protocol, state)
 }
 
 /** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */
@@ -422,17 +331,4 @@ function readClient(bytes: Uint8Array, at: number, key: ConnectionKey, isIPv4: b
     client[word] = key.isIPv6 ? readInt32(bytes, at + RECORD.clientAddress + word * 4) : 0
   }
   if (!key.isIPv6) client[0] = readMapped(bytes, at + RECORD.clientAddress)
-}
-
-/** Table seconds: 1.024 s each. */
-function seconds(tick: number): number {
-  return tick >> 3
-}
-
-/** Below 0 when the first address is the smaller one. */
-function compareWords(one: Int32Array, other: Int32Array): number {
-  for (let word = 0; word < ADDRESS_WORDS; word++) {
-    if (one[word] !== other[word]) return (one[word] >>> 0) - (other[word] >>> 0)
-  }
-  return 0
 }

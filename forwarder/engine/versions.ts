@@ -1,0 +1,137 @@
+/**
+ * The versions of connections, and which of two descriptions of one counts: what a peer tells, or what is known here.
+ *
+ * A version is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
+ * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it. Version 0: there is none.
+ */
+import { RECORD, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
+import { type ConnectionIndex, FLAG_HALF_OPEN, STATE, STATE_WORDS, TICK_MS } from '../table/connection-layout.ts'
+import type { ConnectionTable } from '../table/connection-table.ts'
+import { isNewer, recordVersion } from '../table/record-codec.ts'
+import type { ServiceTable } from '../table/service-table.ts'
+import type { Connections } from './connections.ts'
+import { NOT_HALF_OPEN } from './protocols/protocol.ts'
+import { halfOpenQueueOf, isActiveState, isOverState } from './protocols/registry.ts'
+
+/** As far as the clocks of two directors may differ, in ticks: a second. */
+const CLOCKS_APART = 8
+
+export class Versions {
+  readonly #connections: Connections
+  readonly #table: ConnectionTable
+  readonly #services: ServiceTable
+  readonly #states: Int32Array
+  /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
+  readonly #epochTicks: number
+
+  constructor(connections: Connections, epochTicks: number) {
+    this.#connections = connections
+    this.#table = connections.table
+    this.#services = connections.services
+    this.#states = connections.table.memory.states
+    this.#epochTicks = epochTicks
+  }
+
+  /** Of the last change that anybody was told of. */
+  told(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.versionSynced] >>> 16
+  }
+
+  /** Sets the version that peers have been told of or have told of, in this tick. */
+  set(index: ConnectionIndex, version: number): void {
+    const { tick } = this.#table.memory
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (tableSeconds(tick) & 0xffff)
+  }
+
+  /** Of a change that is made now. */
+  now(index: ConnectionIndex): number {
+    return this.next(this.told(index), this.#table.memory.tick)
+  }
+
+  /** That of a handshake's last packet, which is as long ago as it has not waited for the next one. */
+  ofHandshake(index: ConnectionIndex): number {
+    const table = this.#table
+    const waits = this.#connections.timeoutTicks(table.protocol(index), table.state(index))
+    return this.next(this.told(index), table.expires(index) - waits)
+  }
+
+  /** Of the last change; of a handshake that nobody was told of, what it would be told under. */
+  of(index: ConnectionIndex): number {
+    return this.#isTold(index) ? this.told(index) : this.ofHandshake(index)
+  }
+
+  /** Of a change made in this tick to a connection whose last one was `before`. */
+  next(before: number, tick: number): number {
+    const clock = (tick + this.#epochTicks) & 0xffff
+    const next = (before + 1) & 0xffff
+    return (before === 0 || isNewer(clock, next) ? clock : next) || 1
+  }
+
+  /**
+   * Whether the record at `at`, which has a version, counts over what is known: if its version is newer. But what is established counts
+   * over a handshake, which may have gone on at another director, unless it is clearly older, or no newer than what the handshake has
+   * taken the place of: then it is of the connection before, and was told of late.
+   * @param server the number of the record's server's address
+   */
+  overrides(bytes: Uint8Array, at: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
+    const version = recordVersion(bytes, at)
+    const knownVersion = this.of(index)
+    if (knownVersion === 0) return true
+    const isUpsert = bytes[at + RECORD.kind] === RECORD_UPSERT
+    const state = bytes[at + RECORD.state]
+    const protocol = this.#table.protocol(index)
+    const known = this.#table.state(index)
+    if (isUpsert && isEstablished(protocol, state) && isHandshake(protocol, known)) {
+      const before = this.#isTold(index) ? 0 : this.told(index)
+      return before === 0 ? !isNewer(knownVersion, (version + CLOCKS_APART) & 0xffff) : isNewer(version, before)
+    }
+    if (isUpsert && isHandshake(protocol, state) && isEstablished(protocol, known))
+      return isNewer(version, (knownVersion + CLOCKS_APART) & 0xffff)
+    if (version !== knownVersion) return isNewer(version, knownVersion)
+    return isUpsert && this.#winsTie(state, server, timeoutMs, index)
+  }
+
+  /**
+   * Whether what is told counts over what is known, if two directors have changed a connection within one tick and so under one version:
+   * the same of the two at every director. What lives counts over an end, then the greater state, then the greater server. And
+   * whether the same is told again of one that is over, which goes on for longer than was known: Replication.renew().
+   */
+  #winsTie(state: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
+    const known = this.#table.state(index)
+    if (state !== known) return state > known
+    const knownServer = this.#services.serverBySlot[this.#table.server(index)]
+    if (knownServer === undefined) return false
+    if (knownServer.address === server) {
+      const expires = this.#table.memory.tick + Math.ceil(timeoutMs / TICK_MS)
+      return isOverState(this.#table.protocol(index), state) && expires - this.#table.expires(index) > 0
+    }
+    return compareWords(this.#services.directory.book.wordsOf(server), knownServer.addressWords) > 0
+  }
+
+  /** Of a handshake nobody is told; but of one that is none any more to the timers. */
+  #isTold(index: ConnectionIndex): boolean {
+    return (this.#table.flags(index) & FLAG_HALF_OPEN) === 0
+  }
+}
+
+/** Of the table's clock: 1.024 s each. */
+export function tableSeconds(tick: number): number {
+  return tick >> 3
+}
+
+function isHandshake(protocol: number, state: number): boolean {
+  return halfOpenQueueOf(protocol, state) !== NOT_HALF_OPEN
+}
+
+/** Past the handshake, and not ending. */
+function isEstablished(protocol: number, state: number): boolean {
+  return isActiveState(protocol, state) && !isHandshake(protocol, state)
+}
+
+/** Below 0 when the first address is the smaller one. */
+function compareWords(one: Int32Array, other: Int32Array): number {
+  for (let word = 0; word < one.length; word++) {
+    if (one[word] !== other[word]) return (one[word] >>> 0) - (other[word] >>> 0)
+  }
+  return 0
+}

@@ -14,8 +14,10 @@ const BATCH = 64
 const RECORDS = 512
 /** Longer than the loop ever waits for a frame, so it has stood still; the table's clock has gone on by a tick. */
 const STOOD_STILL_MS = 128
-/** Frames that may wait after that. */
-const MOST_WAITING = 16_384
+/** Batches of every link, of which a ring holds no more; what comes in the meantime would have no end. */
+const MOST_CATCHING_UP = 64
+/** That takes time, too, which is no standstill. */
+const CATCHING_UP_MS = 1000
 
 export class Loop {
   readonly #engine: Engine
@@ -25,6 +27,7 @@ export class Loop {
   readonly #transmitOwn: (frame: PooledFrame) => void
   /** Of the last breath. */
   #nowMs = Number.POSITIVE_INFINITY
+  #hasCaughtUp = false
 
   constructor(engine: Engine, links: readonly Link[], incoming: RecordRing) {
     this.#engine = engine
@@ -39,7 +42,9 @@ export class Loop {
    * @returns how many frames and records it handled; 0 when there was nothing to do
    */
   breathe(nowMs: number): number {
-    if (nowMs - this.#nowMs > STOOD_STILL_MS) this.#catchUp()
+    const longest = this.#hasCaughtUp ? CATCHING_UP_MS : STOOD_STILL_MS
+    this.#hasCaughtUp = nowMs - this.#nowMs > longest
+    if (this.#hasCaughtUp) this.#catchUp()
     this.#nowMs = nowMs
     this.#engine.advance(nowMs)
     return this.#applyRecords() + this.#forward()
@@ -50,7 +55,7 @@ export class Loop {
    * must not count over what peers have done to it since, or to the next one between the same ports, and are about to tell.
    */
   #catchUp(): void {
-    for (let handled = 1, all = 0; handled > 0 && all < MOST_WAITING; all += handled) handled = this.#forward()
+    for (let breaths = 0; breaths < MOST_CATCHING_UP && this.#forward() > 0; breaths++);
   }
 
   #forward(): number {

@@ -21,6 +21,7 @@ import { putFirst } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { growth, measure, type Sample } from './growth.ts'
 import { traceConnection } from './trace-connection.ts'
+import { tracePaths } from './trace-paths.ts'
 
 /** A server's death loses its sessions, and a newcomer is what every director is that comes back. */
 const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' && name !== 'join')
@@ -29,6 +30,10 @@ const LONGEST_REST_MS = 3000
 const PATIENCE_MS = 10_000
 /** Failed connections that are traced: a director lists all its connections for each, which is felt by the others. */
 const MOST_TRACES = 3
+/** How soon it is looked again why nobody is answered. */
+const PATHS_AGAIN_MS = 2000
+/** Of each kind of loss. */
+const MOST_LINES = 40
 
 type Endured = Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>
 
@@ -67,6 +72,7 @@ const endured: Endured[] = []
 const samples: Sample[] = []
 let brokenBy: string | undefined
 let traces = 0
+let pathsTracedMs = Number.NEGATIVE_INFINITY
 
 putFirst()
 say(`seed ${values.seed}`)
@@ -131,6 +137,11 @@ async function tellOfFailure(lab: Lab, reason: string): Promise<void> {
   const port = /port (\d+)/.exec(reason)?.[1]
   const isTraced = port !== undefined && traces++ < MOST_TRACES
   const lines = isTraced ? await traceConnection(lab, Number(port)) : []
+  const now = monotonicMs()
+  if (reason.startsWith('not connected') && now - pathsTracedMs > PATHS_AGAIN_MS) {
+    pathsTracedMs = now
+    lines.push(...(await tracePaths(lab)))
+  }
   say([reason, ...lines].join('\n  '))
 }
 
@@ -138,16 +149,19 @@ function report(load: LoadResult): void {
   const unexplained = load.connections.failed.filter(
     (failed) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)),
   )
+  const lost = load.lost.map(({ client, server, reason, atMs }) => {
+    return `session ${client} with ${server}, last heard ${sinceLast(atMs - PATIENCE_MS)}: ${reason}`
+  })
+  const beginnings = unexplained.map(({ startedMs, connectedMs, reason }) => {
+    const established = connectedMs === undefined ? '' : `, established ${Math.round(connectedMs - startedMs)} ms later`
+    return `connection begun ${sinceLast(startedMs)}${established}: ${reason}`
+  })
   const problems = [
     ...(brokenBy ? [brokenBy] : []),
-    ...load.lost.map(({ client, server, reason }) => `session ${client} with ${server}: ${reason}`),
-    ...unexplained.map(({ startedMs, connectedMs, reason }) => {
-      const established =
-        connectedMs === undefined ? '' : `, established ${Math.round(connectedMs - startedMs)} ms later`
-      return `connection begun ${sinceLast(startedMs)}${established}: ${reason}`
-    }),
     ...growth(samples),
     ...namespacesOf(name).map((namespace) => `namespace ${namespace} is left behind`),
+    ...sampleOf(lost),
+    ...sampleOf(beginnings),
   ]
   const { attempted, failed } = load.connections
   say(
@@ -157,8 +171,14 @@ function report(load: LoadResult): void {
     (failure) => `${endured.filter((each) => each.failure === failure).length} ${failure.name}`,
   )
   say(`endured: ${counts.join(', ')}`)
-  for (const problem of problems.slice(0, 50)) process.stderr.write(`${problem}\n`)
+  for (const problem of problems) process.stderr.write(`${problem}\n`)
   process.exitCode = problems.length > 0 ? 1 : 0
+}
+
+/** As many as can be read, from everywhere. */
+function sampleOf(lines: readonly string[]): string[] {
+  const step = Math.max(1, lines.length / MOST_LINES)
+  return Array.from({ length: Math.min(lines.length, MOST_LINES) }, (_, index) => lines[Math.floor(index * step)])
 }
 
 function sinceLast(startedMs: number): string {

@@ -28,7 +28,8 @@ export class BatchPath {
       this.#windowEndsMs = nowMs + WINDOW_MS
       this.#batches = 0
     }
-    this.#areMany ||= ++this.#batches >= MANY_FROM
+    this.#batches++
+    this.#areMany ||= this.#batches >= MANY_FROM
     return isAwaited || (this.#areMany && isWhole)
   }
 }

@@ -15,7 +15,7 @@ test('a new connection is at every peer within a few milliseconds', async (t) =>
   const [d1, d2, d3] = await pool.startAll()
   d1.write(7)
   d1.flush()
-  await pool.clock.advance(2 + 1)
+  await pool.clock.advance(5 + 1)
   t.ok(sameTables(d1, d2))
   t.ok(sameTables(d1, d3))
   pool.stop()
@@ -60,7 +60,7 @@ test('a late batch does not bring back what a later one ended', async (t) => {
   pool.network.loss = 1
   d1.write(1)
   d1.flush()
-  await pool.clock.advance(3)
+  await pool.clock.advance(6)
   pool.network.loss = 0
   d1.end(1)
   d1.write(2)
@@ -391,10 +391,10 @@ test('when a sender dies, a peer that has heard more of it gives what the others
   await pool.clock.advance(10)
   // d1's last words reach d2 only in part: one batch, by which it knows that others are missing.
   pool.network.heal('d1', 'd2')
-  await pool.clock.advance(4)
+  await pool.clock.advance(7)
   d1.write(1000)
   d1.flush()
-  await pool.clock.advance(3)
+  await pool.clock.advance(6)
   await d1.kill()
   await pool.clock.until(() => sameTables(d2, d3), 3000, 10)
   t.equal(d2.connections.size, 201)

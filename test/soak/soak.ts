@@ -28,10 +28,8 @@ const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' 
 /** Between the pool's recovery and the next failure. */
 const LONGEST_REST_MS = 3000
 const PATIENCE_MS = 10_000
-/** Failed connections that are traced: a director lists all its connections for each, which is felt by the others. */
+/** Failures of a kind that are traced: to trace one takes all hosts so much that the next connections may fail of it. */
 const MOST_TRACES = 3
-/** How soon it is looked again why nobody is answered. */
-const PATHS_AGAIN_MS = 2000
 /** Of each kind of loss. */
 const MOST_LINES = 40
 
@@ -72,7 +70,7 @@ const endured: Endured[] = []
 const samples: Sample[] = []
 let brokenBy: string | undefined
 let traces = 0
-let pathsTracedMs = Number.NEGATIVE_INFINITY
+let pathTraces = 0
 
 putFirst()
 say(`seed ${values.seed}`)
@@ -137,11 +135,7 @@ async function tellOfFailure(lab: Lab, reason: string): Promise<void> {
   const port = /port (\d+)/.exec(reason)?.[1]
   const isTraced = port !== undefined && traces++ < MOST_TRACES
   const lines = isTraced ? await traceConnection(lab, Number(port)) : []
-  const now = monotonicMs()
-  if (reason.startsWith('not connected') && now - pathsTracedMs > PATHS_AGAIN_MS) {
-    pathsTracedMs = now
-    lines.push(...(await tracePaths(lab)))
-  }
+  if (reason.startsWith('not connected') && pathTraces++ < MOST_TRACES) lines.push(...(await tracePaths(lab)))
   say([reason, ...lines].join('\n  '))
 }
 

@@ -79,9 +79,8 @@ export function judge(observations: Observations): Verdict {
   if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
   weigh('session', load.lost, ({ server }) => server === victimServer)
   weigh('new connection', load.connections.failed, (one) => explainsBeginning(observations, handshakeMs, one))
-  // Which server answered tells nothing of whether a director's record of it came away in time.
   weigh('download', load.downloads.failed, (one) =>
-    victimServer && one.server ? one.server === victimServer : explainsBeginning(observations, handshakeMs, one),
+    one.server ? one.server === victimServer : explainsBeginning(observations, handshakeMs, one),
   )
 
   const setUps = [...load.connections.setUpMs].sort((a, b) => a - b)

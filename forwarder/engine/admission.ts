@@ -57,7 +57,7 @@ export class Admission {
   givesWay(index: ConnectionIndex, protocol: number): boolean {
     if (isTentative(this.#table.flags(index))) return true
     const { connReuseMode, expireNodestConn } = this.#settings
-    if (connReuseMode !== 0 && this.#isOver(index, protocol, connReuseMode)) return true
+    if (connReuseMode !== 0 && this.isOver(index, protocol, connReuseMode)) return true
     if (this.#services.serverBySlot[this.#table.server(index)]?.weight !== 0) return false
     return expireNodestConn !== 0 || (protocol === PROTOCOL_TCP && this.#table.state(index) !== TCP_STATE.ESTABLISHED)
   }
@@ -66,8 +66,11 @@ export class Admission {
    * Whether the connection is over. After a takeover a packet of its client may then be of the next one between the same ports, which the
    * director before this one has told of a moment ago; led to the server of the one that is over, it would be reset.
    */
-  isOver(index: ConnectionIndex, protocol: number): boolean {
-    return this.#isOver(index, protocol, FROM_OVER)
+  isOver(index: ConnectionIndex, protocol: number, connReuseMode: number = FROM_OVER): boolean {
+    const state = this.#table.state(index)
+    if (!isOverState(protocol, state)) return false
+    if (protocol !== PROTOCOL_TCP || state !== TCP_STATE.FIN_WAIT) return true
+    return (connReuseMode & FROM_FIN_WAIT) !== 0 && (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
   }
 
   /** Whether expire_nodest_conn ends the connection, whose server is not there, at this packet of its client. */
@@ -76,12 +79,5 @@ export class Admission {
     // IPsec's packets go the way of a connection that is not theirs to end.
     if (this.#table.protocol(index) !== protocol) return false
     return this.#services.serverBySlot[this.#table.server(index)]?.isRetired === true
-  }
-
-  #isOver(index: ConnectionIndex, protocol: number, connReuseMode: number): boolean {
-    const state = this.#table.state(index)
-    if (!isOverState(protocol, state)) return false
-    if (protocol !== PROTOCOL_TCP || state !== TCP_STATE.FIN_WAIT) return true
-    return (connReuseMode & FROM_FIN_WAIT) !== 0 && (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
   }
 }

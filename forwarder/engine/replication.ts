@@ -31,8 +31,6 @@ import {
   FLAG_REPLICATED,
   isTentative,
   NO_CONNECTION,
-  STATE,
-  STATE_WORDS,
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
@@ -64,7 +62,7 @@ import {
   TEMPLATE_CALL,
   TEMPLATE_CALL_ANY,
 } from './templates.ts'
-import { tableSeconds, Versions } from './versions.ts'
+import { Versions } from './versions.ts'
 
 const SHORTEST_REFRESH_S = 4
 /** The age is told in 16 bits of seconds. */
@@ -80,7 +78,6 @@ export class Replication {
   readonly #servers: RecordServers
   readonly #egress: Egress
   readonly #outgoing: RecordRing
-  readonly #states: Int32Array
   readonly #versions: Versions
   readonly #key = new ConnectionKey()
   #written = false
@@ -93,9 +90,7 @@ export class Replication {
     this.#table = connections.table
     this.#services = connections.services
     this.#servers = new RecordServers(connections.services)
-    const { table } = connections
     this.#outgoing = outgoing
-    this.#states = table.memory.states
     this.#versions = new Versions(connections, epochTicks)
   }
 
@@ -151,7 +146,7 @@ export class Replication {
 
   /** Lets a connection's versions go on from those of the one in whose place it is, so that it is newer. */
   continueFrom(index: ConnectionIndex, version: number): void {
-    this.#states[index * STATE_WORDS + STATE.versionSynced] = version << 16
+    this.#versions.continueFrom(index, version)
   }
 
   #tell(index: ConnectionIndex, kind: number, version: number): void {
@@ -183,8 +178,7 @@ export class Replication {
 
   /** Whether the peers' copy of a replicated connection is old enough to be renewed. One comparison on the packet path. */
   isStale(index: ConnectionIndex, timeoutS: number): boolean {
-    const synced = this.#states[index * STATE_WORDS + STATE.versionSynced] & 0xffff
-    const age = (tableSeconds(this.#table.memory.tick) - synced) & 0xffff
+    const age = this.#versions.ageS(index)
     return age >= SHORTEST_REFRESH_S && age >= Math.min(timeoutS >> 3, LONGEST_REFRESH_S)
   }
 

@@ -43,6 +43,16 @@ export class Versions {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = (version << 16) | (tableSeconds(tick) & 0xffff)
   }
 
+  /** Lets a connection's versions go on from those of the one in whose place it is, so that it is newer. */
+  continueFrom(index: ConnectionIndex, version: number): void {
+    this.#states[index * STATE_WORDS + STATE.versionSynced] = version << 16
+  }
+
+  /** How long ago the version was set: table seconds of 1.024 s, in 16 bits. */
+  ageS(index: ConnectionIndex): number {
+    return (tableSeconds(this.#table.memory.tick) - this.#states[index * STATE_WORDS + STATE.versionSynced]) & 0xffff
+  }
+
   /** Of a change that is made now. */
   now(index: ConnectionIndex): number {
     return this.next(this.told(index), this.#table.memory.tick)
@@ -115,7 +125,7 @@ export class Versions {
 }
 
 /** Of the table's clock: 1.024 s each. */
-export function tableSeconds(tick: number): number {
+function tableSeconds(tick: number): number {
   return tick >> 3
 }
 

@@ -20,8 +20,7 @@ import { type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
 import { putFirst } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { growth, measure, type Sample } from './growth.ts'
-import { traceConnection } from './trace-connection.ts'
-import { tracePaths } from './trace-paths.ts'
+import { traceConnection, tracePaths } from './trace.ts'
 
 /** A server's death loses its sessions, and a newcomer is what every director is that comes back. */
 const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' && name !== 'join')

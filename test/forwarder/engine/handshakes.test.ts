@@ -98,7 +98,14 @@ test('a director that stood still in a handshake does not undo what has become o
   const [ended] = told(other)
   tell(late, ended)
   tell(late, handshake)
-  t.same(state(late), ['CLOSE'])
+  t.same(state(late), ['CLOSE'], 'the end is later than the handshake')
+  const next = scene()
+  next.nowMs += 10_000
+  next.send(OUTSIDE, syn(1))
+  move(next, 'lingering')
+  const [later] = told(next)
+  tell(late, later)
+  t.same(state(late), ['SYN_RECV'], 'a later handshake between the ports of what is over counts')
 })
 
 test('a handshake counts over what the peers are late in telling of the connection before it', async (t) => {

@@ -233,6 +233,19 @@ test('but one that is seconds older does not: it is of the connection before', a
   }
 })
 
+// Half of all versions are "older" than 0 as serial numbers: a connection that was never told of must not stand for 0.
+for (const version of [1, 0x7fff, 0x8000, 0xffff]) {
+  test(`a peer’s description, of version ${version}, replaces a connection of our own that nobody was told of`, async (t) => {
+    const [bench, record] = halfOpen(0)
+    bench.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_FIN }))
+    t.same(state(bench), ['TIME_WAIT'])
+    t.same(told(bench), [])
+    writeUint16(record, RECORD.version, version)
+    t.ok(tell(bench, record))
+    t.same(state(bench), ['ESTABLISHED'])
+  })
+}
+
 /** A director that has seen a SYN, and what a peer tells of an established connection between the same ports: so many ticks after it. */
 function halfOpen(later: number): [DirectorBench, Uint8Array] {
   const [first, bench] = [scene(), scene()]

@@ -121,6 +121,20 @@ test('a connection in its handshake at a crash is excused, at a handover it is n
   t.end()
 })
 
+test('a handshake counts from its first SYN until the client saw its end, since a SYN may be lost', (t) => {
+  const failed = (startedMs: number, connectedMs: number) =>
+    judge(
+      observed(
+        {},
+        { connections: { attempted: 2, failed: [{ startedMs, connectedMs, reason: 'no answer' }], setUpMs: [] } },
+      ),
+    )
+  t.same(failed(3950, 4970).needless, [])
+  t.equal(failed(3950, 3960).needless.length, 1)
+  t.equal(failed(5200, 5210).needless.length, 1)
+  t.end()
+})
+
 const begun = (...times: number[]) => ({
   connections: { attempted: 9, failed: times.map((startedMs) => ({ startedMs, reason: 'no answer' })), setUpMs: [] },
 })

@@ -11,6 +11,7 @@ function concatenate(parts: readonly Uint8Array[]): Uint8Array {
 
 test('frames come out as they went in, wherever the stream is cut', async (t) => {
   const { below } = seededRandom(5)
+  const wrong: number[] = []
   for (let round = 0; round < 200; round++) {
     const messages = Array.from({ length: 10 }, () => new Uint8Array(below(LIMIT + 1)).map(() => below(256)))
     const stream = concatenate(messages.map((message, n) => encodeFrame(n, message)))
@@ -23,9 +24,9 @@ test('frames come out as they went in, wherever the stream is cut', async (t) =>
       at = end
     }
     const same = read.every(([topic, message], n) => topic === n && Buffer.compare(message, messages[n]) === 0)
-    if (read.length !== 10 || !same) t.fail(`round ${round}`)
+    if (read.length !== 10 || !same) wrong.push(round)
   }
-  t.pass('200 streams')
+  t.same(wrong, [])
 })
 
 test('a frame that is too long is refused, also when its header comes in parts', async (t) => {

@@ -1,0 +1,59 @@
+/** What a lab's hosts know when something has failed, at once: afterwards nobody could tell. Lines of "HOST: what it knows"; none of a host that does not answer. */
+
+import type { ConnectionListing } from '../../node/director/control/api.ts'
+import { request } from '../../node/director/control/client.ts'
+import type { Lab } from '../../node/drill/lab.ts'
+import { groupOf, statusOf } from '../../node/drill/lab-directors.ts'
+import { GATEWAY_ADDRESS, hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
+import { controlSocketOf } from '../../node/drill/lab-programs.ts'
+import { runOn } from '../lab/lab-traffic.ts'
+
+/** Of a connection: which directors know it, and which servers. */
+export async function traceConnection(lab: Lab, clientPort: number): Promise<string[]> {
+  const directors = hostsOf(lab.plan, 'director').map(async ({ name }) => {
+    const all = (await request(controlSocketOf(lab.folder, name), 'GET', '/connections')) as ConnectionListing[]
+    const found = all.filter(({ client }) => client.endsWith(`:${clientPort}`))
+    const lines = found.map((each) => `${each.virtual} ${each.state} ${each.server}, ${each.expiresMs} ms left`)
+    return `${name}: ${lines.join('; ') || 'nothing'}`
+  })
+  const servers = hostsOf(lab.plan, 'server').map(({ name }) =>
+    ask(lab, name, ['ss', '-tanHo', `dport = :${clientPort}`]),
+  )
+  return await answers([...directors, ...servers])
+}
+
+/** When nobody is connected: whom clients and servers take for the director, and what the directors say of themselves. */
+export async function tracePaths(lab: Lab): Promise<string[]> {
+  const directors = hostsOf(lab.plan, 'director').flatMap(({ name }) => [
+    describeDirector(lab, name),
+    ask(lab, name, ['ip', '-br', 'link']),
+  ])
+  const clients = hostsOf(lab.plan, 'client').map(({ name }) =>
+    ask(lab, name, ['ip', 'neighbour', 'show', VIRTUAL_ADDRESS]),
+  )
+  const servers = hostsOf(lab.plan, 'server').flatMap(({ name }) => [
+    ask(lab, name, ['ip', 'neighbour', 'show', GATEWAY_ADDRESS]),
+    ask(lab, name, ['ss', '-ltnH']),
+    ask(lab, name, ['nstat', '-asz', 'TcpExtListenOverflows', 'TcpExtListenDrops', 'IpInReceives']),
+  ])
+  return await answers([...directors, ...clients, ...servers])
+}
+
+async function describeDirector(lab: Lab, name: string): Promise<string> {
+  const status = await statusOf(lab.folder, name)
+  const group = groupOf(status, VIRTUAL_ADDRESS)
+  if (!status || !group) return `${name}: says nothing`
+  const drops = Object.entries(status.drops).flatMap(([reason, count]) => (count > 0 ? `${reason} ${count}` : []))
+  const waiting = group.waiting ? `, waits: ${group.waiting}` : ''
+  return `${name}: ${group.state}, priority ${group.effectivePriority}${waiting}; dropped ${drops.join(', ') || 'nothing'}`
+}
+
+async function ask(lab: Lab, host: string, command: readonly string[]): Promise<string> {
+  const answer = await runOn(lab, host, command)
+  return `${host}: ${answer.trim().replace(/\s+/g, ' ') || 'nothing'}`
+}
+
+async function answers(asked: readonly Promise<string>[]): Promise<string[]> {
+  const known = await Promise.allSettled(asked)
+  return known.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+}

@@ -182,8 +182,8 @@ class ForwarderThread implements Forwarder {
     return this.#countersAt(slot)
   }
 
-  connections(): Iterable<ConnectionSnapshot> {
-    return this.#reader.connections()
+  connections(clientPort?: number): Iterable<ConnectionSnapshot> {
+    return this.#reader.connections(clientPort)
   }
 
   get connectionCount(): number {

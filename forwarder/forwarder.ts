@@ -90,7 +90,8 @@ export interface Forwarder {
   /** Totals of a service, or of one of its servers. Since the forwarder started. */
   serviceCounters(service: ServiceAddress): ServerCounters
   serverCounters(service: ServiceAddress, server: { address: string; port: number }): ServerCounters
-  connections(): Iterable<ConnectionSnapshot>
+  /** @param clientPort only those of this port */
+  connections(clientPort?: number): Iterable<ConnectionSnapshot>
   readonly connectionCount: number
   readonly drops: Record<string, number>
   readonly defences: DefenceFacts

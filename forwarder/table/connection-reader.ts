@@ -132,8 +132,11 @@ export class ConnectionReader {
     return { clientAddress, persistenceEngine: { name: 'sip', data } }
   }
 
-  *connections(): Generator<ConnectionSnapshot> {
+  /** @param clientPort only those of this port */
+  *connections(clientPort?: number): Generator<ConnectionSnapshot> {
+    const { keys } = this.memory
     for (let place = 1; place < this.memory.fresh; place++) {
+      if (clientPort !== undefined && keys[place * KEY_WORDS + KEY.ports] >>> 16 !== clientPort) continue
       const connection = this.snapshot(place)
       if (connection) yield connection
     }

@@ -133,8 +133,8 @@ export class DirectorView implements ControlledDirector {
     return listService(service, { conditions, load, counters: forwarder, statistics: this.#statistics }, view)
   }
 
-  connections(): Iterable<ConnectionSnapshot> {
-    return this.#sources.forwarder.connections()
+  connections(clientPort?: number): Iterable<ConnectionSnapshot> {
+    return this.#sources.forwarder.connections(clientPort)
   }
 
   zero(service?: ServiceAddress): Promise<void> {

@@ -27,8 +27,9 @@ const DEFAULT_FAILURES = FAILURE_NAMES.filter((name) => name !== 'server-death' 
 /** Between the pool's recovery and the next failure. */
 const LONGEST_REST_MS = 3000
 const PATIENCE_MS = 10_000
-/** Failures of a kind that are traced: to trace one takes all hosts so much that the next connections may fail of it. */
-const MOST_TRACES = 3
+/** Failed connections that are traced, and failures to connect of which the paths are: what that takes is taken from the next connections. */
+const MOST_TRACES = 30
+const MOST_PATH_TRACES = 3
 /** Of each kind of loss. */
 const MOST_LINES = 40
 
@@ -51,7 +52,8 @@ for (const option of ['minutes', 'rate', 'sessions', 'times', 'seed'] as const) 
   process.stderr.write(`--${option} ${values[option]}: expected a number above 0\n`)
   process.exit(2)
 }
-const endMs = monotonicMs() + Number(values.minutes) * 60_000
+const startMs = monotonicMs()
+const endMs = startMs + Number(values.minutes) * 60_000
 const { below } = seededRandom(Number(values.seed))
 const names = values.failures.split(',')
 const failures = names.flatMap((name) => failureNamed(name) ?? [])
@@ -105,7 +107,8 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
       break
     }
     samples.push(measure(lab))
-    say(`${endured.length} failures endured, the last: ${failure.name}`)
+    const minutes = ((monotonicMs() - startMs) / 60_000).toFixed(1)
+    say(`${minutes} min, ${endured.length} failures endured, the last: ${failure.name}`)
   }
   return await client.finish()
 }
@@ -134,7 +137,7 @@ async function tellOfFailure(lab: Lab, reason: string): Promise<void> {
   const port = /port (\d+)/.exec(reason)?.[1]
   const isTraced = port !== undefined && traces++ < MOST_TRACES
   const lines = isTraced ? await traceConnection(lab, Number(port)) : []
-  if (reason.startsWith('not connected') && pathTraces++ < MOST_TRACES) lines.push(...(await tracePaths(lab)))
+  if (reason.startsWith('not connected') && pathTraces++ < MOST_PATH_TRACES) lines.push(...(await tracePaths(lab)))
   say([reason, ...lines].join('\n  '))
 }
 

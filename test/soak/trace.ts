@@ -11,8 +11,8 @@ import { runOn } from '../lab/lab-traffic.ts'
 /** Of a connection: which directors know it, and which servers. */
 export async function traceConnection(lab: Lab, clientPort: number): Promise<string[]> {
   const directors = hostsOf(lab.plan, 'director').map(async ({ name }) => {
-    const all = (await request(controlSocketOf(lab.folder, name), 'GET', '/connections')) as ConnectionListing[]
-    const found = all.filter(({ client }) => client.endsWith(`:${clientPort}`))
+    const path = `/connections?clientPort=${clientPort}`
+    const found = (await request(controlSocketOf(lab.folder, name), 'GET', path)) as ConnectionListing[]
     const lines = found.map((each) => `${each.virtual} ${each.state} ${each.server}, ${each.expiresMs} ms left`)
     return `${name}: ${lines.join('; ') || 'nothing'}`
   })

@@ -26,7 +26,7 @@
  * | DELETE | /marks       | MarkRule           | 200; 404 MARK_MISSING      |
  * | GET    | /peers       |                    | PeerListing[]              |
  * | PUT    | /peers       | PeerInput          | 200: it is shut out, or let in again |
- * | GET    | /connections |                    | ConnectionListing[]        |
+ * | GET    | /connections | ?clientPort= for those of one | ConnectionListing[] |
  * | POST   | /explain      | Question          | Explanation (forwarder/engine/explain.ts) |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
  * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
@@ -65,6 +65,8 @@ export const serviceQuerySchema = serviceAddressSchema.extend({
   port: z.coerce.number().pipe(port),
   mark: z.coerce.number().int().min(1).max(4294967295).optional(),
 })
+
+export const connectionsQuerySchema = z.strictObject({ clientPort: z.coerce.number().pipe(port).optional() })
 
 /**
  * Traffic up to now; as it was when the rates were last estimated, which is what IPVS shows; or none, which is half of a long

@@ -25,6 +25,7 @@ import {
   type ConnectionListing,
   type CounterView,
   configurationQuerySchema,
+  connectionsQuerySchema,
   counterViewSchema,
   differenceQuerySchema,
   markInputSchema,
@@ -216,9 +217,10 @@ function addRoutes(app: FastifyInstance, director: ControlledDirector): void {
     await director.members.setRevoked(id, revoked)
     return {}
   })
-  app.get('/connections', async (_, reply) =>
-    reply.type('application/json').send(Readable.from(arrayChunks(listings(director.connections())))),
-  )
+  app.get('/connections', async ({ query }, reply) => {
+    const { clientPort } = parse(connectionsQuerySchema, query)
+    return reply.type('application/json').send(Readable.from(arrayChunks(listings(director.connections(clientPort)))))
+  })
   app.post('/explain', async ({ body }) => director.explain(parse(questionSchema, body)))
   app.get('/sync-daemons', async () => director.syncDaemons.list())
   app.post('/sync-daemons', async ({ body }, reply) => {

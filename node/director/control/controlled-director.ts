@@ -44,8 +44,8 @@ export interface ControlledDirector {
   services(view: CounterView): Iterable<ServiceListing>
   /** @throws DirectorError SERVICE_MISSING */
   service(address: ServiceAddress, view: CounterView): ServiceListing
-  /** May be long, and is read in pieces while the table changes. */
-  connections(): Iterable<ConnectionSnapshot>
+  /** May be long, and is read in pieces while the table changes. @param clientPort only those of this port */
+  connections(clientPort?: number): Iterable<ConnectionSnapshot>
   /** Counters from 0 again: of one service, or of all. */
   zero(service?: ServiceAddress): Promise<void>
   /** What would become of a packet. Changes nothing. */

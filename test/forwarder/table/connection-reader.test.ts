@@ -51,6 +51,17 @@ test('an ended connection is not listed, and its place is used again', async (t)
   t.equal(bench.reader.snapshot(1)?.clientPort, 9)
 })
 
+test('the connections of one client port are listed alone', async (t) => {
+  const bench = scene()
+  for (const client of ['203.0.113.7:9', '203.0.113.7:65535', '203.0.113.8:9', '203.0.113.7:0'])
+    bench.send(OUTSIDE, clientTcp({ from: client, flags: TCP_SYN }))
+  const clientsOf = (port: number) => [...bench.reader.connections(port)].map((each) => each.clientAddress)
+  t.same(clientsOf(9), ['203.0.113.7', '203.0.113.8'])
+  t.same(clientsOf(65535), ['203.0.113.7'])
+  t.same(clientsOf(0), ['203.0.113.7'])
+  t.same(clientsOf(10), [])
+})
+
 test('ranges of the table become the records of what replication covers: all but the half-open', async (t) => {
   const bench = scene()
   for (let port = 1; port <= 20; port++) {

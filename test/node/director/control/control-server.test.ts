@@ -292,8 +292,9 @@ test('health is 200 while every part runs, else 503, and the client reads both',
 
 test('connections come in pieces, whatever their number, and other requests in between', async (t) => {
   let count = 0
-  function* table() {
-    for (let index = 0; index < count; index++) yield connection(index)
+  function* table(clientPort?: number) {
+    for (let index = 0; index < count; index++)
+      if (clientPort === undefined || index === clientPort) yield connection(index)
   }
   const { ask } = await served(t, { connections: table })
   for (count of [0, 1, 99, 100, 101, 1000]) {
@@ -303,6 +304,12 @@ test('connections come in pieces, whatever their number, and other requests in b
       Array.from({ length: count }, (_, index) => `10.9.0.1:${index}`),
     )
   }
+  const ofPort = (await ask('GET', '/connections?clientPort=7')) as ConnectionListing[]
+  t.same(
+    ofPort.map(({ client }) => client),
+    ['10.9.0.1:7'],
+  )
+  await t.rejects(ask('GET', '/connections?clientPort=x'), { code: 'INPUT_INVALID' })
   t.same(((await ask('GET', '/connections')) as ConnectionListing[])[7], {
     protocol: 'tcp',
     state: 'ESTABLISHED',

@@ -323,8 +323,10 @@ export class Director {
     const links = watchLinks([...watched, ...spokenFrom], {
       onFault: ({ name, address }, fault) => {
         const subject = address ?? name
-        if (fault === undefined) log.info(`${subject} is well again`)
-        else log.warn({ fault }, `${subject} has failed`)
+        if (fault === undefined) {
+          log.info(`${subject} is well again`)
+          cluster.doubt()
+        } else log.warn({ fault }, `${subject} has failed`)
         if (address === undefined) vip.setLink(name, fault)
         if (address !== undefined || interfaces.includes(name)) vip.setFault(subject, fault)
       },

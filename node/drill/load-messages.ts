@@ -53,7 +53,7 @@ export interface LoadProgress {
   connectionsAttempted: number
   connectionsFailed: number
   /** Why the last of them failed. */
-  lastFailure?: string
+  lastFailure?: FailedBeginning
   downloadsIntact: number
 }
 
@@ -79,6 +79,8 @@ export interface FailedBeginning {
   startedMs: number
   /** When its handshake was over, as the client saw it; absent: it never was. */
   connectedMs?: number
+  /** The client's, if its handshake was over. */
+  port?: number
   reason: string
 }
 

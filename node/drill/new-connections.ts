@@ -41,7 +41,7 @@ export class NewConnections {
     return {
       connectionsAttempted: this.#attempted,
       connectionsFailed: this.#failed.length,
-      lastFailure: this.#failed.at(-1)?.reason,
+      lastFailure: this.#failed.at(-1),
     }
   }
 
@@ -68,15 +68,17 @@ export class NewConnections {
     const { virtualAddress, webPort, patienceMs } = this.#options
     let answer = ''
     let connectedMs: number | undefined
-    const fail = (reason: string) => resolve({ startedMs, connectedMs, reason })
+    let port: number | undefined
+    const fail = (reason: string) => resolve({ startedMs, connectedMs, port, reason })
     const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
     const giveUp = setTimeout(() => {
-      const missed = socket.connecting ? 'not connected' : `no answer on port ${socket.localPort}`
+      const missed = socket.connecting ? 'not connected' : 'no answer'
       socket.destroy(new Error(`${missed} within ${patienceMs / 1000} s`))
     }, patienceMs)
     socket.setEncoding('latin1')
     socket.once('connect', () => {
       connectedMs = this.#now()
+      port = socket.localPort
       this.#setUpMs[this.#connected++ % MAX_SET_UPS] = connectedMs - startedMs
       socket.write(`GET /hello HTTP/1.0\r\nHost: ${formatEndpoint(virtualAddress, webPort)}\r\n\r\n`)
     })

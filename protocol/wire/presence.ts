@@ -7,15 +7,16 @@
  * | version | flags | entry length | entry count |  0  | epoch   | sequence   | records   | lost   | sent at ms|
  * +---------+-------+--------------+-------------+-----+---------+------------+-----------+--------+-----------+
  * then, for each sender it follows:
- *  0         8            16          24           28    32
- * +---------+------------+-----------+------------+-----+
- * | epoch   | sequence   | records   | newest ms  |  0  |
- * +---------+------------+-----------+------------+-----+
+ *  0         8            16          24           28         32
+ * +---------+------------+-----------+------------+----------+
+ * | epoch   | sequence   | records   | newest ms  | heard ms |
+ * +---------+------------+-----------+------------+----------+
  * ```
  *
  * flags: 1 joined (its table holds what the pool knows), 2 in sync (and it misses nothing).
  * Head: `sequence` and `records` are its last batch and the records up to it; `lost` counts records that never were in a batch.
- * Entry: everything up to `sequence` is applied, `records` counts all that is, `newest` echoes `sent at` of the newest batch.
+ * Entry: everything up to `sequence` is applied, `records` counts all that is, `newest` echoes `sent at` of the newest batch, and
+ * `heard` that of the newest presence; 0: none is known.
  * A director is known here by its epoch: a restarted one is another one.
  * Version rule: format-version.ts. Entry length says where the next entry starts; fields of the head are added behind the last entry.
  */
@@ -39,6 +40,7 @@ export interface Position {
 
 export interface AppliedPosition extends Position {
   readonly newestSentAtMs: number
+  readonly heardMs: number
 }
 
 export interface Presence extends Position {
@@ -63,6 +65,7 @@ export function encodePresence(presence: Presence): Uint8Array {
     const at = HEADER_LENGTH + index * ENTRY_LENGTH
     writePosition(view, at, entry)
     view.setUint32(at + 24, entry.newestSentAtMs >>> 0)
+    view.setUint32(at + 28, entry.heardMs >>> 0)
   })
   return bytes
 }
@@ -82,7 +85,7 @@ export function parsePresence(bytes: Uint8Array): Presence | undefined {
   for (let at = HEADER_LENGTH; at < end; at += entryLength) {
     const position = readPosition(view, at)
     if (!position) return undefined
-    applied.push({ ...position, newestSentAtMs: view.getUint32(at + 24) })
+    applied.push({ ...position, newestSentAtMs: view.getUint32(at + 24), heardMs: view.getUint32(at + 28) })
   }
   const flags = view.getUint8(1)
   return {

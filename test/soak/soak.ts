@@ -16,7 +16,7 @@ import { hostsOf, type LabMethod, SESSION_PORT, SYNCS, VIRTUAL_ADDRESSES, WEB_PO
 import { hasEnded } from '../../node/drill/lab-programs.ts'
 import { awaitWholePool } from '../../node/drill/lab-ready.ts'
 import { LoadClient } from '../../node/drill/load-client.ts'
-import { type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
+import { type FailedBeginning, type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
 import { putFirst } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { growth, measure, type Sample } from './growth.ts'
@@ -85,7 +85,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, (progress) => {
     if (progress.connectionsFailed === failed) return
     failed = progress.connectionsFailed
-    void tellOfFailure(lab, progress.lastFailure ?? '')
+    if (progress.lastFailure) void tellOfFailure(lab, progress.lastFailure)
   })
   await client.open({
     virtualAddress: VIRTUAL_ADDRESSES.ipv4,
@@ -133,12 +133,11 @@ async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<
   }
 }
 
-async function tellOfFailure(lab: Lab, reason: string): Promise<void> {
-  const port = /port (\d+)/.exec(reason)?.[1]
+async function tellOfFailure(lab: Lab, { port, reason }: FailedBeginning): Promise<void> {
   const isTraced = port !== undefined && traces++ < MOST_TRACES
-  const lines = isTraced ? await traceConnection(lab, Number(port)) : []
+  const lines = isTraced ? await traceConnection(lab, port) : []
   if (reason.startsWith('not connected') && pathTraces++ < MOST_PATH_TRACES) lines.push(...(await tracePaths(lab)))
-  say([reason, ...lines].join('\n  '))
+  say([port === undefined ? reason : `${reason}, port ${port}`, ...lines].join('\n  '))
 }
 
 function report(load: LoadResult): void {
@@ -148,8 +147,9 @@ function report(load: LoadResult): void {
   const lost = load.lost.map(({ client, server, reason, atMs }) => {
     return `session ${client} with ${server}, last heard ${sinceLast(atMs - PATIENCE_MS)}: ${reason}`
   })
-  const beginnings = unexplained.map(({ startedMs, connectedMs, reason }) => {
-    const established = connectedMs === undefined ? '' : `, established ${Math.round(connectedMs - startedMs)} ms later`
+  const beginnings = unexplained.map(({ startedMs, connectedMs, port, reason }) => {
+    const established =
+      connectedMs === undefined ? '' : `, established ${Math.round(connectedMs - startedMs)} ms later on port ${port}`
     return `connection begun ${sinceLast(startedMs)}${established}: ${reason}`
   })
   const problems = [

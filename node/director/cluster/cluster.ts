@@ -124,6 +124,12 @@ export class Cluster implements Transport {
     return this.#status ?? { inSync: false, reason: 'has just started', joined: false, peers: [], counters: {} }
   }
 
+  /** A link is up again: this director is not in sync until peers have answered it. */
+  doubt(): void {
+    if (this.#status) this.#status = { ...this.#status, inSync: false, reason: 'a link was down' }
+    this.#post({ kind: 'doubt' })
+  }
+
   /** Whether the thread lives. */
   get isRunning(): boolean {
     return this.#worker !== undefined

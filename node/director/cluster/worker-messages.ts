@@ -53,6 +53,8 @@ export type ToClusterWorker =
   | { readonly kind: 'peers'; readonly peers: readonly Peer[] }
   /** The answer to a newcomer; a reason: it is not let in. */
   | { readonly kind: 'judged'; readonly id: number; readonly reason?: TokenRefusal }
+  /** A link is up again. */
+  | { readonly kind: 'doubt' }
   | { readonly kind: 'stop' }
 
 export type FromClusterWorker =

@@ -109,6 +109,10 @@ try {
     } else if (message.kind === 'judged') {
       asked.get(message.id)?.(message.reason)
       asked.delete(message.id)
+    } else if (message.kind === 'doubt') {
+      // The main thread has taken it as out of sync already, and waits to hear.
+      lastStatus = ''
+      replicator.doubt()
     } else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
     else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))
     else void stop(transport, replicator, syncDaemons)

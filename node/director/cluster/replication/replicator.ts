@@ -206,6 +206,15 @@ export class Replicator {
     for (const name of names) if (!this.#views.has(name)) this.#views.set(name, new SenderView(name))
   }
 
+  /** This director was cut off, perhaps too shortly to miss its peers: nothing that they had said counts. */
+  doubt(): void {
+    const now = this.#options.clock.now()
+    for (const view of this.#views.values()) view.heardFrom = Math.max(view.heardFrom, now)
+    this.#act()
+    this.#broadcastPresence()
+    this.#options.onStatus(this.status())
+  }
+
   /** There may be something in the outgoing ring. */
   recordsWritten(): void {
     this.#sender.collect()
@@ -286,7 +295,7 @@ export class Replicator {
     const covered = met === 'new' && this.#copies.startOver(view)
     const previous = view.presence
     if (previous && ((presence.sentAtMs - previous.sentAtMs) | 0) < 0) return
-    view.announce(presence, this.#options.clock.now())
+    view.announce(presence, this.#options.clock.now(), this.#epoch)
     if (!previous) {
       view.lostCovered = presence.lost
       // It was there before us: it may have said things that nobody will say again.
@@ -411,7 +420,7 @@ export class Replicator {
   }
 
   #appliedPositions() {
-    const absent = this.#copies.absentPositions().map((position) => ({ ...position, newestSentAtMs: 0 }))
+    const absent = this.#copies.absentPositions().map((position) => ({ ...position, newestSentAtMs: 0, heardMs: 0 }))
     return [...this.#views.values()].flatMap((view) => view.applied ?? []).concat(absent)
   }
 

@@ -37,6 +37,8 @@ export class SenderView {
   heardFrom = 0
   presence: Presence | undefined
   presenceAt = 0
+  /** When its last presence came that answers one of ours, which was sent after `heardFrom`. */
+  #answeredAt = 0
   /** How many of the sender's lost records we have made good by a snapshot. */
   lostCovered = 0
   #tracker: SequenceTracker | undefined
@@ -75,7 +77,7 @@ export class SenderView {
     const tracker = this.#tracker
     if (!tracker) return undefined
     const { epoch, sequence, records, newestSentAtMs } = tracker
-    return { epoch, sequence, records, newestSentAtMs }
+    return { epoch, sequence, records, newestSentAtMs, heardMs: this.presence?.sentAtMs ?? 0 }
   }
 
   /**
@@ -128,13 +130,23 @@ export class SenderView {
     return applied
   }
 
-  /** It has spoken since `heardFrom`, and what it had sent by then has come. */
-  get isCaughtUp(): boolean {
-    return this.presenceAt >= this.heardFrom && (this.#tracker?.sequence ?? 0) >= this.#catchUpTo
+  /** It has heard us since `heardFrom`, and said so: what comes is no more what had waited on the way, and both ways are open. */
+  get isAnswered(): boolean {
+    return this.#answeredAt >= this.heardFrom
   }
 
-  announce(presence: Presence, now: number): void {
-    if (!this.presence || this.presenceAt < this.heardFrom) this.#catchUpTo = presence.sequence
+  /** It has answered since `heardFrom`, and what it had sent by then has come. */
+  get isCaughtUp(): boolean {
+    return this.isAnswered && (this.#tracker?.sequence ?? 0) >= this.#catchUpTo
+  }
+
+  /** @param self this director's epoch, under which the peer says what it has heard of us */
+  announce(presence: Presence, now: number, self: Epoch): void {
+    const wasAnswered = this.presence !== undefined && this.isAnswered
+    const heardMs = presence.applied.find(({ epoch }) => epoch === self)?.heardMs ?? 0
+    // One that says nothing of it has not met us before, or speaks as directors once did.
+    if (heardMs === 0 || ((heardMs - Math.floor(this.heardFrom)) | 0) >= 0) this.#answeredAt = now
+    if (!wasAnswered) this.#catchUpTo = presence.sequence
     this.presence = presence
     this.presenceAt = now
     this.#tracker?.announce(presence.sequence, presence.records, now)

@@ -66,6 +66,7 @@ function whatIsWrong(facts: SyncFacts): string | undefined {
   for (const view of connected) {
     const since = view.missingSince
     if (view.presenceAt < view.heardFrom) return `waits to hear from ${view.name}`
+    if (!view.isAnswered) return `waits to be heard by ${view.name}`
     if (!view.isCaughtUp || (since !== undefined && now - since > SYNC_LIMIT_MS))
       return `misses ${view.recordsBehind} records of ${view.name}`
   }

@@ -1,6 +1,7 @@
 /**
  * The drill's new connections: one every so often, each with one HTTP request, its answer, and the end. Open-loop as well:
- * the next one does not wait for the one before. A lost SYN that TCP repeats is no failure; no answer in time is.
+ * the next one does not wait for the one before. But what a client that stands still has not begun in time it does not make up for: that
+ * burst would be another load than was asked for. A lost SYN that TCP repeats is no failure; no answer in time is.
  */
 import { connect } from 'node:net'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
@@ -8,6 +9,8 @@ import type { FailedBeginning, LoadOptions, LoadProgress, LoadResult } from './l
 
 /** An answer is a few hundred bytes; whatever is longer is not read to its end. */
 const ANSWER_BYTES = 4096
+/** Later than this a connection that was due is not begun any more. */
+const LONGEST_DELAY_MS = 100
 /** Handshakes whose time is kept, so that a long drill does not grow. */
 const MAX_SET_UPS = 50_000
 
@@ -27,13 +30,14 @@ export class NewConnections {
   }
 
   start(): void {
-    const startMs = this.#now()
-    let due = 0
+    const intervalMs = 1000 / this.#options.connectionsPerSecond
+    let dueMs = this.#now()
     this.#timer = setInterval(
       () => {
-        for (; startMs + (due * 1000) / this.#options.connectionsPerSecond <= this.#now(); due++) this.#attempt()
+        dueMs = Math.max(dueMs, this.#now() - LONGEST_DELAY_MS)
+        for (; dueMs <= this.#now(); dueMs += intervalMs) this.#attempt()
       },
-      Math.min(10, 1000 / this.#options.connectionsPerSecond),
+      Math.min(10, intervalMs),
     )
   }
 

@@ -16,8 +16,13 @@ import { hostsOf, type LabMethod, SESSION_PORT, SYNCS, VIRTUAL_ADDRESSES, WEB_PO
 import { hasEnded } from '../../node/drill/lab-programs.ts'
 import { awaitWholePool } from '../../node/drill/lab-ready.ts'
 import { LoadClient } from '../../node/drill/load-client.ts'
-import { type FailedBeginning, type LoadResult, monotonicMs } from '../../node/drill/load-messages.ts'
-import { putFirst } from '../../node/processor-share.ts'
+import {
+  type FailedBeginning,
+  type LoadProgress,
+  type LoadResult,
+  monotonicMs,
+} from '../../node/drill/load-messages.ts'
+import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { growth, measure, type Sample } from './growth.ts'
 import { traceConnection, tracePaths } from './trace.ts'
@@ -70,6 +75,7 @@ const name = `soak-${process.pid}`
 const endured: Endured[] = []
 const samples: Sample[] = []
 let brokenBy: string | undefined
+let loadMs = 0
 let traces = 0
 let pathTraces = 0
 
@@ -82,11 +88,13 @@ report(load)
 
 async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   let failed = 0
-  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, (progress) => {
+  const follow = (progress: LoadProgress) => {
     if (progress.connectionsFailed === failed) return
     failed = progress.connectionsFailed
     if (progress.lastFailure) void tellOfFailure(lab, progress.lastFailure)
-  })
+  }
+  // When the machine has no time for all of them, the load shall become less, not the directors slower.
+  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, follow, putSecond)
   await client.open({
     virtualAddress: VIRTUAL_ADDRESSES.ipv4,
     sessionPort: SESSION_PORT,
@@ -97,7 +105,8 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     downloads: [],
     patienceMs: PATIENCE_MS,
   })
-  client.fault(monotonicMs())
+  const beganMs = monotonicMs()
+  client.fault(beganMs)
   while (monotonicMs() < endMs && endured.length < Number(values.times)) {
     await delay(below(LONGEST_REST_MS), undefined, { signal })
     const failure = failures[below(failures.length)]
@@ -110,6 +119,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     const minutes = ((monotonicMs() - startMs) / 60_000).toFixed(1)
     say(`${minutes} min, ${endured.length} failures endured, the last: ${failure.name}`)
   }
+  loadMs = monotonicMs() - beganMs
   return await client.finish()
 }
 
@@ -160,8 +170,10 @@ function report(load: LoadResult): void {
     ...sampleOf(beginnings),
   ]
   const { attempted, failed } = load.connections
+  const rate = Math.round((attempted * 1000) / loadMs)
+  const connections = `${attempted} connections (${rate} a second)`
   say(
-    `${load.opened} sessions, ${load.lost.length} lost; ${attempted} connections, ${failed.length} failed, ${unexplained.length} unexplained`,
+    `${load.opened} sessions, ${load.lost.length} lost; ${connections}, ${failed.length} failed, ${unexplained.length} unexplained`,
   )
   const counts = failures.map(
     (failure) => `${endured.filter((each) => each.failure === failure).length} ${failure.name}`,

@@ -1,7 +1,7 @@
 /**
  * The drill's new connections: one every so often, each with one HTTP request, its answer, and the end. Open-loop as well:
- * the next one does not wait for the one before. But what a client that stands still has not begun in time it does not make up for: that
- * burst would be another load than was asked for. A lost SYN that TCP repeats is no failure; no answer in time is.
+ * the next one does not wait for the one before. But a client that has stood still makes up for it a little at a time, and not for all:
+ * that burst would be another load than was asked for. A lost SYN that TCP repeats is no failure; no answer in time is.
  */
 import { connect } from 'node:net'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
@@ -9,8 +9,10 @@ import type { FailedBeginning, LoadOptions, LoadProgress, LoadResult } from './l
 
 /** An answer is a few hundred bytes; whatever is longer is not read to its end. */
 const ANSWER_BYTES = 4096
+/** Begun at once: what was due in so long a time. */
+const BURST_MS = 100
 /** Later than this a connection that was due is not begun any more. */
-const LONGEST_DELAY_MS = 100
+const LONGEST_DELAY_MS = 2000
 /** Handshakes whose time is kept, so that a long drill does not grow. */
 const MAX_SET_UPS = 50_000
 
@@ -34,8 +36,9 @@ export class NewConnections {
     let dueMs = this.#now()
     this.#timer = setInterval(
       () => {
-        dueMs = Math.max(dueMs, this.#now() - LONGEST_DELAY_MS)
-        for (; dueMs <= this.#now(); dueMs += intervalMs) this.#attempt()
+        const nowMs = this.#now()
+        dueMs = Math.max(dueMs, nowMs - LONGEST_DELAY_MS)
+        for (const endMs = Math.min(nowMs, dueMs + BURST_MS); dueMs <= endMs; dueMs += intervalMs) this.#attempt()
       },
       Math.min(10, intervalMs),
     )

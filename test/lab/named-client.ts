@@ -17,6 +17,8 @@ export type ClientRequest =
   | { readonly do: 'send'; readonly from: Endpoint; readonly to: Endpoint; readonly bytes: number }
   /** Connections are named by their numbers, the first TCP connection of this client being 0. */
   | { readonly do: 'close' | 'reset'; readonly connections: readonly number[] }
+  /** Gives up one that is not answered yet: nothing is sent of it any more. */
+  | { readonly do: 'leave'; readonly connection: number }
   /** Says something on an open connection, and `ask` waits for the answer. */
   | { readonly do: 'say' | 'ask'; readonly connection: number }
 
@@ -58,6 +60,9 @@ async function carryOut(request: ClientRequest): Promise<string | null> {
       return null
     case 'close':
       await Promise.all(request.connections.map((number) => close(connections[number])))
+      return null
+    case 'leave':
+      connections[request.connection].destroy()
       return null
     case 'reset':
       for (const number of request.connections) connections[number].resetAndDestroy()

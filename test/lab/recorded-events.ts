@@ -90,6 +90,8 @@ export class RecordedClient {
   async #knock(): Promise<string> {
     await this.#client.ask({ do: 'knock', ...this.#tcp(CLIENT_ADDRESS, SHUNNED_PORT, TCP_PORT) })
     await this.#eventually('the SYN has come', (connections) => connections.some(({ state }) => state === 'SYN_RECV'))
+    // Its second SYN, after a second, would be refused when the service is gone by then.
+    await this.#client.ask({ do: 'leave', connection: this.#numbersOf([SHUNNED_PORT])[0] })
     return ''
   }
 

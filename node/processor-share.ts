@@ -7,6 +7,8 @@ import { setPriority } from 'node:os'
 
 /** Before everything that was not raised on purpose, and still behind the kernel's own threads. */
 const FIRST = -15
+/** Behind those, and before everything else. */
+const SECOND = -10
 /** Behind everything else. */
 const LAST = 19
 
@@ -25,6 +27,12 @@ export function putFirst(processId = process.pid): string | undefined {
   setThreads(processId, FIRST)
   setGroup(processId, FIRST)
   return undefined
+}
+
+/** Puts a process behind those that are first: a load that there is no time for shall not keep them from their own work. */
+export function putSecond(processId: number): void {
+  setThreads(processId, SECOND)
+  setGroup(processId, SECOND)
 }
 
 /** Puts this process, or another, behind everybody: what is left to do is to tidy up. */

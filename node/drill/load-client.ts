@@ -16,11 +16,16 @@ export class LoadClient {
   readonly #ended: Promise<never>
   #expectEnd = false
 
-  constructor(namespace: string, onProgress: (progress: LoadProgress) => void) {
+  /** @param place gives the process its share of the processors */
+  constructor(
+    namespace: string,
+    onProgress: (progress: LoadProgress) => void,
+    place: (processId: number) => void = putFirst,
+  ) {
     const [program, ...args] = inNamespace(namespace, [process.execPath, programFile('node/drill/session-client')])
     // Out of the terminal's process group: Ctrl-C is ours to handle.
     this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
-    if (this.#child.pid !== undefined) putFirst(this.#child.pid)
+    if (this.#child.pid !== undefined) place(this.#child.pid)
     this.#child.on('message', (message: FromClient) => {
       if (message.type === 'progress') onProgress(message)
       this.#waiting.get(message.type)?.(message)

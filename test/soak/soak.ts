@@ -22,7 +22,7 @@ import {
   type LoadResult,
   monotonicMs,
 } from '../../node/drill/load-messages.ts'
-import { putFirst } from '../../node/processor-share.ts'
+import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { growth, measure, type Sample } from './growth.ts'
 import { traceConnection, tracePaths } from './trace.ts'
@@ -93,7 +93,8 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     failed = progress.connectionsFailed
     if (progress.lastFailure) void tellOfFailure(lab, progress.lastFailure)
   }
-  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, follow)
+  // When the machine has no time for all of them, the load shall become less, not the directors slower.
+  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, follow, putSecond)
   await client.open({
     virtualAddress: VIRTUAL_ADDRESSES.ipv4,
     sessionPort: SESSION_PORT,

@@ -24,21 +24,23 @@ export function putFirst(processId = process.pid): string | undefined {
   } catch (error) {
     return (error as Error).message
   }
-  setThreads(processId, FIRST)
-  setGroup(processId, FIRST)
+  put(processId, FIRST)
   return undefined
 }
 
 /** Puts a process behind those that are first: a load that there is no time for shall not keep them from their own work. */
 export function putSecond(processId: number): void {
-  setThreads(processId, SECOND)
-  setGroup(processId, SECOND)
+  put(processId, SECOND)
 }
 
 /** Puts this process, or another, behind everybody: what is left to do is to tidy up. */
 export function putLast(processId = process.pid): void {
-  setThreads(processId, LAST)
-  setGroup(processId, LAST)
+  put(processId, LAST)
+}
+
+function put(processId: number, nice: number): void {
+  setThreads(processId, nice)
+  setGroup(processId, nice)
 }
 
 function setThreads(processId: number, nice: number): void {

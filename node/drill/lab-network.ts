@@ -15,9 +15,9 @@ import { belongsToLab, GATEWAY_ADDRESSES, type LabHost, type LabPlan, VIRTUAL_AD
 const NAMESPACE_FOLDER = '/run/netns'
 
 /**
- * A new namespace takes these from the machine (net.core.devconf_inherit_init_net), and a machine with containers forwards. BBR, which
- * may be its congestion control, spaces out what it sends by what little it has measured: a client that had lost its
- * first packet twice waited 9 s with the third try. Every kernel has Reno (RFC 5681), which does not.
+ * A new namespace takes these from the machine (net.core.devconf_inherit_init_net), and a machine with containers forwards. With BBR,
+ * which may be its congestion control, clients that had lost their first packet twice waited 9 s with the third try (docs/decisions/tooling.md).
+ * Every kernel has Reno (RFC 5681).
  */
 const SETTINGS = {
   'ipv4/tcp_congestion_control': 'reno',

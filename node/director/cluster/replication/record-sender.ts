@@ -1,9 +1,8 @@
 /**
  * Takes what the forwarder writes into its outgoing ring, gathers it into numbered batches and gossips them.
  *
- * A batch goes out when it is full, or so long after a record as that record may wait: gossip carries a few hundred messages of
- * 16 KiB a second at half a millisecond, and chokes on thousands of small ones. What a session cannot go on without at another director
- * waits for a moment only; how a connection ends can wait longer. What the forwarder waits for goes at once.
+ * A batch goes out when it is full, or when it is due (batch-pace.ts): gossip carries a few hundred messages of 16 KiB a second at
+ * half a millisecond, and chokes on thousands of small ones. What the forwarder waits for goes at once.
  */
 import { isActiveState } from '../../../../forwarder/engine/protocols/registry.ts'
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
@@ -14,6 +13,7 @@ import { BATCH_HEADER_LENGTH, type Epoch, writeBatchHeader } from '../../../../p
 import { RecordBlockWriter, type RecordTails } from '../../../../protocol/wire/record-block.ts'
 import type { Clock } from '../../clock.ts'
 import { AwaitedBatches } from './awaited-batches.ts'
+import { BatchPace } from './batch-pace.ts'
 import { ResendBuffer, type SentBatch } from './resend-buffer.ts'
 
 export interface RecordSenderOptions {
@@ -24,9 +24,6 @@ export interface RecordSenderOptions {
   readonly send: (batch: Uint8Array, isAwaited: boolean) => void
   /** Sees every record before it is sent; the record is RECORD_LENGTH bytes at `offset`. */
   readonly onRecord: (bytes: Uint8Array, offset: number) => void
-  /** How long a record of a connection in use waits for company, and how long one that is ending. */
-  readonly gatherMs: number
-  readonly endingGatherMs: number
   /** Called when the forwarder need not wait any longer for what it was waiting for. */
   readonly onConfirmed: () => void
   /** What goes behind records. */
@@ -44,6 +41,7 @@ export class RecordSender {
   readonly #bytes: Uint8Array
   readonly #writer: RecordBlockWriter
   readonly #sent: ResendBuffer
+  readonly #pace = new BatchPace()
   #sequence = 0
   #records = 0
   #cancelFlush: (() => void) | undefined
@@ -96,7 +94,7 @@ export class RecordSender {
 
   /** Takes what is in the ring. Call when something has been written there. */
   collect(): void {
-    const { ring, clock, gatherMs, endingGatherMs, onRecord } = this.#options
+    const { ring, clock, onRecord } = this.#options
     const now = clock.now()
     const last = this.#sequence + BATCHES_PER_TURN
     for (let offset = ring.peek(); offset >= 0; offset = ring.peek()) {
@@ -112,7 +110,7 @@ export class RecordSender {
         continue
       }
       onRecord(ring.bytes, offset)
-      this.#flushBy(now + (isEnding(ring.bytes, offset) ? endingGatherMs : gatherMs), now)
+      this.#flushBy(this.#pace.dueAt(now, isEnding(ring.bytes, offset)), now)
       ring.advance()
     }
     if (this.#awaited.isUrgent(now)) this.flush()
@@ -150,6 +148,7 @@ export class RecordSender {
       isAwaited,
     })
     this.#awaited.sent(this.#sequence, now)
+    this.#pace.sent(now)
     this.#records += count
     const bytes = this.#bytes.slice(0, end)
     this.#sent.add(this.#sequence, { bytes, sentAt: now, recordsAfter: this.#records })

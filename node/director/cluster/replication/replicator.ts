@@ -6,7 +6,7 @@
  */
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import { parseDigestMessage } from '../../../../protocol/wire/digest-message.ts'
-import { encodePresence, type Position, parsePresence } from '../../../../protocol/wire/presence.ts'
+import { parsePresence } from '../../../../protocol/wire/presence.ts'
 import { type Epoch, parseBatch } from '../../../../protocol/wire/record-batch.ts'
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/sync-message.ts'
@@ -17,13 +17,12 @@ import { BatchPath } from './batch-path.ts'
 import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
-import { describePeer } from './peer-status.ts'
 import { RecordSender } from './record-sender.ts'
 import { ResendServer } from './resend-server.ts'
 import { SenderView } from './sender-view.ts'
 import { type ConnectionSource, SnapshotServer } from './snapshot-server.ts'
 import { Speakers } from './speakers.ts'
-import { judgeSync, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
+import { Standing } from './standing.ts'
 import { COMPARISON_MS, TableComparison } from './table-comparison.ts'
 import { TableCopies } from './table-copies.ts'
 import { UnknownFields } from './unknown-fields.ts'
@@ -63,9 +62,6 @@ export interface ReplicationStatus {
   readonly counters: Readonly<Record<string, number>>
 }
 
-/** A record waits at most this long for company. */
-const GATHER_MS = 5
-const ENDING_GATHER_MS = 25
 const BATCH_BYTES = 16 * 1024
 const DEFAULT_RESEND_BYTES = 64 * 1024 * 1024
 const PRESENCE_MS = 200
@@ -95,12 +91,9 @@ export class Replicator {
   readonly #unknownFields: UnknownFields
   readonly #counters = createCounters()
   readonly #speakers = new Speakers(this.#views, this.#counters)
-  /** A peer has been connected once. */
-  #hadPeers = false
+  readonly #standing: Standing
   #lastInSync = false
   #tickAt = Number.POSITIVE_INFINITY
-  /** When this director came to reach peers again, having reached none. */
-  #regainedAt = Number.NEGATIVE_INFINITY
   readonly #timers = new Map<string, () => void>()
 
   constructor(options: ReplicatorOptions) {
@@ -122,8 +115,6 @@ export class Replicator {
         options.onRecord?.(bytes, offset)
       },
       tails: unknownFields,
-      gatherMs: GATHER_MS,
-      endingGatherMs: ENDING_GATHER_MS,
       onConfirmed: wake,
       batchBytes: BATCH_BYTES,
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
@@ -140,7 +131,7 @@ export class Replicator {
       clock,
       send: sendSync,
       tails: unknownFields,
-      positions: () => (this.#copies.joined ? this.#positions() : undefined),
+      positions: () => (this.#copies.joined ? this.#standing.positions() : undefined),
       incoming: this.#incoming,
     })
     this.#copies = new TableCopies({
@@ -167,6 +158,18 @@ export class Replicator {
       peers: () => this.#connected().flatMap(({ name, presence }) => (presence?.joined ? [name] : [])),
       isReady: () => this.#copies.joined && !this.#copies.running && this.#incoming.waitingBytes === 0,
       apply: (block) => this.#applyPiece(block),
+    })
+    this.#standing = new Standing({
+      epoch: this.#epoch,
+      clock,
+      outgoing,
+      sender: this.#sender,
+      incoming: this.#incoming,
+      copies: this.#copies,
+      comparison: this.#comparison,
+      views: this.#views,
+      presenceMs: PRESENCE_MS,
+      behindBytes: WAITING_LIMIT_BYTES / 2,
     })
     transport.onMessage('connections', (from, message) => this.#receiveBatch(from, message))
     transport.onMessage('presence', (from, message) => this.#receivePresence(from, message))
@@ -228,7 +231,7 @@ export class Replicator {
   }
 
   status(): ReplicationStatus {
-    const { inSync, reason } = this.#syncState()
+    const { inSync, reason } = this.#standing.syncState()
     this.#counters.batchesSent = this.#sender.sequence
     this.#counters.recordsSent = this.#sender.records
     const { batchesResent } = this.#resends
@@ -242,8 +245,7 @@ export class Replicator {
       lostRecords: this.#options.outgoing.lost,
       unconfirmedConnections: this.#options.outgoing.unconfirmed,
     }
-    const { joined } = this.#copies
-    return { inSync, reason, joined, counters, peers: [...this.#views.values()].map((view) => this.#peerStatus(view)) }
+    return { inSync, reason, joined: this.#copies.joined, counters, peers: this.#standing.peers() }
   }
 
   #sendBatch(batch: Uint8Array, isAwaited: boolean): void {
@@ -336,17 +338,16 @@ export class Replicator {
     const view = this.#views.get(peer)
     if (!view) return
     if (connected) {
-      const now = this.#options.clock.now()
-      if (this.#copies.joined && this.#connected().length === 0) this.#regainedAt = now
+      this.#standing.peerFound()
       view.connected = true
-      view.heardFrom = now
+      view.heardFrom = this.#options.clock.now()
       this.#copies.peerFound(peer)
       this.#server.peerFound(peer)
       // Gossip takes a moment to know a new connection.
-      void this.#options.transport.send(peer, 'presence', this.#presence()).catch(() => {})
+      void this.#options.transport.send(peer, 'presence', this.#standing.presence()).catch(() => {})
     } else {
       view.connected = false
-      this.#hadPeers = true
+      this.#standing.peerLost()
       this.#copies.peerLost(peer)
       this.#comparison.forget(peer)
     }
@@ -396,7 +397,7 @@ export class Replicator {
   #act(): void {
     this.#copies.act()
     this.#options.outgoing.setWitnesses(this.#connected().filter(({ presence }) => presence?.joined).length)
-    const { inSync } = this.#syncState()
+    const { inSync } = this.#standing.syncState()
     if (inSync === this.#lastInSync) return
     this.#lastInSync = inSync
     this.#broadcastPresence()
@@ -414,63 +415,12 @@ export class Replicator {
     this.#incoming.push(this.#ended.takePiece(block))
   }
 
-  #positions(): Position[] {
-    const own = { epoch: this.#epoch, sequence: this.#sender.sequence, records: this.#sender.records }
-    return [own, ...this.#appliedPositions()]
-  }
-
-  #appliedPositions() {
-    const absent = this.#copies.absentPositions().map((position) => ({ ...position, newestSentAtMs: 0, heardMs: 0 }))
-    return [...this.#views.values()].flatMap((view) => view.applied ?? []).concat(absent)
-  }
-
-  #presence(): Uint8Array {
-    return encodePresence({
-      epoch: this.#epoch,
-      sequence: this.#sender.sequence,
-      records: this.#sender.records,
-      joined: this.#copies.joined,
-      inSync: this.#syncState().inSync,
-      lost: this.#options.outgoing.lost,
-      sentAtMs: this.#options.clock.now(),
-      applied: this.#appliedPositions(),
-    })
-  }
-
   #broadcastPresence(): void {
-    this.#options.transport.broadcast('presence', this.#presence())
-  }
-
-  #syncState(): SyncState {
-    return judgeSync({
-      now: this.#options.clock.now(),
-      isJoined: this.#copies.joined,
-      joining: () => this.#copies.joinDecision(),
-      snapshot: this.#copies.running,
-      restoring: this.#copies.restoring,
-      wanted: this.#copies.wanted,
-      views: [...this.#views.values()],
-      hadPeers: this.#hadPeers,
-      regainedAt: this.#regainedAt,
-      isForwarderBehind: this.#copies.isUnderway || this.#incoming.waitingBytes > WAITING_LIMIT_BYTES / 2,
-    })
+    this.#options.transport.broadcast('presence', this.#standing.presence())
   }
 
   #connected(): SenderView[] {
     return [...this.#views.values()].filter((view) => view.connected)
-  }
-
-  #peerStatus(view: SenderView): PeerStatus {
-    const now = this.#options.clock.now()
-    // What went out since its last presence does not count, unless the peer has fallen silent.
-    const heardAt = view.presence ? view.presenceAt : 0
-    return describePeer(view, {
-      now,
-      epoch: this.#epoch,
-      sender: this.#sender,
-      rangesDifferent: this.#comparison.differences(view.name),
-      confirmableUntil: Math.max(heardAt, now - 2 * PRESENCE_MS) - SYNC_LIMIT_MS,
-    })
   }
 
   #every(name: string, intervalMs: number, task: () => void): void {

@@ -281,6 +281,9 @@ export class Director {
       onBug: (error) => log.error({ error }, 'a request on the control socket met a bug'),
     })
     this.#started.push(() => control.stop())
+    cluster.onSync(({ inSync, reason }) =>
+      inSync ? log.info('in sync with the pool') : log.warn({ reason }, 'not in sync with the pool'),
+    )
     await cluster.start()
     this.#started.push(() => cluster.stop())
     checkpoints?.start()

@@ -54,6 +54,9 @@ export class Cluster implements Transport {
   #worker: Worker | undefined
   #exited: Promise<void> = Promise.resolve()
   #status: ClusterStatus | undefined
+  /** How often a link came up. */
+  #doubts = 0
+  #onSync: (state: Pick<ClusterStatus, 'inSync' | 'reason'>) => void = () => {}
   #onFailure: (error: Error) => void = () => {}
   #restore: () => Promise<Uint8Array | undefined> = async () => undefined
   #isStopping = false
@@ -109,6 +112,11 @@ export class Cluster implements Transport {
     clearTimeout(limit)
   }
 
+  /** Called whenever this director has come into sync or has fallen out of it, and at each doubt. */
+  onSync(handler: (state: Pick<ClusterStatus, 'inSync' | 'reason'>) => void): void {
+    this.#onSync = handler
+  }
+
   /** Called once if the thread dies. */
   onFailure(handler: (error: Error) => void): void {
     this.#onFailure = handler
@@ -126,8 +134,11 @@ export class Cluster implements Transport {
 
   /** A link is up again: this director is not in sync until peers have answered it. */
   doubt(): void {
-    if (this.#status) this.#status = { ...this.#status, inSync: false, reason: 'a link was down' }
+    this.#doubts++
     this.#post({ kind: 'doubt' })
+    if (!this.#status) return
+    this.#status = doubted(this.#status)
+    this.#onSync(this.#status)
   }
 
   /** Whether the thread lives. */
@@ -240,8 +251,15 @@ export class Cluster implements Transport {
         )
         break
       case 'status':
-        this.#status = message.status
+        this.#take(message.status)
     }
+  }
+
+  #take(status: ClusterStatus): void {
+    const wasInSync = this.#status?.inSync ?? false
+    // What the thread said before it knew of a doubt may still be on its way.
+    this.#status = status.doubts < this.#doubts ? doubted(status) : status
+    if (this.#status.inSync !== wasInSync) this.#onSync(this.#status)
   }
 
   async #judge(id: number, token: Uint8Array): Promise<void> {
@@ -279,4 +297,8 @@ export class Cluster implements Transport {
     const own = 'message' in message ? { ...message, message: new Uint8Array(message.message) } : message
     this.#worker?.postMessage(own)
   }
+}
+
+function doubted(status: ClusterStatus): ClusterStatus {
+  return { ...status, inSync: false, reason: 'a link was down' }
 }

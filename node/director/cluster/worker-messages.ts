@@ -30,6 +30,8 @@ export interface ClusterWorkerInput extends Libp2pTransportOptions {
 }
 
 export interface ClusterStatus extends ReplicationStatus {
+  /** How many doubts it knows of. */
+  readonly doubts: number
   readonly transport: Readonly<TransportCounters>
   /** Tokens that did not let in, by reason. */
   readonly refusedTokens: Readonly<Record<string, number>>

@@ -36,6 +36,7 @@ const outgoing = new RecordRing(input.outgoing)
 const source = new ConnectionReader(input.table, input.directory)
 let isStopping = false
 let lastStatus = ''
+let doubts = 0
 let takeRestored: (records: Uint8Array | undefined) => void = () => {}
 let peers = input.peers
 /** By number, newcomers about whom the main thread was asked. */
@@ -78,6 +79,7 @@ try {
     onStatus: (status) =>
       postStatus({
         ...status,
+        doubts,
         transport: { ...transport.counters },
         refusedTokens: admission.refused,
         syncDaemons: syncDaemons.counters,
@@ -110,8 +112,7 @@ try {
       asked.get(message.id)?.(message.reason)
       asked.delete(message.id)
     } else if (message.kind === 'doubt') {
-      // The main thread has taken it as out of sync already, and waits to hear.
-      lastStatus = ''
+      doubts++
       replicator.doubt()
     } else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
     else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))

@@ -78,6 +78,15 @@ test('two directors with threads of their own', async (t) => {
     await until(() => d1.cluster.status().counters.recordsSent === 1)
   })
 
+  await t.test('when a link comes up again a director is out of sync until its peer has answered it', async (t) => {
+    const states: string[] = []
+    d1.cluster.onSync(({ inSync, reason }) => states.push(inSync ? 'in sync' : reason))
+    d1.cluster.doubt()
+    t.match(d1.cluster.status(), { inSync: false, reason: 'a link was down' })
+    await until(() => d1.cluster.status().inSync)
+    t.same(states, ['a link was down', 'in sync'])
+  })
+
   await t.test('what was written last before an orderly stop arrives', async (t) => {
     write(d1, 8)
     await d1.cluster.stop()

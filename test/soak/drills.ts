@@ -63,6 +63,7 @@ function tableOf(results: readonly DrillResult[]): string {
     'sessions lost',
     'pause p99: median, worst',
     'baseline',
+    'over it: median, worst',
     'new failed',
     'downloads lost',
   ]
@@ -70,12 +71,14 @@ function tableOf(results: readonly DrillResult[]): string {
   for (const [name, those] of Map.groupBy(results, ({ drill, method }) => `${drill} ${method}`)) {
     const pauses = sorted(those.map(({ pauseMs }) => pauseMs.p99))
     const baselines = sorted(those.map(({ pauseMs }) => pauseMs.baseline))
+    const over = sorted(those.map(({ pauseMs }) => Math.round(10 * (pauseMs.p99 - pauseMs.baseline)) / 10))
     table.push([
       name,
       those.length,
       `${sum(those, ({ sessions }) => sessions.lost)} of ${sum(those, ({ sessions }) => sessions.opened)}`,
       `${percentile(pauses, 50)}, ${pauses.at(-1)} ms`,
       `${percentile(baselines, 50)}, ${baselines.at(-1)} ms`,
+      `${percentile(over, 50)}, ${over.at(-1)} ms`,
       `${sum(those, (each) => each.newConnections.failed)} of ${sum(those, (each) => each.newConnections.attempted)}`,
       `${sum(those, ({ downloads }) => downloads.started - downloads.intact)} of ${sum(those, ({ downloads }) => downloads.started)}`,
     ])

@@ -1,7 +1,7 @@
 /**
  * When the batch that is being gathered is due. What a session cannot go on without at another director waits only for what comes with it,
  * as long as such records are few. When they come all the time batches keep a distance, as interrupts of a network card do: a
- * batch costs every director the same, however many records it has. How a connection ends can wait longer in any case.
+ * batch costs every director much the same, however many records it has. How a connection ends can wait longer in any case.
  */
 
 /** How long a record waits for company after a quiet moment. */

@@ -25,7 +25,7 @@
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
-import { Packr } from 'msgpackr/pack'
+import { pack, unpack } from '../message-pack.ts'
 import { canonicalAddress } from '../packet/ipv6-address.ts'
 import { KEY_ID_BYTES } from '../shared-key.ts'
 import type { AgentKey } from './agent-key.ts'
@@ -55,12 +55,10 @@ export interface AgentReport {
 /** Why a datagram is not a report. */
 export type AgentReportRefusal = 'length' | 'version' | 'key' | 'signature' | 'body'
 
-const packr = new Packr({ useRecords: false })
-
 /** The datagram for a report. @throws RangeError when it would be longer than MAX_AGENT_REPORT_BYTES */
 export function encodeAgentReport(report: AgentReport, { id, secret }: AgentKey): Buffer {
   const header = Buffer.concat([Uint8Array.of(AGENT_REPORT_VERSION), Buffer.from(id, 'hex')])
-  const signed = Buffer.concat([header, packr.pack(report)])
+  const signed = Buffer.concat([header, pack(report)])
   const datagram = Buffer.concat([signed, sign(signed, secret)])
   if (datagram.length > MAX_AGENT_REPORT_BYTES) throw new RangeError(`an agent report of ${datagram.length} bytes`)
   return datagram
@@ -87,7 +85,7 @@ export function decodeAgentReport<Key extends AgentKey>(
   const signed = datagram.subarray(0, datagram.length - SIGNATURE_BYTES)
   if (!timingSafeEqual(sign(signed, key.secret), datagram.subarray(signed.length))) return 'signature'
   try {
-    const report = readBody(packr.unpack(signed.subarray(HEADER_BYTES)))
+    const report = readBody(unpack(signed.subarray(HEADER_BYTES)))
     return report ? { report, key } : 'body'
   } catch {
     return 'body'

@@ -19,8 +19,8 @@
  * have given back.
  * Version rule: of a head of another version nothing is read; fields may be added to this one. Blocks of records: as on the wire.
  */
-import { pack, unpack } from 'msgpackr'
 import { z } from 'zod'
+import { pack, unpack } from '../../../protocol/message-pack.ts'
 import { type RecordBlock, readBlock } from '../../../protocol/wire/record-block.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import type { Instant } from './instant.ts'

@@ -11,8 +11,8 @@
  * A message speaks only of the servers in it. Of a server of which the sender knows nothing it says nothing. Version rule: a
  * reader drops other versions; within one, fields may be added and are passed over by those who do not know them.
  */
-import { pack, unpack } from 'msgpackr'
 import { z } from 'zod'
+import { pack, unpack } from '../../../protocol/message-pack.ts'
 import type { HealthState } from './rise-fall.ts'
 
 const VERSION = 1

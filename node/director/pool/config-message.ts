@@ -13,7 +13,7 @@
  * Source: RFC 1951 (deflate: the fields' names repeat, so a message holds about five times as many servers).
  */
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
-import { Packr } from 'msgpackr'
+import { pack, unpack, unpackEach } from '../../../protocol/message-pack.ts'
 import { MAX_MESSAGE_BYTES } from '../cluster/transport.ts'
 import { type PoolEntry, poolEntrySchema } from './pool-entry.ts'
 
@@ -28,9 +28,6 @@ const BATCH_BYTES = 48 * 1024
 const INFLATED_BYTES_MAX = 1024 * 1024
 const INVALID_ENTRIES_MAX = 100
 
-// Without records and shared structures, so that every message stands alone.
-const packr = new Packr({ useRecords: false })
-
 export interface ConfigMessage {
   entries: PoolEntry[]
   /** Of the sender's whole configuration. */
@@ -40,13 +37,13 @@ export interface ConfigMessage {
 }
 
 export function packEntry(entry: PoolEntry): Uint8Array {
-  return packr.pack(entry)
+  return pack(entry)
 }
 
 /** The entry, or undefined when the bytes hold none. */
 export function unpackEntry(bytes: Uint8Array): PoolEntry | undefined {
   try {
-    return poolEntrySchema.safeParse(packr.unpack(bytes)).data
+    return poolEntrySchema.safeParse(unpack(bytes)).data
   } catch {
     return undefined
   }
@@ -87,7 +84,7 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
   if (kind === DIGEST && body.length === DIGEST_BYTES) return { ...decoded, digest: body }
   if (kind !== ENTRIES) return undefined
   try {
-    packr.unpackMultiple(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value: unknown) => {
+    unpackEach(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value) => {
       const { data } = poolEntrySchema.safeParse(value)
       if (data) decoded.entries.push(data)
       else decoded.invalidEntries++

@@ -11,9 +11,9 @@
  * What this version does not understand, or what does not lead to the configuration that is in force (another version of the
  * program has changed it meanwhile), is forgotten: history begins anew there.
  */
-import { pack, unpack } from 'msgpackr'
 import { z } from 'zod'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { pack, unpack } from '../../../protocol/message-pack.ts'
 import { startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { addSummaries, type Replacement, summarise, summarySchema } from './change-summary.ts'

@@ -21,15 +21,14 @@ export class Versions {
   readonly #table: ConnectionTable
   readonly #services: ServiceTable
   readonly #states: Int32Array
-  /** Wall clock ticks minus table ticks, so that the directors' versions are comparable. */
-  readonly #epochTicks: number
 
+  /** @param epochTicks wall clock ticks minus table ticks, so that the directors' versions are comparable */
   constructor(connections: Connections, epochTicks: number) {
     this.#connections = connections
     this.#table = connections.table
     this.#services = connections.services
     this.#states = connections.table.memory.states
-    this.#epochTicks = epochTicks
+    this.#table.memory.epochTicks = epochTicks | 0
   }
 
   /** Of the last change that anybody was told of. */
@@ -72,7 +71,7 @@ export class Versions {
 
   /** Of a change made in this tick to a connection whose last one was `before`. */
   next(before: number, tick: number): number {
-    const clock = (tick + this.#epochTicks) & 0xffff
+    const clock = this.#table.memory.versionAt(tick)
     const next = (before + 1) & 0xffff
     return (before === 0 || isNewer(clock, next) ? clock : next) || 1
   }

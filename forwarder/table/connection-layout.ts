@@ -83,7 +83,7 @@ export const TICK_MS = 128
  * key lies across two. Half of them would: an eighth of a packet's time in a table of a million connections.
  */
 const HEADER_BYTES = 240
-const HEADER = { capacity: 0, used: 1, fresh: 2, freeHead: 3, tick: 4 } as const
+const HEADER = { capacity: 0, used: 1, fresh: 2, freeHead: 3, tick: 4, epochTicks: 5 } as const
 
 /** The views of one table's memory. */
 export class ConnectionMemory {
@@ -155,5 +155,18 @@ export class ConnectionMemory {
   }
   set tick(tick: number) {
     this.header[HEADER.tick] = tick
+  }
+
+  /** Wall clock ticks minus table ticks, of which versions are made: as of the forwarder's start, since no version may go back. */
+  get epochTicks(): number {
+    return this.header[HEADER.epochTicks]
+  }
+  set epochTicks(ticks: number) {
+    this.header[HEADER.epochTicks] = ticks
+  }
+
+  /** A version without anything before it, made in this tick. */
+  versionAt(tick: number): number {
+    return (tick + this.epochTicks) & 0xffff
   }
 }

@@ -40,6 +40,11 @@ export class ConnectionReader {
     this.#directory = new ServerDirectory(directoryMemory)
   }
 
+  /** Of a change that the forwarder made now. */
+  get versionNow(): number {
+    return this.memory.versionAt(this.memory.tick)
+  }
+
   /** Places that may hold a connection: 0 up to here. */
   get capacity(): number {
     return this.memory.fresh

@@ -6,7 +6,8 @@
  * counts the record as lost instead of waiting: the reader sees `lost` grow and must compare tables by other means.
  *
  * The writer may wait until what it wrote is known elsewhere too: it says so with awaitConfirmation(), and the reader answers
- * with confirm().
+ * with confirm(). Both positions stand still while nothing is waited for, for longer than positions take to come round: then they seem to
+ * lie ahead of everything that was written, and count for nothing.
  *
  * Source: L. Lamport, "Specifying Concurrent Program Modules", 1983 (the single-producer single-consumer queue).
  */
@@ -78,6 +79,8 @@ export class RecordRing {
   /** Writer: wants everything that it has written to be confirmed. Returns the position for isConfirmed(). */
   awaitConfirmation(): number {
     const tail = this.#header[TAIL]
+    const confirmed = Atomics.load(this.#header, CONFIRMED)
+    if (((confirmed - tail) | 0) > 0) Atomics.compareExchange(this.#header, CONFIRMED, confirmed, (tail - 1) | 0)
     Atomics.store(this.#header, WANTED, tail)
     return tail
   }
@@ -98,7 +101,8 @@ export class RecordRing {
 
   /** Reader: whether the writer waits for something from `position` on. */
   isAwaitedAfter(position: number): boolean {
-    return ((Atomics.load(this.#header, WANTED) - position) | 0) > 0
+    const wanted = Atomics.load(this.#header, WANTED)
+    return ((wanted - position) | 0) > 0 && ((Atomics.load(this.#header, TAIL) - wanted) | 0) >= 0
   }
 
   /** Reader: a peer has everything from before `position`. */

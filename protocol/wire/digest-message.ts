@@ -3,13 +3,13 @@
  * are the version and the kind.
  *
  * ```
- * kind 1, digest:          0 version, kind   2 as of      4 id   8 128 x digest of a range (8)
- * kind 2, differences:     0 version, kind   2 zero       4 id   8 128 bits, one a range, the first one highest
- * kind 3, ranges wanted:   0 version, kind   2 zero       4 id   8 128 bits
+ * kind 1, digest:          0 version, kind   2 as of      4 id   8 2048 x digest of a range (8)
+ * kind 2, answer:          0 version, kind   2 as of      4 id   8 2048 x digest of a range (8)
+ * kind 3, ranges wanted:   0 version, kind   2 zero       4 id   8 2048 bits, one a range, the first one highest
  * kind 4, a piece of them: 0 version, kind   2 zero       4 id   8 record-block.ts
  * ```
  *
- * A digest is answered with the ranges in which the table of whoever is asked is another (table-digest.ts). Wanted ranges are answered with
+ * A digest is answered with that of the table of whoever is asked, as of the same moment (table-digest.ts). Wanted ranges are answered with
  * their connections and their ends, in as many pieces as it takes.
  * Version rule: format-version.ts.
  */
@@ -18,7 +18,7 @@ import { type RecordBlock, readBlock } from './record-block.ts'
 import { DIGEST_LENGTH, DIGEST_RANGES } from './table-digest.ts'
 
 const DIGEST = 1
-const DIFFERENCES = 2
+const ANSWER = 2
 const WANTED = 3
 const PIECE = 4
 const BITS_LENGTH = DIGEST_RANGES / 8
@@ -26,20 +26,19 @@ const BITS_LENGTH = DIGEST_RANGES / 8
 export const RANGE_PIECE_HEADER_LENGTH = 8
 
 export type DigestMessage =
-  | { readonly kind: 'digest'; readonly id: number; readonly asOf: number; readonly words: Uint32Array }
-  | { readonly kind: 'differences'; readonly id: number; readonly ranges: readonly number[] }
+  | { readonly kind: 'digest' | 'answer'; readonly id: number; readonly asOf: number; readonly words: Uint32Array }
   | { readonly kind: 'wanted'; readonly id: number; readonly ranges: readonly number[] }
   | { readonly kind: 'piece'; readonly id: number; readonly block: RecordBlock }
 
 /** Every kind but a piece, which writeRangePieceHeader() makes in front of a block already in place. */
 export function encodeDigestMessage(message: Exclude<DigestMessage, { kind: 'piece' }>): Uint8Array {
   const { id } = message
-  if (message.kind === 'digest') {
-    const view = start(DIGEST, message.asOf, id, 8 + DIGEST_LENGTH)
+  if (message.kind !== 'wanted') {
+    const view = start(message.kind === 'digest' ? DIGEST : ANSWER, message.asOf, id, 8 + DIGEST_LENGTH)
     for (const [index, word] of message.words.entries()) view.setUint32(8 + index * 4, word)
     return new Uint8Array(view.buffer)
   }
-  const view = start(message.kind === 'wanted' ? WANTED : DIFFERENCES, 0, id, 8 + BITS_LENGTH)
+  const view = start(WANTED, 0, id, 8 + BITS_LENGTH)
   const bytes = new Uint8Array(view.buffer)
   for (const range of message.ranges) bytes[8 + (range >> 3)] |= 0x80 >> (range & 7)
   return bytes
@@ -58,15 +57,15 @@ export function parseDigestMessage(bytes: Uint8Array): DigestMessage | undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const id = view.getUint32(4)
   switch (bytes[1]) {
-    case DIGEST: {
+    case DIGEST:
+    case ANSWER: {
       if (!endsAt(bytes, 8 + DIGEST_LENGTH)) return undefined
       const words = Uint32Array.from({ length: DIGEST_LENGTH / 4 }, (_, index) => view.getUint32(8 + index * 4))
-      return { kind: 'digest', id, asOf: view.getUint16(2), words }
+      return { kind: bytes[1] === DIGEST ? 'digest' : 'answer', id, asOf: view.getUint16(2), words }
     }
-    case DIFFERENCES:
     case WANTED:
       if (!endsAt(bytes, 8 + BITS_LENGTH)) return undefined
-      return { kind: bytes[1] === WANTED ? 'wanted' : 'differences', id, ranges: readRanges(bytes) }
+      return { kind: 'wanted', id, ranges: readRanges(bytes) }
     case PIECE: {
       const block = readBlock(bytes, RANGE_PIECE_HEADER_LENGTH, isLater(bytes[0]))
       return block && { kind: 'piece', id, block }

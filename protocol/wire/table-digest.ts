@@ -16,10 +16,11 @@
 import { mix } from '../mix.ts'
 import { RECORD, RECORD_CALL, RECORD_UPSERT } from './connection-record.ts'
 
-export const DIGEST_RANGES = 128
-/** Two words of 32 bits a range. */
-const WORDS = DIGEST_RANGES * 2
-export const DIGEST_LENGTH = WORDS * 4
+/** So many that most are alike even where thousands of connections a second come and go. */
+export const DIGEST_RANGES = 2048
+/** Two of 32 bits a range. */
+export const DIGEST_WORDS = DIGEST_RANGES * 2
+export const DIGEST_LENGTH = DIGEST_WORDS * 4
 
 const PRIME_A = 0x01000193
 const PRIME_B = 0x85ebca6b
@@ -34,7 +35,7 @@ export class TableDigest {
   readonly #asOf: number
 
   /** @param asOf a version (16 bits): newer ones do not count */
-  constructor(asOf: number, words: Uint32Array = new Uint32Array(WORDS)) {
+  constructor(asOf: number, words: Uint32Array = new Uint32Array(DIGEST_WORDS)) {
     this.#asOf = asOf
     this.words = words
   }
@@ -51,15 +52,19 @@ export class TableDigest {
     this.words[place + 1] ^= mix(contentHash(bytes, at, nameHash(bytes, at, 0x9e3779b9, PRIME_B), PRIME_B))
   }
 
-  /** The ranges in which two tables are not alike. */
-  differences(other: Uint32Array): number[] {
-    const ranges: number[] = []
-    for (let range = 0; range < DIGEST_RANGES; range++) {
-      const isSame = this.words[range * 2] === other[range * 2] && this.words[range * 2 + 1] === other[range * 2 + 1]
-      if (!isSame) ranges.push(range)
-    }
-    return ranges
+  /** What only one of two tables has, by range, as an exclusive or of hashes: nothing but zeros where they are alike. */
+  difference(other: Uint32Array): Uint32Array {
+    return this.words.map((word, place) => word ^ other[place])
   }
+}
+
+/** The ranges that a difference is in. */
+export function differentRanges(difference: Uint32Array): number[] {
+  const ranges: number[] = []
+  for (let range = 0; range < DIGEST_RANGES; range++) {
+    if (difference[range * 2] !== 0 || difference[range * 2 + 1] !== 0) ranges.push(range)
+  }
+  return ranges
 }
 
 /** Of protocol, client's and virtual port, client's and virtual address. */

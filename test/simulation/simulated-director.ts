@@ -4,7 +4,6 @@
  */
 
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
-import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
 import { Checkpoints } from '../../node/director/checkpoint/checkpoints.ts'
 import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
 import type { Transport } from '../../node/director/cluster/transport.ts'
@@ -116,7 +115,7 @@ export class SimulatedDirector {
       outgoing: this.forwarder.outgoing,
       incoming: this.forwarder.incoming,
       source: this.forwarder.reader,
-      versionNow: () => Math.floor(options.wallClockMs() / TICK_MS) & 0xffff,
+      versionNow: () => this.forwarder.reader.versionNow,
       restore: () =>
         new Promise((resolve) => {
           main.post(() => void this.checkpoints.next().then((records) => cluster.post(() => resolve(records))))

@@ -6,7 +6,6 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { wake } from '../../../forwarder/sys/event-fd.ts'
-import { TICK_MS } from '../../../forwarder/table/connection-layout.ts'
 import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
 import { RecordRing } from '../../../forwarder/table/record-ring.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
@@ -68,7 +67,7 @@ try {
     outgoing,
     incoming: new RecordRing(input.incoming),
     source,
-    versionNow: () => Math.floor(Date.now() / TICK_MS) & 0xffff,
+    versionNow: () => source.versionNow,
     restore: () => {
       post({ kind: 'restore' })
       return new Promise((resolve) => {

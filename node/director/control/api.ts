@@ -375,7 +375,7 @@ export interface PeerStatus {
   /** Our records that the peer has not confirmed. */
   peerRecordsBehind: number
   peerBehindMs: number
-  /** Parts of 128 of the connection table that were not as ours when they were last compared; null: they were not yet. */
+  /** Parts of 2048 of the connection table that differed from ours in the last comparison as they had before; null: there was none yet. */
   rangesDifferent: number | null
   /** Of the formats (docs/protocol.md, Versions), in which the peer last spoke; null: it has not spoken. */
   formatVersion: number | null

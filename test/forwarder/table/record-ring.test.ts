@@ -75,6 +75,26 @@ test('positions wrap round at 2^32 and at 2^31 without a gap', async (t) => {
   }
 })
 
+test('what was awaited and confirmed long ago does not count when positions have come round to it', async (t) => {
+  for (const position of [2 ** 31 + 5, 2 ** 31 - 5, 2 ** 32 - 2]) {
+    const shared = RecordRing.allocate(8)
+    const header = new Int32Array(shared, 0, 32)
+    header[0] = position
+    header[16] = position
+    const ring = new RecordRing(shared)
+    t.notOk(ring.isAwaitedAfter(ring.position), 'nothing is awaited')
+    write(ring, 1)
+    const sentTo = ring.position
+    const wanted = ring.awaitConfirmation()
+    t.notOk(ring.isConfirmed(wanted), 'nobody has it')
+    t.ok(ring.isAwaitedAfter(sentTo))
+    read(ring)
+    ring.confirm(ring.position)
+    t.ok(ring.isConfirmed(wanted))
+    t.notOk(ring.isAwaitedAfter(ring.position))
+  }
+})
+
 test('a reader that waits for nothing goes on after its time, without an error', async (t) => {
   const ring = new RecordRing(RecordRing.allocate(4))
   const alive = setInterval(() => {}, 1000) // the wait alone does not keep a process

@@ -14,8 +14,8 @@ import { DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
 const words = Uint32Array.from({ length: DIGEST_RANGES * 2 }, (_, index) => Math.imul(index + 1, 0x9e3779b9) >>> 0)
 const messages: Exclude<DigestMessage, { kind: 'piece' }>[] = [
   { kind: 'digest', id: 0xfedcba98, asOf: 0xfffe, words },
-  { kind: 'differences', id: 1, ranges: [] },
-  { kind: 'differences', id: 2, ranges: [0, 7, 8, 127] },
+  { kind: 'answer', id: 1, asOf: 3, words: words.toReversed() },
+  { kind: 'wanted', id: 2, ranges: [0, 7, 8, DIGEST_RANGES - 1] },
   { kind: 'wanted', id: 3, ranges: Array.from({ length: DIGEST_RANGES }, (_, range) => range) },
 ]
 
@@ -25,8 +25,8 @@ for (const message of messages) {
   })
   test(`${message.kind} ${message.id} is not understood when it is cut, longer or of another series of versions`, async (t) => {
     const bytes = encodeDigestMessage(message)
-    for (let length = 0; length < bytes.length; length++)
-      t.equal(parseDigestMessage(bytes.subarray(0, length)), undefined)
+    const isRead = (length: number) => parseDigestMessage(bytes.subarray(0, length)) !== undefined
+    t.notOk(Array.from(bytes.keys()).some(isRead))
     t.equal(parseDigestMessage(Uint8Array.of(...bytes, 0)), undefined)
     t.equal(parseDigestMessage(bytes.with(0, 16)), undefined)
     t.equal(parseDigestMessage(bytes.with(1, 9)), undefined)

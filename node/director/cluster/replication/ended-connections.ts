@@ -48,9 +48,12 @@ export class EndedConnections {
         return table.capacity + ended.#older.keys.length + ended.#newer.keys.length
       },
       encodeRange(from, count, target, offset) {
-        const inTable = Math.max(0, Math.min(count, table.capacity - from))
+        if (from === 0) ended.#age()
+        // The table may grow meanwhile.
+        const { capacity } = table
+        const inTable = Math.max(0, Math.min(count, capacity - from))
         const written = inTable > 0 ? table.encodeRange(from, inTable, target, offset) : 0
-        const place = from + inTable - table.capacity
+        const place = from + inTable - capacity
         return written + ended.#encodeRange(place, count - inTable, target, offset + written * RECORD_LENGTH)
       },
     }
@@ -95,6 +98,7 @@ export class EndedConnections {
 
   /** Sees a piece of a table that is given. @returns what of it still holds */
   takePiece(block: RecordBlock): RecordBlock {
+    this.#age()
     for (let i = 0; i < block.count; i++) {
       block.read(i, this.#record, 0)
       if (this.#record[RECORD.kind] === RECORD_REMOVE) this.#remember(this.#record, 0)
@@ -129,10 +133,12 @@ export class EndedConnections {
     return ended !== undefined && version !== 0 && isNewer(ended, version)
   }
 
+  /** An end must not be told of when its version has begun to look newer than those of today. */
   #age(): void {
     const now = this.#now()
-    if (now - this.#newer.beganMs < GENERATION_MS && this.#newer.keys.length < MAX_ENDED) return
-    this.#older = this.#newer
+    const age = now - this.#newer.beganMs
+    if (age < GENERATION_MS && this.#newer.keys.length < MAX_ENDED) return
+    this.#older = age < 2 * GENERATION_MS ? this.#newer : createGeneration(now)
     this.#newer = createGeneration(now)
   }
 }

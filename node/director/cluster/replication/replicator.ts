@@ -23,7 +23,7 @@ import { SenderView } from './sender-view.ts'
 import { type ConnectionSource, SnapshotServer } from './snapshot-server.ts'
 import { Speakers } from './speakers.ts'
 import { Standing } from './standing.ts'
-import { COMPARISON_MS, TableComparison } from './table-comparison.ts'
+import { TableComparison } from './table-comparison.ts'
 import { TableCopies } from './table-copies.ts'
 import { UnknownFields } from './unknown-fields.ts'
 
@@ -157,6 +157,7 @@ export class Replicator {
       send: (peer, message) => transport.send(peer, 'digest', message),
       peers: () => this.#connected().flatMap(({ name, presence }) => (presence?.joined ? [name] : [])),
       isReady: () => this.#copies.joined && !this.#copies.running && this.#incoming.waitingBytes === 0,
+      isUpToDate: () => this.#connected().every(({ missingSince }) => missingSince === undefined),
       apply: (block) => this.#applyPiece(block),
     })
     this.#standing = new Standing({
@@ -185,7 +186,6 @@ export class Replicator {
   start(): void {
     this.#copies.start()
     this.#every('presence', PRESENCE_MS, () => this.#broadcastPresence())
-    this.#every('comparison', COMPARISON_MS, () => void this.#comparison.compare())
     this.#every('status', STATUS_MS, () => this.#options.onStatus(this.status()))
     this.#tick()
   }
@@ -363,6 +363,7 @@ export class Replicator {
       if (view.connected && view.missingSince !== undefined) isBusy = true
     }
     this.#act()
+    void this.#comparison.compare()
     this.#tickWithin(isBusy ? TICK_SOON_MS : TICK_MS)
   }
 

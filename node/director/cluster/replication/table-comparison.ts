@@ -3,7 +3,7 @@
  * Numbers find every batch that was lost (sender-view.ts); this finds what no number tells of: a record that the forwarder could
  * not take, a mistake of ours.
  *
- * A range that differed in two comparisons in a row, with whomever, is asked for; whoever is compared with does the same. A piece of a
+ * A range that differs as it did before (lasting-differences.ts) is asked for; whoever is compared with does the same. A piece of a
  * table counts by the versions of its records, as any other, and the ends behind it as ends (ended-connections.ts).
  */
 import { RECORD, RECORD_CALL } from '../../../../protocol/wire/connection-record.ts'
@@ -17,6 +17,7 @@ import { type RecordBlock, RecordBlockWriter, type RecordTails } from '../../../
 import { rangeOf, TableDigest } from '../../../../protocol/wire/table-digest.ts'
 import type { Clock } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
+import { LastingDifferences } from './lasting-differences.ts'
 import type { ConnectionSource } from './snapshot-server.ts'
 import { walkTable } from './table-walk.ts'
 
@@ -33,30 +34,30 @@ export interface TableComparisonOptions {
   readonly peers: () => readonly PeerName[]
   /** Whether this director's own table is whole. */
   readonly isReady: () => boolean
+  /** Whether it has all that the peers who are reached have said: what is on its way is no difference. */
+  readonly isUpToDate: () => boolean
   readonly apply: (block: RecordBlock) => void
 }
 
-export const COMPARISON_MS = 1000
+/** From one comparison to the next. */
+const COMPARISON_MS = 1000
 /** Changes younger than this are still on their way: ticks of 128 ms, which versions count. */
 const LAG_TICKS = 8
-/** Comparisons take at most so great a part of the time. */
-const SHARE = 1 / 20
-/** A difference that was seen this long ago, and not since, was none. */
-const MEMORY_MS = 4 * COMPARISON_MS
+/** Walks for comparisons take at most so great a part of the time. */
+const SHARE = 1 / 8
 /** The others are asked for after the next comparisons. */
-const RANGES_AT_ONCE = 32
+const RANGES_AT_ONCE = 512
 const PIECE_BYTES = 48 * 1024
 
 export class TableComparison {
   readonly counters = { tablesCompared: 0, rangesRepaired: 0 }
   readonly #options: TableComparisonOptions
-  /** When a range was last found to differ. */
-  readonly #differedAt = new Map<number, number>()
-  /** How many ranges differed from a peer's when they were last compared. */
+  readonly #differences = new LastingDifferences()
+  /** How many ranges differed from a peer's, and had before, when they were last compared. */
   readonly #found = new Map<PeerName, number>()
   readonly #serving = new Set<PeerName>()
   #last: PeerName | undefined
-  #asked: { readonly peer: PeerName; readonly id: number } | undefined
+  #asked: { readonly peer: PeerName; readonly id: number; readonly digest: TableDigest } | undefined
   #id = 0
   #isWalking = false
   #restUntil = 0
@@ -65,26 +66,30 @@ export class TableComparison {
     this.#options = options
   }
 
-  /** Ranges in which the peer's table was another when it was last compared; undefined: it was not yet. */
+  /** Ranges in which the peer's table was lastingly another when it was last compared; undefined: it was not yet. */
   differences(peer: PeerName): number | undefined {
     return this.#found.get(peer)
   }
 
   forget(peer: PeerName): void {
     this.#found.delete(peer)
+    this.#differences.forget(peer)
   }
 
-  /** Asks the next peer, if the last walk was long enough ago. */
+  /** Asks the next peer, if the last comparison was long enough ago. To be called several times a second. */
   async compare(): Promise<void> {
-    const { peers, isReady, clock, versionNow } = this.#options
+    const { peers, isReady, isUpToDate, clock, versionNow } = this.#options
+    if (this.#isWalking || clock.now() < this.#restUntil || !isReady() || !isUpToDate()) return
     const names = peers()
-    if (!isReady() || names.length === 0 || this.#isWalking || clock.now() < this.#restUntil) return
+    if (names.length === 0) return
     const peer = names[(names.indexOf(this.#last ?? '') + 1) % names.length]
     this.#last = peer
     const asOf = (versionNow() - LAG_TICKS) & 0xffff
+    const began = clock.now()
     const digest = await this.#digest(asOf)
+    this.#restUntil = Math.max(this.#restUntil, began + COMPARISON_MS)
     const id = ++this.#id
-    this.#asked = { peer, id }
+    this.#asked = { peer, id, digest }
     this.#send(peer, { kind: 'digest', id, asOf, words: digest.words })
   }
 
@@ -93,11 +98,13 @@ export class TableComparison {
       case 'digest':
         void this.#answer(from, message)
         break
-      case 'differences':
-        if (from !== this.#asked?.peer || message.id !== this.#asked.id) break
+      case 'answer': {
+        const asked = this.#asked
+        if (from !== asked?.peer || message.id !== asked.id) break
         this.#asked = undefined
-        this.#note(from, message.ranges)
+        this.#note(from, asked.digest.difference(message.words))
         break
+      }
       case 'wanted':
         void this.#give(from, message)
         break
@@ -106,11 +113,12 @@ export class TableComparison {
     }
   }
 
-  async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' }): Promise<void> {
-    if (!this.#options.isReady() || this.#isWalking) return
-    const ranges = (await this.#digest(asOf)).differences(words)
-    this.#send(from, { kind: 'differences', id, ranges })
-    this.#note(from, ranges)
+  async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' | 'answer' }): Promise<void> {
+    const { isReady, isUpToDate } = this.#options
+    if (!isReady() || !isUpToDate() || this.#isWalking) return
+    const digest = await this.#digest(asOf)
+    this.#send(from, { kind: 'answer', id, asOf, words: digest.words })
+    this.#note(from, digest.difference(words))
   }
 
   async #digest(asOf: number): Promise<TableDigest> {
@@ -123,21 +131,16 @@ export class TableComparison {
       return true
     })
     this.#isWalking = false
-    this.#restUntil = clock.now() + (clock.now() - began) / SHARE
+    this.#restUntil = Math.max(this.#restUntil, clock.now() + (clock.now() - began) / SHARE)
     return digest
   }
 
-  #note(peer: PeerName, ranges: readonly number[]): void {
+  #note(peer: PeerName, difference: Uint32Array): void {
     this.counters.tablesCompared++
-    this.#found.set(peer, ranges.length)
-    const now = this.#options.clock.now()
-    const lasting = ranges.filter(
-      (range) => now - (this.#differedAt.get(range) ?? Number.NEGATIVE_INFINITY) < MEMORY_MS,
-    )
-    for (const range of ranges) this.#differedAt.set(range, now)
+    const lasting = this.#differences.note(peer, difference)
+    this.#found.set(peer, lasting.length)
     if (lasting.length === 0) return
     const wanted = lasting.slice(0, RANGES_AT_ONCE)
-    for (const range of wanted) this.#differedAt.delete(range)
     this.counters.rangesRepaired += wanted.length
     this.#send(peer, { kind: 'wanted', id: ++this.#id, ranges: wanted })
   }

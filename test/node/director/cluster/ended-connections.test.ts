@@ -58,6 +58,15 @@ test('an end is forgotten when no old copy can be left', async (t) => {
   t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 1)
 })
 
+test('an end is forgotten in time where none came after it', async (t) => {
+  const { ended, time } = createEnded()
+  ended.note(end(1, 5), 0)
+  time.ms = 80 * 60_000
+  const bytes = new Uint8Array(RECORD_LENGTH)
+  t.equal(ended.behind({ capacity: 0, encodeRange: () => 0 }).encodeRange(0, 1, bytes, 0), 0, 'and is not given')
+  t.equal(ended.takePiece(block(makeRecord(1, 4))).count, 1)
+})
+
 test('who gives a table gives the ends behind it, and they are read as ends', async (t) => {
   const { ended, time } = createEnded()
   ended.note(end(1, 5), 0)

@@ -77,6 +77,24 @@ test('changes that are still on their way are no difference', async (t) => {
   pool.stop()
 })
 
+test('connections that run out a little earlier at one director than at the other are no difference, and hide none', async (t) => {
+  const { pool, directors } = await filledPool(['d1', 'd2'])
+  const [d1, d2] = directors
+  forget(d2, CONNECTIONS - 1)
+  for (let n = 0; n < CONNECTIONS / 2; n += 10) {
+    for (let m = n; m < n + 10; m++) forget(d1, m)
+    await pool.clock.advance(50)
+    for (let m = n - 40; m < n - 30; m++) forget(d2, m)
+  }
+  t.same(
+    directors.map(({ connections }) => connections.has(connectionKey(makeRecord(CONNECTIONS - 1, 1), 0))),
+    [true, true],
+  )
+  t.equal(counters(d2).rangesRepaired, 1)
+  t.equal(counters(d1).rangesRepaired, 1)
+  pool.stop()
+})
+
 test('a message that is none is counted, and a peer that is gone is not compared with', async (t) => {
   const { pool, directors } = await filledPool(['d1', 'd2'])
   const [d1, d2] = directors

@@ -14,6 +14,7 @@
  * 1987, section 1.3.
  */
 import { mix } from '../mix.ts'
+import { readInt32, readUint16 } from '../packet/bytes.ts'
 import { RECORD, RECORD_CALL, RECORD_UPSERT } from './connection-record.ts'
 
 /** So many that most are alike even where thousands of connections a second come and go. */
@@ -22,7 +23,7 @@ export const DIGEST_RANGES = 2048
 export const DIGEST_WORDS = DIGEST_RANGES * 2
 export const DIGEST_LENGTH = DIGEST_WORDS * 4
 
-const PRIME_A = 0x01000193
+const PRIME_A = 0x9e3779b1
 const PRIME_B = 0x85ebca6b
 
 /** The range that the record at `at`, of RECORD_LENGTH bytes, is in. */
@@ -42,7 +43,7 @@ export class TableDigest {
 
   /** Takes in the record of a connection in the table. */
   add(bytes: Uint8Array, at: number): void {
-    const version = (bytes[at + RECORD.version] << 8) | bytes[at + RECORD.version + 1]
+    const version = readUint16(bytes, at + RECORD.version)
     if (bytes[at + RECORD.kind] !== RECORD_UPSERT || bytes[at + RECORD.protocol] === RECORD_CALL) return
     // Serial numbers of 16 bits (RFC 1982).
     if (version === 0 || ((this.#asOf - version) & 0xffff) >= 0x8000) return
@@ -69,16 +70,25 @@ export function differentRanges(difference: Uint32Array): number[] {
 
 /** Of protocol, client's and virtual port, client's and virtual address. */
 function nameHash(bytes: Uint8Array, at: number, seed: number, prime: number): number {
-  let hash = Math.imul(seed ^ bytes[at + RECORD.protocol], prime)
-  for (let i = RECORD.clientPort; i < RECORD.serverPort; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
-  for (let i = RECORD.clientAddress; i < RECORD.serverAddress; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  let hash = step(seed, bytes[at + RECORD.protocol], prime)
+  hash = step(hash, readInt32(bytes, at + RECORD.clientPort), prime)
+  for (let i = RECORD.clientAddress; i < RECORD.serverAddress; i += 4) {
+    hash = step(hash, readInt32(bytes, at + i), prime)
+  }
   return hash
 }
 
+/** Of version and server as well. */
 function contentHash(bytes: Uint8Array, at: number, name: number, prime: number): number {
-  let hash = name
-  for (let i = RECORD.version; i < RECORD.timeoutMs; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
-  for (let i = RECORD.serverPort; i < RECORD.serverPort + 2; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
-  for (let i = RECORD.serverAddress; i < RECORD.firewallMark; i++) hash = Math.imul(hash ^ bytes[at + i], prime)
+  const versionAndPort = (readUint16(bytes, at + RECORD.version) << 16) | readUint16(bytes, at + RECORD.serverPort)
+  let hash = step(name, versionAndPort, prime)
+  for (let i = RECORD.serverAddress; i < RECORD.firewallMark; i += 4) {
+    hash = step(hash, readInt32(bytes, at + i), prime)
+  }
   return hash
+}
+
+function step(hash: number, word: number, prime: number): number {
+  const product = Math.imul(hash ^ word, prime)
+  return product ^ (product >>> 15)
 }

@@ -42,6 +42,7 @@ export class Conversation {
   readonly synServers = new Set<string>()
   /** The server that answered the SYN. */
   server: string | undefined
+  readonly begunMs: number
   establishedMs = 0
   /** When the server was last heard. */
   answeredMs = 0
@@ -66,6 +67,7 @@ export class Conversation {
     this.clientAddress = clientAddress
     this.clientPort = clientPort
     this.isReuse = options.isReuse
+    this.begunMs = options.clock.now()
     this.key = endpoint(clientAddress, clientPort)
     this.#firstSequence = Math.floor(options.clock.now() * SEQUENCES_PER_MS) | 0
     this.#virtual = parseIPv4(service.address)

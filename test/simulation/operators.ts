@@ -11,12 +11,16 @@ const CHANGE_INTERVAL_MS = 250
 /** Nobody's clients use these; they come and go. */
 const SPARE_PORTS = [8001, 8002, 8003]
 
-/** The services that clients use, with all their servers. */
-export async function configure(pool: PoolConfiguration, random: Random): Promise<void> {
+/** The services that clients use, with all their servers. @param sync none: the default */
+export async function configure(
+  pool: PoolConfiguration,
+  random: Random,
+  sync: World['sync'],
+): Promise<void> {
   for (const { address, port, method, servers, serverPort } of SERVICES) {
     if (method === 'local') throw new RangeError('a simulated service has servers of its own')
     const service = { protocol: 'tcp', address, port } as const
-    await pool.addService({ ...service, scheduler: pick(random, ['rr', 'wlc', 'lc', 'sh', 'mh', 'wrr']) })
+    await pool.addService({ ...service, sync, scheduler: pick(random, ['rr', 'wlc', 'lc', 'sh', 'mh', 'wrr']) })
     for (const server of servers) {
       await pool.addServer({ service, address: server, port: serverPort, method, weight: 1 })
     }

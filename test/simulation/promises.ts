@@ -54,6 +54,8 @@ export class Promises {
   /** By service: since when there has not been exactly one master, and since when the one that there is. */
   readonly #notOneSince = new Map<SimulatedService, number>()
   readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
+  /** When directors were lost. */
+  readonly #lossesMs: number[] = []
   /** Conversations whose record was lost with all that had it, and when. */
   readonly #excused = new Map<Conversation, number>()
   /** As of the last look. */
@@ -97,7 +99,9 @@ export class Promises {
     for (const director of directors) {
       const { inSync, reason, peers } = director.replicator.status()
       if (!inSync) this.fail('everybody comes into sync', `${director.name}: ${reason}`)
-      for (const { name, connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs } of peers) {
+      for (const { name, rangesDifferent, connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs } of peers) {
+        if (rangesDifferent !== 0)
+          this.fail('tables are the same', `${director.name} finds ${rangesDifferent} parts of ${name}'s other than its own`)
         if (connected && recordsBehind + behindMs + peerRecordsBehind + peerBehindMs === 0) continue
         const figures = JSON.stringify({ connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs })
         this.fail('presence ends at 0', `${director.name} of ${name}: ${figures}`)
@@ -122,7 +126,8 @@ export class Promises {
 
   #lookAtConversation(conversation: Conversation): void {
     if (conversation.state !== 'established' || conversation.askedMs === undefined) return
-    if (this.#excused.has(conversation) || (!conversation.isCovered && this.#holders(conversation).length === 0)) return
+    const isKnown = conversation.isCovered || this.#holders(conversation).length > 0 || this.#world.sync !== undefined
+    if (this.#excused.has(conversation) || !isKnown) return
     const waits = Math.round(this.#world.clock.now() - conversation.askedMs)
     const holders = this.#holders(conversation).map(({ name }) => name)
     const where = `known to ${holders.join(', ') || 'nobody'}`
@@ -136,11 +141,16 @@ export class Promises {
     this.fail('nobody is reset or sent to another server', `${nameOf(conversation)}: ${what}`)
   }
 
+  /** With confirmed sync another director had it before its client knew of it: that one must have been lost, too. */
   #excuse(lost: SimulatedDirector): void {
+    const now = this.#world.clock.now()
     for (const conversation of this.#world.clients.open) {
       const isKept = this.#holders(conversation).some((director) => director !== lost)
-      if (conversation.state === 'established' && !isKept) this.#excused.set(conversation, this.#world.clock.now())
+      const isFirstLoss = !this.#lossesMs.some((lossMs) => lossMs >= conversation.begunMs)
+      if (conversation.state !== 'established' || isKept || (this.#world.sync && isFirstLoss)) continue
+      this.#excused.set(conversation, now)
     }
+    this.#lossesMs.push(now)
   }
 
   #cover(): void {

@@ -80,7 +80,7 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
   const [first] = world.directors
   const isUp = () =>
     world.directors.every((director) => director.replicator.status().inSync && director.pool.services().length > 0)
-  await configure(first.pool, sourceFor(seed, 'configuration'))
+  await configure(first.pool, sourceFor(seed, 'configuration'), world.sync)
   while (!isUp() && clock.now() < COMES_UP_MS) await pass(STEP_MS)
   if (!isUp()) promises.fail('the pool comes up', world.directors.map(statusLine).join('; '))
   clients.start()

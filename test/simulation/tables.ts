@@ -72,7 +72,7 @@ export function difference(one: SimulatedDirector, other: SimulatedDirector): st
   ] as const) {
     for (const entry of a.values()) {
       const twin = b.get(entry.name)
-      if (twin && twin.server === entry.server && twin.state === entry.state) continue
+      if (twin && twin.server === entry.server && twin.state === entry.state && twin.version === entry.version) continue
       if (!twin && entry.leftMs < SURE_TO_LAST_MS) continue
       return `${from.name} has ${text(entry)}, ${to.name} has ${twin ? text(twin) : 'nothing'}`
     }

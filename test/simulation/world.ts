@@ -2,12 +2,13 @@
  * A simulated site whole: hosts with their directors, the networks, clients and servers, all on one virtual clock; and what faults can
  * do to it. Nothing here draws on real time or real chance.
  */
+import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
 import { MemoryStore } from '../../node/director/store/memory-store.ts'
 import { VirtualClock } from '../../node/director/virtual-clock.ts'
 import type { Random } from '../random.ts'
 import { Clients } from './clients.ts'
 import type { Conversation } from './conversation.ts'
-import { between, sourceFor } from './draw.ts'
+import { between, pick, sourceFor } from './draw.ts'
 import { RealServer, Router } from './hosts.ts'
 import { Segment, WireTap } from './lan.ts'
 import { DETECTION_MS, Networks, type Plane } from './networks.ts'
@@ -15,8 +16,10 @@ import type { Sabotage } from './sabotage.ts'
 import { SimulatedDirector, THREADS, type ThreadName } from './simulated-director.ts'
 import { directorName, INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, ROUTERS, SERVICES } from './site.ts'
 
-/** 2026-01-01, where a right wall clock stands at the virtual clock's 0. */
-const START_MS = Date.UTC(2026, 0, 1)
+/** Versions of connections have 16 bits. */
+const VERSIONS = 2 ** 16
+/** A run takes some 160 of them. */
+const SHORTLY = 120
 const LONGEST_UPTIME_MS = 10_000_000
 const INTERVALS_MS = [50, 100, 100, 200]
 
@@ -53,6 +56,8 @@ export class World {
   readonly servers: readonly RealServer[]
   readonly numbers: readonly number[]
   readonly intervalMs: number
+  /** What services ask for. */
+  readonly sync: 'confirmed-only' | undefined
   /** What happened, for whoever looks into a failure. */
   readonly trace: string[] = []
   /** When an advertisement last arrived, by "FROM TO VRID" as addresses. */
@@ -64,6 +69,8 @@ export class World {
   readonly #sabotage: Sabotage
   readonly #isMixed: boolean
   readonly #random: Random
+  /** Where a right wall clock stands at the virtual clock's 0. */
+  readonly #startMs: number
 
   constructor({ seed, directors, conversations, sabotage }: WorldOptions) {
     const { clock, segments } = this
@@ -71,6 +78,8 @@ export class World {
     this.#random = sourceFor(seed, 'directors')
     this.#sabotage = sabotage
     this.#isMixed = seed % 2 === 0
+    this.sync = seed % 3 === 0 ? 'confirmed-only' : undefined
+    this.#startMs = drawStart(sourceFor(seed, 'calendar'))
     this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
     this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) =>
       this.heardMs.set(`${from} ${to} ${vrid}`, clock.now()),
@@ -255,7 +264,7 @@ export class World {
       name,
       peers: this.numbers.filter((other) => other !== number).map(directorName),
       store: host.store,
-      wallClockMs: () => START_MS + this.clock.now() + host.wallSkewMs,
+      wallClockMs: () => this.#startMs + this.clock.now() + host.wallSkewMs,
       clockOffsetMs: host.clockOffsetMs,
       priorities: host.priorities,
       intervalMs: this.intervalMs,
@@ -272,4 +281,12 @@ export class World {
   #host(number: number): DirectorHost {
     return this.#hosts[number - 1]
   }
+}
+
+/** In 2026: at any version, or shortly before versions begin anew or become half a turn old. */
+function drawStart(random: Random): number {
+  const anywhere = random.below(VERSIONS)
+  const turn = Math.floor(Date.UTC(2026, 0, 1) / TICK_MS / VERSIONS) + 1
+  const version = pick(random, [anywhere, VERSIONS - random.below(SHORTLY), VERSIONS / 2 - random.below(SHORTLY)])
+  return (turn * VERSIONS + version) * TICK_MS
 }

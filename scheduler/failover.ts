@@ -9,6 +9,7 @@ import { isAvailable, type Scheduler } from './scheduler.ts'
 
 export const failover: Scheduler = {
   name: 'fo',
+  weightsAre: 'ranks',
   select(servers) {
     let heaviest: (typeof servers)[number] | undefined
     for (const server of servers) {

@@ -57,10 +57,10 @@ export interface Scheduler<Memory = unknown> {
   /** The name ipvsadm knows, such as "wlc". */
   readonly name: string
   /**
-   * What weights are to it: slots of a table, so that a changed one sends clients to other servers, or numbers of connections.
+   * What weights are to it: slots of a table, so that a changed one sends clients to other servers, ranks, or numbers of connections.
    * Absent: only their proportions count. Whoever derives weights from load needs to know.
    */
-  readonly weightsAre?: 'slots' | 'connections'
+  readonly weightsAre?: 'slots' | 'ranks' | 'connections'
   /** Whether it chooses by the packet and the list of servers alone: every director with the same list makes the same choice. */
   readonly isHash?: true
   /** Makes the memory of one service. Called once, with the servers it starts with. */

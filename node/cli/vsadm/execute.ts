@@ -21,6 +21,11 @@ export interface Director {
 
 /** Does what is asked for. Resolves to what belongs on stdout. @throws UsageError */
 export async function execute(request: Request, director: Director, dialect: Dialect): Promise<string> {
+  const { command } = request
+  if (command === 'help' || command === 'version') {
+    const { helpText, versionText } = await import('./help.ts')
+    return (command === 'help' ? helpText : versionText)(dialect.program, dialect.strict)
+  }
   try {
     if (request.command === 'list') return await list(request, director, dialect)
     if (request.command === 'save') return await listServices(request, 'rule', director, dialect)

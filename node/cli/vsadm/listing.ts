@@ -117,7 +117,7 @@ const layouts: Record<ListingKind, Layout> = {
   },
   rule: {
     title: '',
-    service: (service, name) => `-A ${name} -s ${service.scheduler}${ruleOptions(service)}`,
+    service: (service, name, { strict }) => `-A ${name} -s ${service.scheduler}${ruleOptions(service, strict)}`,
     server: (server, name, format, service) =>
       `-a ${service} -r ${name} ${forwardOption[server.method]} -w ${server.weight}${serverOptions(server, format)}`,
   },
@@ -171,7 +171,7 @@ function describe(service: ServiceListing, name: string): string {
   return parts.join(' ')
 }
 
-function ruleOptions(service: ServiceListing): string {
+function ruleOptions(service: ServiceListing, strict: boolean): string {
   const { scheduler, schedulerFlags, persistence, persistenceEngine, onePacket, mss, sync } = service
   let text = ''
   if (persistence) {
@@ -180,7 +180,8 @@ function ruleOptions(service: ServiceListing): string {
   }
   if (persistenceEngine) text += ` --pe ${persistenceEngine}`
   if (onePacket) text += ' -o'
-  if (schedulerFlags.length > 0) text += ` -b ${showSchedulerFlags(schedulerFlags, scheduler)}`
+  const flags = strict ? showSchedulerFlags(schedulerFlags, scheduler) : schedulerFlags.join(',')
+  if (schedulerFlags.length > 0) text += ` -b ${flags}`
   if (mss) text += ` --mss ${mss}`
   return sync ? `${text} --sync ${sync}` : text
 }

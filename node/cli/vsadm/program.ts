@@ -36,10 +36,7 @@ export async function runVsadm(words: readonly string[], surroundings: Surroundi
   async function run(given: readonly string[]): Promise<number> {
     const request = await parseCommandLine(given.length > 0 ? given : ['--list'], dialect)
     if (request.command === 'restore') return await restore()
-    if (request.command === 'help' || request.command === 'version') {
-      const { helpText, versionText } = await import('./help.ts')
-      writeOutput((request.command === 'help' ? helpText : versionText)(program, dialect.strict))
-    } else writeOutput(await execute(request, director, dialect))
+    writeOutput(await execute(request, director, dialect))
     return 0
   }
 

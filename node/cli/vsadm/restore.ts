@@ -1,6 +1,7 @@
 /**
  * Command lines from stdin (-R). vsadm applies them as a whole or not at all; ipvsadm, to the letter, line by line: a line
- * that cannot be understood ends it, one that is refused does not, and the last line's status is the whole's.
+ * that cannot be understood ends it, as one that asks for help does, one that is refused does not, and the last line's status is the
+ * whole's.
  */
 import type { TableEdit } from '../../director/control/api.ts'
 import { ChangeRefused } from '../../director/control/client.ts'
@@ -32,6 +33,7 @@ export async function restoreLineByLine(
     try {
       request = await parseLine(words, dialect)
       output.write(await execute(request, director, dialect))
+      if (request.command === 'help' || request.command === 'version') return 0
       status = 0
     } catch (error) {
       const goesOn = error instanceof OptionError || (request !== undefined && request.command !== 'list')
@@ -84,11 +86,12 @@ async function parseLine(words: readonly string[], dialect: Dialect): Promise<Re
   return request
 }
 
-/** The lines that have words; the program's name is none, wherever it stands. A comment is a line in vsadm only. */
+/** The lines that have words; the program's name is none, wherever it stands. A word that begins with # begins a comment, in vsadm only. */
 function* linesOf(text: string, { program, strict }: Dialect): Generator<Line> {
   for (const [index, line] of text.split('\n').entries()) {
-    const words = line.split(/[ \t\r]+/).filter((word) => word !== '' && word !== 'ipvsadm' && word !== program)
-    if (words.length === 0 || (!strict && words[0].startsWith('#'))) continue
-    yield { number: index + 1, words }
+    const all = line.split(/[ \t\r]+/).filter((word) => word !== '' && word !== 'ipvsadm' && word !== program)
+    const comment = strict ? -1 : all.findIndex((word) => word.startsWith('#'))
+    const words = comment < 0 ? all : all.slice(0, comment)
+    if (words.length > 0) yield { number: index + 1, words }
   }
 }

@@ -48,6 +48,8 @@ export function* readOptions(
         const spelling = spellings().find((each) => each.short === word[position])
         if (!spelling) return yield { kind: 'error', word, reason: 'unknown option' }
         if (spelling.argument === 'none') {
+          if (word[position + 1] === '=')
+            return yield { kind: 'error', word, reason: 'option does not take an argument' }
           yield { kind: 'option', option: { spelling, argument: undefined, word } }
           continue
         }

@@ -3,7 +3,7 @@
  * directors' opinions.
  *
  * Each address:port that TCP services name is checked once, however many of them name it. A UDP port cannot be asked
- * whether it lives: servers that only UDP services name stay 'unknown', which means usable.
+ * whether it lives, nor all ports of a server together (port 0): servers that are only named so stay 'unknown', which means usable.
  */
 import { monotonicMs } from '../../../forwarder/clock.ts'
 import { serverKey } from '../../../forwarder/service.ts'
@@ -26,6 +26,8 @@ export interface HealthOptions {
   monotonicMs?: () => number
   wallClockMs?: () => number
 }
+
+const EVERY_PORT = 0
 
 export class Health {
   readonly #monotonicMs: () => number
@@ -65,6 +67,7 @@ export class Health {
 
   /** A TCP service names a server. */
   use(server: CheckTarget): void {
+    if (server.port === EVERY_PORT) return
     const key = serverKey(server)
     const known = this.#servers.get(key)
     if (known) {

@@ -85,9 +85,12 @@ export class PoolHealth {
     if (!this.#servers.has(key)) this.#servers.set(key, { own: 'unknown', peers: new Map(), verdict: 'unknown' })
   }
 
+  /** It is 'unknown' from now on: others than those that wanted it checked may use it. */
   remove(key: string): void {
+    const server = this.#servers.get(key)
     this.#servers.delete(key)
     this.#changed.delete(key)
+    if (server?.verdict === 'down') this.#options.onChange(key, 'unknown', 'down')
   }
 
   verdict(key: string): HealthState {

@@ -56,14 +56,16 @@ const HIGHEST_WEIGHT = 2 ** 31 - 1
  * down, they are the configured ones. Otherwise all of them are multiplied by 20, so that 0.05 of a weight of 1 is still a
  * whole number; most schedulers look only at proportions. A weight above 0 stays above 0.
  *
- * Weights that are numbers of connections are lowered, but not multiplied. Those that are slots stay the configured ones: a
- * scheduler that sends clients back to their server must not send them elsewhere each time that a load changes.
+ * Weights that are numbers of connections are lowered, but not multiplied. Those that are slots or ranks stay the configured ones: a
+ * scheduler that sends clients back to their server must not send them elsewhere each time that a load changes, nor one that keeps servers
+ * in reserve take the next one because the first has work.
  */
 export function loadedWeights(
   servers: readonly { weight: number; factor: number }[],
   weightsAre?: Scheduler['weightsAre'],
 ): number[] {
-  if (weightsAre === 'slots' || servers.every(({ factor }) => factor === 1)) return servers.map(({ weight }) => weight)
+  const isSteady = weightsAre === 'slots' || weightsAre === 'ranks'
+  if (isSteady || servers.every(({ factor }) => factor === 1)) return servers.map(({ weight }) => weight)
   const heaviest = Math.max(...servers.map(({ weight, factor }) => weight * factor))
   const scale = weightsAre === 'connections' ? 1 : Math.min(STEPS, HIGHEST_WEIGHT / heaviest)
   return servers.map(({ weight, factor }) => (weight === 0 ? 0 : Math.max(1, Math.round(weight * factor * scale))))

@@ -116,6 +116,8 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ],
   ['a prefix longer than an IPv6 address', '-A -t [2001:db8::1]:80 -p -M 129', 'illegal ipv6 netmask specified', 2],
   ['a group that is none', '--start-daemon master --mcast-group 24.0.0.1', "invalid IPv4 mcast-group `24.0.0.1'", 2],
+  ['a group of a network that has others', '--start-daemon master --mcast-group 23.0.0.1', "invalid IPv4 mcast-group `23.0.0.1'", 2],
+  ['an address that begins as a group does', '--start-daemon master --mcast-group ff::1', "invalid IPv6 mcast-group `ff::1'", 2],
   [
     'a group with a zone',
     '--start-daemon master --mcast-group ff02::81%eth0',
@@ -384,6 +386,7 @@ test('everything that a service and its servers can have is saved and restored',
     '-a -t [2001:db8::1]:80 -r [2001:db8::3]:80 -i -w 1 --tun-type gre --tun-csum',
     '-a -t [2001:db8::1]:80 -r [2001:db8::4]:8080 -m -w 0 -x 9 -y 3',
     '-A -f 7 -s mh -b mh-port',
+    '-A -t 10.0.0.2:80 -s sh -b flag-3 --mss clamp',
     '-a -f 7 -r 10.0.0.3:0 -g -w 2',
     '-A -f 7 -6 -s none',
   ]
@@ -400,7 +403,7 @@ test('a document is restored whole in one request, or not at all and the line is
   const before = await listing(pool, '-Sn')
   pool.requests.length = 0
   const restore = (standardInput: string, ...strict: string[]) => vsadm([...strict, '-R'], pool, { standardInput })
-  const wrong = '# the web\n-A -t 10.0.0.1:80 -s rr\n\n-a -t 10.0.0.2:80 -r 10.0.0.3\n'
+  const wrong = '# the web\n-A -t 10.0.0.1:80 -s rr # and its server\n\n-a -t 10.0.0.2:80 -r 10.0.0.3\n'
   t.same(await restore(wrong), { stdout: '', stderr: 'line 4: Service not defined: nothing is changed\n', rc: 255 })
   t.same(pool.requests, ['POST /changes'])
   for (const [line, stderr] of [
@@ -432,6 +435,10 @@ test('with --strict a document is restored line by line', async (t) => {
     rc: 2,
   })
   t.equal(await listing(pool, '-Sn'), '-A -t 10.0.0.1:80 -s rr\n')
+  const { stdout, rc } = await vsadm(['--strict', '-R'], pool, { standardInput: '-h\n-C\n' })
+  t.match(stdout, /^ipvsadm v1.31/)
+  t.equal(rc, 0)
+  t.equal(await listing(pool, '-Sn'), '-A -t 10.0.0.1:80 -s rr\n', 'what comes after a question for help is not read')
 })
 
 test('timeouts are set for the whole pool, 0 leaves one as it is', async (t) => {

@@ -67,3 +67,38 @@ test('a server that two services name is checked once, until neither does', asyn
   t.same(await checkedBy(5000), ['10.0.0.2:80'])
   t.equal(health.verdict('10.0.0.1:80'), 'unknown', 'what was known of it is forgotten')
 })
+
+test('all ports of a server together cannot be checked', async (t) => {
+  const health = new Health({
+    health: { intervalMs: 1000, timeoutMs: 1000, rise: 1, fall: 1 },
+    transport,
+    onChange: () => t.fail('there is a verdict'),
+    monotonicMs: () => 0,
+    check: async () => t.fail('it is checked') as never,
+  })
+  health.use({ address: '10.0.0.1', port: 0 })
+  health.tick()
+  await turn()
+  t.equal(health.verdict('10.0.0.1:0'), 'unknown')
+  health.release({ address: '10.0.0.1', port: 0 })
+})
+
+test('a server that was dead when it was last named is unknown again, for whoever names it otherwise', async (t) => {
+  let now = 0
+  const verdicts: HealthState[] = []
+  const health = new Health({
+    health: { intervalMs: 1000, timeoutMs: 1000, rise: 1, fall: 1 },
+    transport,
+    onChange: (_, verdict) => verdicts.push(verdict),
+    monotonicMs: () => now,
+    check: async (address) => ({ outcome: address === '10.0.0.1' ? 'failure' : 'success', reason: 'refused' }),
+  })
+  const servers = ['10.0.0.1', '10.0.0.2'].map((address) => ({ address, port: 53 }))
+  for (const server of servers) health.use(server)
+  now = 1000
+  health.tick()
+  await turn()
+  t.same(verdicts.toSorted(), ['down', 'up'])
+  for (const server of servers) health.release(server)
+  t.same(verdicts.slice(2), ['unknown'], 'to have forgotten that the other one was well is no news')
+})

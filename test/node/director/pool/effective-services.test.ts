@@ -42,6 +42,7 @@ const cases: [string, number[], number[]][] = [
   ['a service without servers has none', weights([]), []],
   ['slots of a table are not moved by load', weights([1, 2], [0.5, 1], [], 'sh'), [1, 2]],
   ['but given up by a server that is down', weights([1, 2], [0.5, 1], ['up', 'down'], 'mh'), [1, 0]],
+  ['ranks are not changed by load', weights([3, 2], [0.3, 1], [], 'fo'), [3, 2]],
   [
     'numbers of connections are lowered by load, not multiplied',
     weights([100, 10, 1], [0.5, 1, 0.1], [], 'ovf'),

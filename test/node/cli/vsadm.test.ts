@@ -81,6 +81,7 @@ test('a real server that is named before its service has the port of the service
 const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ['an option that does not exist', '-L --colour', '--colour: unknown option', 255],
   ['a short option that does not exist, among others', '-LnQ', '-LnQ: unknown option', 255],
+  ['a value behind a short one', '-L -n=5', '-n=5: option does not take an argument', 255],
   ['a value for an option that takes none', '-L --numeric=yes', '--numeric=yes: option does not take an argument', 255],
   ['a wrong address', '-A -t 10.0.0.256:80', 'illegal virtual server address[:port] specified', 2],
   ['a port out of range', '-A -t 10.0.0.1:65536', 'illegal virtual server address[:port] specified', 2],

@@ -91,7 +91,8 @@ test('a server that was dead when it was last named is unknown again, for whoeve
     transport,
     onChange: (_, verdict) => verdicts.push(verdict),
     monotonicMs: () => now,
-    check: async (address) => ({ outcome: address === '10.0.0.1' ? 'failure' : 'success', reason: 'refused' }),
+    check: async (address) =>
+      address === '10.0.0.1' ? { outcome: 'failure', reason: 'refused' } : { outcome: 'success' },
   })
   const servers = ['10.0.0.1', '10.0.0.2'].map((address) => ({ address, port: 53 }))
   for (const server of servers) health.use(server)

@@ -14,7 +14,7 @@ import { virtualRouterMac } from '../protocol/packet/virtual-router-mac.ts'
 import { RECORD, RECORD_LENGTH } from '../protocol/wire/connection-record.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
-import { type Frame, type FrameMemory, HEADROOM, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from './link/link.ts'
+import { type Frame, type FrameMemory, HEADROOM, VNET_CHECKSUM_START, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from './link/link.ts'
 import type { ForwardingMethod } from './service.ts'
 import { ConnectionMemory, TICK_MS } from './table/connection-layout.ts'
 import { ConnectionTable } from './table/connection-table.ts'
@@ -48,7 +48,6 @@ const FIRST_PORT = 80
 const FIRST_LONG_PORT = 2048
 const FIRST_HALF_OPEN_PORT = 4096
 /** Fields of a virtio_net_hdr. */
-const CHECKSUM_START = 6
 const CHECKSUM_OFFSET = 8
 const OUTSIDE = 0
 const INSIDE = 1
@@ -208,7 +207,7 @@ class Rehearsal {
     if (unfinished) {
       const vnet = start - VNET_HEADER_LENGTH
       bytes[vnet] = VNET_NEEDS_CSUM
-      bytes[vnet + CHECKSUM_START] = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
+      bytes[vnet + VNET_CHECKSUM_START] = ETHERNET_HEADER_LENGTH + IPV4_HEADER_LENGTH
       bytes[vnet + CHECKSUM_OFFSET] = TCP.checksum
     }
     const outsideMac = protocol === PROTOCOL_UDP ? VIRTUAL_MAC : OUTSIDE_MAC

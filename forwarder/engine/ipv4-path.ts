@@ -11,7 +11,7 @@ import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { rewriteDestination, rewriteSource } from '../method/nat.ts'
-import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { isTransportUnfinished, wireLength } from '../method/offload.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
@@ -50,7 +50,7 @@ const { soundIPv4HeaderLength } = ipv4
 const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
-const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
+const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
@@ -260,7 +260,7 @@ export class IPv4Path {
     const server = this.#services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
     let word = this.#states[state + STATE.flagsReturnPath]
-    if (word >>> PACKETS_WORD_SHIFT < MOST_PACKETS) {
+    if (packetsOf(word) < MOST_PACKETS) {
       word = (word + ONE_PACKET) | 0
       this.#states[state + STATE.flagsReturnPath] = word
     }
@@ -297,7 +297,7 @@ export class IPv4Path {
     if (method === METHOD_DR) {
       decrementTtl(view, ip)
     } else {
-      const unfinished = hasUnfinishedChecksum(frame)
+      const unfinished = isTransportUnfinished(frame, transport)
       rewriteDestination(view, ip, transport, server.address, this.#table.serverPort(index), unfinished)
     }
     return this.#egress.toServer(frame, server)
@@ -358,7 +358,7 @@ export class IPv4Path {
         return sizes.tooLongToClient(frame, link, headerLength, virtual, virtualPort, path, client, mtu)
       }
     }
-    rewriteSource(view, ip, transport, virtual, virtualPort, hasUnfinishedChecksum(frame))
+    rewriteSource(view, ip, transport, virtual, virtualPort, isTransportUnfinished(frame, transport))
     return this.#egress.toClient(frame, path, client)
   }
 }

@@ -12,7 +12,7 @@ import * as tcp from '../../protocol/packet/tcp.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
-import { hasUnfinishedChecksum, wireLength } from '../method/offload.ts'
+import { isTransportUnfinished, wireLength } from '../method/offload.ts'
 import { lowerSegmentSize } from '../method/segment-size.ts'
 import { longestShim, outerHeaderLength } from '../method/tunnel.ts'
 import * as book from '../table/address-book.ts'
@@ -45,7 +45,7 @@ const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
 const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
-const { KEY, KEY_WORDS, PACKETS_WORD_SHIFT, STATE, STATE_WORDS } = layout
+const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
@@ -246,7 +246,7 @@ export class IPv6Path {
     const server = services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
     let word = this.#states[state + STATE.flagsReturnPath]
-    if (word >>> PACKETS_WORD_SHIFT < MOST_PACKETS) {
+    if (packetsOf(word) < MOST_PACKETS) {
       word = (word + ONE_PACKET) | 0
       this.#states[state + STATE.flagsReturnPath] = word
     }
@@ -271,7 +271,7 @@ export class IPv6Path {
     if (method === METHOD_DR) {
       decrementHopLimit(view, ip)
     } else {
-      const unfinished = hasUnfinishedChecksum(frame)
+      const unfinished = isTransportUnfinished(frame, transport)
       const wordsAt = server.address * ADDRESS_WORDS
       const port = this.#table.serverPort(index)
       rewriteDestination6(view, ip, transport, protocol, this.#book.words, wordsAt, port, unfinished)
@@ -328,7 +328,7 @@ export class IPv6Path {
     }
     const virtualAt = this.#keys[key + KEY.virtualAddress] * ADDRESS_WORDS
     const virtualPort = this.#keys[key + KEY.ports] & 0xffff
-    const unfinished = hasUnfinishedChecksum(frame)
+    const unfinished = isTransportUnfinished(frame, transport)
     rewriteSource6(view, ip, transport, protocol, this.#book.words, virtualAt, virtualPort, unfinished)
     return egress.toClient6(frame, path, this.#keys, client)
   }
@@ -366,7 +366,7 @@ export class IPv6Path {
       mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
     }
     const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH
-    lowerSegmentSize(frame.memory.view, transport, frame.start + frame.length, most, hasUnfinishedChecksum(frame))
+    lowerSegmentSize(frame.memory.view, transport, frame.start + frame.length, most, isTransportUnfinished(frame, transport))
   }
 
   /** As for IPv4: IPsec's packets go the way of the key exchange between the same addresses. */

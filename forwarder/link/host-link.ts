@@ -19,6 +19,7 @@ import {
   type Link,
   type LinkStatistics,
   VNET_HEADER_LENGTH,
+  VNET_CHECKSUM_START,
   VNET_NEEDS_CSUM,
 } from './link.ts'
 
@@ -29,7 +30,6 @@ const VERSION_4 = 4
 const VERSION_6 = 6
 /** Of struct virtio_net_hdr. */
 const HEADER_LENGTH_FIELD = 2
-const CHECKSUM_START_FIELD = 6
 
 export class HostLink implements Link {
   readonly name: string
@@ -125,8 +125,8 @@ export class HostLink implements Link {
     bytes.copyWithin(moved, header, header + VNET_HEADER_LENGTH)
     // Both count from the Ethernet header, which does not go along.
     if (bytes[moved] & VNET_NEEDS_CSUM) {
-      const from = view.getUint16(moved + CHECKSUM_START_FIELD, true)
-      view.setUint16(moved + CHECKSUM_START_FIELD, from - ETHERNET_HEADER_LENGTH, true)
+      const from = view.getUint16(moved + VNET_CHECKSUM_START, true)
+      view.setUint16(moved + VNET_CHECKSUM_START, from - ETHERNET_HEADER_LENGTH, true)
     }
     const headers = view.getUint16(moved + HEADER_LENGTH_FIELD, true)
     view.setUint16(moved + HEADER_LENGTH_FIELD, Math.max(0, headers - ETHERNET_HEADER_LENGTH), true)

@@ -20,7 +20,8 @@ import * as link from '../link/link.ts'
 
 // Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH } = ethernet
-const { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
+const { VNET_CHECKSUM_START, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4 } = link
+const { VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } = link
 
 /** A bit beside the type of segmentation: congestion was marked (VIRTIO_NET_HDR_GSO_ECN). */
 const GSO_ECN = 0x80
@@ -28,6 +29,17 @@ const GSO_ECN = 0x80
 /** Whether the frame's transport checksum is still to be finished. */
 export function hasUnfinishedChecksum(frame: Frame): boolean {
   return (frame.memory.bytes[frame.start - VNET_HEADER_LENGTH] & VNET_NEEDS_CSUM) !== 0
+}
+
+/**
+ * Whether the unfinished checksum is that of the header at `transport`: in what a tunnel's end has sent (VXLAN, GUE) it may be of a
+ * packet inside, and the one here is finished, or none.
+ */
+export function isTransportUnfinished(frame: Frame, transport: number): boolean {
+  if (!hasUnfinishedChecksum(frame)) return false
+  const { bytes } = frame.memory
+  const at = frame.start - VNET_HEADER_LENGTH + VNET_CHECKSUM_START
+  return (bytes[at] | (bytes[at + 1] << 8)) === transport - frame.start
 }
 
 /** Payload bytes of each segment when the frame is longer than the wire allows; 0 when it is an ordinary frame. */

@@ -72,8 +72,13 @@ export function isTentative(flags: number): boolean {
 export const PACKETS_SHIFT = 11
 export const MOST_PACKETS = 9
 /** In the word of flags and return path. */
-export const PACKETS_WORD_SHIFT = PACKETS_SHIFT + 16
+const PACKETS_WORD_SHIFT = PACKETS_SHIFT + 16
 export const ONE_PACKET = 1 << PACKETS_WORD_SHIFT
+
+/** By the word of flags and return path; the bit above is FLAG_IPV6. */
+export function packetsOf(word: number): number {
+  return (word >>> PACKETS_WORD_SHIFT) & 15
+}
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */
 export const TICK_MS = 128

@@ -26,8 +26,11 @@ const NUMBERS = /^(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})/
 
 /** What a client's line, without its end, asks for; undefined when it is about something else, or makes no sense. */
 export function parseFtpCommand(line: string): FtpCommand | undefined {
-  const [, verb, argument] = /^([A-Za-z]+) *(.*?) *$/.exec(line) ?? []
-  switch (verb?.toUpperCase()) {
+  if (line.length > FTP_LINE_LENGTH) return undefined
+  const space = line.indexOf(' ')
+  const verb = space < 0 ? line : line.slice(0, space)
+  const argument = line.slice(verb.length).trim()
+  switch (verb.toUpperCase()) {
     case 'PORT': {
       const endpoint = sixNumbers(argument)
       return endpoint && { kind: 'active', endpoint }

@@ -24,6 +24,7 @@ import { type ConnectionIndex, FLAG_ONE_WAY, KEY, KEY_WORDS } from '../../table/
 import type { ConnectionTable } from '../../table/connection-table.ts'
 import type { ServiceTable } from '../../table/service-table.ts'
 import type { ExpectedConnections } from './expected-connections.ts'
+import { HeldReplies } from './held-replies.ts'
 import { PartialLines } from './partial-lines.ts'
 
 /** Of a segment no more is read: commands and replies that matter come alone. */
@@ -35,6 +36,7 @@ export class Ftp {
   readonly #services: ServiceTable
   readonly #expected: ExpectedConnections
   readonly #commands = new PartialLines()
+  readonly #held = new HeldReplies()
   readonly #key = new ConnectionKey()
 
   constructor(table: ConnectionTable, services: ServiceTable, expected: ExpectedConnections) {
@@ -68,18 +70,23 @@ export class Ftp {
 
   /**
    * Sees a server's segment, and writes the virtual address into reply 227.
-   * @returns false when the segment must not go on: it ends within a reply that would have to be rewritten. The server sends it
-   * again, together with what follows.
+   * @returns false when the segment must not go on: it ends within a reply that would have to be rewritten, or comes behind such a one.
+   * The server sends it again, together with what follows.
    */
   reply(frame: Frame, transport: number, index: ConnectionIndex): boolean {
-    const from = transport + tcpHeaderLength(frame.memory.bytes, transport)
+    const { bytes } = frame.memory
+    const from = transport + tcpHeaderLength(bytes, transport)
     const text = readText(frame, from)
+    if (text === '') return true
+    const sequence = readInt32(bytes, transport + TCP.sequence)
+    if (this.#held.isBehind(index, sequence)) return false
     let at = 0
     while (at < text.length) {
       const end = text.indexOf('\n', at)
       if (end < 0) {
-        const rest = text.slice(at)
-        return !rest.startsWith(REPLY_227) || rest.length > FTP_LINE_LENGTH
+        if (!mayBecome227(text.slice(at))) return true
+        this.#held.hold(index, sequence)
+        return false
       }
       const line = text.slice(at, end).replace(/\r$/, '')
       this.#passiveReply(frame, transport, from + at, line, index)
@@ -101,6 +108,12 @@ export class Ftp {
     if (address !== undefined && address !== virtual)
       overwrite(frame, transport, at, rewritePassiveReply(line, virtual))
   }
+}
+
+/** Of a line without its end. */
+function mayBecome227(beginning: string): boolean {
+  if (beginning.length < REPLY_227.length) return REPLY_227.startsWith(beginning)
+  return beginning.startsWith(REPLY_227) && beginning.length <= FTP_LINE_LENGTH
 }
 
 /** What the segment carries, one character a byte; empty when its header makes no sense. */

@@ -147,6 +147,18 @@ test('a reply whose end is not there yet waits for the server to send it whole',
   t.equal(answer(bench, `227 ${'without an end'.repeat(30)}`).length, 1, 'but not without bound')
 })
 
+test('what comes behind a dropped piece waits with it, and all passes when the server sends from there again', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const say = (payload: string, sequence: number) =>
+    bench.send(INSIDE, server(21, CONTROL, { payload, sequence, flags: PUSH })).map(({ frame }) => text(frame))
+  t.same(say(REPLY_227.slice(0, 2), 1000), [], 'it may be the beginning of such a reply')
+  t.same(say(REPLY_227.slice(2), 1002), [])
+  t.same(say('226 Transfer complete.\r\n', 1002 + REPLY_227.length), [])
+  const [whole] = say(REPLY_227, 1000)
+  t.match(whole, /^227 Passive Mode \(198,51,100,10,156,64\)/)
+  t.equal(say('226 Transfer complete.\r\n', 1000 + REPLY_227.length).length, 1)
+})
+
 test('other replies, and a reply that names neither the server nor the virtual address, pass untouched', async (t) => {
   for (const line of ['220 (vsFTPd 3.0.3)\r\n', '230 Login', '227 Entering Passive Mode (9,9,9,9,156,64).\r\n']) {
     const bench = logIn(ftpScene('nat'))

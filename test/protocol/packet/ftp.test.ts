@@ -40,6 +40,11 @@ for (const [line, expected] of commands) {
   test(`command "${line}"`, async (t) => t.same(parseFtpCommand(line), expected))
 }
 
+test('a line of blanks up to a return costs no more than any other', async (t) => {
+  // Of each place where the argument could begin and end: a regular expression would try them all, for minutes.
+  t.equal(parseFtpCommand(`PASV${' '.repeat(200_000)}\rx`), undefined)
+})
+
 const replies: [line: string, expected: unknown][] = [
   ['227 Entering Passive Mode (10,2,0,11,156,64).', { address: '10.2.0.11', port: 40_000 }],
   ['227 =10,2,0,11,156,64', { address: '10.2.0.11', port: 40_000 }],

@@ -71,15 +71,22 @@ export class Loop {
         let verdict = engine.handle(frames[i], link)
         if (verdict === TO_HOST) verdict = engine.forHost(frames[i], link)
         if (verdict >= 0) this.transmit(verdict, frames[i])
+        if (engine.egress.isOutboxLong) this.#sendOwn()
       }
     }
     engine.release()
-    engine.egress.forEachOwnFrame(this.#transmitOwn)
-    for (let link = 0; link < links.length; link++) links[link].flush()
-    engine.egress.recycle()
+    this.#sendOwn()
     for (let link = 0; link < links.length; link++) links[link].release()
     engine.replication.flush()
     return handled
+  }
+
+  /** What the engine has made; and its memory is free again. */
+  #sendOwn(): void {
+    const { egress } = this.#engine
+    egress.forEachOwnFrame(this.#transmitOwn)
+    for (let link = 0; link < this.#links.length; link++) this.#links[link].flush()
+    egress.recycle()
   }
 
   /** Queues a frame; a full queue is flushed first. */

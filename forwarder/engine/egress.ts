@@ -298,6 +298,11 @@ export class Egress {
     return { free: this.#pool.free, held: this.neighbours.held + this.#kept, total: this.#pool.total }
   }
 
+  /** Whether so many frames were made that others may soon find no room: 64 KiB for a tunnel are some 45 of them. */
+  get isOutboxLong(): boolean {
+    return this.#outbox.length * 4 > this.#pool.total
+  }
+
   /** Gives the frames that the engine made to `transmit`. They stay untouched until recycle(). */
   forEachOwnFrame(transmit: (frame: PooledFrame) => void): void {
     for (let i = 0; i < this.#outbox.length; i++) transmit(this.#outbox[i])

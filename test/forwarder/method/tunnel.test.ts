@@ -108,6 +108,18 @@ test('64 KiB go through the tunnel too', async (t) => {
   t.ok(sent.every((each, index) => readInt32(each.frame, 14 + 20 + 24) === 1 + index * 1440))
 })
 
+test('of large frames that come at once none is lost, though together they make more segments than the pool holds', async (t) => {
+  const bench = tun()
+  bench.send(OUTSIDE, syn())
+  const frame = clientTcp({ payload: new Uint8Array(60_000) })
+  const segments = Math.ceil(60_000 / 1440)
+  const frames = Math.ceil((2 * bench.engine.egress.poolUse.total) / segments)
+  for (let number = 0; number < frames; number++)
+    bench.link(OUTSIDE).inject(unfinish(frame), segmentationHeader(frame, 1440))
+  t.equal(bench.breathe().length, frames * segments)
+  t.equal(bench.drops.toObject()['outbox-full'] ?? 0, 0)
+})
+
 test('a large frame for which the pool is too small is dropped whole', async (t) => {
   const bench = tun()
   bench.send(OUTSIDE, syn())

@@ -14,7 +14,14 @@ import { virtualRouterMac } from '../protocol/packet/virtual-router-mac.ts'
 import { RECORD, RECORD_LENGTH } from '../protocol/wire/connection-record.ts'
 import { Drops } from './engine/drop-reason.ts'
 import { Engine } from './engine/engine.ts'
-import { type Frame, type FrameMemory, HEADROOM, VNET_CHECKSUM_START, VNET_HEADER_LENGTH, VNET_NEEDS_CSUM } from './link/link.ts'
+import {
+  type Frame,
+  type FrameMemory,
+  HEADROOM,
+  VNET_CHECKSUM_START,
+  VNET_HEADER_LENGTH,
+  VNET_NEEDS_CSUM,
+} from './link/link.ts'
 import type { ForwardingMethod } from './service.ts'
 import { ConnectionMemory, TICK_MS } from './table/connection-layout.ts'
 import { ConnectionTable } from './table/connection-table.ts'

@@ -366,7 +366,13 @@ export class IPv6Path {
       mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
     }
     const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH
-    lowerSegmentSize(frame.memory.view, transport, frame.start + frame.length, most, isTransportUnfinished(frame, transport))
+    lowerSegmentSize(
+      frame.memory.view,
+      transport,
+      frame.start + frame.length,
+      most,
+      isTransportUnfinished(frame, transport),
+    )
   }
 
   /** As for IPv4: IPsec's packets go the way of the key exchange between the same addresses. */

@@ -18,8 +18,8 @@ import {
   HEADROOM,
   type Link,
   type LinkStatistics,
-  VNET_HEADER_LENGTH,
   VNET_CHECKSUM_START,
+  VNET_HEADER_LENGTH,
   VNET_NEEDS_CSUM,
 } from './link.ts'
 

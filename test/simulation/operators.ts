@@ -12,11 +12,7 @@ const CHANGE_INTERVAL_MS = 250
 const SPARE_PORTS = [8001, 8002, 8003]
 
 /** The services that clients use, with all their servers. @param sync none: the default */
-export async function configure(
-  pool: PoolConfiguration,
-  random: Random,
-  sync: World['sync'],
-): Promise<void> {
+export async function configure(pool: PoolConfiguration, random: Random, sync: World['sync']): Promise<void> {
   for (const { address, port, method, servers, serverPort } of SERVICES) {
     if (method === 'local') throw new RangeError('a simulated service has servers of its own')
     const service = { protocol: 'tcp', address, port } as const

@@ -99,9 +99,20 @@ export class Promises {
     for (const director of directors) {
       const { inSync, reason, peers } = director.replicator.status()
       if (!inSync) this.fail('everybody comes into sync', `${director.name}: ${reason}`)
-      for (const { name, rangesDifferent, connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs } of peers) {
+      for (const {
+        name,
+        rangesDifferent,
+        connected,
+        recordsBehind,
+        behindMs,
+        peerRecordsBehind,
+        peerBehindMs,
+      } of peers) {
         if (rangesDifferent !== 0)
-          this.fail('tables are the same', `${director.name} finds ${rangesDifferent} parts of ${name}'s other than its own`)
+          this.fail(
+            'tables are the same',
+            `${director.name} finds ${rangesDifferent} parts of ${name}'s other than its own`,
+          )
         if (connected && recordsBehind + behindMs + peerRecordsBehind + peerBehindMs === 0) continue
         const figures = JSON.stringify({ connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs })
         this.fail('presence ends at 0', `${director.name} of ${name}: ${figures}`)

@@ -288,7 +288,8 @@ function checkNumber(text: string, minimum: number, maximum: number, what: strin
 function checkGroup(text: string): string {
   const family = text.includes(':') ? 6 : 4
   // isIPv6() takes an address with a zone (fe80::1%eth0) too.
-  const isGroup = family === 6 ? isIPv6(text) && /^ff[0-9a-f]{2}:[^%]*$/i.test(text) : isIPv4(text) && /^2(2[4-9]|3\d)\./.test(text)
+  const isGroup =
+    family === 6 ? isIPv6(text) && /^ff[0-9a-f]{2}:[^%]*$/i.test(text) : isIPv4(text) && /^2(2[4-9]|3\d)\./.test(text)
   if (!isGroup) throw new UsageError(`invalid IPv${family} mcast-group \`${text}'`)
   return text
 }

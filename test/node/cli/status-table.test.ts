@@ -134,8 +134,8 @@ VIP         Held by    State here  Priority  VRID  MAC                Gateway   
 Tracked  VRID  State  Weight  Reason
 eth2       51  down      -50  eth2 has no carrier
 
-Peer  Connected  We are behind it  It is behind us     Tables                 Formats
-d1    yes        12 records, 8 ms  no                  alike                  1
+Peer  Connected  We are behind it  It is behind us     Tables                  Formats
+d1    yes        12 records, 8 ms  no                  alike                   1
 d3    NO         no                40 records, 900 ms  3 of 2048 parts differ  16, 7 NOT READ
 
 TCP 10.1.0.100:80 wlc

@@ -117,8 +117,18 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ],
   ['a prefix longer than an IPv6 address', '-A -t [2001:db8::1]:80 -p -M 129', 'illegal ipv6 netmask specified', 2],
   ['a group that is none', '--start-daemon master --mcast-group 24.0.0.1', "invalid IPv4 mcast-group `24.0.0.1'", 2],
-  ['a group of a network that has others', '--start-daemon master --mcast-group 23.0.0.1', "invalid IPv4 mcast-group `23.0.0.1'", 2],
-  ['an address that begins as a group does', '--start-daemon master --mcast-group ff::1', "invalid IPv6 mcast-group `ff::1'", 2],
+  [
+    'a group of a network that has others',
+    '--start-daemon master --mcast-group 23.0.0.1',
+    "invalid IPv4 mcast-group `23.0.0.1'",
+    2,
+  ],
+  [
+    'an address that begins as a group does',
+    '--start-daemon master --mcast-group ff::1',
+    "invalid IPv6 mcast-group `ff::1'",
+    2,
+  ],
   [
     'a group with a zone',
     '--start-daemon master --mcast-group ff02::81%eth0',

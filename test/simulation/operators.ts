@@ -16,7 +16,7 @@ export async function configure(pool: PoolConfiguration, random: Random, sync: W
   for (const { address, port, method, servers, serverPort } of SERVICES) {
     if (method === 'local') throw new RangeError('a simulated service has servers of its own')
     const service = { protocol: 'tcp', address, port } as const
-    await pool.addService({ ...service, sync, scheduler: pick(random, ['rr', 'wlc', 'lc', 'sh', 'mh', 'wrr']) })
+    await pool.addService({ ...service, scheduler: pick(random, ['rr', 'wlc', 'lc', 'sh', 'mh', 'wrr']), sync })
     for (const server of servers) {
       await pool.addServer({ service, address: server, port: serverPort, method, weight: 1 })
     }

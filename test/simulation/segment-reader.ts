@@ -9,6 +9,7 @@ const TRANSPORT = IP + IPV4_HEADER_LENGTH
 const ICMP_UNREACHABLE = 3
 /** The packet that an ICMP error is about begins here. */
 const INNER_IP = TRANSPORT + 8
+const INNER_TCP = INNER_IP + IPV4_HEADER_LENGTH
 
 export interface Segment {
   readonly source: number
@@ -33,10 +34,13 @@ export function readSegment(frame: Uint8Array): Segment {
   }
 }
 
-/** Whose packet an ICMP error says could not be delivered; undefined: it is none. */
-export function readUnreachable(frame: Uint8Array): number | undefined {
+/** Whose segment an ICMP error says could not be delivered, and which; undefined: it is none. */
+export function readUnreachable(frame: Uint8Array): Pick<Segment, 'source' | 'sequence'> | undefined {
   if (frame[IP + IPV4.protocol] !== PROTOCOL_ICMP || frame[TRANSPORT] !== ICMP_UNREACHABLE) return undefined
-  return endpointAt(frame, INNER_IP + IPV4.source, INNER_IP + IPV4_HEADER_LENGTH + TCP.sourcePort)
+  return {
+    source: endpointAt(frame, INNER_IP + IPV4.source, INNER_TCP + TCP.sourcePort),
+    sequence: readInt32(frame, INNER_TCP + TCP.sequence),
+  }
 }
 
 function endpointAt(frame: Uint8Array, address: number, port: number): number {

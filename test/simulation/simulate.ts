@@ -36,6 +36,8 @@ export const FAULTS_MS = 6_000
 /** Differences are gone 5 s after the last fault; and a second in which nothing is said, so that tables can be compared. */
 const RECOVERY_MS = 5_300
 const SILENCE_MS = 1_000
+/** Until all directors must have found at once that their tables are alike. */
+const ALIKE_MS = 5_000
 /** The last director that was stopped has come back by then. */
 const CALM_LIMIT_MS = 30_000
 const CONVERSATIONS = 16
@@ -111,6 +113,9 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
   operators.isAtWork = false
   await pass(SILENCE_MS)
   if (!promises.breach) promises.lookAtEnd()
+  // What runs out at one director a moment before it does at the other is a difference for that long.
+  for (let left = ALIKE_MS; promises.difference && left > 0; left -= STEP_MS) await pass(STEP_MS)
+  if (promises.difference) promises.fail('tables are the same', promises.difference)
   for (const director of world.directors) await director.kill()
   return outcome()
 }

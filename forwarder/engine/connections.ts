@@ -5,6 +5,7 @@
  */
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { NO_ADDRESS } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
@@ -30,6 +31,7 @@ import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.
 import {
   isTemplate,
   isTemplateOfCall,
+  isTemplateOfMark,
   REARM_S,
   TEMPLATE_ANY,
   TEMPLATE_ANY6,
@@ -130,6 +132,12 @@ export class Connections {
     counters[at + COUNTER.active] += step
     counters[at + COUNTER.inactive] -= step
     table.setFlags(index, flags ^ FLAG_INACTIVE)
+  }
+
+  /** The number of its virtual address; NO_ADDRESS of a firewall mark's template, which has the mark there. */
+  virtualOf(index: ConnectionIndex): number {
+    const { keys } = this.table.memory
+    return isTemplateOfMark(this.table.protocol(index)) ? NO_ADDRESS : keys[index * KEY_WORDS + KEY.virtualAddress]
   }
 
   /** Gives a template that is filed so much time from now on. */

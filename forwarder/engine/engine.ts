@@ -144,7 +144,7 @@ export class Engine {
     this.confirmations = new Confirmations(this.egress, this.moves, options.outgoing, (frame, link) =>
       this.handle(frame, link),
     )
-    this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
+    this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings, this.addresses)
     this.warmUp = new WarmUp(table, this.addresses, book)
     this.#table = table
     this.#drops = drops

@@ -3,7 +3,8 @@
  *
  * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout has
  * gone by, so that the peers' copies do not expire before the original. One in its handshake is told of when its address moves in order:
- * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. Of two descriptions of a
+ * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. So is one that was expected
+ * (ftp/expected-connections.ts). Of two descriptions of a
  * connection the newer version counts (versions.ts).
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
@@ -141,6 +142,11 @@ export class Replication {
     const flags = this.#table.flags(index)
     if (isTentative(flags)) return 0
     if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE, this.#versions.now(index))
+    return this.#versions.told(index)
+  }
+
+  /** The version under which the peers know a connection; 0: they do not. */
+  versionOf(index: ConnectionIndex): number {
     return this.#versions.told(index)
   }
 

@@ -156,8 +156,9 @@ export class Scheduling {
       if (this.#replication.isStale(template, timeoutS)) this.#replication.publish(template)
       return true
     }
+    let versionBefore = 0
     if (template !== NO_CONNECTION) {
-      this.#replication.publishEnd(template)
+      versionBefore = this.#replication.publishEnd(template)
       this.#connections.discard(template)
     }
     this.#connections.writeTemplateKey(service, persistence, key, this.#templateKey)
@@ -170,6 +171,7 @@ export class Scheduling {
     if (made === NO_CONNECTION) return false
     this.#table.setExpires(made, this.#table.memory.tick + toTicks(timeoutS))
     this.#table.file(made)
+    this.#replication.continueFrom(made, versionBefore)
     if (persistence.isByCall) this.#connections.describeCall()
     this.#replication.publish(made)
     return true

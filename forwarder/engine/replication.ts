@@ -261,6 +261,8 @@ export class Replication {
       index = NO_CONNECTION
     }
     const knownVersion = index === NO_CONNECTION ? 0 : this.#versions.of(index)
+    /** Connections of a template that go on under the one in its place. */
+    let counted = 0
     if (index !== NO_CONNECTION) {
       if (hasVersion && !this.#versions.overrides(bytes, at, server, timeoutMs, index)) return false
       if (kind === RECORD_REMOVE) {
@@ -271,6 +273,7 @@ export class Replication {
       if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
       if (!sameServer || (hasVersion && !sameMethod)) {
+        if (isTemplate(protocol)) counted = this.#table.controlled(index)
         this.#connections.discard(index)
         index = NO_CONNECTION
       }
@@ -285,8 +288,10 @@ export class Replication {
       const flags =
         methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
+      if (isControlled) this.#connections.provideTemplate(key, server)
       index = this.#connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
+      if (counted > 0) this.#table.setControlled(index, counted)
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {

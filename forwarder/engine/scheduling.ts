@@ -9,7 +9,7 @@
 import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
 import type { EngineSettings } from '../settings.ts'
-import { ConnectionKey } from '../table/connection-key.ts'
+import type { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
@@ -49,7 +49,6 @@ export class Scheduling {
   readonly #table: ConnectionTable
   readonly #replication: Replication
   readonly #settings: EngineSettings
-  readonly #templateKey = new ConnectionKey()
   /** Written over by each choose(). */
   readonly choice: Choice = { server: undefined, template: NO_CONNECTION, isByTemplate: false }
 
@@ -153,26 +152,17 @@ export class Scheduling {
       this.#connections.keepTemplate(template, timeoutS)
       // A peer may have told of the call, but not yet of which.
       if (persistence.isByCall) this.#connections.describeCall()
-      if (this.#replication.isStale(template, timeoutS)) this.#replication.publish(template)
+      if (this.#replication.versionOf(template) === 0 || this.#replication.isStale(template, timeoutS)) {
+        this.#replication.publish(template)
+      }
       return true
     }
-    let versionBefore = 0
-    if (template !== NO_CONNECTION) {
-      versionBefore = this.#replication.publishEnd(template)
-      this.#connections.discard(template)
-    }
-    this.#connections.writeTemplateKey(service, persistence, key, this.#templateKey)
-    const made = this.#connections.insert(
-      this.#templateKey,
-      server,
-      server.port,
-      methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY,
-    )
+    const versionBefore = template === NO_CONNECTION ? 0 : this.#replication.versionOf(template)
+    const made = this.#connections.makeTemplate(service, persistence, key, server, template)
     if (made === NO_CONNECTION) return false
-    this.#table.setExpires(made, this.#table.memory.tick + toTicks(timeoutS))
-    this.#table.file(made)
     this.#replication.continueFrom(made, versionBefore)
     if (persistence.isByCall) this.#connections.describeCall()
+    // That the former one has ended is said with it: another leads elsewhere, and is newer.
     this.#replication.publish(made)
     return true
   }

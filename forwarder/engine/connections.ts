@@ -54,6 +54,8 @@ export class Connections {
   readonly services: ServiceTable
   /** Of the packet that is being looked at, if its service tells calls apart. */
   readonly calls = new Calls()
+  /** Gets each template whose time is over, and which is kept for its connections. */
+  onKept: (template: ConnectionIndex) => void = () => {}
   /** Half-open connections given up for new ones. */
   evicted = 0
   /** By protocol * STATES + state. */
@@ -71,8 +73,12 @@ export class Connections {
       for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
     }
     this.#expire = (index) => {
-      if (isTemplate(table.protocol(index)) && this.#isNeeded(index)) this.keepTemplate(index, REARM_S)
-      else this.discard(index)
+      if (!isTemplate(table.protocol(index)) || !this.#isNeeded(index)) {
+        this.discard(index)
+        return
+      }
+      this.keepTemplate(index, REARM_S)
+      this.onKept(index)
     }
   }
 

@@ -1,8 +1,8 @@
 /**
  * The engine's side of replication: which changes of a connection the peers are told of, and what becomes of theirs.
  *
- * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout has
- * gone by, so that the peers' copies do not expire before the original. One in its handshake is told of when its address moves in order:
+ * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout or half an hour has
+ * gone by, so that the peers' copies do not expire before the original, and no version is left behind. One in its handshake is told of when its address moves in order:
  * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. So is one that was expected
  * (ftp/expected-connections.ts). Of two descriptions of a
  * connection the newer version counts (versions.ts).
@@ -66,8 +66,8 @@ import {
 import { Versions } from './versions.ts'
 
 const SHORTEST_REFRESH_S = 4
-/** The age is told in 16 bits of seconds. */
-const LONGEST_REFRESH_S = 0x7fff
+/** Versions have 16 bits of 128 ms: one that is left behind for 70 minutes, half of their turn, stands for the future. */
+const LONGEST_REFRESH_S = 1800
 const LONGEST_TIMEOUT_MS = 2 ** 31
 /** Told of when an address moves, before and after each: a flood of SYNs must become neither one of records nor one of the peers' tables. */
 const HANDSHAKES = 4096
@@ -107,6 +107,12 @@ export class Replication {
   renew(index: ConnectionIndex): void {
     const isOver = isOverState(this.#table.protocol(index), this.#table.state(index))
     this.#tell(index, RECORD_UPSERT, (isOver && this.#versions.told(index)) || this.#versions.now(index))
+  }
+
+  /** A template is kept because its connections live on. That may be for days, and each director does it for itself: it is its version that must be renewed. */
+  renewKept(template: ConnectionIndex): void {
+    if (this.#versions.told(template) === 0 || this.#versions.ageS(template) >= LONGEST_REFRESH_S)
+      this.publish(template)
   }
 
   /**

@@ -5,7 +5,18 @@ import { recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
-import { clientTcp, INSIDE, MAC, OUTSIDE, SERVER1_ADDRESS, SERVER2_ADDRESS, type SceneOptions, scene, service, VIP } from '../../support/scene.ts'
+import {
+  clientTcp,
+  INSIDE,
+  MAC,
+  OUTSIDE,
+  type SceneOptions,
+  SERVER1_ADDRESS,
+  SERVER2_ADDRESS,
+  scene,
+  service,
+  VIP,
+} from '../../support/scene.ts'
 
 const persistence: PersistenceSpec = { timeoutS: 10, netmask: '255.255.255.255' }
 const client = (port: number) => ({ from: `203.0.113.7:${port}` })
@@ -124,7 +135,10 @@ test('what a director makes for want of a template it tells nobody until it lead
 
 const losses: [sentence: string, without: (spec: ServiceSpec) => ServiceSpec][] = [
   ['removed', (spec) => ({ ...spec, servers: spec.servers.slice(1) })],
-  ['down', (spec) => ({ ...spec, servers: spec.servers.map((each, i) => (i ? each : { ...each, weight: 0, down: true })) })],
+  [
+    'down',
+    (spec) => ({ ...spec, servers: spec.servers.map((each, i) => (i ? each : { ...each, weight: 0, down: true })) }),
+  ],
 ]
 for (const [sentence, without] of losses) {
   test(`a template in the place of one whose server is ${sentence} lasts as long as its own connections, and no longer`, async (t) => {
@@ -147,4 +161,25 @@ test('a template whose service is not persistent any more ends in its time, what
   bench.engine.services.set(service({ weights: [1, 1] }))
   pass(bench, 11)
   t.equal(templateOf(bench), undefined)
+})
+
+test('a template that is kept for its connections is told of every half an hour, by the director that has the address', async (t) => {
+  const bench = director()
+  const peer = director({ state: 'standby' })
+  established(bench, 1)
+  t.equal(templatesTold(bench).length, 2)
+  const minutes = [0]
+  for (let minute = 1; minute <= 120; minute++) {
+    for (const each of [bench, peer]) pass(each, 60)
+    bench.send(OUTSIDE, ack(1))
+    const records = told(bench)
+    if (records.some(isOfTemplate)) minutes.push(minute)
+    tell(peer, records)
+  }
+  t.equal(minutes.length, 4)
+  t.ok(
+    minutes.every((minute, index) => index === 0 || Math.abs(minute - minutes[index - 1] - 32) <= 2),
+    `${minutes}`,
+  )
+  t.same(templatesTold(peer), [])
 })

@@ -104,9 +104,10 @@ export class Scheduling {
 
   /**
    * Makes the connection that was chosen for, in state 0 and filed, and the template that it asks for.
+   * @param versionBefore of the connection in whose place it is; 0: none
    * @returns NO_CONNECTION when the table is full
    */
-  connect(service: Service, key: ConnectionKey): ConnectionIndex {
+  connect(service: Service, key: ConnectionKey, versionBefore: number): ConnectionIndex {
     const server = this.choice.server as RealServer
     const { protocol } = key
     const serverPort = this.serverPort(service, server, key)
@@ -115,7 +116,7 @@ export class Scheduling {
     if (service.onePacket && protocol === PROTOCOL_UDP) return this.#connectDatagram(key, server, serverPort)
     const isControlled = persistence !== undefined && !persistence.isByCall
     const more = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
-    return this.#connect(key, server, serverPort, isControlled ? more : 0)
+    return this.#connect(key, server, serverPort, isControlled ? more : 0, versionBefore)
   }
 
   /** The packet that made a connection has been sent. To a single datagram by tunnel or route no reply will come here. */
@@ -167,7 +168,13 @@ export class Scheduling {
     return true
   }
 
-  #connect(key: ConnectionKey, server: RealServer, serverPort: number, more: number): ConnectionIndex {
+  #connect(
+    key: ConnectionKey,
+    server: RealServer,
+    serverPort: number,
+    more: number,
+    versionBefore: number,
+  ): ConnectionIndex {
     const connections = this.#connections
     const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_INACTIVE | more
     const index = connections.insert(key, server, serverPort, flags)
@@ -175,6 +182,7 @@ export class Scheduling {
     connections.services.directory.counters[server.slot * COUNTERS + COUNTER.connections]++
     // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
     connections.schedule(index, true)
+    this.#replication.continueFrom(index, versionBefore)
     if (key.protocol === PROTOCOL_UDP) this.#replication.publish(index)
     return index
   }

@@ -92,8 +92,11 @@ export class ExpectedConnections {
     return server === undefined || server.removed ? NO_CONNECTION : expected
   }
 
-  /** Makes the connection that find() has found to be expected; NO_CONNECTION when there is no room. */
-  claim(expected: ConnectionIndex, asked: ConnectionKey): ConnectionIndex {
+  /**
+   * Makes the connection that find() has found to be expected; NO_CONNECTION when there is no room.
+   * @param versionBefore of the connection in whose place it is; 0: none
+   */
+  claim(expected: ConnectionIndex, asked: ConnectionKey, versionBefore: number): ConnectionIndex {
     const { table, services } = this.#connections
     const server = services.serverBySlot[table.server(expected)] as RealServer
     const flags = table.flags(expected)
@@ -101,7 +104,9 @@ export class ExpectedConnections {
     this.#giveUp(expected)
     // The peers, who would have let it in, are told of it with its first packet: whoever gets the next one knows where it belongs.
     const index = this.#insert(asked, server, serverPort, flags, FLAG_REPLICATED)
-    if (index !== NO_CONNECTION) this.#connections.schedule(index, true)
+    if (index === NO_CONNECTION) return index
+    this.#replication.continueFrom(index, versionBefore)
+    this.#connections.schedule(index, true)
     return index
   }
 

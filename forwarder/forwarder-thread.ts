@@ -1,6 +1,7 @@
 /** The Forwarder that really forwards: starts the forwarding thread, speaks to it, and reads its memory. */
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
+import { monotonicMs } from './clock.ts'
 import type { Command, Route, VirtualAddress } from './commands.ts'
 import { type DefenceFacts, readDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
@@ -57,6 +58,7 @@ class ForwarderThread implements Forwarder {
   readonly #linkStatistics: Float64Array
   readonly #defences: Float64Array
   readonly #commandCount: Int32Array
+  readonly #pulse: Float64Array
   readonly #exited: Promise<void>
   #onFailure: (error: Error) => void = () => {}
   #stopping = false
@@ -82,6 +84,7 @@ class ForwarderThread implements Forwarder {
     this.#linkStatistics = new Float64Array(shared.links)
     this.#defences = new Float64Array(shared.defences)
     this.#commandCount = new Int32Array(shared.commands)
+    this.#pulse = new Float64Array(shared.pulse)
     let failure: Error | undefined
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind !== 'explanation') return
@@ -196,6 +199,10 @@ class ForwarderThread implements Forwarder {
 
   get defences(): DefenceFacts {
     return readDefenceFacts(this.#defences)
+  }
+
+  get silentForMs(): number {
+    return monotonicMs() - this.#pulse[0]
   }
 
   linkStatistics(): LinkCounters[] {

@@ -98,6 +98,8 @@ export interface Forwarder {
   linkStatistics(): LinkCounters[]
   /** False once the loop has ended, for whatever reason. */
   readonly isRunning: boolean
+  /** How long ago the loop last breathed, which it does twenty times a second at least. */
+  readonly silentForMs: number
   /** Called once if the loop dies. */
   onFailure(handler: (error: Error) => void): void
   stop(): Promise<void>

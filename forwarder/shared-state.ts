@@ -27,6 +27,8 @@ export interface SharedState {
   readonly defences: SharedArrayBuffer
   /** Word 0: how many commands have been posted. */
   readonly commands: SharedArrayBuffer
+  /** A double: when the loop last breathed, by monotonicMs(). */
+  readonly pulse: SharedArrayBuffer
 }
 
 export function allocateSharedState(connections: number, links: number): SharedState {
@@ -42,5 +44,6 @@ export function allocateSharedState(connections: number, links: number): SharedS
     links: new SharedArrayBuffer(links * LINK_STATISTICS * 8),
     defences: allocateDefenceFacts(),
     commands: new SharedArrayBuffer(4),
+    pulse: new SharedArrayBuffer(8),
   }
 }

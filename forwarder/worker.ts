@@ -59,6 +59,7 @@ class ForwardingThread {
   #poll: PollSet
   readonly #wakeDescriptor: number
   readonly #commandCount: Int32Array
+  readonly #pulse: Float64Array
   readonly #linkStatistics: Float64Array
   readonly #defences: Float64Array
   readonly #port: MessagePort
@@ -89,6 +90,8 @@ class ForwardingThread {
     this.#poll = this.#waitFor(wakeDescriptor)
     this.#wakeDescriptor = wakeDescriptor
     this.#commandCount = new Int32Array(shared.commands)
+    this.#pulse = new Float64Array(shared.pulse)
+    this.#pulse[0] = nowMs
     this.#linkStatistics = new Float64Array(shared.links)
     this.#defences = new Float64Array(shared.defences)
     this.#port = port
@@ -103,6 +106,7 @@ class ForwardingThread {
   run(): void {
     while (this.#running) {
       const nowMs = monotonicMs()
+      this.#pulse[0] = nowMs
       const handled = this.#loop.breathe(nowMs)
       this.#takeCommands()
       if (nowMs >= this.#statisticsDueMs) {

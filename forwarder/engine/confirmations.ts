@@ -45,6 +45,8 @@ export class Confirmations {
   readonly #marks = new Uint16Array(MARKS)
   #first = 0
   #nowMs = 0
+  /** Records that had found no room when the breath began. */
+  #lostBefore = 0
   #isReleasing = false
   /** The connection that is being refused; 0: none. */
   #refused = 0
@@ -66,6 +68,7 @@ export class Confirmations {
 
   setTime(nowMs: number): void {
     this.#nowMs = nowMs
+    this.#lostBefore = this.#outgoing.lost
   }
 
   /**
@@ -84,7 +87,8 @@ export class Confirmations {
     if (sync === SYNC_ESTABLISHED) return PASSES
     this.#moves.begin(index, protocol, frame, transport)
     const isOptional = sync !== SYNC_CONFIRMED_ONLY
-    if (this.#outgoing.hasWitness && !this.#outgoing.isFull) {
+    // Asked of the whole breath, since a datagram's record has gone out before. That there is room now says nothing of then: the ring is being read.
+    if (this.#outgoing.hasWitness && this.#outgoing.lost === this.#lostBefore) {
       if (this.#wait(frame, link, index, this.#outgoing.awaitConfirmation(), this.#nowMs + LIMIT_MS, isOptional)) {
         return WAITS
       }

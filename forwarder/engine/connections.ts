@@ -5,6 +5,7 @@
  */
 import { PORT_FTP } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
+import { NO_ADDRESS } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
@@ -13,6 +14,7 @@ import {
   FLAG_HALF_OPEN,
   FLAG_INACTIVE,
   FLAG_ONE_PACKET,
+  FLAG_ONE_WAY,
   FLAG_REPLICATED,
   KEY,
   KEY_WORDS,
@@ -20,7 +22,8 @@ import {
   TICK_MS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
-import type { RealServer } from '../table/real-server.ts'
+import { isOneWay, type RealServer } from '../table/real-server.ts'
+import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS, type Slot } from '../table/server-directory.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Persistence, Service } from '../table/virtual-service.ts'
@@ -30,6 +33,7 @@ import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.
 import {
   isTemplate,
   isTemplateOfCall,
+  isTemplateOfMark,
   REARM_S,
   TEMPLATE_ANY,
   TEMPLATE_ANY6,
@@ -50,6 +54,8 @@ export class Connections {
   readonly services: ServiceTable
   /** Of the packet that is being looked at, if its service tells calls apart. */
   readonly calls = new Calls()
+  /** Gets each template whose time is over, and which is kept for its connections. */
+  onKept: (template: ConnectionIndex) => void = () => {}
   /** Half-open connections given up for new ones. */
   evicted = 0
   /** By protocol * STATES + state. */
@@ -57,6 +63,7 @@ export class Connections {
   readonly #timeoutTicks = new Int32Array(256 * STATES)
   readonly #key = new ConnectionKey()
   readonly #templateKey = new ConnectionKey()
+  readonly #newTemplateKey = new ConnectionKey()
   readonly #expire: (index: ConnectionIndex) => void
 
   constructor(table: ConnectionTable, services: ServiceTable) {
@@ -66,8 +73,12 @@ export class Connections {
       for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
     }
     this.#expire = (index) => {
-      if (isTemplate(table.protocol(index)) && table.controlled(index) > 0) this.keepTemplate(index, REARM_S)
-      else this.discard(index)
+      if (!isTemplate(table.protocol(index)) || !this.#isNeeded(index)) {
+        this.discard(index)
+        return
+      }
+      this.keepTemplate(index, REARM_S)
+      this.onKept(index)
     }
   }
 
@@ -132,6 +143,12 @@ export class Connections {
     table.setFlags(index, flags ^ FLAG_INACTIVE)
   }
 
+  /** The number of its virtual address; NO_ADDRESS of a firewall mark's template, which has the mark there. */
+  virtualOf(index: ConnectionIndex): number {
+    const { keys } = this.table.memory
+    return isTemplateOfMark(this.table.protocol(index)) ? NO_ADDRESS : keys[index * KEY_WORDS + KEY.virtualAddress]
+  }
+
   /** Gives a template that is filed so much time from now on. */
   keepTemplate(template: ConnectionIndex, seconds: number): void {
     this.table.setExpires(template, this.table.memory.tick + toTicks(seconds))
@@ -179,6 +196,50 @@ export class Connections {
     if (service?.persistence === undefined || service.persistence.isByCall) return NO_CONNECTION
     table.readKey(index, this.#key)
     return this.findTemplate(service, service.persistence, this.#key)
+  }
+
+  /** Whether connections live on that a template has made, if its service still counts them there. */
+  #isNeeded(template: ConnectionIndex): boolean {
+    const { table } = this
+    const persistence = this.services.serverBySlot[table.server(template)]?.service?.persistence
+    return table.controlled(template) > 0 && persistence !== undefined && !persistence.isByCall
+  }
+
+  /**
+   * Lets a client, or its call, have a template that leads to `server`, in the place of `former` if there is one: its connections count for
+   * the new one.
+   * @returns NO_CONNECTION when the table is full
+   */
+  makeTemplate(
+    service: Service,
+    persistence: Persistence,
+    client: ConnectionKey,
+    server: RealServer,
+    former: ConnectionIndex,
+  ): ConnectionIndex {
+    const { table } = this
+    const counted = former === NO_CONNECTION ? 0 : table.controlled(former)
+    if (former !== NO_CONNECTION) this.discard(former)
+    const key = this.#newTemplateKey
+    this.writeTemplateKey(service, persistence, client, key)
+    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY
+    const made = this.insert(key, server, server.port, flags)
+    if (made === NO_CONNECTION) return made
+    table.setControlled(made, counted)
+    table.setExpires(made, table.memory.tick + toTicks(persistence.timeoutS))
+    table.file(made)
+    return made
+  }
+
+  /**
+   * To be called before a peer's connection is made that a template counts: records come in any order, and one that came after its
+   * connections would not know of them. What is made here nobody is told of, and any record of the template counts over it.
+   */
+  provideTemplate(client: ConnectionKey, server: RealServer): void {
+    const { service, removed } = server
+    if (removed || service?.persistence === undefined || service.persistence.isByCall) return
+    if (this.findTemplate(service, service.persistence, client) !== NO_CONNECTION) return
+    this.makeTemplate(service, service.persistence, client, server, NO_CONNECTION)
   }
 
   /** The template of a service for a client, or for its call; NO_CONNECTION when there is none. */

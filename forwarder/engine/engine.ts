@@ -123,6 +123,9 @@ export class Engine {
       Math.floor(options.epochMs / TICK_MS),
       this.egress,
     )
+    this.connections.onKept = (template) => {
+      if (this.addresses.isServedHere(this.connections.virtualOf(template))) this.replication.renewKept(template)
+    }
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     const expected = new ExpectedConnections(this.connections, this.replication)
@@ -144,7 +147,7 @@ export class Engine {
     this.confirmations = new Confirmations(this.egress, this.moves, options.outgoing, (frame, link) =>
       this.handle(frame, link),
     )
-    this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings)
+    this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings, this.addresses)
     this.warmUp = new WarmUp(table, this.addresses, book)
     this.#table = table
     this.#drops = drops

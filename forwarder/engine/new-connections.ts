@@ -177,7 +177,10 @@ export class NewConnections {
     if (this.refusal !== NOT_REFUSED) return NO_CONNECTION
     const { expected, scheduling, replication, tentative } = this.#parts
     const { key, service } = this
-    const index = service === undefined ? expected.claim(this.expected, key) : scheduling.connect(service, key)
+    const index =
+      service === undefined
+        ? expected.claim(this.expected, key, versionBefore)
+        : scheduling.connect(service, key, versionBefore)
     if (index === NO_CONNECTION) {
       this.refusal = DROP_TABLE_FULL
       return NO_CONNECTION
@@ -186,7 +189,6 @@ export class NewConnections {
       tentative.begin(index, frame.memory.view, transport)
       return index
     }
-    if (versionBefore !== 0) replication.continueFrom(index, versionBefore)
     if (addressState === ADDRESS_LINGERING) replication.includeHandshake(index)
     return index
   }

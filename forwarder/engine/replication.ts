@@ -1,9 +1,10 @@
 /**
  * The engine's side of replication: which changes of a connection the peers are told of, and what becomes of theirs.
  *
- * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout has
- * gone by, so that the peers' copies do not expire before the original. One in its handshake is told of when its address moves in order:
- * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. Of two descriptions of a
+ * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout or half an hour has
+ * gone by, so that the peers' copies do not expire before the original, and no version is left behind. One in its handshake is told of when its address moves in order:
+ * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. So is one that was expected
+ * (ftp/expected-connections.ts). Of two descriptions of a
  * connection the newer version counts (versions.ts).
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
@@ -65,8 +66,8 @@ import {
 import { Versions } from './versions.ts'
 
 const SHORTEST_REFRESH_S = 4
-/** The age is told in 16 bits of seconds. */
-const LONGEST_REFRESH_S = 0x7fff
+/** Versions have 16 bits of 128 ms: one that is left behind for 70 minutes, half of their turn, stands for the future. */
+const LONGEST_REFRESH_S = 1800
 const LONGEST_TIMEOUT_MS = 2 ** 31
 /** Told of when an address moves, before and after each: a flood of SYNs must become neither one of records nor one of the peers' tables. */
 const HANDSHAKES = 4096
@@ -108,6 +109,12 @@ export class Replication {
     this.#tell(index, RECORD_UPSERT, (isOver && this.#versions.told(index)) || this.#versions.now(index))
   }
 
+  /** A template is kept because its connections live on. That may be for days, and each director does it for itself: it is its version that must be renewed. */
+  renewKept(template: ConnectionIndex): void {
+    if (this.#versions.told(template) === 0 || this.#versions.ageS(template) >= LONGEST_REFRESH_S)
+      this.publish(template)
+  }
+
   /**
    * An address moves to a peer: tells of the newest handshakes, since their ACKs may go there. As of their last packets: while this
    * director stood still they may have gone on without it.
@@ -141,6 +148,11 @@ export class Replication {
     const flags = this.#table.flags(index)
     if (isTentative(flags)) return 0
     if ((flags & FLAG_REPLICATED) !== 0) this.#tell(index, RECORD_REMOVE, this.#versions.now(index))
+    return this.#versions.told(index)
+  }
+
+  /** The version under which the peers know a connection; 0: they do not. */
+  versionOf(index: ConnectionIndex): number {
     return this.#versions.told(index)
   }
 
@@ -255,6 +267,8 @@ export class Replication {
       index = NO_CONNECTION
     }
     const knownVersion = index === NO_CONNECTION ? 0 : this.#versions.of(index)
+    /** Connections of a template that go on under the one in its place. */
+    let counted = 0
     if (index !== NO_CONNECTION) {
       if (hasVersion && !this.#versions.overrides(bytes, at, server, timeoutMs, index)) return false
       if (kind === RECORD_REMOVE) {
@@ -265,6 +279,7 @@ export class Replication {
       if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
       if (!sameServer || (hasVersion && !sameMethod)) {
+        if (isTemplate(protocol)) counted = this.#table.controlled(index)
         this.#connections.discard(index)
         index = NO_CONNECTION
       }
@@ -279,8 +294,10 @@ export class Replication {
       const flags =
         methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
+      if (isControlled) this.#connections.provideTemplate(key, server)
       index = this.#connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
+      if (counted > 0) this.#table.setControlled(index, counted)
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {

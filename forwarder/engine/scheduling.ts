@@ -9,7 +9,7 @@
 import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
 import type { EngineSettings } from '../settings.ts'
-import { ConnectionKey } from '../table/connection-key.ts'
+import type { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
@@ -49,7 +49,6 @@ export class Scheduling {
   readonly #table: ConnectionTable
   readonly #replication: Replication
   readonly #settings: EngineSettings
-  readonly #templateKey = new ConnectionKey()
   /** Written over by each choose(). */
   readonly choice: Choice = { server: undefined, template: NO_CONNECTION, isByTemplate: false }
 
@@ -105,9 +104,10 @@ export class Scheduling {
 
   /**
    * Makes the connection that was chosen for, in state 0 and filed, and the template that it asks for.
+   * @param versionBefore of the connection in whose place it is; 0: none
    * @returns NO_CONNECTION when the table is full
    */
-  connect(service: Service, key: ConnectionKey): ConnectionIndex {
+  connect(service: Service, key: ConnectionKey, versionBefore: number): ConnectionIndex {
     const server = this.choice.server as RealServer
     const { protocol } = key
     const serverPort = this.serverPort(service, server, key)
@@ -116,7 +116,7 @@ export class Scheduling {
     if (service.onePacket && protocol === PROTOCOL_UDP) return this.#connectDatagram(key, server, serverPort)
     const isControlled = persistence !== undefined && !persistence.isByCall
     const more = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
-    return this.#connect(key, server, serverPort, isControlled ? more : 0)
+    return this.#connect(key, server, serverPort, isControlled ? more : 0, versionBefore)
   }
 
   /** The packet that made a connection has been sent. To a single datagram by tunnel or route no reply will come here. */
@@ -153,29 +153,28 @@ export class Scheduling {
       this.#connections.keepTemplate(template, timeoutS)
       // A peer may have told of the call, but not yet of which.
       if (persistence.isByCall) this.#connections.describeCall()
-      if (this.#replication.isStale(template, timeoutS)) this.#replication.publish(template)
+      if (this.#replication.versionOf(template) === 0 || this.#replication.isStale(template, timeoutS)) {
+        this.#replication.publish(template)
+      }
       return true
     }
-    if (template !== NO_CONNECTION) {
-      this.#replication.publishEnd(template)
-      this.#connections.discard(template)
-    }
-    this.#connections.writeTemplateKey(service, persistence, key, this.#templateKey)
-    const made = this.#connections.insert(
-      this.#templateKey,
-      server,
-      server.port,
-      methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY,
-    )
+    const versionBefore = template === NO_CONNECTION ? 0 : this.#replication.versionOf(template)
+    const made = this.#connections.makeTemplate(service, persistence, key, server, template)
     if (made === NO_CONNECTION) return false
-    this.#table.setExpires(made, this.#table.memory.tick + toTicks(timeoutS))
-    this.#table.file(made)
+    this.#replication.continueFrom(made, versionBefore)
     if (persistence.isByCall) this.#connections.describeCall()
+    // That the former one has ended is said with it: another leads elsewhere, and is newer.
     this.#replication.publish(made)
     return true
   }
 
-  #connect(key: ConnectionKey, server: RealServer, serverPort: number, more: number): ConnectionIndex {
+  #connect(
+    key: ConnectionKey,
+    server: RealServer,
+    serverPort: number,
+    more: number,
+    versionBefore: number,
+  ): ConnectionIndex {
     const connections = this.#connections
     const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_INACTIVE | more
     const index = connections.insert(key, server, serverPort, flags)
@@ -183,6 +182,7 @@ export class Scheduling {
     connections.services.directory.counters[server.slot * COUNTERS + COUNTER.connections]++
     // The first packet of TCP and SCTP moves the state, and thereby files the connection for good.
     connections.schedule(index, true)
+    this.#replication.continueFrom(index, versionBefore)
     if (key.protocol === PROTOCOL_UDP) this.#replication.publish(index)
     return index
   }

@@ -5,6 +5,8 @@
  * drop_entry ends half-open connections, and of those that have been idle for a minute after at most eight packets from their
  * client one in as many as there were packets: a client that has said little is the least loss.
  *
+ * Only the director that has a connection's packets ends it, for all. To any other it looks idle, whatever its client does.
+ *
  * Source: Linux net/netfilter/ipvs/ip_vs_conn.c ip_vs_random_dropentry(), todrop_entry(), ip_vs_expire_nodest_conn_flush().
  */
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
@@ -22,6 +24,7 @@ import type { Defences } from './defences.ts'
 import { SCTP_STATE } from './protocols/sctp.ts'
 import type { Replication } from './replication.ts'
 import { TCP_STATE } from './tcp-states.ts'
+import type { VirtualAddresses } from './virtual-addresses.ts'
 
 /** Of one whole walk: 32 seconds. */
 const WALK_TICKS = 32_000 / TICK_MS
@@ -40,6 +43,7 @@ export class Sweep {
   readonly #replication: Replication
   readonly #defences: Defences
   readonly #settings: EngineSettings
+  readonly #addresses: VirtualAddresses
   readonly #states: Int32Array
   /** By number of packets: how many connections are spared until the next one that is dropped. */
   readonly #spared = new Int32Array(FEW_PACKETS + 1)
@@ -48,11 +52,18 @@ export class Sweep {
   #owed = 0
   #tick = 0
 
-  constructor(connections: Connections, replication: Replication, defences: Defences, settings: EngineSettings) {
+  constructor(
+    connections: Connections,
+    replication: Replication,
+    defences: Defences,
+    settings: EngineSettings,
+    addresses: VirtualAddresses,
+  ) {
     this.#connections = connections
     this.#replication = replication
     this.#defences = defences
     this.#settings = settings
+    this.#addresses = addresses
     this.#states = connections.table.memory.states
   }
 
@@ -83,7 +94,7 @@ export class Sweep {
     const at = index * STATE_WORDS
     const word = this.#states[at + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
-    if (protocol === 0) return
+    if (protocol === 0 || !this.#addresses.isServedHere(this.#connections.virtualOf(index))) return
     if (this.#defences.isDroppingEntries && this.#isToDrop(index, protocol, word & 255)) {
       this.dropped++
       this.#replication.publishEnd(index)

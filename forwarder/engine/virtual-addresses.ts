@@ -91,6 +91,15 @@ export class VirtualAddresses {
     return ADDRESS_UNKNOWN
   }
 
+  /**
+   * Whether this director has the packets of connections to an address: it is active, or it is none of ours, as what a firewall mark's
+   * rule names, and the best of ours is.
+   */
+  isServedHere(address: number): boolean {
+    const state = this.stateOf(address)
+    return (state === ADDRESS_UNKNOWN ? this.bestState : state) === ADDRESS_ACTIVE
+  }
+
   /** Whether the address is active, and became so at most `ms` ago. One comparison when none did. */
   wasTakenWithin(ms: number, address: number): boolean {
     return this.#nowMs - this.#lastTakenMs < ms && this.#nowMs - this.#takenMsOf(address) < ms

@@ -22,13 +22,14 @@ import {
   ConnectionMemory,
   FLAG_HALF_OPEN,
   FLAG_IPV6,
+  FLAG_REPLICATED,
   KEY,
   KEY_WORDS,
   STATE,
   STATE_WORDS,
   TICK_MS,
 } from './connection-layout.ts'
-import { callPieces, encodeCallPiece, encodeRecord, isMapped, readMapped } from './record-codec.ts'
+import { callPieces, encodeCallPiece, encodeRecord, isMapped, readMapped, recordVersion } from './record-codec.ts'
 import { ServerDirectory } from './server-directory.ts'
 
 export class ConnectionReader {
@@ -51,7 +52,9 @@ export class ConnectionReader {
   }
 
   /**
-   * Writes the records of the connections in places `from` to `from + count` that replication covers: all but half-open ones.
+   * Writes the records of the connections in places `from` to `from + count` that replication covers: those that peers have been told of, or
+   * have told of. Of the others they know nothing, and a record without a version would count over whatever they know
+   * (protocol/wire/connection-record.ts).
    * @param target has room for RECORDS_OF_PLACE_MAX records a place
    * @returns how many were written
    */
@@ -63,14 +66,15 @@ export class ConnectionReader {
       const identity = this.#identity(place)
       if (identity === 0) continue
       const flags = memory.states[place * STATE_WORDS + STATE.flagsReturnPath] >>> 16
-      if (flags & FLAG_HALF_OPEN) continue
+      if ((flags & (FLAG_HALF_OPEN | FLAG_REPLICATED)) !== FLAG_REPLICATED) continue
       const word = memory.states[place * STATE_WORDS + STATE.portProtocolState]
       const at = offset + written * RECORD_LENGTH
       encodeRecord(memory, this.#directory, place as ConnectionIndex, memory.tick, target, at)
       // The same addresses at another server are another connection too; and a change of state is told of by the loop.
       const isSame =
         this.#identity(place) === identity && memory.states[place * STATE_WORDS + STATE.portProtocolState] === word
-      if (!isSame) continue
+      // It is about to be told of for the first time.
+      if (!isSame || recordVersion(target, at) === 0) continue
       written++
       if (isTemplateOfCall((word >>> 8) & 255)) {
         written += this.#encodeCall(place as ConnectionIndex, target, at + RECORD_LENGTH)

@@ -41,7 +41,7 @@ export class RealServer implements Candidate {
   down = false
   upperThreshold = 0
   lowerThreshold = 0
-  /** Whose server it is; undefined while it is a removed one's. */
+  /** Whose server it is, or was until it was removed: its connections still count there. Undefined of one that only records have named. */
   service: Service | undefined = undefined
   /** Single datagrams whose replies are awaited: they count nowhere else, and hold the slot. */
   datagrams = 0
@@ -108,7 +108,6 @@ export class RealServer implements Candidate {
   retire(): void {
     this.removed = true
     this.isRetired = true
-    this.service = undefined
     this.weight = 0
     this.leadTo(undefined)
   }

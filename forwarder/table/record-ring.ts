@@ -66,11 +66,6 @@ export class RecordRing {
     Atomics.notify(this.#header, TAIL, 1)
   }
 
-  /** Writer: whether the next record would be lost. */
-  get isFull(): boolean {
-    return this.length > this.#mask
-  }
-
   /** Writer: whether there is anybody who could confirm. */
   get hasWitness(): boolean {
     return Atomics.load(this.#header, WITNESSES) > 0

@@ -221,6 +221,7 @@ export class ServiceTable {
         this.release(server)
       }
     }
+    const inOrder = new Set<RealServer>()
     for (const spec of specs) {
       const address = book.internText(spec.address)
       const number = serverNumber(address, spec.port)
@@ -228,9 +229,11 @@ export class ServiceTable {
       const server = known ?? this.#add(service, spec, address)
       if (server === undefined) continue
       listed.set(number, server)
+      inOrder.add(server)
       if (known && !known.edit(spec)) continue
       service.scheduler.edited?.(service.memory, service.servers)
     }
+    if (reverse(service.servers, inOrder)) this.#begin(service)
   }
 
   /** @returns undefined when it cannot be added */
@@ -277,6 +280,22 @@ function lookupKey(protocol: number, address: number, port: number): number {
 /** Whether these are the same names, each of them once, in any order. */
 function haveSameNames(some: readonly string[], others: readonly string[]): boolean {
   return some.length === others.length && some.every((name) => others.includes(name))
+}
+
+/**
+ * Puts the servers into the order that they would have if they were all added now: by another a hash leads clients elsewhere than at a
+ * director that has just read the same configuration.
+ * @returns whether they stood otherwise
+ */
+function reverse(servers: RealServer[], inOrder: ReadonlySet<RealServer>): boolean {
+  let place = inOrder.size
+  let hasMoved = false
+  for (const server of inOrder) {
+    place--
+    hasMoved ||= servers[place] !== server
+    servers[place] = server
+  }
+  return hasMoved
 }
 
 function serverNumber(address: number, port: number): number {

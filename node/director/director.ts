@@ -14,6 +14,7 @@ import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
 import { putLast } from '../processor-share.ts'
 import { openCheckpoints } from './checkpoint/open-checkpoints.ts'
+import { systemClock } from './clock.ts'
 import { readOwnToken } from './cluster/admission.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { peerIdOf } from './cluster/identity.ts'
@@ -21,6 +22,7 @@ import { type DirectorConfig, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { ControlTls } from './control/control-tls.ts'
 import { DirectorView } from './director-view.ts'
+import { silenceLimit, watchForwarder } from './forwarder-watch.ts'
 import { Health } from './health/health.ts'
 import { readHostAddresses } from './host/host-addresses.ts'
 import { refuseInterference } from './host/interference.ts'
@@ -336,6 +338,13 @@ export class Director {
       onActivity: routesMayHaveChanged,
     })
     this.#started.push(() => links.close())
+    const limitMs = silenceLimit(config.vips.map(({ advertisementIntervalMs }) => advertisementIntervalMs))
+    const endWatch = watchForwarder(forwarder, limitMs, systemClock, (fault) => {
+      if (fault === undefined) log.info('the forwarder is well again')
+      else log.error({ fault }, 'the forwarder has failed')
+      vip.setFault('forwarder', fault)
+    })
+    this.#started.push(endWatch)
     forwarder.onFailure(fail)
     cluster.onFailure(fail)
     vip.start()

@@ -18,7 +18,7 @@ export interface Entry {
 /** The last four bytes of an IPv4 address in mapped form. */
 const IPV4_PART = 12
 
-/** All connections but half-open ones, by name. */
+/** The connections that anybody was told of, by name. */
 export function readTable({ forwarder }: SimulatedDirector): Map<string, Entry> {
   const { reader } = forwarder
   const bytes = new Uint8Array(reader.capacity * RECORD_LENGTH)

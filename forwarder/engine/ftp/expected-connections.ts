@@ -13,6 +13,7 @@ import {
   type ConnectionIndex,
   FLAG_FTP_DATA,
   FLAG_INACTIVE,
+  FLAG_REPLICATED,
   NO_CONNECTION,
   STATE,
   STATE_WORDS,
@@ -53,12 +54,15 @@ export class ExpectedConnections {
     table.readKey(control, key)
     key.ports = (clientPort << 16) | virtualPort
     const known = table.find(key)
+    let versionBefore = 0
     if (known !== NO_CONNECTION) {
       if (!this.#isWaiting(known)) return
+      versionBefore = this.#replication.versionOf(known)
       this.#connections.discard(known)
     }
-    const index = this.#insert(key, server, serverPort, table.flags(control))
+    const index = this.#insert(key, server, serverPort, table.flags(control), 0)
     if (index === NO_CONNECTION) return
+    this.#replication.continueFrom(index, versionBefore)
     // In active mode the server speaks first, and its packet goes where the client's control connection comes from.
     const { states } = table.memory
     const path = states[control * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
@@ -88,23 +92,35 @@ export class ExpectedConnections {
     return server === undefined || server.removed ? NO_CONNECTION : expected
   }
 
-  /** Makes the connection that find() has found to be expected; NO_CONNECTION when there is no room. */
-  claim(expected: ConnectionIndex, asked: ConnectionKey): ConnectionIndex {
+  /**
+   * Makes the connection that find() has found to be expected; NO_CONNECTION when there is no room.
+   * @param versionBefore of the connection in whose place it is; 0: none
+   */
+  claim(expected: ConnectionIndex, asked: ConnectionKey, versionBefore: number): ConnectionIndex {
     const { table, services } = this.#connections
     const server = services.serverBySlot[table.server(expected)] as RealServer
     const flags = table.flags(expected)
     const serverPort = table.serverPort(expected) || asked.ports & 0xffff
-    this.#connections.discard(expected)
-    const index = this.#insert(asked, server, serverPort, flags)
-    if (index !== NO_CONNECTION) this.#connections.schedule(index, true)
+    this.#giveUp(expected)
+    // The peers, who would have let it in, are told of it with its first packet: whoever gets the next one knows where it belongs.
+    const index = this.#insert(asked, server, serverPort, flags, FLAG_REPLICATED)
+    if (index === NO_CONNECTION) return index
+    this.#replication.continueFrom(index, versionBefore)
+    this.#connections.schedule(index, true)
     return index
   }
 
   /** @param flags of the connection whose method it shares */
-  #insert(key: ConnectionKey, server: RealServer, serverPort: number, flags: number): ConnectionIndex {
+  #insert(key: ConnectionKey, server: RealServer, serverPort: number, flags: number, more: number): ConnectionIndex {
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
-    const more = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA
-    return this.#connections.insert(key, server, serverPort, more)
+    const own = methodFlags(method, isOneWay(method)) | FLAG_INACTIVE | FLAG_FTP_DATA
+    return this.#connections.insert(key, server, serverPort, own | more)
+  }
+
+  /** It is not waited for any more, at any director. */
+  #giveUp(expected: ConnectionIndex): void {
+    this.#replication.publishEnd(expected)
+    this.#connections.discard(expected)
   }
 
   #isWaiting(index: ConnectionIndex): boolean {
@@ -115,7 +131,7 @@ export class ExpectedConnections {
   /** What stood in the place for MAX_EXPECTED expectations has been waited for long enough. */
   #remember(index: ConnectionIndex): void {
     const oldest = this.#made[this.#next] as ConnectionIndex
-    if (oldest !== NO_CONNECTION && oldest !== index && this.#isWaiting(oldest)) this.#connections.discard(oldest)
+    if (oldest !== NO_CONNECTION && oldest !== index && this.#isWaiting(oldest)) this.#giveUp(oldest)
     this.#made[this.#next] = index
     this.#next = (this.#next + 1) % MAX_EXPECTED
   }

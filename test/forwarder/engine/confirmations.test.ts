@@ -168,6 +168,26 @@ test('no more wait than there is room for', async (t) => {
   }
 })
 
+test('a record that found no room is never taken for confirmed, though the ring is read in the next instant', async (t) => {
+  for (const protocol of ['tcp', 'udp'] as const) {
+    const bench = confirming({ protocol, ringSlots: 2 })
+    const begin = (port: number) =>
+      bench.send(OUTSIDE, protocol === 'tcp' ? syn(port) : clientUdp(client(port))).map(({ link }) => link)
+    t.same([begin(1), begin(2)], [[], []], 'the last place is one, too')
+    const { outgoing } = bench
+    const reserve = outgoing.reserve.bind(outgoing)
+    outgoing.reserve = () => {
+      const at = reserve()
+      if (at < 0) outgoing.advance()
+      return at
+    }
+    t.same(begin(3), [INSIDE])
+    t.same([outgoing.lost, outgoing.length, outgoing.unconfirmed], [1, 1, 1])
+    t.same(begin(4), [], 'what comes later waits again')
+    t.equal(confirm(bench).length, 3)
+  }
+})
+
 test('a connection that is gone when its packet may go begins anew', async (t) => {
   const bench = confirming()
   bench.send(OUTSIDE, syn(1))

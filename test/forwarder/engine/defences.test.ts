@@ -4,7 +4,7 @@ import { Defences, memorySupply } from '../../../forwarder/engine/defences.ts'
 import { defaultSettings, type EngineSettings } from '../../../forwarder/settings.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
-import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp } from '../../support/scene.ts'
+import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp, VIP } from '../../support/scene.ts'
 
 const LARGE = 2 ** 20
 const enough = { amemthresh: 1024, availablePages: 100_000, freeConnections: LARGE - 1, capacity: LARGE }
@@ -137,6 +137,34 @@ test('drop_entry spares an established connection that has just spoken, however 
     bench.send(INSIDE, serverTcp({ to: '203.0.113.7:1' }))
   }
   t.same(ports(bench), [1])
+})
+
+test('a director that has lost the address ends nothing of it: to it every connection looks idle', async (t) => {
+  for (const setting of [{ dropEntry: 3 }, { expireNodestConn: 1 }]) {
+    const bench = scene({ protocol: 'udp' })
+    for (let port = 1; port <= 10; port++) bench.send(OUTSIDE, clientUdp(client(port)))
+    const place = (state: 'active' | 'standby') =>
+      bench.engine.placeAddresses([{ address: VIP, link: OUTSIDE, state }], [OUTSIDE, INSIDE])
+    place('standby')
+    bench.engine.services.remove({ protocol: 'udp', address: VIP, port: 80 })
+    pass(bench, 65)
+    const before = bench.outgoing.length
+    bench.set(setting)
+    pass(bench, 33)
+    t.same([ports(bench).length, bench.outgoing.length], [10, before])
+    place('active')
+    pass(bench, 33)
+    t.same([ports(bench).length, bench.outgoing.length], [0, before + 10])
+  }
+})
+
+test('without virtual addresses of its own a director sweeps all that it has', async (t) => {
+  const bench = scene()
+  for (let port = 1; port <= 10; port++) bench.send(OUTSIDE, syn(port))
+  bench.engine.placeAddresses([], [OUTSIDE, INSIDE])
+  bench.set({ dropEntry: 3 })
+  pass(bench, 33)
+  t.same(ports(bench), [])
 })
 
 test('the walk looks at a bounded number of places in one breath, however long it has rested', async (t) => {

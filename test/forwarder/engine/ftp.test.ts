@@ -2,8 +2,10 @@
 import { test } from 'tap'
 import { MAX_EXPECTED } from '../../../forwarder/engine/ftp/expected-connections.ts'
 import type { ForwardingMethod } from '../../../forwarder/service.ts'
+import { readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import type { DirectorBench } from '../../support/director-bench.ts'
+import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
+import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { checksumsAreRight, type TcpFields, tcpFrame } from '../../support/frames.ts'
 import { hex } from '../../support/hex.ts'
 import {
@@ -284,6 +286,22 @@ test('an active data connection survives a takeover before the server opens it',
   t.equal(ends(synAck.frame), `${CLIENT_ADDRESS}:4000 > ${SERVER2_ADDRESS}:20`)
 })
 
+for (const method of ['nat', 'dr', 'tun'] as const) {
+  test(`what was expected and has come is expected nowhere any more, and its handshake goes on after a takeover (${method})`, async (t) => {
+    const first = logIn(ftpScene(method))
+    say(first, 'PASV\r\n')
+    if (method === 'nat') answer(first, REPLY_227)
+    const syn = client(5000, 40_000, { flags: TCP_SYN })
+    const next = takeOver(first, ftpScene(method))
+    const [before] = first.send(OUTSIDE, syn)
+    takeOver(first, next)
+    t.same(states(next), [`${CONTROL}>21 ESTABLISHED`, '5000>40000 SYN_RECV'])
+    t.equal(hex(next.send(OUTSIDE, syn)[0].frame), hex(before.frame), 'a SYN that comes again')
+    next.send(OUTSIDE, client(5001, 40_000, { flags: TCP_SYN }))
+    t.equal(next.drops.toObject()['no-service'], 1, 'no second one is let in')
+  })
+}
+
 test('a data connection of a server that the FTP service does not have is not taken', async (t) => {
   const first = logIn(ftpScene('nat'))
   answer(first, REPLY_227)
@@ -312,6 +330,16 @@ test('no client makes the director expect more than a bounded number of connecti
   t.equal(bench.table.memory.used, MAX_EXPECTED + 1)
   const [oldest] = states(bench)
   t.equal(oldest, '10100>20 LISTEN', 'the oldest have been given up')
+  told(bench)
+  say(bench, 'PORT 203,0,113,7,78,32\r\n')
+  t.same(
+    told(bench).map((record) => [record[RECORD.kind], readUint16(record, RECORD.clientPort)]),
+    [
+      [RECORD_UPSERT, 20_000],
+      [RECORD_REMOVE, 10_100],
+    ],
+    'and the peers are told',
+  )
 })
 
 test('a control connection that ends leaves its data connection alone', async (t) => {

@@ -41,6 +41,20 @@ test('while traffic flows the peers’ copies are renewed before they expire', a
   t.ok(renewals >= 3600 / 900 && renewals <= (3600 / 900) * 8, `${renewals} renewals in an hour`)
 })
 
+test('under the longest of timeouts it is every half an hour: a version must not be left behind for half of its turn', async (t) => {
+  const bench = scene()
+  bench.set({ timeoutTcpS: 86_400 })
+  established(bench, 1)
+  told(bench)
+  const minutes: number[] = []
+  for (let minute = 1; minute <= 120; minute++) {
+    bench.nowMs += 60_000
+    bench.send(OUTSIDE, ack(1))
+    if (told(bench).length > 0) minutes.push(minute)
+  }
+  t.same(minutes, [31, 62, 93])
+})
+
 test('a packet that comes before the record of its connection does not make the ended one before it count', async (t) => {
   const first = scene({ weights: [1, 1] })
   const successor = scene({ weights: [1, 1] })

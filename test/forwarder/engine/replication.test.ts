@@ -354,6 +354,30 @@ test('a connection that makes room for a new one with the same addresses is over
   t.same(state(peer), ['ESTABLISHED'])
 })
 
+test('a datagram that begins a conversation in the place of one whose server is gone tells of it as of the newer one', async (t) => {
+  const first = scene({ protocol: 'udp', weights: [1, 1] })
+  first.set({ expireNodestConn: 1 })
+  first.send(OUTSIDE, clientUdp())
+  first.engine.services.set(service({ protocol: 'udp', weights: [1] }))
+  first.send(OUTSIDE, clientUdp())
+  const [begin, end, anew] = told(first)
+  t.same(
+    [begin, end, anew].map((record) => record[RECORD.kind]),
+    [RECORD_UPSERT, RECORD_REMOVE, RECORD_UPSERT],
+  )
+  for (const order of [
+    [begin, end, anew],
+    [begin, anew, end],
+  ]) {
+    const peer = standby({ protocol: 'udp', weights: [1, 1] })
+    for (const record of order) tell(peer, record)
+    t.same(
+      [...peer.reader.connections()].map(({ serverAddress }) => serverAddress),
+      ['10.1.0.1'],
+    )
+  }
+})
+
 const malformed: [sentence: string, change: (record: Uint8Array) => void][] = [
   ['of an unknown kind', (record) => record.fill(0, RECORD.kind, 1)],
   ['of another protocol', (record) => record.fill(47, RECORD.protocol, RECORD.protocol + 1)],

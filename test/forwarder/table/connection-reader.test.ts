@@ -6,9 +6,10 @@ import { ConnectionMemory } from '../../../forwarder/table/connection-layout.ts'
 import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
 import { ServerDirectory } from '../../../forwarder/table/server-directory.ts'
 import { formatIPv4, readUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
-import { clientTcp, clientUdp, OUTSIDE, scene } from '../../support/scene.ts'
+import { told } from '../../support/director-bench.ts'
+import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp } from '../../support/scene.ts'
 import { clientOf, serverOf, VIRTUAL_PORT } from './churn.ts'
 
 test('a connection is listed with all that ipvsadm shows of one', async (t) => {
@@ -62,7 +63,7 @@ test('the connections of one client port are listed alone', async (t) => {
   t.same(clientsOf(10), [])
 })
 
-test('ranges of the table become the records of what replication covers: all but the half-open', async (t) => {
+test('ranges of the table become the records of what replication covers: what has been told of', async (t) => {
   const bench = scene()
   for (let port = 1; port <= 20; port++) {
     bench.send(OUTSIDE, clientTcp({ from: `203.0.113.7:${port}`, flags: TCP_SYN }))
@@ -81,6 +82,26 @@ test('ranges of the table become the records of what replication covers: all but
   t.equal(bench.reader.encodeRange(21, 100, target, 0), 0, 'beyond the last place there is nothing')
   t.equal(bench.reader.encodeRange(0, 3, target, RECORD_LENGTH), 1)
   t.equal(readUint16(target, RECORD_LENGTH + RECORD.clientPort), 2, 'the offset is kept to')
+})
+
+test('what nobody was told of is in no range, whatever its state: without a version it would count over what a peer knows', async (t) => {
+  const bench = scene()
+  const syn = clientTcp({ flags: TCP_SYN })
+  const refusal = serverTcp({ flags: TCP_RST | TCP_ACK })
+  const target = new Uint8Array(16 * RECORD_LENGTH)
+  for (const frame of [syn, clientTcp(), clientTcp({ flags: TCP_RST })]) bench.send(OUTSIDE, frame)
+  t.equal(bench.reader.encodeRange(0, 16, target, 0), 1, 'it was established, and has been told of')
+  told(bench)
+  // The next one between the same ports goes on from its versions, and is refused.
+  bench.send(OUTSIDE, syn)
+  bench.send(INSIDE, refusal)
+  bench.send(OUTSIDE, clientTcp({ from: '203.0.113.8:1', flags: TCP_SYN }))
+  bench.send(INSIDE, serverTcp({ to: '203.0.113.8:1', flags: TCP_RST | TCP_ACK }))
+  t.same(
+    [...bench.reader.connections()].map(({ state }) => state),
+    ['CLOSE', 'CLOSE'],
+  )
+  t.equal(bench.reader.encodeRange(0, 16, target, 0), 0)
 })
 
 test('a snapshot taken by one director makes another know the same connections', async (t) => {

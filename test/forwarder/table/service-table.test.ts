@@ -7,6 +7,7 @@ import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory } from '../../../forwarder/
 import { ServiceTable } from '../../../forwarder/table/service-table.ts'
 import type { Service } from '../../../forwarder/table/virtual-service.ts'
 import { formatIPv4, parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { seededRandom } from '../../random.ts'
 
 const flow = {
   nowMs: 0,
@@ -71,6 +72,52 @@ test('servers stand in IPVS’s order, the one added last first', async (t) => {
   t.same(listed(table), [4, 3, 2, 1])
   table.set(spec([1, 3, 4]))
   t.same(listed(table), [4, 3, 1])
+})
+
+/** By a few dozen clients and destinations. */
+const lookups = (table: ServiceTable) =>
+  Array.from({ length: 60 }, (_, number) => {
+    const { scheduler, servers, memory } = find(table)
+    const source = Int32Array.of(number * 7919, 0, 0, 0)
+    const destination = Int32Array.of(number * 104_729, 0, 0, 0)
+    return scheduler.select(servers, memory, { ...flow, source, destination })?.address
+  })
+
+for (const scheduler of ['sh', 'mh', 'dh']) {
+  test(`whatever was changed before, ${scheduler} leads clients as at a director that has just read the configuration`, async (t) => {
+    const random = seededRandom(5)
+    for (let history = 0; history < 20; history++) {
+      const table = newTable()
+      for (let change = 0; change < 10; change++) {
+        const numbers = [1, 2, 3, 4, 5, 6, 7, 8].filter(() => !random.oneIn(3))
+        for (let place = numbers.length - 1; place > 0; place--) {
+          const other = random.oneIn(2) ? place : random.below(place + 1)
+          ;[numbers[place], numbers[other]] = [numbers[other], numbers[place]]
+        }
+        const { servers } = spec(numbers)
+        const now = spec([], { scheduler, servers: servers.map((each) => ({ ...each, weight: 1 + random.below(3) })) })
+        table.set(now)
+        lookups(table)
+        const fresh = newTable()
+        fresh.set(now)
+        t.same(listed(table), listed(fresh))
+        t.same(lookups(table), lookups(fresh))
+      }
+    }
+  })
+}
+
+test('another order of the same servers takes effect, and begins the scheduler anew', async (t) => {
+  const table = newTable()
+  table.set(spec([1, 2, 3]))
+  t.same(picks(table, 1), [3])
+  const [third] = find(table).servers
+  table.set(spec([3, 1, 2]))
+  t.same(listed(table), [2, 1, 3])
+  t.same(picks(table, 3), [2, 1, 3])
+  t.equal(find(table).servers[2], third, 'the same server, with all that counts for it')
+  table.set(spec([3, 4, 1, 2]))
+  t.same(listed(table), [2, 1, 4, 3], 'one that comes back into the middle has its place there')
 })
 
 test('telling the same again changes nothing, the scheduler’s turn included', async (t) => {

@@ -1,6 +1,12 @@
 /** The thread that writes in connection-reader.test.ts: makes and ends connections until it is told to stop. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { type ConnectionIndex, NO_CONNECTION } from '../../../forwarder/table/connection-layout.ts'
+import {
+  type ConnectionIndex,
+  FLAG_REPLICATED,
+  NO_CONNECTION,
+  STATE,
+  STATE_WORDS,
+} from '../../../forwarder/table/connection-layout.ts'
 import { ConnectionTable } from '../../../forwarder/table/connection-table.ts'
 import { ServerDirectory } from '../../../forwarder/table/server-directory.ts'
 import { seededRandom } from '../../random.ts'
@@ -30,7 +36,8 @@ while (Atomics.load(stopped, 0) === 0) {
   const isKnown = table.findByClient(6, clientOf(number), VIRTUAL, ports) !== NO_CONNECTION
   if (!isKnown && living.length < 1000) {
     const slot = slots[number % SERVERS]
-    const index = table.insert(keyOf(6, clientOf(number), VIRTUAL, ports), slot, number, 0)
+    const index = table.insert(keyOf(6, clientOf(number), VIRTUAL, ports), slot, number, FLAG_REPLICATED)
+    table.memory.states[index * STATE_WORDS + STATE.versionSynced] = 1 << 16
     table.setExpires(index, 100)
     table.file(index)
     living.push(index)

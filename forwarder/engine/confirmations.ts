@@ -6,7 +6,9 @@
  * it. If no standby is there, or none answers in time, or there is no room, the service's choice holds: the connection goes
  * on unconfirmed, which is counted, or it is refused.
  *
- * The record's position in the outgoing ring says what must be confirmed: the reader of the ring tells up to where that is so.
+ * The record's position in the outgoing ring says what must be confirmed: the reader of the ring tells up to where that is so. What a
+ * peer tells of the connection meanwhile is a confirmation too. Its client may have begun it there, while this director stood still with
+ * the first SYN in its ring, and to refuse it here would end it everywhere.
  */
 import type { Frame } from '../link/link.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
@@ -14,6 +16,7 @@ import type { RecordRing } from '../table/record-ring.ts'
 import { SYNC_CONFIRMED_ONLY, SYNC_ESTABLISHED } from '../table/virtual-service.ts'
 import type { Egress } from './egress.ts'
 import type { PooledFrame } from './frame-pool.ts'
+import type { Replication } from './replication.ts'
 import type { StateMoves } from './state-moves.ts'
 import type { Verdict } from './verdict.ts'
 
@@ -34,12 +37,15 @@ export const NO_ROOM = 3
 export class Confirmations {
   readonly #egress: Egress
   readonly #moves: StateMoves
+  readonly #replication: Replication
   readonly #outgoing: RecordRing
   readonly #handle: (frame: PooledFrame, link: number) => Verdict
   /** A queue: its entries are count from first on, each at its number & (ROOM - 1). */
   readonly #frames: (PooledFrame | undefined)[] = new Array(ROOM).fill(undefined)
   readonly #connections = new Int32Array(ROOM)
   readonly #positions = new Int32Array(ROOM)
+  /** Under which each was told of here. */
+  readonly #versions = new Int32Array(ROOM)
   readonly #deadlinesMs = new Float64Array(ROOM)
   readonly #isOptional = new Uint8Array(ROOM)
   readonly #marks = new Uint16Array(MARKS)
@@ -57,11 +63,13 @@ export class Confirmations {
   constructor(
     egress: Egress,
     moves: StateMoves,
+    replication: Replication,
     outgoing: RecordRing,
     handle: (frame: PooledFrame, link: number) => Verdict,
   ) {
     this.#egress = egress
     this.#moves = moves
+    this.#replication = replication
     this.#outgoing = outgoing
     this.#handle = handle
   }
@@ -85,13 +93,15 @@ export class Confirmations {
     sync: number,
   ): typeof PASSES | typeof WAITS | typeof REFUSED {
     if (sync === SYNC_ESTABLISHED) return PASSES
-    this.#moves.begin(index, protocol, frame, transport)
     const isOptional = sync !== SYNC_CONFIRMED_ONLY
+    // Then there is nothing to tell.
+    if (!isOptional && !this.#outgoing.hasWitness) return REFUSED
+    this.#moves.begin(index, protocol, frame, transport)
     // Asked of the whole breath, since a datagram's record has gone out before. That there is room now says nothing of then: the ring is being read.
     if (this.#outgoing.hasWitness && this.#outgoing.lost === this.#lostBefore) {
-      if (this.#wait(frame, link, index, this.#outgoing.awaitConfirmation(), this.#nowMs + LIMIT_MS, isOptional)) {
-        return WAITS
-      }
+      const position = this.#outgoing.awaitConfirmation()
+      const version = this.#replication.told(index)
+      if (this.#wait(frame, link, index, position, version, this.#nowMs + LIMIT_MS, isOptional)) return WAITS
     }
     if (!isOptional) return REFUSED
     this.#outgoing.countUnconfirmed()
@@ -108,15 +118,16 @@ export class Confirmations {
     if (index === this.#refused) return REFUSED
     const before = this.#find(index)
     const { [before]: position } = this.#positions
+    const { [before]: version } = this.#versions
     const isOptional = this.#isOptional[before] === 1
-    return this.#wait(frame, link, index, position, this.#deadlinesMs[before], isOptional) ? WAITS : NO_ROOM
+    return this.#wait(frame, link, index, position, version, this.#deadlinesMs[before], isOptional) ? WAITS : NO_ROOM
   }
 
   /** Lets go what is confirmed by now, and what has waited long enough. To be called with every breath. */
   release(): void {
     for (let left = this.count; left > 0; left--) {
       const at = this.#first & (ROOM - 1)
-      const isConfirmed = this.#outgoing.isConfirmed(this.#positions[at])
+      const isConfirmed = this.#outgoing.isConfirmed(this.#positions[at]) || this.#isToldOfByPeer(at)
       const isOver = this.#deadlinesMs[at] <= this.#nowMs || !this.#outgoing.hasWitness
       if (!isConfirmed && !isOver) return
       const isOptional = this.#isOptional[at] === 1
@@ -125,11 +136,16 @@ export class Confirmations {
     }
   }
 
+  #isToldOfByPeer(at: number): boolean {
+    return this.#replication.told(this.#connections[at] as ConnectionIndex) !== this.#versions[at]
+  }
+
   #wait(
     frame: Frame,
     link: number,
     index: ConnectionIndex,
     position: number,
+    version: number,
     deadlineMs: number,
     isOptional: boolean,
   ): boolean {
@@ -141,6 +157,7 @@ export class Confirmations {
     this.#frames[at] = copy
     this.#connections[at] = index
     this.#positions[at] = position
+    this.#versions[at] = version
     this.#deadlinesMs[at] = deadlineMs
     this.#isOptional[at] = isOptional ? 1 : 0
     this.#marks[index & (MARKS - 1)]++

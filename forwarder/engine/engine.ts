@@ -144,7 +144,7 @@ export class Engine {
       replication: this.replication,
       tentative: this.tentative,
     })
-    this.confirmations = new Confirmations(this.egress, this.moves, options.outgoing, (frame, link) =>
+    this.confirmations = new Confirmations(this.egress, this.moves, this.replication, options.outgoing, (frame, link) =>
       this.handle(frame, link),
     )
     this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings, this.addresses)

@@ -1,7 +1,7 @@
 /** Services with confirmed sync: what waits, for what, for how long, and what becomes of it. */
 import { test } from 'tap'
 import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
 import { clientTcp6, scene6, service6 } from '../../support/ipv6-scene.ts'
 import {
@@ -137,11 +137,33 @@ test('nobody waits longer than 50 ms, or at all without a standby: served and co
         t.same(state(bench), [])
         t.same(
           told(bench).map(([kind]) => kind),
-          [RECORD_UPSERT, RECORD_REMOVE],
+          witnesses > 0 ? [RECORD_UPSERT, RECORD_REMOVE] : [],
+          'its end, to those who were told of it',
         )
       }
       t.equal(pool(bench).free, pool(bench).total)
     }
+  }
+})
+
+test('a connection that a peer tells of meanwhile is not refused: it was begun there', async (t) => {
+  for (const method of ['nat', 'dr'] as const) {
+    const bench = confirming({ sync: 'confirmed-only', method })
+    bench.send(OUTSIDE, syn(1))
+    const theirs = bench.outgoing.bytes.slice(bench.outgoing.peek(), bench.outgoing.peek() + RECORD_LENGTH)
+    told(bench)
+    theirs[RECORD.state] = 1
+    theirs[RECORD.version + 1]++
+    bench.incoming.bytes.set(theirs, bench.incoming.reserve())
+    bench.incoming.commit()
+    bench.outgoing.setWitnesses(0)
+    t.same(
+      bench.breathe().map(({ link }) => link),
+      [INSIDE],
+    )
+    t.same(state(bench), ['ESTABLISHED'])
+    t.same(told(bench), [], 'its end is not told')
+    t.equal(pool(bench).free, pool(bench).total)
   }
 })
 

@@ -40,8 +40,9 @@ export function importKeepalived(text: string, file: string): Imported {
 function withoutDirectives(statements: readonly Statement[], omissions: Omissions): Statement[] {
   return statements.flatMap(({ line, words, block }) => {
     const [word] = words
-    if (/^include/.test(word)) omissions.add(line, words, 'not followed: import that file too, or put its text here')
-    else if (/^[@$~]/.test(word)) omissions.add(line, words, 'conditions and definitions are not followed')
+    if (/^include[rmwba]?$/.test(word)) {
+      omissions.add(line, words, 'not followed: import that file too, or put its text here')
+    } else if (/^[@$~]/.test(word)) omissions.add(line, words, 'conditions and definitions are not followed')
     else return [{ line, words, block: block && withoutDirectives(block, omissions) }]
     return []
   })

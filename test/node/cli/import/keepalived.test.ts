@@ -114,6 +114,8 @@ test('groups of a sync group move together, and what an instance tracks or waits
   t.match(omissions, [{ line: 14, message: /^eth3 weight 2 reverse: expected an interface/ }])
 })
 
+const OUTSIDE = 'virtual_server 10.0.0.1 80 {\n protocol TCP\n}\n'
+
 test('the virtual MAC comes along, and another MAC in its place does not', async (t) => {
   const instance = (more: string) =>
     imported(`vrrp_instance A {\n virtual_router_id 1\n virtual_ipaddress {\n 10.0.0.1\n fd00::1\n }\n ${more}\n}\n`)
@@ -256,12 +258,14 @@ const omissions: [text: string, told: RegExp[]][] = [
   ['vrrp_instance A {\n virtual_router_id 3\n virtual_ipaddress {\n www\n }\n}', [/^4: www: expected an address/]],
   ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: none of its instances/]],
   ['global_defs {\n lvs_timeouts tcp soon\n lvs_sync_daemon eth0\n}', [/^2: .*: expected tcp/, /^3: .*--start-daemon/]],
-  ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT=80: conditions and/, /^2: @lb1 virtual_server/]],
+  ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT= \.\.\.: conditions and/, /^2: @lb1 virtual_server/]],
   [
     '}\n{\n}\nglobal_defs {',
     [/^1: }: there is no block/, /^2: {: nothing is before/, /^4: {: this block is never closed/],
   ],
-  ['static_routes "a b\n', [/^1: a b: the quotes are not closed/, /^1: static_routes a b: has no counterpart/]],
+  ['static_routes "a b\n', [/^1: ": the quotes are not closed/, /^1: static_routes a b: has no counterpart/]],
+  ['include_check readable', [/^1: include_check readable: has no counterpart/]],
+  ['include x\nincluder y', [/^1: include x: not followed/, /^2: includer y: not followed/]],
 ]
 for (const [text, expected] of omissions) {
   test(`told by line: ${JSON.stringify(text)}`, async (t) => {
@@ -291,6 +295,66 @@ test('words, comments and quotes are read as keepalived reads them', async (t) =
     '4: j " k: has no counterpart here',
     '4: l: has no counterpart here',
   ])
+})
+
+test('definitions of one line and of several, conditions and sequences leave the rest as it is', async (t) => {
+  const text = `$VS= \\
+  virtual_server 10.0.0.\${N} 80 { \\
+    real_server 10.1.0.\${N} 80 { \\
+    } \\
+  }
+$VS
+virtual_server \${ADDRESS} 80 {
+  real_server 10.1.0.1 \${_RANDOM 1 9} {
+  }
+}
+~SEQ(N, 1, 4) virtual_server 10.0.0.\${N} 80 {
+}
+virtual_server 10.0.0.9 80 {
+  protocol TCP
+  @main lb_algo rr
+  real_server 10.1.0.1 80 {
+  }
+}
+`
+  t.match(imported(text).services, [{ address: '10.0.0.9', servers: [{ address: '10.1.0.1' }] }])
+  t.equal(imported(text).services.length, 1)
+  t.match(told(text), [
+    /^1: \$VS= \.\.\.: conditions and definitions/,
+    /^6: \$VS: conditions/,
+    /^7: virtual_server \${ADDRESS} 80: expected an address/,
+    /^8: real_server 10\.1\.0\.1 \${_RANDOM 1 9}: expected an address and a port/,
+    /^11: ~SEQ\(N, 1, 4\) virtual_server/,
+    /^15: @main lb_algo rr: conditions/,
+  ])
+})
+
+test('no secret is repeated, wherever it stands', async (t) => {
+  const texts = [
+    '$PASS=topsecret',
+    'vrrp_instance A {\n authentication {\n @main auth_pass topsecret\n }\n}',
+    'vrrp_instance A {\n auth_pass topsecret\n}',
+    'vrrp_instance A {\n authentication {\n auth_pass "topsecret\n }\n}',
+    'SSL {\n password topsecret\n}',
+    '@main password topsecret',
+  ]
+  for (const text of texts) {
+    t.notMatch(told(text).join('\n'), /topsecret/, text)
+    t.not(told(text).length, 0)
+  }
+})
+
+test('odd files are read to their end', async (t) => {
+  t.same(imported(''), { services: [], settings: {}, vips: [], omissions: [] })
+  t.same(told('a \\'), ['1: a: has no counterpart here'])
+  t.same(told('a\fb\vc'), ['1: a b c: has no counterpart here'])
+  t.same(told('\ufeffa\u00a0b c'), ['1: \ufeffa\u00a0b c: has no counterpart here'])
+  t.same(told('a\x1b[2J\0'), ['1: a?[2J?: has no counterpart here'])
+  const binary = Array.from({ length: 4096 }, (_, at) => String.fromCharCode((at * 7919) % 256)).join('')
+  t.match(imported(binary), { services: [], vips: [] })
+  const open = `${OUTSIDE.slice(0, -2)} real_server 10.1.0.1 80 {\nvirtual_server 10.0.0.2 80 {\n}\n`
+  t.match(imported(open).services, [{ address: '10.0.0.1', servers: [{ address: '10.1.0.1' }] }])
+  t.match(told(open), [/^1: {: .*never closed/, /^3: {: .*never closed/, /^4: virtual_server 10\.0\.0\.2 80: has no/])
 })
 
 test('director import prints what config apply takes, and the rest on stderr', async (t) => {

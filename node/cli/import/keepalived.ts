@@ -1,7 +1,7 @@
 /** A keepalived.conf, as far as a pool can be that. */
 import type { WholeService } from '../../director/control/api.ts'
 import { importVirtualServers } from './keepalived-services.ts'
-import { parseKeepalived, type Statement } from './keepalived-syntax.ts'
+import { parseKeepalived, type Statement, wholeNumber } from './keepalived-syntax.ts'
 import { importVrrpInstances, type Vip } from './keepalived-vips.ts'
 import { type Omission, Omissions } from './omissions.ts'
 
@@ -13,6 +13,7 @@ export interface Imported {
   readonly omissions: readonly Omission[]
 }
 
+const LONGEST_TIMEOUT_S = 2_147_483
 const TIMEOUTS: Readonly<Record<string, string>> = { tcp: 'timeoutTcpS', tcpfin: 'timeoutTcpFinS', udp: 'timeoutUdpS' }
 const WHY_NOT: Readonly<Record<string, string>> = {
   vrrp_script: 'write it to `track.scripts` of the groups that track it',
@@ -50,16 +51,22 @@ function withoutDirectives(statements: readonly Statement[], omissions: Omission
 
 function readGlobals(statements: readonly Statement[], settings: Record<string, number>, omissions: Omissions): void {
   for (const { line, words } of statements) {
-    if (words[0] !== 'lvs_timeouts') {
-      omit(omissions, line, words)
-      continue
-    }
-    for (let at = 1; at < words.length; at += 2) {
-      const value = Number(words[at + 1])
-      if (Object.hasOwn(TIMEOUTS, words[at]) && Number.isInteger(value) && value > 0) {
-        settings[TIMEOUTS[words[at]]] = Math.min(value, 2_147_483)
-      } else omissions.add(line, words, 'expected tcp, tcpfin or udp, each with seconds')
-    }
+    if (words[0] === 'lvs_timeouts') readTimeouts(line, words, settings, omissions)
+    else omit(omissions, line, words)
+  }
+}
+
+function readTimeouts(
+  line: number,
+  words: readonly string[],
+  settings: Record<string, number>,
+  omissions: Omissions,
+): void {
+  for (let at = 1; at === 1 || at < words.length; at += 2) {
+    const value = wholeNumber(words[at + 1]) ?? 0
+    if (Object.hasOwn(TIMEOUTS, words[at] ?? '') && value > 0 && value <= LONGEST_TIMEOUT_S) {
+      settings[TIMEOUTS[words[at]]] = value
+    } else omissions.add(line, words, `expected tcp, tcpfin or udp, each with seconds up to ${LONGEST_TIMEOUT_S}`)
   }
 }
 

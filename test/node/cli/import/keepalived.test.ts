@@ -154,18 +154,18 @@ test('what cannot be carried over is told by line, and no secret with it', async
 const server = 'real_server 10.1.0.1 8080 { }'
 const services: [sentence: string, text: string, expected: object][] = [
   [
-    'without a word about it: wlc, NAT, TCP',
-    `virtual_server 10.0.0.1 80 { \n ${server}\n }`,
+    'without a word about it: wlc, NAT',
+    `virtual_server 10.0.0.1 80 { protocol TCP \n ${server}\n }`,
     { protocol: 'tcp', scheduler: 'wlc', servers: [{ port: 8080, method: 'nat', weight: 1 }] },
   ],
   [
     'the newer names of algorithm and method',
-    `virtual_server 10.0.0.1 80 {\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
     { scheduler: 'sed', servers: [{ method: 'tun' }] },
   ],
   [
     'a method of one server, and of all others that comes after them',
-    `virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 {\n lvs_method NAT\n }\n real_server 10.1.0.2 80 { }\n lvs_method TUN type gue port 6080 csum\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 {\n lvs_method NAT\n }\n real_server 10.1.0.2 80 { }\n lvs_method TUN type gue port 6080 csum\n}`,
     {
       servers: [
         { method: 'nat', tunnel: undefined },
@@ -173,27 +173,41 @@ const services: [sentence: string, text: string, expected: object][] = [
       ],
     },
   ],
+  [
+    'a weight of all servers that have none',
+    `virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 {\n weight 2\n }\n ${server}\n weight 5\n}`,
+    { servers: [{ weight: 2 }, { weight: 5 }] },
+  ],
   ['UDP by the packet', `virtual_server 10.0.0.1 53 {\n protocol UDP\n ops\n}`, { protocol: 'udp', onePacket: true }],
   [
     'flags of a scheduler',
-    `virtual_server 10.0.0.1 80 {\n sh-port\n flag-1\n lb_algo sh\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n sh-port\n flag-1\n lb_algo sh\n}`,
     { scheduler: 'sh', schedulerFlags: ['sh-fallback', 'sh-port'] },
   ],
   [
     'persistence without a time: six minutes',
-    `virtual_server 10.0.0.1 80 {\n persistence_timeout\n persistence_granularity 255.255.255.0\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n persistence_timeout\n persistence_granularity 255.255.255.0\n}`,
     { persistence: { timeoutS: 360, netmask: '255.255.255.0' } },
   ],
   [
     'persistence over IPv6',
-    `virtual_server fd00::1 80 {\n persistence_timeout 9\n}`,
+    `virtual_server fd00::1 80 { protocol TCP\n persistence_timeout 9\n}`,
     { address: 'fd00::1', persistence: { timeoutS: 9, netmask: '128' } },
   ],
-  ['every port, with persistence', `virtual_server 10.0.0.1 {\n persistence_timeout 9\n ${server}\n}`, { port: 0 }],
+  [
+    'every port, with persistence',
+    `virtual_server 10.0.0.1 { protocol TCP\n persistence_timeout 9\n ${server}\n}`,
+    { port: 0 },
+  ],
   [
     'a firewall mark, whose family is that of its servers',
     `virtual_server fwmark 7 {\n real_server fd00::1 { }\n}`,
     { protocol: 'fwm', mark: 7, address: '::', port: 0, servers: [{ port: 0 }] },
+  ],
+  [
+    'a firewall mark of a group, whose family is said there',
+    `virtual_server group A {\n ip_family inet\n}\nvirtual_server_group A {\n fwmark 7 inet6\n}`,
+    { mark: 7, address: '::' },
   ],
   ['a firewall mark, whose family is said', `virtual_server fwmark 7 {\n ip_family inet6\n}`, { address: '::' }],
 ]
@@ -205,7 +219,7 @@ for (const [sentence, text, expected] of services) {
 }
 
 test('a group becomes a service for each of its members, and of ranges for each address', async (t) => {
-  const text = `virtual_server group WEB {\n lb_algo rr\n real_server 10.1.0.1 8080 { }\n}
+  const text = `virtual_server group WEB { protocol TCP\n lb_algo rr\n real_server 10.1.0.1 8080 { }\n}
 virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark 3\n 10.0.0.0/24 80\n}`
   t.same(
     imported(text).services.map(({ address, port, mark }) => [address, port, mark]),
@@ -225,30 +239,59 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
   ])
 })
 
+test('a virtual server without a protocol is UDP, as in keepalived, and told', async (t) => {
+  const group = 'virtual_server_group A {\n 10.0.0.1 80\n 10.0.0.2 80\n fwmark 1\n}\nvirtual_server group A {\n}'
+  t.match(imported(group).services, [{ protocol: 'udp' }, { protocol: 'udp' }, { protocol: 'fwm' }])
+  t.same(told(group), ['6: virtual_server group A: has no `protocol`: it is UDP, as in keepalived'])
+  t.match(told('virtual_server 10.0.0.1 80 {\n protocol OSI\n}'), [/^2: protocol OSI: .* it becomes UDP, as in/])
+})
+
 const omissions: [text: string, told: RegExp[]][] = [
   [
-    'virtual_server 10.0.0.1 80 {\n lb_algo best\n}',
+    'virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo best\n}',
     [/^2: lb_algo best: there is no such scheduler here: it becomes wlc$/],
   ],
-  ['virtual_server 10.0.0.1 80 {\n lb_kind PIGEON\n}', [/^2: lb_kind PIGEON: expected NAT/]],
-  ['virtual_server 10.0.0.1 80 {\n lb_algo rr\n sh-port\n}', [/^3: sh-port: incompatible scheduler flag/]],
-  ['virtual_server 10.0.0.1 {\n}', [/^1: virtual_server 10\.0\.0\.1: port 0 is every port, which only/]],
-  ['virtual_server 10.0.0.1 99999 {\n}', [/^1: .*: port: /]],
+  ['virtual_server 10.0.0.1 80 { protocol TCP\n lb_kind PIGEON\n}', [/^2: lb_kind PIGEON: expected NAT/]],
+  ['virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo rr\n sh-port\n}', [/^3: sh-port: incompatible scheduler flag/]],
+  ['virtual_server 10.0.0.1 { protocol TCP\n}', [/^1: virtual_server 10\.0\.0\.1: port 0 is every port, which only/]],
+  ['virtual_server 10.0.0.1 99999 { protocol TCP\n}', [/^1: .*: port: /]],
   ['virtual_server www 80 {\n}', [/^1: virtual_server www 80: expected an address/]],
   ['virtual_server', [/^1: virtual_server: expected an address/]],
-  ['virtual_server group NONE {\n}', [/^1: .*: there is no such virtual_server_group/]],
-  ['virtual_server 10.0.0.1 80 { }\nvirtual_server 10.0.0.1 80 { }', [/^2: .*: tcp 10\.0\.0\.1:80 is there already/]],
-  ['virtual_server 10.0.0.1 80 {\n real_server www 80 { }\n}', [/^2: real_server www 80: expected an address/]],
   [
-    'virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 { }\n real_server 10.1.0.1 80 { }\n}',
-    [/^1: .*10\.1\.0\.1:80 already/],
+    'virtual_server_group A {\n 10.0.0.1 80\n}\nvirtual_server_group A {\n}\nvirtual_server_group {\n}',
+    [/^1: .* A: no virtual_server is of/, /^4: .* A: there is a group of this name/, /^6: .*group: no virtual_server/],
+  ],
+  [
+    'virtual_server group A { protocol TCP\n}\nvirtual_server_group A {\n fwmark 1 ipv6\n}',
+    [/^4: fwmark 1 ipv6: expected an address with a port, or fwmark/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 {\n protocol TCP\n persistence_timeout long\n persistence_timeout 0\n ops\n ip_family six\n}',
+    [/^3: .*: expected seconds/, /^4: .*: expected seconds/, /^5: ops: only UDP and/, /^6: .*: expected inet/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 {\n protocol TCP\n real_server 10.1.0.1 80 {\n weight heavy\n }\n}',
+    [/^4: weight heavy: expected a whole number/],
+  ],
+  ['virtual_server group NONE {\n}', [/^1: .*: there is no such virtual_server_group/]],
+  [
+    'virtual_server 10.0.0.1 80 { protocol TCP }\nvirtual_server 10.0.0.1 80 { protocol TCP }',
+    [/^2: .*: tcp 10\.0\.0\.1:80 is there already/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 { protocol TCP\n real_server www 80 { }\n}',
+    [/^2: real_server www 80: expected an address/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 { }\n real_server 10.1.0.1 80 { }\n}',
+    [/^3: real_server 10\.1\.0\.1 80: this server is there already/],
   ],
   [
     'virtual_server 10.0.0.1 53 {\n protocol UDP\n real_server 10.1.0.1 53 {\n TCP_CHECK { }\n }\n}',
     [/^4: TCP_CHECK: only servers of TCP services with/],
   ],
   [
-    'virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 {\n TCP_CHECK {\n connect_port 81\n }\n }\n}',
+    'virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 {\n TCP_CHECK {\n connect_port 81\n }\n }\n}',
     [/^4: connect_port 81: a server is checked at its own/],
   ],
   [
@@ -258,6 +301,7 @@ const omissions: [text: string, told: RegExp[]][] = [
   ['vrrp_instance A {\n virtual_router_id 3\n virtual_ipaddress {\n www\n }\n}', [/^4: www: expected an address/]],
   ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: none of its instances/]],
   ['global_defs {\n lvs_timeouts tcp soon\n lvs_sync_daemon eth0\n}', [/^2: .*: expected tcp/, /^3: .*--start-daemon/]],
+  ['global_defs {\n lvs_timeouts\n lvs_timeouts udp 2147484\n}', [/^2: .*: expected tcp/, /^3: .* up to 2147483$/]],
   ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT= \.\.\.: conditions and/, /^2: @lb1 virtual_server/]],
   [
     '}\n{\n}\nglobal_defs {',

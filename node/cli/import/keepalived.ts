@@ -1,9 +1,11 @@
 /** A keepalived.conf, as far as a pool can be that. */
+import type { VrrpVersion } from '../../../protocol/packet/vrrp.ts'
 import type { WholeService } from '../../director/control/api.ts'
+import { isVrrpGroup, OTHER_GROUP, type Vip } from './keepalived-instance.ts'
 import { importVirtualServers } from './keepalived-services.ts'
 import { parseKeepalived, type Statement, wholeNumber } from './keepalived-syntax.ts'
-import { importVrrpInstances, type Vip } from './keepalived-vips.ts'
-import { type Omission, Omissions } from './omissions.ts'
+import { importVrrpInstances } from './keepalived-vips.ts'
+import { NO_COUNTERPART, type Omission, Omissions } from './omissions.ts'
 
 export interface Imported {
   readonly services: WholeService[]
@@ -11,6 +13,12 @@ export interface Imported {
   /** For the own file of the director that this keepalived becomes. */
   readonly vips: Vip[]
   readonly omissions: readonly Omission[]
+}
+
+interface Globals {
+  readonly settings: Record<string, number>
+  /** Of VRRP over IPv4, unless an instance says otherwise. */
+  vrrpVersion: VrrpVersion
 }
 
 const LONGEST_TIMEOUT_S = 2_147_483
@@ -24,17 +32,15 @@ const WHY_NOT: Readonly<Record<string, string>> = {
 export function importKeepalived(text: string, file: string): Imported {
   const omissions = new Omissions()
   const statements = withoutDirectives(parseKeepalived(text, file, omissions), omissions)
-  const settings: Record<string, number> = {}
+  const globals: Globals = { settings: {}, vrrpVersion: 2 }
   for (const { line, words, block = [] } of statements) {
-    if (words[0] === 'global_defs') readGlobals(block, settings, omissions)
+    if (words[0] === 'global_defs') readGlobals(block, globals, omissions)
     else if (!/^(virtual_server(_group)?|vrrp_instance|vrrp_sync_group)$/.test(words[0])) omit(omissions, line, words)
   }
-  return {
-    services: [...importVirtualServers(statements, omissions)],
-    settings,
-    vips: importVrrpInstances(statements, omissions),
-    omissions: omissions.list,
-  }
+  const services = [...importVirtualServers(statements, omissions)]
+  const surroundings = { version: globals.vrrpVersion, served: services.map(({ address }) => address) }
+  const vips = importVrrpInstances(statements, surroundings, omissions)
+  return { services, settings: globals.settings, vips, omissions: omissions.list }
 }
 
 /** Without what says how the file itself is to be read. */
@@ -49,10 +55,14 @@ function withoutDirectives(statements: readonly Statement[], omissions: Omission
   })
 }
 
-function readGlobals(statements: readonly Statement[], settings: Record<string, number>, omissions: Omissions): void {
+function readGlobals(statements: readonly Statement[], globals: Globals, omissions: Omissions): void {
   for (const { line, words } of statements) {
-    if (words[0] === 'lvs_timeouts') readTimeouts(line, words, settings, omissions)
-    else omit(omissions, line, words)
+    const [keyword, value = ''] = words
+    if (keyword === 'lvs_timeouts') readTimeouts(line, words, globals.settings, omissions)
+    else if (keyword === 'vrrp_version' && /^[23]$/.test(value)) globals.vrrpVersion = value === '2' ? 2 : 3
+    else if (/^vrrp_mcast_group[46]$/.test(keyword)) {
+      if (!isVrrpGroup(value)) omissions.add(line, words, OTHER_GROUP)
+    } else omit(omissions, line, words)
   }
 }
 
@@ -72,5 +82,5 @@ function readTimeouts(
 
 function omit(omissions: Omissions, line: number, words: readonly string[]): void {
   const [keyword] = words
-  omissions.add(line, words, Object.hasOwn(WHY_NOT, keyword) ? WHY_NOT[keyword] : 'has no counterpart here')
+  omissions.add(line, words, Object.hasOwn(WHY_NOT, keyword) ? WHY_NOT[keyword] : NO_COUNTERPART)
 }

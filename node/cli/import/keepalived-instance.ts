@@ -77,7 +77,7 @@ export class Instance {
       const [keyword] = each.words
       if (keyword === 'virtual_ipaddress' || keyword === 'virtual_ipaddress_excluded') this.#readAddresses(each)
     }
-    this.#group.priority ??= this.#isMaster ? PRIORITY_OWNER : PRIORITY
+    this.#setPriority()
     for (const each of this.#preemption) this.#setPreemption(each)
     if (this.isIPv6) this.#version = 3
     else this.#version ??= version
@@ -195,6 +195,13 @@ export class Instance {
       this.#omit(statement, 'expected an interface, and at most weight with a number')
       return []
     })
+  }
+
+  /** Where it is said under a condition, which is not followed, one is missing. */
+  #setPriority(): void {
+    if (this.#group.priority !== undefined) return
+    this.#group.priority = this.#isMaster ? PRIORITY_OWNER : PRIORITY
+    if (this.#isMaster) this.#omit(this.statement, 'has `state MASTER` and no `priority`: it is 255, as in keepalived')
   }
 
   #setPreemption(statement: Statement): void {

@@ -143,7 +143,7 @@ test('version 2 counts in seconds, version 3 in centiseconds', async (t) => {
 test('what keepalived does not heed with state MASTER is left out', async (t) => {
   const text = instance('A', 1, 'nopreempt\n preempt_delay 9\n state MASTER')
   t.match(imported(text).vips, [{ preempt: undefined, preemptDelayMs: undefined }])
-  t.match(told(text), [/^6: nopreempt: .*`state MASTER`/, /^7: preempt_delay 9: .*`state MASTER`/])
+  t.match(told(text), [/^1: /, /^6: nopreempt: .*`state MASTER`/, /^7: preempt_delay 9: .*`state MASTER`/])
   t.match(told(instance('A', 1, 'nopreempt\n priority 255')), [/^6: nopreempt: .* priority 255/])
   t.match(imported(instance('A', 1, 'nopreempt\n preempt')).vips, [{ preempt: undefined }])
 })
@@ -151,6 +151,8 @@ test('what keepalived does not heed with state MASTER is left out', async (t) =>
 test('who starts as master owns the addresses, unless there is a priority', async (t) => {
   const priority = (more: string) => imported(instance('A', 1, more)).vips[0].priority
   t.equal(priority('state MASTER'), 255)
+  const conditional = told(instance('A', 1, 'state MASTER\n @main priority 150'))
+  t.match(conditional, [/^1: vrrp_instance A: .* it is 255, as in keepalived$/, /^7: @main priority 150: conditions/])
   t.equal(priority('state MASTER\n priority 150'), 150)
   t.equal(priority('state BACKUP'), 100)
   t.match(told(instance('A', 1, 'priority high')), [/^1: vrrp_instance A: priority: .*10\.0\.0\.1/])

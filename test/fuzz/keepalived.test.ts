@@ -8,14 +8,14 @@ import { type Random, seededRandom, seeds } from '../random.ts'
 
 const ROUNDS = 3000
 const KEYWORDS =
-  'virtual_server virtual_server_group real_server group fwmark vrrp_instance virtual_ipaddress virtual_router_id lb_algo lvs_sched lb_kind lvs_method protocol persistence_timeout persistence_granularity weight TCP_CHECK connect_port uthreshold lthreshold sh-port ops ip_family global_defs lvs_timeouts include advert_int priority'.split(
+  'virtual_server virtual_server_group real_server group fwmark vrrp_instance virtual_ipaddress virtual_router_id lb_algo lvs_sched lb_kind lvs_method protocol persistence_timeout persistence_granularity weight TCP_CHECK connect_port uthreshold lthreshold sh-port ops ip_family global_defs lvs_timeouts include advert_int priority interface virtual_ipaddress_excluded vrrp_sync_group version state nopreempt'.split(
     ' ',
   )
 const VALUES =
-  '10.0.0.1 10.0.0.1-9 fd00::1 fd00::1-f 10.0.0.1/24 80 0 65535 70000 7 TCP UDP rr sh mh best NAT TUN DR type gue port gre csum inet6 A 255.255.255.0 128 tcp 0.5 -1 $X @y ~SEQ __proto__ constructor'.split(
+  '10.0.0.1 10.0.0.1-9 fd00::1 fd00::1-f 10.0.0.1/24 80 0 65535 70000 7 TCP UDP rr sh mh best NAT TUN DR type gue port gre csum inet6 A 255.255.255.0 128 tcp 0.5 -1 $X @y ~SEQ eth0 eth1 dev MASTER __proto__ constructor'.split(
     ' ',
   )
-const MARKS = ['\n', '\n', '{', '{\n', '}', '}\n', '"', "'", '\\', '#', '!', '\r', '\t', '\0', 'é']
+const MARKS = [`\${X}`, '\n', '\n', '{', '{\n', '}', '}\n', '"', "'", '\\', '#', '!', '\r', '\t', '\0', 'é']
 
 function randomText({ below, oneIn }: Random): string {
   const words: string[] = []
@@ -36,15 +36,20 @@ function randomFile(random: Random): string {
       lines.push(`${pick(KEYWORDS)} ${pick(VALUES)} ${oneIn(3) ? pick(VALUES) : ''}`)
     lines.push('real_server 10.1.0.1 80 {', `${pick(KEYWORDS)} ${pick(VALUES)}`, '}', '}')
   }
-  lines.push(
-    'vrrp_instance A {',
-    `virtual_router_id ${below(300)}`,
-    `advert_int ${oneIn(3) ? pick(VALUES) : '0.5'}`,
-    'virtual_ipaddress {',
-    oneIn(3) ? pick(VALUES) : '10.0.0.9',
-    '}',
-    '}',
-  )
+  for (const name of ['A', 'B']) {
+    lines.push(
+      `vrrp_instance ${name} {`,
+      `virtual_router_id ${below(300)}`,
+      `advert_int ${oneIn(3) ? pick(VALUES) : '0.5'}`,
+      `interface ${name === 'A' ? 'eth0' : pick(['eth0', 'eth1'])}`,
+      oneIn(2) ? 'virtual_ipaddress {' : 'virtual_ipaddress_excluded {',
+      oneIn(3) ? pick(VALUES) : pick(['10.0.0.1', '10.0.0.9', '10.0.0.9 dev eth1', 'fd00::9']),
+      oneIn(2) ? 'fd00::1' : '10.0.0.1',
+      '}',
+      '}',
+    )
+  }
+  lines.push('vrrp_sync_group G {', 'group {', 'A', oneIn(9) ? pick(VALUES) : 'B', '}', '}')
   const text = [...lines.join('\n')]
   for (let change = below(4); change > 0; change--) text.splice(below(text.length), below(5), pick(MARKS))
   return text.join('')

@@ -11,7 +11,9 @@ export function declare(command: Command): void {
       const { printComment, printPoolFile } = await import('../pool-file.ts')
       const { services, settings, vips, omissions } = importKeepalived(await readInput(file), file)
       if (vips.length > 0) {
-        writeOut("# For the director's own file, where `name`, `interfaces` and `cluster` are:\n")
+        const isOld = vips.some(({ version }) => version === 2)
+        const advice = isOld ? ' (version 2 is what keepalived speaks: take that out when it is gone)' : ''
+        writeOut(`# For the director's own file, where \`name\`, \`interfaces\` and \`cluster\` are${advice}:\n`)
         writeOut(printComment({ vips }))
       }
       for (const part of printPoolFile({ services, settings, marks: [] })) writeOut(part)

@@ -2,9 +2,9 @@
 import type { Command } from 'commander'
 import type { PeerListing } from '../../director/control/api.ts'
 import { request } from '../../director/control/client.ts'
+import { peerId } from './peer-id.ts'
 import { type SocketOptions, socketVerbs } from './socket-verbs.ts'
 import { table } from './table.ts'
-import { peerId } from './values.ts'
 
 export function declare(command: Command): void {
   const verb = socketVerbs(command)

@@ -11,8 +11,8 @@ import {
   joinTokenText,
   readJoinToken,
 } from '../../../protocol/wire/join-token.ts'
-import { isPeerId } from '../../director/cluster/identity.ts'
 import { readPem } from '../../director/pem-file.ts'
+import { peerId } from './peer-id.ts'
 import { directorName, duration, endpoint } from './values.ts'
 
 const DEFAULT_LIFE_MS = 24 * 3_600_000
@@ -74,11 +74,6 @@ function readKey(file: string): KeyObject {
   const key = parsePrivatePoolKey(readPem(file, "the pool's key", true))
   if (key) return key
   throw new DirectorError('CONFIG_INVALID', `${file}: there is no pool's key in it, as \`director token key\` makes it`)
-}
-
-function peerId(text: string): string {
-  if (isPeerId(text)) return text
-  throw new InvalidArgumentError('Expected a peer id as `director identity` prints it.')
 }
 
 function readToken(text: string): JoinToken {

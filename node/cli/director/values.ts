@@ -2,7 +2,7 @@
 import { isIP } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
-import { DIRECTOR_NAME, PEER_ID } from '../../../protocol/names.ts'
+import { DIRECTOR_NAME } from '../../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
@@ -26,11 +26,6 @@ export function collect<T>(check: (text: string) => T): (text: string, before: T
 export function address(text: string): string {
   if (isIP(text) !== 0 && !text.includes('%')) return canonicalAddress(text)
   throw new InvalidArgumentError('Expected an address such as 192.0.2.1 or 2001:db8::1.')
-}
-
-export function peerId(text: string): string {
-  if (PEER_ID.test(text)) return text
-  throw new InvalidArgumentError('Expected a peer id as `director peer list` shows it.')
 }
 
 /** A name as a director's configuration has it. */

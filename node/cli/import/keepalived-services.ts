@@ -12,17 +12,21 @@ import { type TunnelInput, type WholeService, wholeServiceSchema } from '../../d
 import { withWholeService } from '../../director/pool/service-changes.ts'
 import { UsageError } from '../vsadm/request.ts'
 import { readSchedulerFlags } from '../vsadm/scheduler-flags.ts'
-import type { Statement } from './keepalived-syntax.ts'
-import type { Omissions } from './omissions.ts'
+import { type Statement, wholeNumber } from './keepalived-syntax.ts'
+import { NO_COUNTERPART, type Omissions } from './omissions.ts'
 
 /** keepalived's, in seconds. */
 const PERSISTENCE_TIMEOUT_S = 360
 /** Of a range of addresses in a group. */
 const RANGE_MAX = 256
-const NO_COUNTERPART = 'has no counterpart here'
 const OWN_FILE = "how servers are checked is in each director's own file (`health`), for all servers alike"
 const CHECK_TIMES = new Set(['delay_loop', 'connect_timeout', 'retry', 'nb_get_retry', 'delay_before_retry', 'warmup'])
+const FAMILIES: ReadonlyMap<string, 4 | 6> = new Map([
+  ['inet', 4],
+  ['inet6', 6],
+])
 const FLAGS = new Set(['flag-1', 'flag-2', 'flag-3', 'sh-port', 'sh-fallback', 'mh-port', 'mh-fallback'])
+const NUMBERS = /^(weight|uthreshold|lthreshold)$/
 const CHECKERS = /^(HTTP_GET|SSL_GET|SMTP_CHECK|DNS_CHECK|MISC_CHECK|BFD_CHECK|UDP_CHECK|PING_CHECK|FILE_CHECK)$/
 
 type Method = Pick<WholeService['servers'][number], 'method' | 'tunnel'>
@@ -32,14 +36,19 @@ type Values = Partial<WholeService>
 
 /** Those that are virtual servers. */
 export function* importVirtualServers(statements: readonly Statement[], omissions: Omissions): Generator<WholeService> {
+  const servers = statements.filter(({ words }) => words[0] === 'virtual_server')
+  const used = new Set(servers.map(({ words }) => (words[1] === 'group' ? words[2] : undefined)))
   const groups = new Map<string, Statement>()
   for (const statement of statements) {
-    const [keyword, name] = statement.words
-    if (keyword === 'virtual_server_group' && name !== undefined) groups.set(name, statement)
+    const { line, words } = statement
+    const [keyword, name = ''] = words
+    if (keyword !== 'virtual_server_group') continue
+    if (groups.has(name)) omissions.add(line, words, 'there is a group of this name already')
+    else if (!used.has(name)) omissions.add(line, words, 'no virtual_server is of this group')
+    groups.set(name, groups.get(name) ?? statement)
   }
   const known = new Set<string>()
-  for (const statement of statements) {
-    if (statement.words[0] !== 'virtual_server') continue
+  for (const statement of servers) {
     for (const service of new VirtualServer(statement, omissions).services(groups)) {
       const key = serviceKey(service)
       if (known.has(key)) omissions.add(statement.line, statement.words, `${key} is there already`)
@@ -52,19 +61,26 @@ export function* importVirtualServers(statements: readonly Statement[], omission
 class VirtualServer {
   readonly #statement: Statement
   readonly #omissions: Omissions
-  #protocol: 'tcp' | 'udp' | 'sctp' = 'tcp'
+  #protocol: 'tcp' | 'udp' | 'sctp' = 'udp'
+  #isProtocolSaid = false
   #family: 4 | 6 | undefined
   #method: Method = { method: 'nat' }
   #persistence: { timeoutS?: number; netmask?: string } | undefined
+  /** Of servers that have none. */
+  #weight = 1
+  #onePacket: Statement | undefined
   readonly #flags: Statement[] = []
   readonly #values: Values = {}
   readonly #servers: Server[] = []
+  /** Their addresses and ports. */
+  readonly #known = new Set<string>()
 
   constructor(statement: Statement, omissions: Omissions) {
     this.#statement = statement
     this.#omissions = omissions
     for (const each of statement.block ?? []) this.#read(each)
     this.#setFlags()
+    this.#setOnePacket()
     // What a server says counts before what its virtual server does, wherever that stands.
     for (const each of statement.block ?? []) if (each.words[0] === 'real_server') this.#readServer(each)
   }
@@ -92,7 +108,7 @@ class VirtualServer {
       this.#omissions.add(
         line,
         words,
-        `expected an address with a port, or fwmark with a number; ranges have up to ${RANGE_MAX} addresses, as in 10.0.0.1-9`,
+        `expected an address with a port, or fwmark with a number; ranges are taken as 10.0.0.1-9, of up to ${RANGE_MAX} addresses`,
       )
     for (const each of targets) {
       const service = this.#service(each)
@@ -102,15 +118,27 @@ class VirtualServer {
     }
   }
 
-  #targets([first = '', second]: readonly (string | undefined)[]): Target[] {
+  #targets([first = '', second, third]: readonly (string | undefined)[]): Target[] {
     if (first === 'fwmark') {
       const mark = wholeNumber(second)
-      const family = this.#family ?? (this.#servers.some(({ address }) => isIPv6(address)) ? 6 : 4)
-      return mark === undefined ? [] : [{ protocol: 'fwm', address: family === 6 ? '::' : '0.0.0.0', port: 0, mark }]
+      const own = third === undefined ? this.#family : FAMILIES.get(third)
+      if (mark === undefined || (third !== undefined && own === undefined)) return []
+      const family = own ?? (this.#servers.some(({ address }) => isIPv6(address)) ? 6 : 4)
+      return [{ protocol: 'fwm', address: family === 6 ? '::' : '0.0.0.0', port: 0, mark }]
     }
     const port = second === undefined ? 0 : wholeNumber(second)
     if (port === undefined) return []
-    return addressesOf(first).map((address) => ({ protocol: this.#protocol, address, port }))
+    const addresses = addressesOf(first)
+    if (addresses.length > 0) this.#tellProtocol()
+    return addresses.map((address) => ({ protocol: this.#protocol, address, port }))
+  }
+
+  /** Once. Whoever says nothing often means TCP. */
+  #tellProtocol(): void {
+    if (this.#isProtocolSaid) return
+    this.#isProtocolSaid = true
+    const { line, words } = this.#statement
+    this.#omissions.add(line, words, 'has no `protocol`: it is UDP, as in keepalived')
   }
 
   #service(target: Target): WholeService {
@@ -136,6 +164,13 @@ class VirtualServer {
     }
   }
 
+  #setOnePacket(): void {
+    if (!this.#onePacket) return
+    const { line, words } = this.#onePacket
+    if (this.#protocol === 'udp' || this.#statement.words[1] === 'fwmark') this.#values.onePacket = true
+    else this.#omissions.add(line, words, 'only UDP and firewall marks are scheduled by the packet: it is passed over')
+  }
+
   #read(statement: Statement): void {
     const { line, words } = statement
     const [keyword, value = ''] = words
@@ -156,23 +191,32 @@ class VirtualServer {
         break
       }
       case 'protocol':
+        this.#isProtocolSaid = true
         if (/^(tcp|udp|sctp)$/i.test(value)) this.#protocol = value.toLowerCase() as 'tcp' | 'udp' | 'sctp'
-        else omit('expected TCP, UDP or SCTP: it becomes TCP')
+        else omit('expected TCP, UDP or SCTP: it becomes UDP, as in keepalived')
         break
-      case 'persistence_timeout':
-        this.#persistence = { ...this.#persistence, timeoutS: wholeNumber(value) ?? PERSISTENCE_TIMEOUT_S }
+      case 'persistence_timeout': {
+        const timeoutS = value === '' ? PERSISTENCE_TIMEOUT_S : wholeNumber(value)
+        if (timeoutS) this.#persistence = { ...this.#persistence, timeoutS }
+        else omit('expected seconds: it is passed over')
         break
+      }
       case 'persistence_granularity':
         this.#persistence = { ...this.#persistence, netmask: value }
         break
       case 'persistence_engine':
         this.#values.persistenceEngine = value
         break
+      case 'weight':
+        if (wholeNumber(value) === undefined) omit('expected a whole number')
+        this.#weight = wholeNumber(value) ?? this.#weight
+        break
       case 'ops':
-        this.#values.onePacket = true
+        this.#onePacket = statement
         break
       case 'ip_family':
-        this.#family = value === 'inet6' ? 6 : 4
+        this.#family = FAMILIES.get(value)
+        if (this.#family === undefined) omit('expected inet or inet6')
         break
       case 'sorry_server':
         omit('there are no sorry servers: without a live server new connections are refused')
@@ -190,7 +234,13 @@ class VirtualServer {
       this.#omissions.add(line, words, 'expected an address and a port')
       return
     }
-    const server: Server = { address, port, method: 'nat', weight: 1 }
+    const key = `${address} ${port}`
+    if (this.#known.has(key)) {
+      this.#omissions.add(line, words, 'this server is there already')
+      return
+    }
+    this.#known.add(key)
+    const server: Server = { address, port, method: 'nat', weight: this.#weight }
     let method: Method | undefined = this.#method
     for (const statement of block) {
       const [keyword, value] = statement.words
@@ -203,6 +253,7 @@ class VirtualServer {
         method = methodOf(statement.words.slice(1)) ?? method
         if (!methodOf(statement.words.slice(1))) omit("expected NAT, DR or TUN: it becomes the virtual server's")
       } else if (keyword === 'TCP_CHECK') this.#readTcpCheck(statement, port)
+      else if (NUMBERS.test(keyword)) omit('expected a whole number')
       else if (CHECKERS.test(keyword)) omit('servers are checked by a TCP connection alone')
       else omit(CHECK_TIMES.has(keyword) ? OWN_FILE : NO_COUNTERPART)
     }
@@ -250,10 +301,6 @@ function addressesOf(text: string): string[] {
   if (!(to >= from) || to - from >= RANGE_MAX) return []
   const addresses = Array.from({ length: to - from + 1 }, (_, index) => network + (from + index).toString(base))
   return addresses.every((address) => isIP(address) !== 0) ? addresses : []
-}
-
-function wholeNumber(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined
 }
 
 /** Why the pool would not take the service. */

@@ -7,6 +7,7 @@
  *     lb_algo rr                     words
  *     quorum_up "/bin/x y"           in quotes, of either kind, a word may have spaces; \ takes the next character as it is
  *     include more.conf \            at the end of a line: it goes on in the next one
+ *     weight ${WEIGHT}               these braces belong to the word
  * }
  * ```
  * Source: keepalived.conf(5) of keepalived 2.2.7.
@@ -25,6 +26,11 @@ export interface Statement {
 const LENGTH_MAX = 8 * 1024 * 1024
 const DEPTH_MAX = 16
 const WORDS_MAX = 1024
+/** C's: what else Unicode has as a space belongs to a word, and shows up with it. */
+const SPACE = /[ \t\n\v\f\r]/
+const CONTINUATION = /\\[ \t\r]*(?:\n|$)/y
+/** ${NAME}, or ${_RANDOM 1 9}. */
+const PARAMETER = /\$\{\w{1,64}(?:[ \t]{1,8}\d{1,10}){0,2}\}/y
 
 type Mark = '{' | '}' | 'end of line'
 interface Token {
@@ -88,17 +94,18 @@ function* tokensOf(text: string, omissions: Omissions): Generator<Token> {
       yield { line, mark: 'end of line' }
       line++
       at++
-    } else if (character === ' ' || character === '\t' || character === '\r') at++
+    } else if (SPACE.test(character)) at++
     else if (character === '#' || character === '!') at = endOfLine(text, at)
     else if (character === '{' || character === '}') {
       yield { line, mark: character }
       at++
-    } else if (character === '\\' && /^\\[ \t\r]*\n/.test(text.slice(at, at + 64))) {
+    } else if (character === '\\' && isAt(CONTINUATION, text, at)) {
       at = endOfLine(text, at) + 1
       line++
     } else {
-      const { word, end, isOpen } = readWord(text, at)
-      if (isOpen) omissions.add(line, [word], 'the quotes are not closed in this line')
+      const { word, end, openQuote } = readWord(text, at)
+      // Of the word, which may be a password, nothing is said.
+      if (openQuote !== '') omissions.add(line, [openQuote], 'the quotes are not closed in this line')
       yield { line, word }
       at = end
     }
@@ -112,7 +119,7 @@ function endOfLine(text: string, at: number): number {
 }
 
 /** A word ends where nothing that belongs to it follows; quotes end with their line at the latest. */
-function readWord(text: string, start: number): { word: string; end: number; isOpen: boolean } {
+function readWord(text: string, start: number): { word: string; end: number; openQuote: string } {
   let word = ''
   let quote = ''
   let at = start
@@ -123,9 +130,22 @@ function readWord(text: string, start: number): { word: string; end: number; isO
       if (character === quote) quote = ''
       else word += character
     } else if (character === '"' || character === "'") quote = character
-    else if (/[\s{}#!]/.test(character)) break
-    else if (character === '\\') break
+    else if (character === '$' && isAt(PARAMETER, text, at)) {
+      word += text.slice(at, PARAMETER.lastIndex)
+      at = PARAMETER.lastIndex - 1
+    } else if (SPACE.test(character) || /[{}#!\\]/.test(character)) break
     else word += character
   }
-  return { word, end: at, isOpen: quote !== '' }
+  return { word, end: at, openQuote: quote }
+}
+
+/** @param pattern sticky */
+function isAt(pattern: RegExp, text: string, at: number): boolean {
+  pattern.lastIndex = at
+  return pattern.test(text)
+}
+
+/** The number that is a word's digits and nothing else. */
+export function wholeNumber(word: string | undefined): number | undefined {
+  return word !== undefined && /^\d{1,10}$/.test(word) ? Number(word) : undefined
 }

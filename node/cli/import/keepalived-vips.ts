@@ -2,119 +2,247 @@
  * keepalived's VRRP instances as the `vips` of a director's own configuration file: each director has priorities of its own, so
  * they do not belong to the pool.
  *
+ * An instance of keepalived speaks VRRP on an interface of its own, and its addresses may be on any. Here all groups speak on
+ * `interfaces.outside`, and what they have on `interfaces.inside` is one address, their `gateway`. So of the usual pair, an
+ * instance outside and one inside that a vrrp_sync_group keeps together, one group becomes, with its gateway.
+ *
  * Source: keepalived.conf(5) of keepalived 2.2.7, "vrrp_instance" and "vrrp_sync_group".
  */
-import { isIP, isIPv6 } from 'node:net'
-import type { z } from 'zod'
+import { canonicalAddress, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
+import type { VrrpVersion } from '../../../protocol/packet/vrrp.ts'
 import { vipsSchema } from '../../director/vip/vip-config.ts'
+import { Instance, type InstanceAddress, type Vip } from './keepalived-instance.ts'
 import type { Statement } from './keepalived-syntax.ts'
-import type { Omissions } from './omissions.ts'
+import { NO_COUNTERPART, type Omissions } from './omissions.ts'
 
-/** As it is written in the file. */
-export type Vip = NonNullable<z.input<typeof vipsSchema>>[number]
-
+const EXCLUDED =
+  'advertised like the others here, and keepalived drops advertisements of other addresses than it would send: it would not yield to a director, and both would hold all of them. For as long as both run, write these to a group of their own with a free `vrid`, and give both groups one `syncGroup`'
+const NOTIFIED = 'write a program for all states to `onStatus` of its groups'
+const TRACKED = 'write it to `track` of one of its groups, without a weight'
 const WHY_NOT: Readonly<Record<string, string>> = {
-  interface: 'a director has one interface for all groups: write it to `interfaces.outside` of its own file',
-  // What is in it is a secret.
-  authentication: 'advertisements carry no password here (RFC 9568 section 9)',
-  use_vmac:
-    'the virtual MAC is the one of RFC 9568 section 7.3: 00:00:5e:00:01 and the virtual_router_id, with IPv6 02 in place of 01',
-  vmac_xmit_base: 'advertisements come from the virtual MAC, and to named peers from the interface’s own',
-  track_script: 'write the script to `track.scripts` of the group',
+  notify: NOTIFIED,
+  notify_master: NOTIFIED,
+  notify_backup: NOTIFIED,
+  notify_fault: NOTIFIED,
+  notify_stop: NOTIFIED,
+  track_interface: TRACKED,
+  track_script: TRACKED,
 }
 
-export function importVrrpInstances(statements: readonly Statement[], omissions: Omissions): Vip[] {
-  const vips: Vip[] = []
-  const byInstance = new Map<string, Vip[]>()
+interface SyncGroup {
+  readonly statement: Statement
+  readonly members: readonly { readonly name: string; readonly line: number }[]
+}
+
+/** What else is in the file. */
+export interface Surroundings {
+  /** That IPv4 has unless an instance says otherwise. */
+  readonly version: VrrpVersion
+  /** Addresses of virtual servers. */
+  readonly served: readonly string[]
+}
+
+export function importVrrpInstances(
+  statements: readonly Statement[],
+  { version, served }: Surroundings,
+  omissions: Omissions,
+): Vip[] {
+  const instances = new Map<string, Instance>()
   for (const statement of statements) {
-    const [keyword, name = ''] = statement.words
-    if (keyword !== 'vrrp_instance') continue
-    for (const vip of vipsOf(statement, omissions)) {
-      const fault = faultOf([...vips, vip])
-      if (fault === undefined) {
-        vips.push(vip)
-        byInstance.set(name, [...(byInstance.get(name) ?? []), vip])
-      } else omissions.add(statement.line, statement.words, fault)
+    const { line, words } = statement
+    if (words[0] !== 'vrrp_instance') continue
+    const instance = new Instance(statement, version, omissions)
+    if (instances.has(instance.name)) omissions.add(line, words, 'there is an instance of this name already')
+    else instances.set(instance.name, instance)
+  }
+  const groups = new Groups([...instances.values()], served, omissions)
+  const syncGroups = statements.filter(({ words }) => words[0] === 'vrrp_sync_group').map(readSyncGroup)
+  groups.setGateways(syncGroups)
+  for (const syncGroup of syncGroups) groups.join(syncGroup)
+  groups.joinFamilies()
+  return groups.vips
+}
+
+function readSyncGroup(statement: Statement): SyncGroup {
+  const lists = (statement.block ?? []).filter(({ words }) => words[0] === 'group').flatMap(({ block = [] }) => block)
+  return { statement, members: lists.flatMap(({ line, words }) => words.map((name) => ({ name, line }))) }
+}
+
+class Groups {
+  readonly vips: Vip[] = []
+  readonly #instances: readonly Instance[]
+  readonly #omissions: Omissions
+  readonly #outside: string | undefined
+  /** By the name of their instance. */
+  readonly #byName = new Map<string, readonly Vip[]>()
+  /** Instances that have become the gateway of others' groups. */
+  readonly #gateways = new Set<string>()
+
+  constructor(instances: readonly Instance[], served: readonly string[], omissions: Omissions) {
+    this.#instances = instances
+    this.#omissions = omissions
+    this.#outside = outsideOf(instances, served)
+    const networks = new Set(instances.flatMap(({ addresses }) => addresses.map(({ network }) => network)))
+    for (const instance of instances) {
+      this.#tellInterface(instance, networks.size > 1)
+      this.#byName.set(instance.name, this.#groupsOf(instance))
     }
   }
-  for (const statement of statements) {
-    if (statement.words[0] === 'vrrp_sync_group') join(statement, vips, byInstance, omissions)
+
+  /** Addresses on the inside become the gateway of their instance's group, or of the one that a sync group keeps with it. */
+  setGateways(syncGroups: readonly SyncGroup[]): void {
+    for (const instance of this.#instances) {
+      const own = this.#byName.get(instance.name) ?? []
+      const partners = syncGroups
+        .filter(({ members }) => members.some(({ name }) => name === instance.name))
+        .flatMap(({ members }) => members.flatMap(({ name }) => this.#byName.get(name) ?? []))
+      const inside = instance.addresses.filter((address) => this.#isInside(address))
+      for (const address of inside) {
+        const rivals = inside.filter(({ isIPv6 }) => isIPv6 === address.isIPv6)
+        const candidates = (own.length > 0 ? own : partners).filter(
+          ({ addresses, gateway }) => isIPv6Text(addresses[0]) === address.isIPv6 && gateway === undefined,
+        )
+        if (rivals.length === 1 && candidates.length === 1) this.#setGateway(candidates[0], address, instance)
+        else this.#omit(address.statement, this.#whyNoGateway(address))
+      }
+    }
   }
-  return vips
+
+  #setGateway(vip: Vip, { text, network, statement }: InstanceAddress, { name }: Instance): void {
+    const where = `on ${network}, the inside: it becomes the \`gateway\` of ${vip.addresses[0]}, with which it moves`
+    const why = vip.addresses.includes(text) ? ', and stays among the `addresses`, which keepalived compares' : ''
+    vip.gateway = text
+    this.#gateways.add(name)
+    this.#omit(statement, where + why)
+  }
+
+  #whyNoGateway({ network }: InstanceAddress): string {
+    return `on ${network}, and the addresses of a group are on \`interfaces.outside\`, here ${this.#outside}. If it is the real servers' default gateway, write it as \`gateway\` to the group that it is to move with`
+  }
+
+  /** Instances of a sync group move together, if a sync group here can be like that. */
+  join({ statement, members }: SyncGroup): void {
+    const joined: Vip[] = []
+    for (const { name, line } of members) {
+      const groups = this.#byName.get(name) ?? []
+      if (groups.some(({ syncGroup }) => syncGroup !== undefined)) {
+        this.#omissions.add(line, [name], 'is in another vrrp_sync_group already')
+      } else if (groups.length === 0 && !this.#gateways.has(name)) {
+        this.#omissions.add(line, [name], 'is not here, and the others of its vrrp_sync_group move without it')
+      } else joined.push(...groups)
+    }
+    for (const each of statement.block ?? []) {
+      const [keyword] = each.words
+      if (keyword !== 'group') this.#omit(each, Object.hasOwn(WHY_NOT, keyword) ? WHY_NOT[keyword] : NO_COUNTERPART)
+    }
+    const [, syncGroup] = statement.words
+    if (joined.length === 0) this.#omit(statement, 'none of its instances is here')
+    else if (syncGroup === undefined) this.#omit(statement, 'expected a name')
+    // A group and its gateway move together without more.
+    else if (joined.length > 1 || !members.some(({ name }) => this.#gateways.has(name))) {
+      const fault = this.#joinAs(syncGroup, joined)
+      if (fault !== undefined) this.#omit(statement, fault)
+    }
+  }
+
+  /** What keepalived has in one instance moves together, and is two groups here if it is of two families. */
+  joinFamilies(): void {
+    for (const { name, statement } of this.#instances) {
+      const groups = this.#byName.get(name) ?? []
+      if (groups.length < 2 || groups[0].syncGroup !== undefined) continue
+      const fault = this.#joinAs(name, groups)
+      if (fault !== undefined) this.#omit(statement, `its addresses of the two families move apart: ${fault}`)
+    }
+  }
+
+  #joinAs(syncGroup: string, vips: readonly Vip[]): string | undefined {
+    for (const vip of vips) vip.syncGroup = syncGroup
+    const fault = faultOf(this.vips)
+    if (fault !== undefined) for (const vip of vips) delete vip.syncGroup
+    return fault
+  }
+
+  /** One for each family of its addresses; none if they are all on the inside. */
+  #groupsOf(instance: Instance): Vip[] {
+    const { addresses, statement, isIPv6 } = instance
+    if (addresses.length === 0) this.#omit(statement, 'there is no group without addresses')
+    const isOutside = (address: InstanceAddress) => !this.#isInside(address)
+    const outside = addresses.filter(isOutside)
+    for (const each of outside) {
+      if (each.statement.words.length > 1) {
+        this.#omit(each.statement, 'only the address is taken: here it is on no interface')
+      }
+    }
+    if (outside.length === 0) return []
+    // What keepalived advertises is advertised here too, wherever it is: keepalived compares.
+    const main = addresses.filter((each) => each.isIPv6 === isIPv6 && (isOutside(each) || !each.isExcluded))
+    const others = outside.filter((each) => each.isIPv6 !== isIPv6)
+    this.#tellBlocks(
+      main.filter(({ isExcluded }) => isExcluded),
+      EXCLUDED,
+    )
+    this.#tellBlocks(
+      others.filter(({ isExcluded }) => !isExcluded),
+      'those of another family than the first are passed over by keepalived: here they are a group of their own',
+    )
+    return [main, others].flatMap((each) => (each.length > 0 ? this.#add(instance.group(each), statement) : []))
+  }
+
+  #add(vip: Vip, statement: Statement): Vip[] {
+    const fault = faultOf([...this.vips, vip])
+    if (fault === undefined) this.vips.push(vip)
+    else this.#omit(statement, `${fault} (${vip.addresses[0]})`)
+    return fault === undefined ? [vip] : []
+  }
+
+  #tellInterface(instance: Instance, isOneOfSeveral: boolean): void {
+    const { addresses } = instance
+    if (!instance.interface) return
+    const { name, statement } = instance.interface
+    const outside = this.#outside
+    if (outside === undefined && isOneOfSeveral) {
+      this.#omit(
+        statement,
+        'groups are on one interface, `interfaces.outside`, and which of those here that is cannot be seen from the virtual servers: take out the groups of the inside, and write their address as `gateway` to the group that it is to move with',
+      )
+    } else if (outside === undefined || outside === name) {
+      this.#omit(
+        statement,
+        'a director has one interface for all groups: write it to `interfaces.outside` of its own file',
+      )
+    } else if (addresses.some((address) => !this.#isInside(address))) {
+      this.#omit(
+        statement,
+        `write ${outside}, where the addresses are, to \`interfaces.outside\`: VRRP is spoken there. keepalived would not hear it on ${name}, and beside a director both would hold the addresses`,
+      )
+    } else
+      this.#omit(statement, 'the inside: write it to `interfaces.inside` of its own file. VRRP is spoken outside alone')
+  }
+
+  #isInside({ network }: InstanceAddress): boolean {
+    return this.#outside !== undefined && network !== undefined && network !== this.#outside
+  }
+
+  #tellBlocks(addresses: readonly InstanceAddress[], why: string): void {
+    for (const block of new Set(addresses.map(({ block }) => block))) this.#omit(block, why)
+  }
+
+  #omit({ line, words }: Statement, why: string): void {
+    this.#omissions.add(line, words, why)
+  }
 }
 
-/** The instances of a sync group move together, if a sync group here can be like that. */
-function join(
-  { line, words, block = [] }: Statement,
-  vips: readonly Vip[],
-  byInstance: ReadonlyMap<string, readonly Vip[]>,
-  omissions: Omissions,
-): void {
-  const [, syncGroup] = words
-  const names = block.filter(({ words }) => words[0] === 'group').flatMap(({ block = [] }) => block)
-  const members = names.flatMap(({ words }) => words).flatMap((name) => byInstance.get(name) ?? [])
-  for (const vip of members) vip.syncGroup = syncGroup
-  const fault = members.length === 0 ? 'none of its instances is here' : faultOf(vips)
-  for (const { line, words } of block) if (words[0] !== 'group') omissions.add(line, words, 'has no counterpart here')
-  if (fault === undefined) return
-  for (const vip of members) delete vip.syncGroup
-  omissions.add(line, words, fault)
+/** The interface that the addresses of virtual servers are on, or, if none are, the one that there is; undefined: who knows. */
+function outsideOf(instances: readonly Instance[], served: readonly string[]): string | undefined {
+  const virtual = new Set(served.map(canonicalAddress))
+  const all = instances.flatMap(({ addresses }) => addresses)
+  const serving = all.filter(({ text }) => virtual.has(text))
+  const networks = new Set((serving.length > 0 ? serving : all).map(({ network }) => network))
+  const [outside] = networks
+  return networks.size === 1 ? outside : undefined
 }
 
 function faultOf(vips: readonly Vip[]): string | undefined {
   const { error } = vipsSchema.safeParse(vips)
   return error && `${error.issues[0].path.slice(1).join('.')}: ${error.issues[0].message}`
-}
-
-/** One for each family of addresses. */
-function vipsOf({ block = [] }: Statement, omissions: Omissions): Vip[] {
-  const vip: Omit<Vip, 'addresses'> = { vrid: 0, priority: 100, advertisementIntervalMs: 1000 }
-  const addresses: string[] = []
-  for (const { line, words, block: inner = [] } of block) {
-    const [keyword, value = ''] = words
-    const omit = (why: string) => omissions.add(line, words, why)
-    if (keyword === 'virtual_router_id') vip.vrid = Number(value)
-    else if (keyword === 'priority') vip.priority = Number(value)
-    else if (keyword === 'advert_int') vip.advertisementIntervalMs = Math.round(Number(value) * 100) * 10
-    else if (keyword === 'version' && value === '2') vip.version = 2
-    else if (keyword === 'nopreempt') vip.preempt = false
-    else if (keyword === 'preempt_delay') vip.preemptDelayMs = Math.round(Number(value) * 1000)
-    else if (keyword === 'use_vmac' && !words.some((word) => word.includes(':'))) vip.virtualMac = true
-    else if (keyword === 'unicast_peer') vip.unicastPeers = addressesOf(inner, omissions)
-    else if (keyword === 'track_interface') vip.track = { interfaces: trackedOf(inner, omissions) }
-    else if (keyword === 'virtual_ipaddress') addresses.push(...addressesOf(inner, omissions))
-    else if (keyword === 'virtual_ipaddress_excluded') {
-      omit('advertised like the others here')
-      addresses.push(...addressesOf(inner, omissions))
-    } else if (!(keyword === 'state' || (keyword === 'version' && value === '3'))) {
-      omit(Object.hasOwn(WHY_NOT, keyword) ? WHY_NOT[keyword] : 'has no counterpart here')
-    }
-  }
-  const families = [addresses.filter((address) => !isIPv6(address)), addresses.filter((address) => isIPv6(address))]
-  return families.filter(({ length }) => length > 0).map((each) => ({ ...vip, addresses: each }))
-}
-
-function addressesOf(statements: readonly Statement[], omissions: Omissions): string[] {
-  return statements.flatMap(({ line, words: [prefix, ...options] }) => {
-    const [address] = prefix.split('/')
-    if (isIP(address) === 0) {
-      omissions.add(line, [prefix, ...options], 'expected an address')
-      return []
-    }
-    if (options.length > 0) {
-      omissions.add(line, [prefix, ...options], 'only the address is taken: here it is on no interface')
-    }
-    return [address]
-  })
-}
-
-/** "eth1", or "eth1 weight -20". */
-function trackedOf(statements: readonly Statement[], omissions: Omissions): { name: string; weight: number }[] {
-  return statements.flatMap(({ line, words }) => {
-    const [name, keyword, weight = '', ...more] = words
-    const isWeighed = keyword === 'weight' && /^-?\d+$/.test(weight) && more.length === 0
-    if (keyword === undefined || isWeighed) return [{ name, weight: isWeighed ? Number(weight) : 0 }]
-    omissions.add(line, words, 'expected an interface, and at most weight with a number')
-    return []
-  })
 }

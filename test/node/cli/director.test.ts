@@ -1,6 +1,10 @@
 /** What the director command says to wrong command lines: one line, exit status 2, nothing done. */
 import { test } from 'tap'
 import { runDirectorCommand } from '../../../node/cli/director/program.ts'
+import { peerIdOfPublicKey } from '../../../node/director/cluster/identity.ts'
+
+const PEER = peerIdOfPublicKey(Buffer.alloc(32, 'b'))
+const NO_PEER_ID = /Expected a peer id as `director identity` and `director peer list` print it, whole/
 
 async function director(line: string): Promise<{ stdout: string; stderr: string; rc: number }> {
   let stdout = ''
@@ -69,11 +73,15 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['settings set drop_entry=1 drop_entry=2', /^drop_entry is given twice/],
   ['peer', /^Usage: director peer/],
   ['peer revoke', "missing required argument 'peer-id'"],
-  ['peer revoke d2', /Expected a peer id as `director peer list` shows it/],
+  ['peer revoke d2', NO_PEER_ID],
+  // One character too few, one too many.
+  [`peer revoke ${PEER.slice(1)}`, NO_PEER_ID],
+  [`peer revoke ${PEER}1`, NO_PEER_ID],
+  [`peer restore ${PEER.slice(0, -1)}`, NO_PEER_ID],
   ['token', /^Usage: director token/],
   ['token key', "required option '--out <file>' not specified"],
-  ['token create --key k --peer d2', /Expected a peer id as `director identity` prints it/],
-  [`token create --key k --peer 12D3KooW${'1'.repeat(44)}`, /Expected a peer id as `director identity` prints it/],
+  ['token create --key k --peer d2', NO_PEER_ID],
+  [`token create --key k --peer 12D3KooW${'1'.repeat(44)}`, NO_PEER_ID],
   ['token create --key k --name D3', /Expected a name of letters, digits and dashes/],
   ['token create --key k --address 10.0.0.1', /Expected ADDRESS:PORT/],
   ['token create --key k --expires 25', /Expected a time such as 30m, 24h or 7d/],

@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import { test } from 'tap'
 
 const program = new URL('../../../node/cli/director.ts', import.meta.url).pathname
-const HALVES = ['virtual_server 10.0.0.1 80 {\n', '}\n']
+const HALVES = ['virtual_server 10.0.0.1 80 {\n', 'protocol TCP\n}\n']
 
 test('a socket whose other end takes its time', async (t) => {
   // What Node makes of a pipe is a pair of sockets.

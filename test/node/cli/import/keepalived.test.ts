@@ -19,7 +19,7 @@ global_defs {
   lvs_timeouts tcp 7200 tcpfin 60 udp 30
 }
 vrrp_instance VI_1 {
-  state MASTER
+  state BACKUP
   interface eth0
   virtual_router_id 51
   priority 150   # the other one: 100
@@ -81,53 +81,219 @@ test('a file of a real pair becomes services, settings, and the vips of a direct
     },
   ])
   t.same(settings, { timeoutTcpS: 7200, timeoutTcpFinS: 60, timeoutUdpS: 30 })
-  const common = { vrid: 51, priority: 150, advertisementIntervalMs: 500, preempt: false }
+  const common = { vrid: 51, priority: 150, advertisementIntervalMs: 1000, preempt: false, syncGroup: 'VI_1' }
   t.same(vips, [
-    { ...common, addresses: ['10.0.0.100', '10.0.0.101'] },
+    { ...common, version: 2, addresses: ['10.0.0.100', '10.0.0.101'] },
     { ...common, addresses: ['fd00::100'] },
   ])
 })
 
+/** @param more lines, in braces that are closed in the last one */
+const instance = (name: string, vrid: number, more = '', addresses = `10.0.0.${vrid}`) =>
+  `vrrp_instance ${name} {\n virtual_router_id ${vrid}\n virtual_ipaddress {\n ${addresses}\n }\n ${more}\n}\n`
+const together = (...names: string[]) => `vrrp_sync_group G {\n group {\n ${names.join('\n ')}\n }\n}\n`
+
 test('groups of a sync group move together, and what an instance tracks or waits for comes along', async (t) => {
-  const instance = (name: string, vrid: number, more = '') =>
-    `vrrp_instance ${name} {\n virtual_router_id ${vrid}\n virtual_ipaddress {\n 10.0.0.${vrid}\n }\n ${more}\n}\n`
-  const pair = `vrrp_sync_group G {\n group {\n A\n B\n }\n}\n`
-  const plain = { priority: 100, advertisementIntervalMs: 1000 }
-  t.same(imported(pair + instance('A', 1) + instance('B', 2)).vips, [
+  const plain = { priority: 100, advertisementIntervalMs: 1000, version: 2 }
+  t.same(imported(together('A', 'B') + instance('A', 1) + instance('B', 2)).vips, [
     { vrid: 1, ...plain, addresses: ['10.0.0.1'], syncGroup: 'G' },
     { vrid: 2, ...plain, addresses: ['10.0.0.2'], syncGroup: 'G' },
   ])
-  const apart = imported(pair + instance('A', 1) + instance('B', 2, 'priority 90'))
+  const apart = imported(together('A', 'B') + instance('A', 1) + instance('B', 2, 'priority 90'))
   t.same(
     apart.vips.map(({ syncGroup }) => syncGroup),
     [undefined, undefined],
   )
   t.match(apart.omissions, [{ line: 1, message: /^vrrp_sync_group G: syncGroup: expected one priority/ }])
   const more =
-    'version 2\n preempt_delay 30\n unicast_peer {\n 10.0.0.12\n }\n track_interface {\n eth1\n eth2 weight -20\n eth3 weight 2 reverse\n }'
+    'version 2\n preempt_delay 30\n unicast_peer {\n 10.0.0.12\n }\n track_interface {\n eth1\n}\ntrack_interface {\n eth2 weight -20\n eth3 weight 2 reverse\n }'
   const { vips, omissions } = imported(instance('A', 1, more))
   const interfaces = [
     { name: 'eth1', weight: 0 },
     { name: 'eth2', weight: -20 },
   ]
   t.match(vips, [{ version: 2, preemptDelayMs: 30_000, unicastPeers: ['10.0.0.12'], track: { interfaces } }])
-  t.match(omissions, [{ line: 14, message: /^eth3 weight 2 reverse: expected an interface/ }])
+  t.match(omissions, [{ line: 16, message: /^eth3 weight 2 reverse: expected an interface/ }])
+})
+
+test('a group has the version of VRRP that keepalived would speak', async (t) => {
+  const versions = (text: string) => imported(text).vips.map(({ version }) => version)
+  t.same(versions(instance('A', 1)), [2], 'without a word')
+  t.same(versions(`${instance('A', 1)}global_defs {\n vrrp_version 3\n}`), [undefined], 'by the default of the file')
+  t.same(versions(`global_defs {\n vrrp_version 3\n}\n${instance('A', 1, 'version 2')}`), [2], 'by its own word')
+  t.same(versions(instance('A', 1, 'version 3')), [undefined])
+  t.same(versions(instance('A', 1, 'version 2', 'fd00::1')), [undefined], 'IPv6 is always 3')
+  t.same(told(`global_defs {\n vrrp_version 2\n}\n${instance('A', 1)}`), [])
+  t.match(told(`global_defs {\n vrrp_version 4\n}`), [/^2: vrrp_version 4: has no counterpart/])
+})
+
+test('version 2 counts in seconds, version 3 in centiseconds', async (t) => {
+  const interval = (more: string, addresses?: string) =>
+    imported(instance('A', 1, more, addresses)).vips[0].advertisementIntervalMs
+  t.equal(interval('advert_int 0.2'), 1000)
+  t.equal(interval('advert_int 2'), 2000)
+  t.equal(interval('advert_int 2.5'), 3000)
+  t.equal(interval('version 3\n advert_int 0.25'), 250)
+  t.equal(interval('advert_int 0.25', 'fd00::1'), 250)
+  t.match(told(instance('A', 1, 'advert_int 0.2')), [/^6: advert_int 0\.2: version 2 of VRRP has whole seconds: 1, as/])
+  t.same(told(instance('A', 1, 'advert_int 2')), [])
+  t.match(told(instance('A', 1, 'advert_int soon')), [/^1: vrrp_instance A: advertisementIntervalMs: .*10\.0\.0\.1/])
+})
+
+test('what keepalived does not heed with state MASTER is left out', async (t) => {
+  const text = instance('A', 1, 'nopreempt\n preempt_delay 9\n state MASTER')
+  t.match(imported(text).vips, [{ preempt: undefined, preemptDelayMs: undefined }])
+  t.match(told(text), [/^1: /, /^6: nopreempt: .*`state MASTER`/, /^7: preempt_delay 9: .*`state MASTER`/])
+  t.match(told(instance('A', 1, 'nopreempt\n priority 255')), [/^6: nopreempt: .* priority 255/])
+  t.match(imported(instance('A', 1, 'nopreempt\n preempt')).vips, [{ preempt: undefined }])
+})
+
+test('who starts as master owns the addresses, unless there is a priority', async (t) => {
+  const priority = (more: string) => imported(instance('A', 1, more)).vips[0].priority
+  t.equal(priority('state MASTER'), 255)
+  const conditional = told(instance('A', 1, 'state MASTER\n @main priority 150'))
+  t.match(conditional, [/^1: vrrp_instance A: .* it is 255, as in keepalived$/, /^7: @main priority 150: conditions/])
+  t.equal(priority('state MASTER\n priority 150'), 150)
+  t.equal(priority('state BACKUP'), 100)
+  t.match(told(instance('A', 1, 'priority high')), [/^1: vrrp_instance A: priority: .*10\.0\.0\.1/])
+})
+
+test('excluded addresses of the family that is advertised are advertised, and it is told what comes of that', async (t) => {
+  const text = instance('A', 1, 'virtual_ipaddress_excluded {\n 10.0.0.8\n 10.0.0.9\n }')
+  t.match(imported(text).vips, [{ addresses: ['10.0.0.1', '10.0.0.8', '10.0.0.9'] }])
+  t.match(told(text), [/^6: virtual_ipaddress_excluded: advertised like .*both would hold all.* `vrid`.*`syncGroup`$/])
+})
+
+test('addresses of two families are two groups that move together', async (t) => {
+  const ofTwo = instance('A', 1, '', '10.0.0.1\n fd00::1')
+  t.match(imported(ofTwo).vips, [
+    { vrid: 1, version: 2, addresses: ['10.0.0.1'], syncGroup: 'A' },
+    { vrid: 1, version: undefined, addresses: ['fd00::1'], syncGroup: 'A' },
+  ])
+  t.match(told(ofTwo), [/^3: virtual_ipaddress: those of another family .* a group of their own$/])
+  const inGroup = imported(together('A', 'B') + instance('A', 1, '', '10.0.0.1\n fd00::1') + instance('B', 2))
+  t.same(
+    inGroup.vips.map(({ syncGroup }) => syncGroup),
+    ['G', 'G', 'G'],
+  )
+  const weighed = instance('A', 1, 'track_interface {\n eth9 weight 5\n }', '10.0.0.1\n fd00::1')
+  t.match(imported(weighed).vips, [{ syncGroup: undefined }, { syncGroup: undefined }])
+  t.match(told(weighed), [/^1: vrrp_instance A: its addresses of the two families move apart: track: /, /^3: /])
+})
+
+const OUTSIDE = 'virtual_server 10.0.0.1 80 {\n protocol TCP\n}\n'
+
+test('the instance inside that a sync group keeps with one outside becomes its gateway', async (t) => {
+  const pair = instance('IN', 1, 'interface eth1', '192.168.1.1/24') + instance('OUT', 1, 'interface eth0')
+  const { vips, omissions } = imported(OUTSIDE + pair + together('IN', 'OUT'))
+  t.same(vips, [
+    {
+      ...{ vrid: 1, priority: 100, version: 2, advertisementIntervalMs: 1000 },
+      ...{ addresses: ['10.0.0.1'], gateway: '192.168.1.1' },
+    },
+  ])
+  t.match(omissions, [
+    {
+      line: 7,
+      message: /^192\.168\.1\.1\/24: on eth1, the inside: it becomes the `gateway` of 10\.0\.0\.1, with which/,
+    },
+    { line: 9, message: /^interface eth1: the inside: write it to `interfaces\.inside`/ },
+    { line: 16, message: /^interface eth0: .* `interfaces\.outside`/ },
+  ])
+  t.equal(omissions.length, 3)
+})
+
+test('an inside address that no group is sure to move with is told, with what to write', async (t) => {
+  const inside = instance('IN', 1, 'interface eth1', '192.168.1.1')
+  const outside = instance('OUT', 1, 'interface eth0')
+  const lone = imported(OUTSIDE + inside + outside)
+  t.match(lone.vips, [{ addresses: ['10.0.0.1'], gateway: undefined }])
+  t.match(lone.omissions, [
+    { line: 7, message: /on eth1, .* here eth0\. If .* write it as `gateway` to the group/ },
+    {},
+    {},
+  ])
+  const two = imported(
+    OUTSIDE + inside + outside + instance('OUT2', 2, 'interface eth0') + together('IN', 'OUT', 'OUT2'),
+  )
+  t.match(two.vips, [
+    { gateway: undefined, syncGroup: 'G' },
+    { gateway: undefined, syncGroup: 'G' },
+  ])
+  t.match(two.omissions, [{ line: 7, message: /write it as `gateway`/ }, {}, {}, {}, { message: /^IN: is not here/ }])
+  const unknown = imported(inside + instance('OUT', 2, 'interface eth0'))
+  t.match(unknown.vips, [{ addresses: ['192.168.1.1'] }, { addresses: ['10.0.0.2'] }])
+  t.match(unknown.omissions, [
+    { line: 6, message: /^interface eth1: .* cannot be seen from the virtual servers: take out .*`gateway`/ },
+    { line: 13, message: /^interface eth0: .* cannot be seen/ },
+  ])
+})
+
+test('an address behind dev that is on the inside becomes the gateway of its own group', async (t) => {
+  const excluded = 'interface eth0\n virtual_ipaddress_excluded {\n 192.168.1.1/24 dev eth1\n }'
+  const apart = imported(OUTSIDE + instance('A', 1, excluded))
+  t.match(apart.vips, [{ addresses: ['10.0.0.1'], gateway: '192.168.1.1' }])
+  t.equal(apart.vips[0].addresses.length, 1)
+  t.match(apart.omissions, [
+    { line: 9 },
+    { line: 11, message: /becomes the `gateway` of 10\.0\.0\.1, with which it moves$/ },
+  ])
+  t.equal(apart.omissions.length, 2)
+  const advertised = imported(OUTSIDE + instance('A', 1, 'interface eth0', '10.0.0.1\n 192.168.1.1 dev eth1'))
+  t.match(advertised.vips, [{ addresses: ['10.0.0.1', '192.168.1.1'], gateway: '192.168.1.1' }])
+  t.match(advertised.omissions, [{ line: 8, message: /stays among the `addresses`, which keepalived compares$/ }, {}])
+  const onVirtualMac = instance('A', 1, 'interface eth0\n use_vmac vrrp.1', '10.0.0.1\n 10.0.0.2 dev vrrp.1')
+  t.match(imported(OUTSIDE + onVirtualMac).vips, [{ addresses: ['10.0.0.1', '10.0.0.2'], gateway: undefined }])
+  const elsewhere = imported(OUTSIDE + instance('A', 1, 'interface eth2', '10.0.0.1 dev eth0'))
+  t.match(elsewhere.vips, [{ addresses: ['10.0.0.1'], gateway: undefined }])
+  t.match(elsewhere.omissions, [
+    { line: 7, message: /only the address is taken/ },
+    { line: 9, message: /^interface eth2: write eth0, .* would not hear it on eth2/ },
+  ])
+})
+
+test('a sync group tells what it has to do without', async (t) => {
+  const text = together('A', 'B', 'NONE') + instance('A', 1) + instance('B', 2)
+  t.match(imported(text).vips, [{ syncGroup: 'G' }, { syncGroup: 'G' }])
+  t.match(told(text), [/^5: NONE: is not here, and the others/])
+  const twice =
+    together('A', 'B') + together('B', 'C').replace('G', 'H') + [1, 2, 3].map((n) => instance('?ABC'[n], n)).join('')
+  t.same(
+    imported(twice).vips.map(({ syncGroup }) => syncGroup),
+    ['G', 'G', undefined],
+  )
+  t.match(told(twice), [/^7: vrrp_sync_group H: .*another group/, /^9: B: is in another/])
+  const nameless = `${together('A', 'B').replace(' G', '')}${instance('A', 1)}${instance('B', 2)}`
+  t.match(told(nameless), [/^1: vrrp_sync_group: expected a name/])
+  const noted = `vrrp_sync_group G {\n group {\n A\n B\n }\n notify /bin/x\n track_interface {\n eth0\n }\n}\n`
+  t.match(told(noted + instance('A', 1) + instance('B', 2)), [
+    /^6: notify .*`onStatus`/,
+    /^7: track_interface: .*`track`/,
+  ])
+})
+
+test('where keepalived would not hear a director, it is told', async (t) => {
+  t.match(told('global_defs {\n vrrp_mcast_group4 224.0.0.99\n}'), [/^2: .* both would hold the addresses$/])
+  t.same(told('global_defs {\n vrrp_mcast_group4 224.0.0.18\n vrrp_mcast_group6 ff02::12\n}'), [])
+  t.match(told(instance('A', 1, 'mcast_dst_ip 224.0.0.99')), [/^6: .* both would hold the addresses$/])
+  t.match(told(instance('A', 1, 'unicast_src_ip 10.0.0.9')), [/^6: .* its peers are to name that$/])
+  const peers = instance('A', 1, 'unicast_peer {\n 10.0.0.12 min_ttl 255\n }\n unicast_peer {\n 10.0.0.13\n }')
+  t.match(imported(peers).vips, [{ unicastPeers: ['10.0.0.12', '10.0.0.13'] }])
+  t.match(told(peers), [/^7: 10\.0\.0\.12 min_ttl 255: only the address is taken: any hop limit is$/])
+  t.match(imported(instance('A', 1, 'unicast_peer {\n }')).vips, [{ unicastPeers: undefined }])
 })
 
 test('the virtual MAC comes along, and another MAC in its place does not', async (t) => {
-  const instance = (more: string) =>
-    imported(`vrrp_instance A {\n virtual_router_id 1\n virtual_ipaddress {\n 10.0.0.1\n fd00::1\n }\n ${more}\n}\n`)
   for (const more of ['use_vmac', 'use_vmac vrrp.1', 'use_vmac vrrp.1\n unicast_peer {\n 10.0.0.12\n }']) {
-    const { vips, omissions } = instance(more)
+    const { vips, omissions } = imported(instance('A', 1, more))
     t.equal(vips[0].virtualMac, true, more)
-    t.ok(more.includes('unicast') || vips.length === 2)
-    t.ok(more.includes('unicast') || omissions.length === 0)
+    t.equal(omissions.length, 0)
   }
-  const other = instance('use_vmac vrrp.1 02:00:00:00:00:01\n vmac_xmit_base')
+  const other = imported(instance('A', 1, 'use_vmac vrrp.1 02:00:00:00:00:01\n vmac_xmit_base'))
   t.equal(other.vips[0].virtualMac, undefined)
   t.match(other.omissions, [
-    { line: 7, message: /^use_vmac vrrp\.1 02:.*: the virtual MAC is the one of RFC 9568/ },
-    { line: 8, message: /^vmac_xmit_base: advertisements come from the virtual MAC/ },
+    { line: 6, message: /^use_vmac vrrp\.1 02:.*: the virtual MAC is the one of RFC 9568/ },
+    { line: 7, message: /^vmac_xmit_base: advertisements come from the virtual MAC/ },
   ])
 })
 
@@ -136,9 +302,9 @@ test('what cannot be carried over is told by line, and no secret with it', async
   t.match(lines, [
     '3: router_id lb1: has no counterpart here',
     /^8: interface eth0: .*`interfaces.outside`/,
+    /^11: advert_int 0\.5: version 2/,
     /^13: authentication: advertisements carry no password/,
     /^18: 10\.0\.0\.100\/24 dev eth0 label eth0:1: only the address is taken/,
-    /^21: virtual_ipaddress_excluded: advertised like/,
     /^27: delay_loop 6: .*`health`/,
     /^32: sorry_server 10\.0\.0\.9 80: there are no sorry servers/,
     /^37: connect_timeout 3: .*`health`/,
@@ -152,18 +318,18 @@ test('what cannot be carried over is told by line, and no secret with it', async
 const server = 'real_server 10.1.0.1 8080 { }'
 const services: [sentence: string, text: string, expected: object][] = [
   [
-    'without a word about it: wlc, NAT, TCP',
-    `virtual_server 10.0.0.1 80 { \n ${server}\n }`,
+    'without a word about it: wlc, NAT',
+    `virtual_server 10.0.0.1 80 { protocol TCP \n ${server}\n }`,
     { protocol: 'tcp', scheduler: 'wlc', servers: [{ port: 8080, method: 'nat', weight: 1 }] },
   ],
   [
     'the newer names of algorithm and method',
-    `virtual_server 10.0.0.1 80 {\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
     { scheduler: 'sed', servers: [{ method: 'tun' }] },
   ],
   [
     'a method of one server, and of all others that comes after them',
-    `virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 {\n lvs_method NAT\n }\n real_server 10.1.0.2 80 { }\n lvs_method TUN type gue port 6080 csum\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 {\n lvs_method NAT\n }\n real_server 10.1.0.2 80 { }\n lvs_method TUN type gue port 6080 csum\n}`,
     {
       servers: [
         { method: 'nat', tunnel: undefined },
@@ -171,27 +337,41 @@ const services: [sentence: string, text: string, expected: object][] = [
       ],
     },
   ],
+  [
+    'a weight of all servers that have none',
+    `virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 {\n weight 2\n }\n ${server}\n weight 5\n}`,
+    { servers: [{ weight: 2 }, { weight: 5 }] },
+  ],
   ['UDP by the packet', `virtual_server 10.0.0.1 53 {\n protocol UDP\n ops\n}`, { protocol: 'udp', onePacket: true }],
   [
     'flags of a scheduler',
-    `virtual_server 10.0.0.1 80 {\n sh-port\n flag-1\n lb_algo sh\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n sh-port\n flag-1\n lb_algo sh\n}`,
     { scheduler: 'sh', schedulerFlags: ['sh-fallback', 'sh-port'] },
   ],
   [
     'persistence without a time: six minutes',
-    `virtual_server 10.0.0.1 80 {\n persistence_timeout\n persistence_granularity 255.255.255.0\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n persistence_timeout\n persistence_granularity 255.255.255.0\n}`,
     { persistence: { timeoutS: 360, netmask: '255.255.255.0' } },
   ],
   [
     'persistence over IPv6',
-    `virtual_server fd00::1 80 {\n persistence_timeout 9\n}`,
+    `virtual_server fd00::1 80 { protocol TCP\n persistence_timeout 9\n}`,
     { address: 'fd00::1', persistence: { timeoutS: 9, netmask: '128' } },
   ],
-  ['every port, with persistence', `virtual_server 10.0.0.1 {\n persistence_timeout 9\n ${server}\n}`, { port: 0 }],
+  [
+    'every port, with persistence',
+    `virtual_server 10.0.0.1 { protocol TCP\n persistence_timeout 9\n ${server}\n}`,
+    { port: 0 },
+  ],
   [
     'a firewall mark, whose family is that of its servers',
     `virtual_server fwmark 7 {\n real_server fd00::1 { }\n}`,
     { protocol: 'fwm', mark: 7, address: '::', port: 0, servers: [{ port: 0 }] },
+  ],
+  [
+    'a firewall mark of a group, whose family is said there',
+    `virtual_server group A {\n ip_family inet\n}\nvirtual_server_group A {\n fwmark 7 inet6\n}`,
+    { mark: 7, address: '::' },
   ],
   ['a firewall mark, whose family is said', `virtual_server fwmark 7 {\n ip_family inet6\n}`, { address: '::' }],
 ]
@@ -203,7 +383,7 @@ for (const [sentence, text, expected] of services) {
 }
 
 test('a group becomes a service for each of its members, and of ranges for each address', async (t) => {
-  const text = `virtual_server group WEB {\n lb_algo rr\n real_server 10.1.0.1 8080 { }\n}
+  const text = `virtual_server group WEB { protocol TCP\n lb_algo rr\n real_server 10.1.0.1 8080 { }\n}
 virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark 3\n 10.0.0.0/24 80\n}`
   t.same(
     imported(text).services.map(({ address, port, mark }) => [address, port, mark]),
@@ -223,45 +403,84 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
   ])
 })
 
+test('a virtual server without a protocol is UDP, as in keepalived, and told', async (t) => {
+  const group = 'virtual_server_group A {\n 10.0.0.1 80\n 10.0.0.2 80\n fwmark 1\n}\nvirtual_server group A {\n}'
+  t.match(imported(group).services, [{ protocol: 'udp' }, { protocol: 'udp' }, { protocol: 'fwm' }])
+  t.same(told(group), ['6: virtual_server group A: has no `protocol`: it is UDP, as in keepalived'])
+  t.match(told('virtual_server 10.0.0.1 80 {\n protocol OSI\n}'), [/^2: protocol OSI: .* it becomes UDP, as in/])
+})
+
 const omissions: [text: string, told: RegExp[]][] = [
   [
-    'virtual_server 10.0.0.1 80 {\n lb_algo best\n}',
+    'virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo best\n}',
     [/^2: lb_algo best: there is no such scheduler here: it becomes wlc$/],
   ],
-  ['virtual_server 10.0.0.1 80 {\n lb_kind PIGEON\n}', [/^2: lb_kind PIGEON: expected NAT/]],
-  ['virtual_server 10.0.0.1 80 {\n lb_algo rr\n sh-port\n}', [/^3: sh-port: incompatible scheduler flag/]],
-  ['virtual_server 10.0.0.1 {\n}', [/^1: virtual_server 10\.0\.0\.1: port 0 is every port, which only/]],
-  ['virtual_server 10.0.0.1 99999 {\n}', [/^1: .*: port: /]],
+  ['virtual_server 10.0.0.1 80 { protocol TCP\n lb_kind PIGEON\n}', [/^2: lb_kind PIGEON: expected NAT/]],
+  ['virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo rr\n sh-port\n}', [/^3: sh-port: incompatible scheduler flag/]],
+  ['virtual_server 10.0.0.1 { protocol TCP\n}', [/^1: virtual_server 10\.0\.0\.1: port 0 is every port, which only/]],
+  ['virtual_server 10.0.0.1 99999 { protocol TCP\n}', [/^1: .*: port: /]],
   ['virtual_server www 80 {\n}', [/^1: virtual_server www 80: expected an address/]],
   ['virtual_server', [/^1: virtual_server: expected an address/]],
-  ['virtual_server group NONE {\n}', [/^1: .*: there is no such virtual_server_group/]],
-  ['virtual_server 10.0.0.1 80 { }\nvirtual_server 10.0.0.1 80 { }', [/^2: .*: tcp 10\.0\.0\.1:80 is there already/]],
-  ['virtual_server 10.0.0.1 80 {\n real_server www 80 { }\n}', [/^2: real_server www 80: expected an address/]],
   [
-    'virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 { }\n real_server 10.1.0.1 80 { }\n}',
-    [/^1: .*10\.1\.0\.1:80 already/],
+    'virtual_server_group A {\n 10.0.0.1 80\n}\nvirtual_server_group A {\n}\nvirtual_server_group {\n}',
+    [/^1: .* A: no virtual_server is of/, /^4: .* A: there is a group of this name/, /^6: .*group: no virtual_server/],
+  ],
+  [
+    'virtual_server group A { protocol TCP\n}\nvirtual_server_group A {\n fwmark 1 ipv6\n}',
+    [/^4: fwmark 1 ipv6: expected an address with a port, or fwmark/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 {\n protocol TCP\n persistence_timeout long\n persistence_timeout 0\n ops\n ip_family six\n}',
+    [/^3: .*: expected seconds/, /^4: .*: expected seconds/, /^5: ops: only UDP and/, /^6: .*: expected inet/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 {\n protocol TCP\n real_server 10.1.0.1 80 {\n weight heavy\n }\n}',
+    [/^4: weight heavy: expected a whole number/],
+  ],
+  ['virtual_server group NONE {\n}', [/^1: .*: there is no such virtual_server_group/]],
+  [
+    'virtual_server 10.0.0.1 80 { protocol TCP }\nvirtual_server 10.0.0.1 80 { protocol TCP }',
+    [/^2: .*: tcp 10\.0\.0\.1:80 is there already/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 { protocol TCP\n real_server www 80 { }\n}',
+    [/^2: real_server www 80: expected an address/],
+  ],
+  [
+    'virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 { }\n real_server 10.1.0.1 80 { }\n}',
+    [/^3: real_server 10\.1\.0\.1 80: this server is there already/],
   ],
   [
     'virtual_server 10.0.0.1 53 {\n protocol UDP\n real_server 10.1.0.1 53 {\n TCP_CHECK { }\n }\n}',
     [/^4: TCP_CHECK: only servers of TCP services with/],
   ],
   [
-    'virtual_server 10.0.0.1 80 {\n real_server 10.1.0.1 80 {\n TCP_CHECK {\n connect_port 81\n }\n }\n}',
+    'virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 {\n TCP_CHECK {\n connect_port 81\n }\n }\n}',
     [/^4: connect_port 81: a server is checked at its own/],
   ],
   [
     'vrrp_instance A {\n virtual_router_id 300\n virtual_ipaddress {\n 10.0.0.1\n }\n}',
     [/^1: vrrp_instance A: vrid: /],
   ],
-  ['vrrp_instance A {\n virtual_router_id 3\n virtual_ipaddress {\n www\n }\n}', [/^4: www: expected an address/]],
-  ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: none of its instances/]],
+  [
+    'vrrp_instance A {\n virtual_router_id 3\n virtual_ipaddress {\n www\n }\n}',
+    [/^1: .*no group without addresses/, /^4: www: expected/],
+  ],
+  ['vrrp_instance A {\n}', [/^1: vrrp_instance A: there is no group without addresses/]],
+  [instance('A', 1) + instance('A', 2), [/^8: vrrp_instance A: there is an instance of this name already/]],
+  [instance('A', 1, 'notify_master /bin/x'), [/^6: .*`onStatus`/]],
+  [instance('A', 1, 'track_interface {\n eth$N\n }'), [/^7: eth\$N: expected an interface/]],
+  ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: none of its instances/, /^3: A: is not here/]],
   ['global_defs {\n lvs_timeouts tcp soon\n lvs_sync_daemon eth0\n}', [/^2: .*: expected tcp/, /^3: .*--start-daemon/]],
-  ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT=80: conditions and/, /^2: @lb1 virtual_server/]],
+  ['global_defs {\n lvs_timeouts\n lvs_timeouts udp 2147484\n}', [/^2: .*: expected tcp/, /^3: .* up to 2147483$/]],
+  ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT= \.\.\.: conditions and/, /^2: @lb1 virtual_server/]],
   [
     '}\n{\n}\nglobal_defs {',
     [/^1: }: there is no block/, /^2: {: nothing is before/, /^4: {: this block is never closed/],
   ],
-  ['static_routes "a b\n', [/^1: a b: the quotes are not closed/, /^1: static_routes a b: has no counterpart/]],
+  ['static_routes "a b\n', [/^1: ": the quotes are not closed/, /^1: static_routes a b: has no counterpart/]],
+  ['include_check readable', [/^1: include_check readable: has no counterpart/]],
+  ['include x\nincluder y', [/^1: include x: not followed/, /^2: includer y: not followed/]],
 ]
 for (const [text, expected] of omissions) {
   test(`told by line: ${JSON.stringify(text)}`, async (t) => {
@@ -293,6 +512,66 @@ test('words, comments and quotes are read as keepalived reads them', async (t) =
   ])
 })
 
+test('definitions of one line and of several, conditions and sequences leave the rest as it is', async (t) => {
+  const text = `$VS= \\
+  virtual_server 10.0.0.\${N} 80 { \\
+    real_server 10.1.0.\${N} 80 { \\
+    } \\
+  }
+$VS
+virtual_server \${ADDRESS} 80 {
+  real_server 10.1.0.1 \${_RANDOM 1 9} {
+  }
+}
+~SEQ(N, 1, 4) virtual_server 10.0.0.\${N} 80 {
+}
+virtual_server 10.0.0.9 80 {
+  protocol TCP
+  @main lb_algo rr
+  real_server 10.1.0.1 80 {
+  }
+}
+`
+  t.match(imported(text).services, [{ address: '10.0.0.9', servers: [{ address: '10.1.0.1' }] }])
+  t.equal(imported(text).services.length, 1)
+  t.match(told(text), [
+    /^1: \$VS= \.\.\.: conditions and definitions/,
+    /^6: \$VS: conditions/,
+    /^7: virtual_server \${ADDRESS} 80: expected an address/,
+    /^8: real_server 10\.1\.0\.1 \${_RANDOM 1 9}: expected an address and a port/,
+    /^11: ~SEQ\(N, 1, 4\) virtual_server/,
+    /^15: @main lb_algo rr: conditions/,
+  ])
+})
+
+test('no secret is repeated, wherever it stands', async (t) => {
+  const texts = [
+    '$PASS=topsecret',
+    'vrrp_instance A {\n authentication {\n @main auth_pass topsecret\n }\n}',
+    'vrrp_instance A {\n auth_pass topsecret\n}',
+    'vrrp_instance A {\n authentication {\n auth_pass "topsecret\n }\n}',
+    'SSL {\n password topsecret\n}',
+    '@main password topsecret',
+  ]
+  for (const text of texts) {
+    t.notMatch(told(text).join('\n'), /topsecret/, text)
+    t.not(told(text).length, 0)
+  }
+})
+
+test('odd files are read to their end', async (t) => {
+  t.same(imported(''), { services: [], settings: {}, vips: [], omissions: [] })
+  t.same(told('a \\'), ['1: a: has no counterpart here'])
+  t.same(told('a\fb\vc'), ['1: a b c: has no counterpart here'])
+  t.same(told('\ufeffa\u00a0b c'), ['1: \ufeffa\u00a0b c: has no counterpart here'])
+  t.same(told('a\x1b[2J\0'), ['1: a?[2J?: has no counterpart here'])
+  const binary = Array.from({ length: 4096 }, (_, at) => String.fromCharCode((at * 7919) % 256)).join('')
+  t.match(imported(binary), { services: [], vips: [] })
+  const open = `${OUTSIDE.slice(0, -2)} real_server 10.1.0.1 80 {\nvirtual_server 10.0.0.2 80 {\n}\n`
+  t.match(imported(open).services, [{ address: '10.0.0.1', servers: [{ address: '10.1.0.1' }] }])
+  t.match(told(open), [/^1: {: .*never closed/, /^3: {: .*never closed/, /^4: virtual_server 10\.0\.0\.2 80: has no/])
+})
+
 test('director import prints what config apply takes, and the rest on stderr', async (t) => {
   const file = join(t.testdir(), 'keepalived.conf')
   writeFileSync(file, WHOLE)
@@ -310,6 +589,7 @@ test('director import prints what config apply takes, and the rest on stderr', a
       .join('\n'),
   )
   t.same(vipsSchema.parse(vips.vips).length, 2)
+  t.match(stdout, /^# For the director's own file, .*\(version 2 is what keepalived speaks: take that out/)
   t.equal(stderr.split('\n')[0], `${file}:3: router_id lb1: has no counterpart here`)
   stderr = ''
   t.equal(await run('/nonexistent'), 1)

@@ -17,6 +17,7 @@ import type {
 import { follow, request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { editsOf } from '../../../../node/director/control/edit-document.ts'
 import { demandService } from '../../../../node/director/pool/service-changes.ts'
 import { notedDaemons } from '../../../support/sync-daemons.ts'
 import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
@@ -278,6 +279,24 @@ test('what is asked wrongly is refused with a status, a code and the field', asy
     body: { code: 'INPUT_INVALID' },
   })
   t.equal(configuration.services().length, 1)
+})
+
+test('a document with a line that does not end is refused by its number before it is searched again and again', async (t) => {
+  const line = Buffer.from('{"do":"clear"}\n')
+  const chunks = [line, line, ...Array.from({ length: 100 }, () => Buffer.alloc(64 * 1024, '['))]
+  let chunksRead = 0
+  const counted = {
+    *[Symbol.iterator]() {
+      for (const chunk of chunks) {
+        chunksRead++
+        yield chunk
+      }
+    },
+  }
+  const edits = editsOf(counted as unknown as Buffer[])
+  t.same([edits.next().value, edits.next().value], [{ do: 'clear' }, { do: 'clear' }])
+  t.throws(() => edits.next(), { code: 'INPUT_INVALID', at: 2, message: /at most 2097152 characters in a line/ })
+  t.ok(chunksRead < 40, String(chunksRead))
 })
 
 test('a bug is answered as one and reported, and is no DirectorError at the client', async (t) => {

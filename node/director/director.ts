@@ -17,7 +17,7 @@ import { openCheckpoints } from './checkpoint/open-checkpoints.ts'
 import { readOwnToken } from './cluster/admission.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { peerIdOf } from './cluster/identity.ts'
-import { type DirectorConfig, usesIPv6 } from './config.ts'
+import { type DirectorConfig, demandOthers, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { ControlTls } from './control/control-tls.ts'
 import { DirectorView } from './director-view.ts'
@@ -152,6 +152,7 @@ export class Director {
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
     const self = { name: config.name, id: peerIdOf(privateKey) }
+    demandOthers(config, self.id)
     const poolKeys = config.cluster.poolKeys.flatMap((text) => parsePoolKey(text) ?? [])
     const own = config.cluster.token === undefined ? undefined : readOwnToken(config.cluster.token, self, poolKeys)
 

@@ -55,7 +55,7 @@ export class PoolEntries extends EntryState {
 }
 
 /** Whether it is of what revisions are about. Who belongs to the pool is not (revisions.ts). */
-function isRevised(entry: PoolEntry): boolean {
+export function isRevised(entry: PoolEntry): boolean {
   return entry.kind !== 'tombstone' && !isMembership(entry)
 }
 

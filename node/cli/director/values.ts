@@ -33,6 +33,12 @@ export function peerId(text: string): string {
   throw new InvalidArgumentError('Expected a peer id as `director peer list` shows it.')
 }
 
+/** A revision by its name, or by as much of its beginning as is enough. */
+export function revisionName(text: string): string {
+  if (/^[0-9a-f]{4,12}$/.test(text)) return text
+  throw new InvalidArgumentError('Expected a revision as `director config history` lists them.')
+}
+
 /** A name as a director's configuration has it. */
 export function directorName(text: string): string {
   if (DIRECTOR_NAME.test(text)) return text

@@ -226,7 +226,7 @@ export class Director {
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
       poolKeys,
-      onMembers: (members) => this.#followMembers(cluster, membership, members),
+      onMembers: (members) => this.#followMembers(cluster, health, membership, members),
       peerIdsOf: (peer) => membership.idsOf(peer),
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
@@ -347,14 +347,17 @@ export class Director {
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
   }
 
-  #followMembers(cluster: Cluster, membership: Membership, members: PoolMembers): void {
+  #followMembers(cluster: Cluster, health: Health, membership: Membership, members: PoolMembers): void {
     const before = membership.peers
     membership.setMembers(members)
     const { peers } = membership
     cluster.setPeers(peers)
     for (const peer of peers) if (!before.some(({ id }) => id === peer.id)) this.#log.info({ peer }, 'has a new peer')
-    for (const peer of before)
-      if (!peers.some(({ id }) => id === peer.id)) this.#log.warn({ peer }, 'is no peer any more')
+    for (const peer of before) {
+      if (peers.some(({ id }) => id === peer.id)) continue
+      this.#log.warn({ peer }, 'is no peer any more')
+      void health.forget(peer.name)
+    }
     if (members.revoked.has(cluster.peerId))
       this.#log.error('this director is revoked: the others do not hear it any more')
   }

@@ -14,7 +14,7 @@ export const PROXIED_TOPICS = ['config', 'health', 'load'] as const satisfies re
   ReplicationTopic
 >[]
 
-export interface ClusterWorkerInput extends Libp2pTransportOptions {
+export interface ClusterInput extends Libp2pTransportOptions {
   /** RecordRing memory: what the forwarder writes, and what it is to apply. */
   readonly outgoing: SharedArrayBuffer
   readonly incoming: SharedArrayBuffer
@@ -27,6 +27,11 @@ export interface ClusterWorkerInput extends Libp2pTransportOptions {
   readonly poolKeys?: readonly string[]
   /** This director's own. */
   readonly token?: Uint8Array
+}
+
+export interface ClusterWorkerInput extends ClusterInput {
+  /** Memory of UntakenMessages. */
+  readonly untaken: SharedArrayBuffer
 }
 
 export interface ClusterStatus extends ReplicationStatus {

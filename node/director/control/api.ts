@@ -452,6 +452,8 @@ export interface DirectorStatus {
   refusedClients: number
   /** Connections and messages of nodes that are no peers. */
   refusedStrangers: number
+  /** Messages of peers for which the director was too busy. */
+  droppedMessages: number
   /** Tokens that did not let in whoever showed them, by reason. */
   refusedTokens: Record<string, number>
   /** What replication has done, by name (docs/protocol.md, Counters). */

@@ -227,8 +227,8 @@ export class Cluster implements Transport {
     switch (message.kind) {
       case 'message':
         this.#untaken.take()
-        // It may have been on its way from the thread.
-        if (this.#peers.some(({ name }) => name === message.from))
+        // It may have been on its way from the thread while its sender ceased to be a peer, and another got the name.
+        if (this.#peers.some(({ name, id }) => name === message.from && id === message.peerId))
           this.#delivery.message(message.topic, message.from, message.message)
         break
       case 'peer':

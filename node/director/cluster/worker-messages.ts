@@ -67,7 +67,14 @@ export type ToClusterWorker =
 export type FromClusterWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
-  | { readonly kind: 'message'; readonly topic: Topic; readonly from: PeerName; readonly message: Uint8Array }
+  | {
+      readonly kind: 'message'
+      readonly topic: Topic
+      readonly from: PeerName
+      /** Of the peer that has this name; it may be another's when this arrives. */
+      readonly peerId: string
+      readonly message: Uint8Array
+    }
   | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }
   /** Asks for the next records of the checkpoint. One question at a time. */
   | { readonly kind: 'restore' }

@@ -91,13 +91,15 @@ try {
   const syncDaemons = new RunningDaemons({ clock: systemClock, source, apply: (block) => replicator.apply(block) })
   for (const topic of PROXIED_TOPICS) {
     transport.onMessage(topic, (from, bytes) => {
+      const peerId = peers.find(({ name }) => name === from)?.id
+      if (peerId === undefined) return
       if (!untaken.post()) {
         transport.counters.droppedMessages++
         return
       }
       // A copy: the bytes may lie in a larger buffer, which would be copied whole.
       const message = new Uint8Array(bytes)
-      post({ kind: 'message', topic, from, message }, [message.buffer])
+      post({ kind: 'message', topic, from, peerId, message }, [message.buffer])
     })
   }
   transport.onPeer((peer, connected) => post({ kind: 'peer', peer, connected }))

@@ -227,7 +227,7 @@ export class Director {
       onMarks: (rules) => forwarder.setMarks(rules),
       poolKeys,
       onMembers: (members) => this.#followMembers(cluster, health, membership, members),
-      peerIdsOf: (peer) => membership.idsOf(peer),
+      membership,
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onStoreFailure: (error) => {

@@ -137,7 +137,7 @@ export class SimulatedDirector {
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
       poolKeys: [],
       onMembers: () => {},
-      peerIdsOf: (peer) => [peer],
+      membership: { idOf: (peer) => peer, isConfigured: () => true },
       onOverridden: () => {},
       onStoreFailure: (error) => {
         throw error

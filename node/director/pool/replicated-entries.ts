@@ -14,6 +14,7 @@ import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import type { MemberRefusal } from './member-entries.ts'
+import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
 import { entryKey, type PoolEntry } from './pool-entry.ts'
@@ -29,6 +30,7 @@ const KEY_PREFIX = 'pool/'
 export interface ReplicationOptions {
   readonly store: Store
   readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
+  readonly membership: PeerIds
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
@@ -73,6 +75,8 @@ export class ReplicatedEntries {
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.inForce,
+      idOf: (peer) => options.membership.idOf(peer),
+      onAgreed: () => {},
       onEntries: (entries, from) => this.#hear(entries, from),
       onInvalid: (count) => {
         this.refused.invalid += count

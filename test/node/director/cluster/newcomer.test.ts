@@ -42,7 +42,7 @@ async function startDirector(
       membership.setMembers(each)
       cluster.setPeers(membership.peers)
     },
-    peerIdsOf: (peer) => membership.idsOf(peer),
+    membership,
     onOverridden: () => {},
     onStoreFailure: (error) => t.fail(error.message),
   })

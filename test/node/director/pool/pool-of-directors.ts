@@ -129,7 +129,7 @@ export class PoolOfDirectors {
         membership.setMembers(members)
         transport.setPeers(membership.peers)
       },
-      peerIdsOf: (peer) => membership.idsOf(peer),
+      membership,
       onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
     })

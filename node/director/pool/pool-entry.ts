@@ -86,7 +86,7 @@ export type PoolEntry = z.infer<typeof poolEntrySchema>
 export function entryKey(entry: PoolEntry): string {
   if (entry.kind === 'marks') return MARKS_KEY
   if (entry.kind === 'peer') return peerEntryKey(entry.peer)
-  if (entry.kind === 'admission') return `admission/${entry.peer}`
+  if (entry.kind === 'admission') return admissionEntryKey(entry.peer)
   return entry.kind === 'settings' ? SETTINGS_KEY : serviceEntryKey(entry.service)
 }
 
@@ -97,6 +97,10 @@ export function isMembership(entry: PoolEntry): entry is Extract<PoolEntry, { ki
 
 export function peerEntryKey(peer: string): string {
   return `peer/${peer}`
+}
+
+export function admissionEntryKey(peer: string): string {
+  return `admission/${peer}`
 }
 
 export function serviceEntryKey(service: ServiceAddress): string {

@@ -12,19 +12,18 @@ import type { PeerName, Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
+import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
-import { entryKey, type PoolEntry } from './pool-entry.ts'
+import { admissionEntryKey, entryKey, isMembership, type PoolEntry } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { historicChanges } from './revisions.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
-/** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
-const ENTRIES_MAX = 65_536
 const KEY_PREFIX = 'pool/'
 
 export interface ReplicationOptions {
@@ -62,7 +61,7 @@ export class ReplicatedEntries {
   readonly #clock: HybridLogicalClock
   readonly #exchange: PeerExchange
   /** From peers, not yet merged; the newest of each key. */
-  readonly #heard = new Map<string, PoolEntry>()
+  #heard = new CountedEntries()
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
@@ -123,6 +122,7 @@ export class ReplicatedEntries {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
       const entries = await decide(this.#clock.next())
       if (entries.length === 0) return
+      this.#demandRoom(entries)
       const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
       for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
       await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
@@ -149,6 +149,26 @@ export class ReplicatedEntries {
   announce(): void {
     this.#forgetTombstones()
     this.#exchange.announce()
+  }
+
+  /** @throws DirectorError INPUT_INVALID for more than peers would take, or than can be forwarded */
+  #demandRoom(entries: readonly PoolEntry[]): void {
+    let added = 0
+    let slots = 0
+    for (const entry of entries) {
+      const before = this.inForce.get(entryKey(entry))
+      if (!before && !isMembership(entry)) added++
+      slots += slotsOf(entry) - slotsOf(before)
+    }
+    const { configured } = this.inForce
+    if (added > 0 && configured + added > CONFIGURED_MAX) {
+      const message = `a pool holds ${CONFIGURED_MAX} services, those that were removed in the last thirty days included, and there are ${configured}: edit services instead of replacing them by others`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
+    if (slots > 0 && this.inForce.slots + slots > SLOTS_MAX) {
+      const message = `services and real servers would be ${this.inForce.slots + slots} together, and a director has room for ${SLOTS_MAX}: remove some first`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
   }
 
   /** In the store, and in the history. */
@@ -186,21 +206,32 @@ export class ReplicatedEntries {
     const waiting = this.#heard.get(key)
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
-    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.set(key, entry)
+    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.put(key, entry)
   }
 
   #refusal(entry: PoolEntry, from: PeerName): keyof ReplicatedEntries['refused'] | undefined {
     const refusal = this.#handler.refusal(entry, from)
     if (refusal) return refusal
     if (!this.#clock.isCredible(entry.stamp)) return 'stamps'
-    const isFull = this.inForce.size + this.#heard.size >= ENTRIES_MAX
-    return isFull && !this.inForce.has(entryKey(entry)) ? 'surplus' : undefined
+    return this.#isSurplus(entry) ? 'surplus' : undefined
+  }
+
+  /** Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not outlast his revocation. */
+  #isSurplus(entry: PoolEntry): boolean {
+    const all = [this.inForce, this.#heard]
+    if (entry.kind === 'admission' || all.some((entries) => entries.has(entryKey(entry)))) return false
+    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#heard)
+    if (entry.kind !== 'peer') return sum(({ configured }) => configured) >= CONFIGURED_MAX
+    const isKnown =
+      this.#options.membership.isConfigured(entry.peer) ||
+      all.some((entries) => entries.has(admissionEntryKey(entry.peer)))
+    return !isKnown && sum((entries) => entries.count('peer')) >= STRANGERS_MAX
   }
 
   async #merge(): Promise<void> {
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
-    this.#heard.clear()
+    this.#heard = new CountedEntries()
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
     const changes = await historicChanges(this.inForce, entries)

@@ -11,7 +11,7 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
-import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
+import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
 import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import type { MemberRefusal } from './member-entries.ts'
@@ -213,6 +213,7 @@ export class ReplicatedEntries {
     const refusal = this.#handler.refusal(entry, from)
     if (refusal) return refusal
     if (!this.#clock.isCredible(entry.stamp)) return 'stamps'
+    if (!isTellable(entry)) return 'invalid'
     return this.#isSurplus(entry) ? 'surplus' : undefined
   }
 

@@ -1,11 +1,12 @@
 /** What a pool's configuration may grow to: by changes made here, and by what a peer tells, a stolen one too. */
+import { Packr } from 'msgpackr'
 import { test } from 'tap'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import { CONFIGURED_MAX, SLOTS_MAX, STRANGERS_MAX } from '../../../../node/director/pool/counted-entries.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import { createTestPoolKey } from '../../../support/join-tokens.ts'
-import { PoolOfDirectors, peerIdOf, START_MS } from './pool-of-directors.ts'
+import { PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const stamp = { wallMs: START_MS, counter: 0, director: 'b' }
@@ -15,6 +16,13 @@ async function tell(pool: PoolOfDirectors, entries: readonly PoolEntry[]): Promi
     pool.network.member('a')?.deliver('config', 'b', message)
     await pool.advance(0)
   }
+}
+
+async function poolOfTwo(): Promise<{ pool: PoolOfDirectors; a: TestDirector; b: TestDirector }> {
+  const pool = new PoolOfDirectors(['a', 'b', 'c'])
+  const [a, b] = [await pool.start('a'), await pool.start('b')]
+  await pool.settle(1)
+  return { pool, a, b }
 }
 
 /** The id of a director that nobody knows. */
@@ -102,4 +110,27 @@ test('services and real servers are refused beyond what the forwarder has places
   })
   await configuration.removeService({ ...web, port: 81 })
   await configuration.addServer(server)
+})
+
+test('what could not be told to others is not taken from a peer, and what they tell besides is', async (t) => {
+  const { pool, a, b } = await poolOfTwo()
+  const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels - 1)])
+  const service = { ...web, scheduler: 'rr', servers: [] }
+  const serviceWith = (port: number, more: object) =>
+    ({ kind: 'service', stamp, service: { ...service, port, ...more } }) as PoolEntry
+  await tell(pool, [
+    serviceWith(81, { later: nested(20) }),
+    serviceWith(82, { later: nested(60) }),
+    serviceWith(83, {}),
+  ])
+  const withSet = new Packr({ useRecords: false, structuredClone: true }).pack(serviceWith(84, { later: new Set([1]) }))
+  for (const message of encodeEntries([withSet])) pool.network.member('a')?.deliver('config', 'b', message)
+  await pool.advance(0)
+  t.same(
+    a.configuration.services().map(({ port }) => port),
+    [81, 83],
+  )
+  t.equal(a.configuration.refused.invalid, 2)
+  await pool.settle()
+  t.same(b.configuration.services(), a.configuration.services(), 'all of it is told')
 })

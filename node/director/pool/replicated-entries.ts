@@ -145,9 +145,9 @@ export class ReplicatedEntries {
     return compareStamps(entry.stamp, known.stamp) > 0 || !this.#clock.isCredible(known.stamp)
   }
 
-  /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
+  /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */
   announce(): void {
-    this.#forgetTombstones()
+    void this.inTurn(() => this.#putRight()).catch(this.#options.onStoreFailure)
     this.#exchange.announce()
   }
 
@@ -252,12 +252,16 @@ export class ReplicatedEntries {
     return entry.kind === 'tombstone' && this.#options.wallClockMs() - entry.stamp.wallMs > TOMBSTONE_LIFE_MS
   }
 
-  #forgetTombstones(): void {
-    const expired = [...this.inForce.values()].filter((entry) => this.#isExpired(entry))
+  async #putRight(): Promise<void> {
+    if (this.#isClosed) return
+    await this.#forgetTombstones()
+  }
+
+  async #forgetTombstones(): Promise<void> {
+    const expired = [...this.inForce.values()].filter((entry) => this.#isExpired(entry)).map(entryKey)
     if (expired.length === 0) return
-    for (const entry of expired) this.inForce.put(entryKey(entry), undefined)
-    const operations = expired.map((entry): StoreOperation => ({ type: 'delete', key: KEY_PREFIX + entryKey(entry) }))
-    void this.inTurn(() => this.#options.store.batch(operations)).catch(this.#options.onStoreFailure)
+    await this.#options.store.batch(expired.map((key) => ({ type: 'delete', key: KEY_PREFIX + key })))
+    for (const key of expired) this.inForce.put(key, undefined)
   }
 }
 

@@ -248,6 +248,21 @@ test('a tombstone keeps a removed service away for thirty days', async (t) => {
   t.same(kept, [], 'then it is forgotten, in the store too')
 })
 
+test('a service that is added again while its tombstone is forgotten stays in the store', async (t) => {
+  const pool = new PoolOfDirectors(['a'])
+  const { configuration, store } = await pool.start('a')
+  await configuration.addService({ ...web, scheduler: 'wlc' })
+  await configuration.removeService(web)
+  await pool.advance(TOMBSTONE_LIFE_MS + 1)
+  const adding = configuration.addService({ ...web, scheduler: 'rr' })
+  configuration.announce()
+  await adding
+  await pool.settle(1)
+  await pool.stop('a')
+  const again = await pool.start('a', store)
+  t.equal(again.configuration.service(web)?.scheduler, 'rr')
+})
+
 test('a removal is remembered where the service was never known, so that an old copy of it is not taken', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const a = await pool.start('a')

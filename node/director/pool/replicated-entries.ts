@@ -34,7 +34,7 @@ export interface ReplicationOptions {
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
   readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
-  /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
+  /** The store refused what peers told. It is in force all the same, and stored when the store takes changes again. */
   readonly onStoreFailure: (error: Error) => void
 }
 
@@ -62,6 +62,8 @@ export class ReplicatedEntries {
   readonly #exchange: PeerExchange
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
+  /** Keys of what peers told while the store failed. */
+  readonly #unstored = new Set<string>()
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
@@ -178,11 +180,20 @@ export class ReplicatedEntries {
     changes: readonly HistoricChange[],
   ): Promise<void> {
     const history = await this.history.prepare(changes)
+    const late = await Array.fromAsync(paced(this.#unstored.values().map((key) => this.#storing(key))))
     const operations = packed.map(
       (value, index): StoreOperation => ({ type: 'put', key: KEY_PREFIX + entryKey(entries[index]), value }),
     )
-    await this.#options.store.batch([...operations, ...history.operations])
+    await this.#options.store.batch([...late, ...operations, ...history.operations])
+    this.#unstored.clear()
     history.commit()
+  }
+
+  #storing(key: string): StoreOperation {
+    const entry = this.inForce.get(key)
+    return entry
+      ? { type: 'put', key: KEY_PREFIX + key, value: packEntry(entry) }
+      : { type: 'delete', key: KEY_PREFIX + key }
   }
 
   async #apply(entries: readonly PoolEntry[]): Promise<void> {
@@ -240,6 +251,7 @@ export class ReplicatedEntries {
       await this.#keep(entries, await Array.fromAsync(paced(entries.values().map(packEntry))), changes)
     } catch (error) {
       this.history.forget()
+      for (const entry of entries) this.#unstored.add(entryKey(entry))
       this.#options.onStoreFailure(error as Error)
     }
     await this.#apply(entries)
@@ -255,6 +267,7 @@ export class ReplicatedEntries {
   async #putRight(): Promise<void> {
     if (this.#isClosed) return
     await this.#forgetTombstones()
+    if (this.#unstored.size > 0) await this.#keep([], [], [])
   }
 
   async #forgetTombstones(): Promise<void> {

@@ -235,6 +235,11 @@ export class Director {
         const level = error instanceof DirectorError ? 'debug' : 'error'
         log[level]({ error }, 'what a peer told of the configuration is in force, and not stored')
       },
+      onCorrected: (changes) =>
+        log.warn(
+          { changes },
+          'the clock was ahead when these changes were made here, and the other directors refused them: they are made anew',
+        ),
     })
     await pool.load()
     this.#started.push(() => pool.close())

@@ -139,6 +139,7 @@ export class SimulatedDirector {
       onMembers: () => {},
       membership: { idOf: (peer) => peer, isConfigured: () => true },
       onOverridden: () => {},
+      onCorrected: () => {},
       onStoreFailure: (error) => {
         throw error
       },
@@ -328,10 +329,11 @@ function proxied(
   transport: Transport,
   owner: Thread,
   thread: Thread,
-): Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'> {
+): Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'> {
   const own = heardBy(owner, transport)
   return {
     self: transport.self,
+    connectedPeers: () => transport.connectedPeers(),
     broadcast: (topic, message) => owner.post(() => transport.broadcast(topic, message)),
     send: (peer, topic, message) =>
       new Promise((resolve, reject) => {

@@ -124,6 +124,11 @@ export function hasSeen(entry: PoolEntry, { wallMs, counter, director }: Stamp):
   return latestMs > wallMs || (latestMs === wallMs && latest >= counter)
 }
 
+/** Of changes to the same thing that whoever made `entry` knew. */
+export function seenStamps({ seen = {} }: PoolEntry): Stamp[] {
+  return Object.entries(seen).map(([director, [wallMs, counter]]) => ({ wallMs, counter, director }))
+}
+
 /** Of a service, without the rest of it. */
 export function addressOf({ protocol, address, port, mark }: ServiceAddress): PoolAddress {
   return { protocol, address, port, ...(mark && { mark }) }

@@ -18,17 +18,19 @@ import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
-import { admissionEntryKey, entryKey, isMembership, type PoolEntry } from './pool-entry.ts'
+import { admissionEntryKey, entryKey, hasSeen, isMembership, type PoolEntry, seenStamps } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { historicChanges } from './revisions.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
+/** Announcements after which changes that no peer has taken are made anew: each is answered by all of a peer's entries that are others. */
+const UNCONFIRMED_MAX = 3
 const KEY_PREFIX = 'pool/'
 
 export interface ReplicationOptions {
   readonly store: Store
-  readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
+  readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'>
   readonly membership: PeerIds
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
@@ -36,6 +38,8 @@ export interface ReplicationOptions {
   readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
   /** The store refused what peers told. It is in force all the same, and stored when the store takes changes again. */
   readonly onStoreFailure: (error: Error) => void
+  /** So many changes were made here while the clock was ahead, and refused by everybody else: they have been made anew. */
+  readonly onCorrected: (changes: number) => void
 }
 
 /** For whoever knows what the entries say. */
@@ -64,6 +68,8 @@ export class ReplicatedEntries {
   #heard = new CountedEntries()
   /** Keys of what peers told while the store failed. */
   readonly #unstored = new Set<string>()
+  /** Announcements since a peer was last known to have what this director's clock says is not made yet. */
+  #unconfirmed = 0
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
@@ -77,7 +83,9 @@ export class ReplicatedEntries {
       transport: options.transport,
       entries: this.inForce,
       idOf: (peer) => options.membership.idOf(peer),
-      onAgreed: () => {},
+      onAgreed: () => {
+        this.#unconfirmed = 0
+      },
       onEntries: (entries, from) => this.#hear(entries, from),
       onInvalid: (count) => {
         this.refused.invalid += count
@@ -98,7 +106,8 @@ export class ReplicatedEntries {
       }
       if (this.#handler.refusal(entry)) continue
       this.inForce.put(entryKey(entry), entry)
-      // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
+      // Whatever the wall clock says now, changes made here must be newer than those that were in force here. If it is the stamps that
+      // are wrong, peers show it (#correctStamps).
       this.#clock.witness(entry.stamp)
     }
     const newest = await this.history.load(this.inForce.revision)
@@ -123,13 +132,7 @@ export class ReplicatedEntries {
     return this.inTurn(async () => {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
       const entries = await decide(this.#clock.next())
-      if (entries.length === 0) return
-      this.#demandRoom(entries)
-      const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
-      for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
-      await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
-      await this.#apply(entries)
-      await this.#exchange.tell(packed)
+      if (entries.length > 0) await this.#make(entries)
     })
   }
 
@@ -143,14 +146,25 @@ export class ReplicatedEntries {
   isNews(entry: PoolEntry): boolean {
     const known = this.inForce.get(entryKey(entry))
     if (!known) return !this.#isExpired(entry)
-    // What a clock far ahead has left behind here must not win for as long as that clock was ahead.
-    return compareStamps(entry.stamp, known.stamp) > 0 || !this.#clock.isCredible(known.stamp)
+    const order = compareStamps(entry.stamp, known.stamp)
+    if (order >= 0 || this.#clock.isCredible(known.stamp)) return order > 0
+    // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its own change replaced.
+    return !(this.#isAhead(known) && hasSeen(known, entry.stamp))
   }
 
   /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */
   announce(): void {
     void this.inTurn(() => this.#putRight()).catch(this.#options.onStoreFailure)
     this.#exchange.announce()
+  }
+
+  async #make(entries: readonly PoolEntry[]): Promise<void> {
+    this.#demandRoom(entries)
+    const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
+    for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
+    await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
+    await this.#apply(entries)
+    await this.#exchange.tell(packed)
   }
 
   /** @throws DirectorError INPUT_INVALID for more than peers would take, or than can be forwarded */
@@ -212,8 +226,13 @@ export class ReplicatedEntries {
   }
 
   #take(entry: PoolEntry, from: PeerName): void {
-    if (!this.isNews(entry)) return
     const key = entryKey(entry)
+    const known = this.inForce.get(key)
+    if (known && compareStamps(entry.stamp, known.stamp) === 0) {
+      if (!this.#clock.isCredible(known.stamp)) this.#unconfirmed = 0
+      return
+    }
+    if (!this.isNews(entry)) return
     const waiting = this.#heard.get(key)
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
@@ -267,6 +286,7 @@ export class ReplicatedEntries {
   async #putRight(): Promise<void> {
     if (this.#isClosed) return
     await this.#forgetTombstones()
+    await this.#correctStamps()
     if (this.#unstored.size > 0) await this.#keep([], [], [])
   }
 
@@ -275,6 +295,34 @@ export class ReplicatedEntries {
     if (expired.length === 0) return
     await this.#options.store.batch(expired.map((key) => ({ type: 'delete', key: KEY_PREFIX + key })))
     for (const key of expired) this.inForce.put(key, undefined)
+  }
+
+  /**
+   * A stamp of this director's that lies ahead of its clock: either the clock was ahead when the change was made, and then everybody
+   * else refuses it; or the clock is behind now, and then peers have the change, as they say. What they do not say in time is made anew.
+   */
+  async #correctStamps(): Promise<void> {
+    const ahead = [...this.inForce.values()].filter((entry) => this.#isAhead(entry))
+    if (ahead.length === 0) this.#unconfirmed = 0
+    else if (this.#options.transport.connectedPeers().length > 0) this.#unconfirmed++
+    if (this.#unconfirmed < UNCONFIRMED_MAX) return
+    this.#unconfirmed = 0
+    const pace = startPace()
+    this.#clock.setBack()
+    for (const entry of this.inForce.values()) {
+      for (const stamp of [entry.stamp, ...seenStamps(entry)])
+        if (this.#clock.isCredible(stamp)) this.#clock.witness(stamp)
+      await pace()
+    }
+    const stamp = this.#clock.next()
+    await this.#make(ahead.map((entry) => ({ ...entry, stamp: { ...stamp } })))
+    this.#options.onCorrected(ahead.length)
+  }
+
+  /** An admission has its token's stamp for good. */
+  #isAhead({ kind, stamp }: PoolEntry): boolean {
+    const isOwn = kind !== 'admission' && stamp.director === this.#options.transport.self
+    return isOwn && !this.#clock.isCredible(stamp)
   }
 }
 

@@ -45,6 +45,7 @@ async function startDirector(
     membership,
     onOverridden: () => {},
     onStoreFailure: (error) => t.fail(error.message),
+    onCorrected: () => {},
   })
   await configuration.load()
   cluster.onNewcomers({

@@ -2,6 +2,7 @@
  * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
  */
 import { z } from 'zod'
+import { DirectorError } from '../../protocol/errors.ts'
 import { DIRECTOR_NAME } from '../../protocol/names.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import { parsePoolKey } from '../../protocol/pool-key.ts'
@@ -37,12 +38,21 @@ const cluster = z
       .refine((text) => joinTokenBytes(text) !== undefined, 'expected a token as `director token create` prints it')
       .optional(),
   })
+  .superRefine(({ peers }, context) => {
+    for (const field of ['name', 'id'] as const) {
+      const values = peers.map((peer) => peer[field])
+      const again = values.findIndex((value, index) => values.indexOf(value) < index)
+      if (again < 0) continue
+      const message = `expected another ${field}: two peers have ${values[again]}`
+      context.addIssue({ code: 'custom', path: ['peers', again, field], message })
+    }
+  })
   .refine(({ token, poolKeys }) => token === undefined || poolKeys.length > 0, {
     path: ['token'],
     message: "expected poolKeys beside it, with the pool's key that has signed it",
   })
 
-export const directorConfigSchema = z.strictObject({
+const director = z.strictObject({
   name,
   interfaces: z.strictObject({
     outside: interfaceName,
@@ -95,8 +105,23 @@ export const directorConfigSchema = z.strictObject({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
+export const directorConfigSchema = director.superRefine(({ name, cluster }, context) => {
+  const own = cluster.peers.findIndex((peer) => peer.name === name)
+  if (own < 0) return
+  const message = `expected another name: ${name} is this director itself, which is none of its peers`
+  context.addIssue({ code: 'custom', path: ['cluster', 'peers', own, 'name'], message })
+})
+
 export type DirectorConfig = z.infer<typeof directorConfigSchema>
 export type ControlTlsConfig = NonNullable<DirectorConfig['controlTls']>
+
+/** @throws DirectorError CONFIG_INVALID when a peer is this director itself, which may be known only when its store has been read */
+export function demandOthers({ cluster }: DirectorConfig, ownId: string): void {
+  const own = cluster.peers.find(({ id }) => id === ownId)
+  if (!own) return
+  const message = `cluster.peers: the id of ${own.name} is this director's own: run \`director identity\` there and copy what it prints`
+  throw new DirectorError('CONFIG_INVALID', message)
+}
 
 /** Whether the director needs IPv6 addresses of its host. */
 export function usesIPv6({ vips, cluster, agents, controlTls }: DirectorConfig): boolean {

@@ -102,6 +102,7 @@ export class DirectorView implements ControlledDirector {
       refusedReports: { ...reports?.statistics.refused },
       refusedClients: controlTls?.refused ?? 0,
       refusedStrangers: cluster.counters.refusedStrangers,
+      droppedMessages: cluster.counters.droppedMessages,
       refusedTokens: { ...cluster.refusedTokens },
       replication: counters,
       drops: forwarder.drops,

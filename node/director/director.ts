@@ -18,7 +18,7 @@ import { systemClock } from './clock.ts'
 import { readOwnToken } from './cluster/admission.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { peerIdOf } from './cluster/identity.ts'
-import { type DirectorConfig, usesIPv6 } from './config.ts'
+import { type DirectorConfig, demandOthers, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { ControlTls } from './control/control-tls.ts'
 import { DirectorView } from './director-view.ts'
@@ -154,6 +154,7 @@ export class Director {
     this.#started.push(() => store.close())
     const privateKey = await loadIdentity(store)
     const self = { name: config.name, id: peerIdOf(privateKey) }
+    demandOthers(config, self.id)
     const poolKeys = config.cluster.poolKeys.flatMap((text) => parsePoolKey(text) ?? [])
     const own = config.cluster.token === undefined ? undefined : readOwnToken(config.cluster.token, self, poolKeys)
 
@@ -227,8 +228,8 @@ export class Director {
       onSettings: (settings) => forwarder.setSettings(engineSettings(settings)),
       onMarks: (rules) => forwarder.setMarks(rules),
       poolKeys,
-      onMembers: (members) => this.#followMembers(cluster, membership, members),
-      peerIdsOf: (peer) => membership.idsOf(peer),
+      onMembers: (members) => this.#followMembers(cluster, health, membership, members),
+      membership,
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
       onStoreFailure: (error) => {
@@ -236,6 +237,11 @@ export class Director {
         const level = error instanceof DirectorError ? 'debug' : 'error'
         log[level]({ error }, 'what a peer told of the configuration is in force, and not stored')
       },
+      onCorrected: (changes) =>
+        log.warn(
+          { changes },
+          'the clock was ahead when these changes were made here, and the other directors refused them: they are made anew',
+        ),
     })
     await pool.load()
     this.#started.push(() => pool.close())
@@ -355,14 +361,17 @@ export class Director {
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
   }
 
-  #followMembers(cluster: Cluster, membership: Membership, members: PoolMembers): void {
+  #followMembers(cluster: Cluster, health: Health, membership: Membership, members: PoolMembers): void {
     const before = membership.peers
     membership.setMembers(members)
     const { peers } = membership
     cluster.setPeers(peers)
     for (const peer of peers) if (!before.some(({ id }) => id === peer.id)) this.#log.info({ peer }, 'has a new peer')
-    for (const peer of before)
-      if (!peers.some(({ id }) => id === peer.id)) this.#log.warn({ peer }, 'is no peer any more')
+    for (const peer of before) {
+      if (peers.some(({ id }) => id === peer.id)) continue
+      this.#log.warn({ peer }, 'is no peer any more')
+      void health.forget(peer.name)
+    }
     if (members.revoked.has(cluster.peerId))
       this.#log.error('this director is revoked: the others do not hear it any more')
   }

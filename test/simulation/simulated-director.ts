@@ -136,8 +136,9 @@ export class SimulatedDirector {
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
       poolKeys: [],
       onMembers: () => {},
-      peerIdsOf: (peer) => [peer],
+      membership: { idOf: (peer) => peer, isConfigured: () => true },
       onOverridden: () => {},
+      onCorrected: () => {},
       onStoreFailure: (error) => {
         throw error
       },
@@ -327,10 +328,11 @@ function proxied(
   transport: Transport,
   owner: Thread,
   thread: Thread,
-): Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'> {
+): Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'> {
   const own = heardBy(owner, transport)
   return {
     self: transport.self,
+    connectedPeers: () => transport.connectedPeers(),
     broadcast: (topic, message) => owner.post(() => transport.broadcast(topic, message)),
     send: (peer, topic, message) =>
       new Promise((resolve, reject) => {

@@ -1,10 +1,11 @@
 /** `director config`: the pool's configuration as a whole, its history, and the way back. */
 import { Argument, type Command } from 'commander'
 import type { PoolDocument, RevisionListing } from '../../director/control/api.ts'
-import { request, requestChanges, requestPreview } from '../../director/control/client.ts'
+import { request, requestChanges, requestPreview, requestRollback } from '../../director/control/client.ts'
 import { readInput } from '../standard-input.ts'
 import { renderHistory } from './history-table.ts'
 import { type SocketOptions, socketVerbs } from './socket-verbs.ts'
+import { revisionName } from './values.ts'
 
 type ShowOptions = SocketOptions & { revision?: string; json?: true }
 type ApplyOptions = SocketOptions & { dryRun?: true }
@@ -33,10 +34,8 @@ export function declare(command: Command): void {
       diff(from, to, options, write),
     )
   verb('rollback', 'make it what it was at a revision')
-    .addArgument(new Argument('<revision>', 'as history shows it, or enough of its beginning'))
-    .action(async (revision: string, { socket }: SocketOptions) => {
-      write(revisionLine(await request(socket, 'POST', '/rollback', { revision })))
-    })
+    .addArgument(new Argument('<revision>', 'as history shows it, or enough of its beginning').argParser(revisionName))
+    .action((revision: string, options: SocketOptions) => rollback(revision, options, write))
 }
 
 async function show({ socket, revision, json }: ShowOptions, write: Write): Promise<void> {
@@ -65,6 +64,13 @@ async function apply(file: string, { socket, dryRun }: ApplyOptions, write: Writ
   } catch (error) {
     throw atLine(error, poolFile)
   }
+}
+
+/** Based on what the difference was made from, as apply. */
+async function rollback(to: string, { socket }: SocketOptions, write: Write): Promise<void> {
+  const { revision, isSame, difference } = await requestRollback(socket, to)
+  for (const line of difference) write(`${line}\n`)
+  write(isSame ? `nothing to change: revision ${revision}\n` : revisionLine({ revision }))
 }
 
 async function history({ socket, json }: HistoryOptions, write: Write): Promise<void> {

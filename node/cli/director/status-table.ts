@@ -23,6 +23,9 @@ export function renderStatus(status: DirectorStatus): string {
       ...(status.refusedStrangers > 0
         ? [`Strangers refused at the cluster port: ${status.refusedStrangers} times`]
         : []),
+      ...(status.droppedMessages > 0
+        ? [`Messages of peers that came faster than they could be taken: ${status.droppedMessages} dropped`]
+        : []),
     ].join('\n'),
     table(
       ['VIP', 'Held by', 'State here', 'Priority', 'VRID', 'MAC', 'Gateway', 'Waiting for'],

@@ -28,6 +28,12 @@ export function address(text: string): string {
   throw new InvalidArgumentError('Expected an address such as 192.0.2.1 or 2001:db8::1.')
 }
 
+/** A revision by its name, or by as much of its beginning as is enough. */
+export function revisionName(text: string): string {
+  if (/^[0-9a-f]{4,12}$/.test(text)) return text
+  throw new InvalidArgumentError('Expected a revision as `director config history` lists them.')
+}
+
 /** A name as a director's configuration has it. */
 export function directorName(text: string): string {
   if (DIRECTOR_NAME.test(text)) return text

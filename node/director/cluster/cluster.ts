@@ -19,7 +19,14 @@ import {
   type Transport,
   type TransportCounters,
 } from './transport.ts'
-import type { ClusterStatus, ClusterWorkerInput, FromClusterWorker, ToClusterWorker } from './worker-messages.ts'
+import { UntakenMessages } from './untaken-messages.ts'
+import type {
+  ClusterInput,
+  ClusterStatus,
+  ClusterWorkerInput,
+  FromClusterWorker,
+  ToClusterWorker,
+} from './worker-messages.ts'
 
 /** Messages handed to the thread whose sending has not been confirmed. */
 const MAX_PENDING_SENDS = 1024
@@ -41,10 +48,11 @@ interface PendingSend {
 export class Cluster implements Transport {
   readonly self: PeerName
   readonly peerId: string
-  readonly #input: ClusterWorkerInput
+  readonly #input: ClusterInput
   readonly #counters = createTransportCounters()
   readonly #delivery = new Delivery(this.#counters)
   readonly #connected = new Set<PeerName>()
+  readonly #untaken = new UntakenMessages()
   #peers: readonly Peer[]
   #newcomers: NewcomerHandler | undefined
   readonly #sends = new Map<number, PendingSend>()
@@ -62,7 +70,7 @@ export class Cluster implements Transport {
   #isStopping = false
 
   /** @throws DirectorError STORE_CORRUPT when the private key is none */
-  constructor(input: ClusterWorkerInput) {
+  constructor(input: ClusterInput) {
     this.#input = input
     this.#peers = input.peers
     this.self = input.name
@@ -71,7 +79,7 @@ export class Cluster implements Transport {
 
   /** Resolves when the thread listens. @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
-    const workerData: ClusterWorkerInput = { ...this.#input, peers: this.#peers }
+    const workerData: ClusterWorkerInput = { ...this.#input, peers: this.#peers, untaken: this.#untaken.shared }
     const worker = new Worker(programFile('node/director/cluster/worker'), { workerData, name: 'cluster' })
     this.#worker = worker
     let isReady = false
@@ -218,8 +226,9 @@ export class Cluster implements Transport {
   #receive(message: FromClusterWorker): void {
     switch (message.kind) {
       case 'message':
-        // It may have been on its way from the thread.
-        if (this.#peers.some(({ name }) => name === message.from))
+        this.#untaken.take()
+        // It may have been on its way from the thread while its sender ceased to be a peer, and another got the name.
+        if (this.#peers.some(({ name, id }) => name === message.from && id === message.peerId))
           this.#delivery.message(message.topic, message.from, message.message)
         break
       case 'peer':

@@ -229,6 +229,7 @@ export class Libp2pTransport implements Transport {
       denyInboundEncryptedConnection: deny,
       denyOutboundEncryptedConnection: deny,
       denyInboundUpgradedConnection: deny,
+      denyOutboundUpgradedConnection: deny,
     }
   }
 
@@ -261,6 +262,8 @@ export class Libp2pTransport implements Transport {
   #connectionOpened(connection: Connection): void {
     const entry = this.#entryOf(connection.remotePeer)
     if (entry) void this.#openStream(entry)
+    // It ceased to be a peer while the connection was made.
+    else connection.abort(new Error('not a peer'))
   }
 
   async #openStream(entry: PeerEntry): Promise<void> {

@@ -72,6 +72,8 @@ export interface TransportCounters {
   silentPeers: number
   /** Connections we ended to begin anew: the peer stayed silent, or gossip did not reach it. */
   abortedConnections: number
+  /** Messages of peers that were dropped, since too many waited for the main thread (untaken-messages.ts). */
+  droppedMessages: number
 }
 
 export function createTransportCounters(): TransportCounters {
@@ -82,6 +84,7 @@ export function createTransportCounters(): TransportCounters {
     failedHandlers: 0,
     silentPeers: 0,
     abortedConnections: 0,
+    droppedMessages: 0,
   }
 }
 

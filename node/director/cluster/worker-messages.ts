@@ -14,7 +14,7 @@ export const PROXIED_TOPICS = ['config', 'health', 'load'] as const satisfies re
   ReplicationTopic
 >[]
 
-export interface ClusterWorkerInput extends Libp2pTransportOptions {
+export interface ClusterInput extends Libp2pTransportOptions {
   /** RecordRing memory: what the forwarder writes, and what it is to apply. */
   readonly outgoing: SharedArrayBuffer
   readonly incoming: SharedArrayBuffer
@@ -27,6 +27,11 @@ export interface ClusterWorkerInput extends Libp2pTransportOptions {
   readonly poolKeys?: readonly string[]
   /** This director's own. */
   readonly token?: Uint8Array
+}
+
+export interface ClusterWorkerInput extends ClusterInput {
+  /** Memory of UntakenMessages. */
+  readonly untaken: SharedArrayBuffer
 }
 
 export interface ClusterStatus extends ReplicationStatus {
@@ -62,7 +67,14 @@ export type ToClusterWorker =
 export type FromClusterWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
-  | { readonly kind: 'message'; readonly topic: Topic; readonly from: PeerName; readonly message: Uint8Array }
+  | {
+      readonly kind: 'message'
+      readonly topic: Topic
+      readonly from: PeerName
+      /** Of the peer that has this name; it may be another's when this arrives. */
+      readonly peerId: string
+      readonly message: Uint8Array
+    }
   | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }
   /** Asks for the next records of the checkpoint. One question at a time. */
   | { readonly kind: 'restore' }

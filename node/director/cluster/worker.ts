@@ -16,6 +16,7 @@ import { RunningDaemons } from '../sync-daemon/running-daemons.ts'
 import { Admission, type TokenRefusal } from './admission.ts'
 import { Libp2pTransport } from './libp2p-transport.ts'
 import { Replicator } from './replication/replicator.ts'
+import { UntakenMessages } from './untaken-messages.ts'
 import {
   type ClusterStatus,
   type ClusterWorkerInput,
@@ -33,6 +34,7 @@ if (!port) throw new Error('to be run as a worker thread')
 
 const outgoing = new RecordRing(input.outgoing)
 const source = new ConnectionReader(input.table, input.directory)
+const untaken = new UntakenMessages(input.untaken)
 let isStopping = false
 let lastStatus = ''
 let doubts = 0
@@ -88,9 +90,15 @@ try {
   const syncDaemons = new RunningDaemons({ clock: systemClock, source, apply: (block) => replicator.apply(block) })
   for (const topic of PROXIED_TOPICS) {
     transport.onMessage(topic, (from, bytes) => {
+      const peerId = peers.find(({ name }) => name === from)?.id
+      if (peerId === undefined) return
+      if (!untaken.post()) {
+        transport.counters.droppedMessages++
+        return
+      }
       // A copy: the bytes may lie in a larger buffer, which would be copied whole.
       const message = new Uint8Array(bytes)
-      post({ kind: 'message', topic, from, message }, [message.buffer])
+      post({ kind: 'message', topic, from, peerId, message }, [message.buffer])
     })
   }
   transport.onPeer((peer, connected) => post({ kind: 'peer', peer, connected }))

@@ -134,7 +134,8 @@ export const settingsInputSchema = z.record(z.string().max(SETTING_NAME_MAX), z.
 const prefix = z
   .string()
   .refine(isPrefix, 'expected a prefix such as 10.3.0.0/24 or 2001:db8::/32')
-  .overwrite(canonicalPrefix)
+  // Runs on what was refused, too.
+  .overwrite((text) => (isPrefix(text) ? canonicalPrefix(text) : text))
 
 /** Packets of which all holds that is given get the mark. */
 export const markRuleSchema = z
@@ -451,6 +452,8 @@ export interface DirectorStatus {
   refusedClients: number
   /** Connections and messages of nodes that are no peers. */
   refusedStrangers: number
+  /** Messages of peers for which the director was too busy. */
+  droppedMessages: number
   /** Tokens that did not let in whoever showed them, by reason. */
   refusedTokens: Record<string, number>
   /** What replication has done, by name (docs/protocol.md, Counters). */

@@ -10,8 +10,8 @@ import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
 import type { ChangePreview, PoolEdit } from './api.ts'
 
 const SILENCE_MAX_MS = 10_000
-/** A document of changes is answered when all of it is kept. */
-const DOCUMENT_MAX_MS = 60_000
+/** A change of much is answered when all of it is kept. */
+const LARGE_MAX_MS = 60_000
 
 /** A document was refused for one of its changes. */
 export class ChangeRefused extends DirectorError {
@@ -73,11 +73,31 @@ export async function requestPreview(
   return (await sendEdits(address, '/preview', edits, basedOn)) as ChangePreview
 }
 
+/**
+ * Makes the configuration what it was at a revision, if nothing has changed since the difference was made.
+ * @param to the revision, or enough of its beginning
+ * @throws DirectorError as the director answered, or DIRECTOR_UNREACHABLE
+ */
+export async function requestRollback(
+  address: string,
+  to: string,
+): Promise<{ difference: string[]; isSame: boolean; revision: string }> {
+  const large = (method: string, path: string, body?: unknown, basedOn?: string) =>
+    ask(address, method, path, body === undefined ? undefined : Buffer.from(JSON.stringify(body)), {
+      silenceMaxMs: LARGE_MAX_MS,
+      basedOn,
+    })
+  const [{ revision: from }] = (await large('GET', '/revisions')) as { revision: string }[]
+  const difference = (await large('GET', `/difference?${new URLSearchParams({ from, to })}`)) as string[]
+  const { revision } = (await large('POST', '/rollback', { revision: to }, from)) as { revision: string }
+  return { difference, isSame: revision === from, revision }
+}
+
 function sendEdits(address: string, path: string, edits: readonly PoolEdit[], basedOn?: string): Promise<unknown> {
   const payload = Buffer.from(edits.map((edit) => `${JSON.stringify(edit)}\n`).join(''))
   return ask(address, 'POST', path, payload, {
     type: 'application/x-ndjson',
-    silenceMaxMs: DOCUMENT_MAX_MS,
+    silenceMaxMs: LARGE_MAX_MS,
     basedOn,
   })
 }

@@ -9,6 +9,8 @@ import { parse } from './parse.ts'
 export const JSON_LINES = 'application/x-ndjson'
 /** 5,000 services with 20 servers each have a quarter of it. */
 const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
+/** Of one change, in characters: more than the largest service takes that peers could be told of. */
+const LINE_MAX = 2 * 1024 * 1024
 
 /** The bytes of a document, which are not looked at before all of them are here. */
 export async function readDocument(body: unknown): Promise<Buffer[]> {
@@ -49,10 +51,17 @@ function readEdit(line: string, number: number): PoolEdit {
 function* linesOf(chunks: readonly Buffer[]): Generator<string> {
   const decoder = new StringDecoder()
   let rest = ''
+  let number = 0
   for (const chunk of chunks) {
     const lines = (rest + decoder.write(chunk)).split('\n')
     rest = lines.pop() as string
     yield* lines
+    number += lines.length
+    // What goes on in every chunk is joined and searched anew with each.
+    if (rest.length > LINE_MAX) {
+      const message = `expected at most ${LINE_MAX} characters in a line: give a service fewer servers`
+      throw new EditRefused(number, new DirectorError('INPUT_INVALID', message))
+    }
   }
   rest += decoder.end()
   if (rest !== '') yield rest

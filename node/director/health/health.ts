@@ -7,7 +7,7 @@
  */
 import { monotonicMs } from '../../../forwarder/clock.ts'
 import { serverKey } from '../../../forwarder/service.ts'
-import type { Transport } from '../cluster/transport.ts'
+import type { PeerName, Transport } from '../cluster/transport.ts'
 import type { DirectorConfig } from '../config.ts'
 import { Checker, type CheckTarget, type Target } from './checker.ts'
 import { PoolHealth } from './pool-health.ts'
@@ -91,6 +91,11 @@ export class Health {
   /** The pool's verdict on "ADDRESS:PORT"; 'unknown' also for a server that is not checked. */
   verdict(server: string): HealthState {
     return this.#pool.verdict(server)
+  }
+
+  /** A director is no peer any more: its opinions do not count. */
+  forget(peer: PeerName): Promise<void> {
+    return this.#pool.forget(peer)
   }
 
   /** Does what is due; runs by itself after start(). */

@@ -9,6 +9,7 @@
  */
 import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../cluster/transport.ts'
 import { isLoopback } from '../host/local-servers.ts'
+import { startPace } from '../pace.ts'
 import { decodeOpinions, encodeOpinions, SERVERS_PER_MESSAGE } from './opinion-message.ts'
 import type { HealthState } from './rise-fall.ts'
 
@@ -104,6 +105,15 @@ export class PoolHealth {
     server.own = state
     this.#changed.set(key, state)
     this.#judge(key, server)
+  }
+
+  /** A director is no peer any more: what it has said does not count. Resolves when that is so for every server. */
+  async forget(peer: PeerName): Promise<void> {
+    const pace = startPace()
+    for (const [key, server] of this.#servers) {
+      if (server.peers.delete(peer)) this.#judge(key, server)
+      await pace()
+    }
   }
 
   /** Tells peers what has changed and what is to be repeated, and lets go of stale opinions. To be called many times a second. */

@@ -27,6 +27,8 @@ const BATCH_BYTES = 48 * 1024
 /** An entry alone in its message, and what a message may grow to. */
 const INFLATED_BYTES_MAX = 1024 * 1024
 const INVALID_ENTRIES_MAX = 100
+/** Objects and lists within each other; an entry of this version has six. */
+const NESTING_MAX = 32
 
 export interface ConfigMessage {
   entries: PoolEntry[]
@@ -53,6 +55,18 @@ export function unpackEntry(bytes: Uint8Array): PoolEntry | undefined {
 export function fitsMessage(packed: Uint8Array): boolean {
   if (packed.length <= BATCH_BYTES) return true
   return packed.length <= INFLATED_BYTES_MAX && toMessage([packed]).length <= MAX_MESSAGE_BYTES
+}
+
+/** Whether an entry that was heard can be told to others: it must not be in their way to all the rest. */
+export function isTellable(entry: PoolEntry): boolean {
+  return nestsWithin(entry, NESTING_MAX) && fitsMessage(packEntry(entry))
+}
+
+/** Sets, errors and the like, in which more could be nested, no version has. */
+function nestsWithin(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return true
+  const isPlain = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
+  return isPlain && levels > 0 && Object.values(value).every((each) => nestsWithin(each, levels - 1))
 }
 
 /** Messages of at most MAX_MESSAGE_BYTES, each made when it is asked for, from packed entries that each pass fitsMessage(). */

@@ -55,6 +55,11 @@ export class HybridLogicalClock {
     if (wallMs > this.#wallMs || (wallMs === this.#wallMs && counter > this.#counter)) this.#set(wallMs, counter)
   }
 
+  /** Begins again at the wall clock, which was ahead and is right now: what is to be older than later stamps must be witnessed anew. */
+  setBack(): void {
+    this.#set(0, 0)
+  }
+
   /** Whether the stamp is not further ahead of the wall clock than clocks may differ. */
   isCredible(stamp: Stamp): boolean {
     return stamp.wallMs - this.#wallClockMs() <= MAX_DRIFT_MS

@@ -8,7 +8,7 @@ import type { JoinToken } from '../../../protocol/wire/join-token.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { AdmissionReader, admissionEntry } from './admissions.ts'
 import { peerEntry } from './entry-changes.ts'
-import type { PoolMembers } from './membership.ts'
+import type { PeerIds, PoolMembers } from './membership.ts'
 import type { PoolEntry } from './pool-entry.ts'
 import type { ReplicatedEntries } from './replicated-entries.ts'
 
@@ -16,8 +16,7 @@ export interface MemberOptions {
   readonly transport: Pick<Transport, 'self'>
   /** Whoever may sign tokens by which directors join; without any such keys no token counts. */
   readonly poolKeys: readonly KeyObject[]
-  /** The ids by which a peer, or this director, is known. */
-  readonly peerIdsOf: (peer: PeerName) => readonly string[]
+  readonly membership: PeerIds
 }
 
 /** An entry would let its sender in again, or has a token that none of the pool's keys has signed. */
@@ -50,8 +49,8 @@ export class MemberEntries {
   /** Shuts a director out of the pool, or lets it in again. @throws DirectorError INPUT_INVALID for this director itself */
   setRevoked(peer: string, revoked: boolean): Promise<void> {
     return this.#entries.change(async (stamp) => {
-      const { transport, peerIdsOf } = this.#options
-      if (peerIdsOf(transport.self).includes(peer)) {
+      const { transport, membership } = this.#options
+      if (membership.idOf(transport.self) === peer) {
         const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
         throw new DirectorError('INPUT_INVALID', message)
       }
@@ -68,7 +67,7 @@ export class MemberEntries {
   /** @param from who tells of the entry; undefined: it was in the store, and its key may be none of the pool's any more */
   refusal(entry: PoolEntry, from?: PeerName): MemberRefusal | undefined {
     // A revoked director that is faster than the news of it must not undo it.
-    const isOwn = entry.kind === 'peer' && from !== undefined && this.#options.peerIdsOf(from).includes(entry.peer)
+    const isOwn = entry.kind === 'peer' && from !== undefined && this.#options.membership.idOf(from) === entry.peer
     if (isOwn) return 'revocations'
     return entry.kind === 'admission' && !this.#admissions.tokenOf(entry) ? 'admissions' : undefined
   }

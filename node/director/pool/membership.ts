@@ -14,6 +14,9 @@ export interface PoolMembers {
   readonly admitted: readonly JoinToken[]
 }
 
+/** What others need to know of it. */
+export type PeerIds = Pick<Membership, 'idOf' | 'isConfigured'>
+
 /** A director that is a peer, or was. */
 export interface KnownPeer {
   readonly id: string
@@ -45,11 +48,14 @@ export class Membership {
     this.#peers = this.#decide(members)
   }
 
-  /** Of this director, of the peer with this name, or of those that had it before they were revoked. */
-  idsOf(name: string): string[] {
-    const current = [this.#self, ...this.#peers].find((peer) => peer.name === name)
-    if (current) return [current.id]
-    return this.known().flatMap((peer) => (peer.name === name ? peer.id : []))
+  /** Of this director, or of the peer that has this name now. */
+  idOf(name: string): string | undefined {
+    return [this.#self, ...this.#peers].find((peer) => peer.name === name)?.id
+  }
+
+  /** Whether the configuration names it, revoked or not; or it is this director. */
+  isConfigured(id: string): boolean {
+    return [this.#self, ...this.#configured].some((peer) => peer.id === id)
   }
 
   /** Why a director would be no peer with this token; undefined: it would be one. */

@@ -8,12 +8,24 @@ import { decodeConfigMessage, encodeDigest, encodeEntries, packEntry } from './c
 import type { PoolEntries } from './pool-entries.ts'
 import type { PoolEntry } from './pool-entry.ts'
 
-/** Messages of peers that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
-const UNREAD_MAX = 1024
+/** Messages of one peer that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
+export const UNREAD_OF_ONE_MAX = 512
+/** Of all peers. */
+export const UNREAD_MAX = 1024
+
+interface Unread {
+  /** Of the peer at that time: a name may be another's by the time it is read. */
+  readonly id: string
+  readonly bytes: Uint8Array
+}
 
 export interface PeerExchangeOptions {
   readonly transport: Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
   readonly entries: PoolEntries
+  /** The id of the peer that has this name now. */
+  readonly idOf: (peer: PeerName) => string | undefined
+  /** A peer has said that it has exactly these entries. */
+  readonly onAgreed: () => void
   /** What one message of a peer tells. */
   readonly onEntries: (entries: readonly PoolEntry[], from: PeerName) => void
   /** So many entries of a message, or the whole of it, are nothing that this version understands. */
@@ -22,7 +34,8 @@ export interface PeerExchangeOptions {
 
 export class PeerExchange {
   readonly #options: PeerExchangeOptions
-  readonly #unread: { readonly from: PeerName; readonly bytes: Uint8Array }[] = []
+  readonly #unread = new Map<PeerName, Unread[]>()
+  #unreadCount = 0
   readonly #beingSentTo = new Set<PeerName>()
   #isClosed = false
 
@@ -57,29 +70,40 @@ export class PeerExchange {
   }
 
   #hear(from: PeerName, bytes: Uint8Array): void {
-    if (this.#isClosed || this.#unread.length >= UNREAD_MAX) return
-    this.#unread.push({ from, bytes })
-    if (this.#unread.length === 1) void this.#readAll()
+    const id = this.#options.idOf(from)
+    const unread = this.#unread.get(from) ?? []
+    if (this.#isClosed || id === undefined) return
+    if (this.#unreadCount >= UNREAD_MAX || unread.length >= UNREAD_OF_ONE_MAX) return
+    unread.push({ id, bytes })
+    this.#unread.set(from, unread)
+    if (++this.#unreadCount === 1) void this.#readAll()
   }
 
+  /** One of each peer in turn, so that whoever says much does not keep the others waiting. */
   async #readAll(): Promise<void> {
     const pace = startPace()
-    for (; this.#unread.length > 0; this.#unread.shift()) {
-      const [{ from, bytes }] = this.#unread
-      this.#read(from, bytes)
-      await pace()
+    while (this.#unreadCount > 0) {
+      for (const [from, unread] of this.#unread) {
+        const { id, bytes } = unread.shift() as Unread
+        if (unread.length === 0) this.#unread.delete(from)
+        // It may have ceased to be a peer while this was waiting.
+        if (this.#options.idOf(from) === id) this.#read(from, bytes)
+        await pace()
+        this.#unreadCount--
+      }
     }
   }
 
   #read(from: PeerName, bytes: Uint8Array): void {
-    const { entries, onEntries, onInvalid } = this.#options
+    const { entries, onAgreed, onEntries, onInvalid } = this.#options
     const message = decodeConfigMessage(bytes)
     if (!message) {
       onInvalid(1)
       return
     }
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
-    if (message.digest && !entries.digest.equals(message.digest)) void this.#sendEverything(from)
+    if (message.digest && entries.digest.equals(message.digest)) onAgreed()
+    else if (message.digest) void this.#sendEverything(from)
     onEntries(message.entries, from)
   }
 

@@ -7,13 +7,13 @@
  */
 import { hash } from 'node:crypto'
 import { DIGEST_BYTES } from './config-message.ts'
-import { EntryState } from './entry-state.ts'
+import { CountedEntries } from './counted-entries.ts'
 import { isMembership, type PoolEntry } from './pool-entry.ts'
 
 /** As long as it must be for two not to be the same by chance, and to be typed. */
 const REVISION_DIGITS = 12
 
-export class PoolEntries extends EntryState {
+export class PoolEntries extends CountedEntries {
   readonly #digest = Buffer.alloc(DIGEST_BYTES)
   readonly #inForce = Buffer.alloc(DIGEST_BYTES)
 
@@ -55,7 +55,7 @@ export class PoolEntries extends EntryState {
 }
 
 /** Whether it is of what revisions are about. Who belongs to the pool is not (revisions.ts). */
-function isRevised(entry: PoolEntry): boolean {
+export function isRevised(entry: PoolEntry): boolean {
   return entry.kind !== 'tombstone' && !isMembership(entry)
 }
 

@@ -86,7 +86,7 @@ export type PoolEntry = z.infer<typeof poolEntrySchema>
 export function entryKey(entry: PoolEntry): string {
   if (entry.kind === 'marks') return MARKS_KEY
   if (entry.kind === 'peer') return peerEntryKey(entry.peer)
-  if (entry.kind === 'admission') return `admission/${entry.peer}`
+  if (entry.kind === 'admission') return admissionEntryKey(entry.peer)
   return entry.kind === 'settings' ? SETTINGS_KEY : serviceEntryKey(entry.service)
 }
 
@@ -97,6 +97,10 @@ export function isMembership(entry: PoolEntry): entry is Extract<PoolEntry, { ki
 
 export function peerEntryKey(peer: string): string {
   return `peer/${peer}`
+}
+
+export function admissionEntryKey(peer: string): string {
+  return `admission/${peer}`
 }
 
 export function serviceEntryKey(service: ServiceAddress): string {
@@ -118,6 +122,11 @@ export function hasSeen(entry: PoolEntry, { wallMs, counter, director }: Stamp):
   if (!entry.seen) return true
   const [latestMs, latest] = Object.hasOwn(entry.seen, director) ? entry.seen[director] : [-1, 0]
   return latestMs > wallMs || (latestMs === wallMs && latest >= counter)
+}
+
+/** Of changes to the same thing that whoever made `entry` knew. */
+export function seenStamps({ seen = {} }: PoolEntry): Stamp[] {
+  return Object.entries(seen).map(([director, [wallMs, counter]]) => ({ wallMs, counter, director }))
 }
 
 /** Of a service, without the rest of it. */

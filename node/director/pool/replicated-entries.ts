@@ -11,30 +11,35 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
-import { fitsMessage, packEntry, unpackEntry } from './config-message.ts'
+import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
+import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import type { MemberRefusal } from './member-entries.ts'
+import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
-import { entryKey, type PoolEntry } from './pool-entry.ts'
+import { admissionEntryKey, entryKey, hasSeen, isMembership, type PoolEntry, seenStamps } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { historicChanges } from './revisions.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
-/** More than a pool has; what peers send beyond it is refused, so that they cannot make this director grow for ever. */
-const ENTRIES_MAX = 65_536
+/** Announcements after which changes that no peer has taken are made anew: each is answered by all of a peer's entries that are others. */
+const UNCONFIRMED_MAX = 3
 const KEY_PREFIX = 'pool/'
 
 export interface ReplicationOptions {
   readonly store: Store
-  readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
+  readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'>
+  readonly membership: PeerIds
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
   readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
-  /** The store refused what peers told. It is in force all the same, and peers tell it again after a restart. */
+  /** The store refused what peers told. It is in force all the same, and stored when the store takes changes again. */
   readonly onStoreFailure: (error: Error) => void
+  /** So many changes were made here while the clock was ahead, and refused by everybody else: they have been made anew. */
+  readonly onCorrected: (changes: number) => void
 }
 
 /** For whoever knows what the entries say. */
@@ -60,7 +65,11 @@ export class ReplicatedEntries {
   readonly #clock: HybridLogicalClock
   readonly #exchange: PeerExchange
   /** From peers, not yet merged; the newest of each key. */
-  readonly #heard = new Map<string, PoolEntry>()
+  #heard = new CountedEntries()
+  /** Keys of what peers told while the store failed. */
+  readonly #unstored = new Set<string>()
+  /** Announcements since a peer was last known to have what this director's clock says is not made yet. */
+  #unconfirmed = 0
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
@@ -73,6 +82,10 @@ export class ReplicatedEntries {
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.inForce,
+      idOf: (peer) => options.membership.idOf(peer),
+      onAgreed: () => {
+        this.#unconfirmed = 0
+      },
       onEntries: (entries, from) => this.#hear(entries, from),
       onInvalid: (count) => {
         this.refused.invalid += count
@@ -93,7 +106,8 @@ export class ReplicatedEntries {
       }
       if (this.#handler.refusal(entry)) continue
       this.inForce.put(entryKey(entry), entry)
-      // Whatever the wall clock says now, changes made here must be newer than those that were in force here.
+      // Whatever the wall clock says now, changes made here must be newer than those that were in force here. If it is the stamps that
+      // are wrong, peers show it (#correctStamps).
       this.#clock.witness(entry.stamp)
     }
     const newest = await this.history.load(this.inForce.revision)
@@ -118,12 +132,7 @@ export class ReplicatedEntries {
     return this.inTurn(async () => {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
       const entries = await decide(this.#clock.next())
-      if (entries.length === 0) return
-      const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
-      for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
-      await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
-      await this.#apply(entries)
-      await this.#exchange.tell(packed)
+      if (entries.length > 0) await this.#make(entries)
     })
   }
 
@@ -137,14 +146,45 @@ export class ReplicatedEntries {
   isNews(entry: PoolEntry): boolean {
     const known = this.inForce.get(entryKey(entry))
     if (!known) return !this.#isExpired(entry)
-    // What a clock far ahead has left behind here must not win for as long as that clock was ahead.
-    return compareStamps(entry.stamp, known.stamp) > 0 || !this.#clock.isCredible(known.stamp)
+    const order = compareStamps(entry.stamp, known.stamp)
+    if (order >= 0 || this.#clock.isCredible(known.stamp)) return order > 0
+    // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its own change replaced.
+    return !(this.#isAhead(known) && hasSeen(known, entry.stamp))
   }
 
-  /** Tells peers a digest of everything, and forgets old tombstones. To be called every few seconds. */
+  /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */
   announce(): void {
-    this.#forgetTombstones()
+    void this.inTurn(() => this.#putRight()).catch(this.#options.onStoreFailure)
     this.#exchange.announce()
+  }
+
+  async #make(entries: readonly PoolEntry[]): Promise<void> {
+    this.#demandRoom(entries)
+    const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
+    for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
+    await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
+    await this.#apply(entries)
+    await this.#exchange.tell(packed)
+  }
+
+  /** @throws DirectorError INPUT_INVALID for more than peers would take, or than can be forwarded */
+  #demandRoom(entries: readonly PoolEntry[]): void {
+    let added = 0
+    let slots = 0
+    for (const entry of entries) {
+      const before = this.inForce.get(entryKey(entry))
+      if (!before && !isMembership(entry)) added++
+      slots += slotsOf(entry) - slotsOf(before)
+    }
+    const { configured } = this.inForce
+    if (added > 0 && configured + added > CONFIGURED_MAX) {
+      const message = `a pool holds ${CONFIGURED_MAX} services, those that were removed in the last thirty days included, and there are ${configured}: edit services instead of replacing them by others`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
+    if (slots > 0 && this.inForce.slots + slots > SLOTS_MAX) {
+      const message = `services and real servers would be ${this.inForce.slots + slots} together, and a director has room for ${SLOTS_MAX}: remove some first`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
   }
 
   /** In the store, and in the history. */
@@ -154,11 +194,20 @@ export class ReplicatedEntries {
     changes: readonly HistoricChange[],
   ): Promise<void> {
     const history = await this.history.prepare(changes)
+    const late = await Array.fromAsync(paced(this.#unstored.values().map((key) => this.#storing(key))))
     const operations = packed.map(
       (value, index): StoreOperation => ({ type: 'put', key: KEY_PREFIX + entryKey(entries[index]), value }),
     )
-    await this.#options.store.batch([...operations, ...history.operations])
+    await this.#options.store.batch([...late, ...operations, ...history.operations])
+    this.#unstored.clear()
     history.commit()
+  }
+
+  #storing(key: string): StoreOperation {
+    const entry = this.inForce.get(key)
+    return entry
+      ? { type: 'put', key: KEY_PREFIX + key, value: packEntry(entry) }
+      : { type: 'delete', key: KEY_PREFIX + key }
   }
 
   async #apply(entries: readonly PoolEntry[]): Promise<void> {
@@ -177,26 +226,43 @@ export class ReplicatedEntries {
   }
 
   #take(entry: PoolEntry, from: PeerName): void {
-    if (!this.isNews(entry)) return
     const key = entryKey(entry)
+    const known = this.inForce.get(key)
+    if (known && compareStamps(entry.stamp, known.stamp) === 0) {
+      if (!this.#clock.isCredible(known.stamp)) this.#unconfirmed = 0
+      return
+    }
+    if (!this.isNews(entry)) return
     const waiting = this.#heard.get(key)
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
-    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.set(key, entry)
+    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.put(key, entry)
   }
 
   #refusal(entry: PoolEntry, from: PeerName): keyof ReplicatedEntries['refused'] | undefined {
     const refusal = this.#handler.refusal(entry, from)
     if (refusal) return refusal
     if (!this.#clock.isCredible(entry.stamp)) return 'stamps'
-    const isFull = this.inForce.size + this.#heard.size >= ENTRIES_MAX
-    return isFull && !this.inForce.has(entryKey(entry)) ? 'surplus' : undefined
+    if (!isTellable(entry)) return 'invalid'
+    return this.#isSurplus(entry) ? 'surplus' : undefined
+  }
+
+  /** Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not outlast his revocation. */
+  #isSurplus(entry: PoolEntry): boolean {
+    const all = [this.inForce, this.#heard]
+    if (entry.kind === 'admission' || all.some((entries) => entries.has(entryKey(entry)))) return false
+    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#heard)
+    if (entry.kind !== 'peer') return sum(({ configured }) => configured) >= CONFIGURED_MAX
+    const isKnown =
+      this.#options.membership.isConfigured(entry.peer) ||
+      all.some((entries) => entries.has(admissionEntryKey(entry.peer)))
+    return !isKnown && sum((entries) => entries.count('peer')) >= STRANGERS_MAX
   }
 
   async #merge(): Promise<void> {
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
-    this.#heard.clear()
+    this.#heard = new CountedEntries()
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
     const changes = await historicChanges(this.inForce, entries)
@@ -204,6 +270,7 @@ export class ReplicatedEntries {
       await this.#keep(entries, await Array.fromAsync(paced(entries.values().map(packEntry))), changes)
     } catch (error) {
       this.history.forget()
+      for (const entry of entries) this.#unstored.add(entryKey(entry))
       this.#options.onStoreFailure(error as Error)
     }
     await this.#apply(entries)
@@ -216,12 +283,46 @@ export class ReplicatedEntries {
     return entry.kind === 'tombstone' && this.#options.wallClockMs() - entry.stamp.wallMs > TOMBSTONE_LIFE_MS
   }
 
-  #forgetTombstones(): void {
-    const expired = [...this.inForce.values()].filter((entry) => this.#isExpired(entry))
+  async #putRight(): Promise<void> {
+    if (this.#isClosed) return
+    await this.#forgetTombstones()
+    await this.#correctStamps()
+    if (this.#unstored.size > 0) await this.#keep([], [], [])
+  }
+
+  async #forgetTombstones(): Promise<void> {
+    const expired = [...this.inForce.values()].filter((entry) => this.#isExpired(entry)).map(entryKey)
     if (expired.length === 0) return
-    for (const entry of expired) this.inForce.put(entryKey(entry), undefined)
-    const operations = expired.map((entry): StoreOperation => ({ type: 'delete', key: KEY_PREFIX + entryKey(entry) }))
-    void this.inTurn(() => this.#options.store.batch(operations)).catch(this.#options.onStoreFailure)
+    await this.#options.store.batch(expired.map((key) => ({ type: 'delete', key: KEY_PREFIX + key })))
+    for (const key of expired) this.inForce.put(key, undefined)
+  }
+
+  /**
+   * A stamp of this director's that lies ahead of its clock: either the clock was ahead when the change was made, and then everybody
+   * else refuses it; or the clock is behind now, and then peers have the change, as they say. What they do not say in time is made anew.
+   */
+  async #correctStamps(): Promise<void> {
+    const ahead = [...this.inForce.values()].filter((entry) => this.#isAhead(entry))
+    if (ahead.length === 0) this.#unconfirmed = 0
+    else if (this.#options.transport.connectedPeers().length > 0) this.#unconfirmed++
+    if (this.#unconfirmed < UNCONFIRMED_MAX) return
+    this.#unconfirmed = 0
+    const pace = startPace()
+    this.#clock.setBack()
+    for (const entry of this.inForce.values()) {
+      for (const stamp of [entry.stamp, ...seenStamps(entry)])
+        if (this.#clock.isCredible(stamp)) this.#clock.witness(stamp)
+      await pace()
+    }
+    const stamp = this.#clock.next()
+    await this.#make(ahead.map((entry) => ({ ...entry, stamp: { ...stamp } })))
+    this.#options.onCorrected(ahead.length)
+  }
+
+  /** An admission has its token's stamp for good. */
+  #isAhead({ kind, stamp }: PoolEntry): boolean {
+    const isOwn = kind !== 'admission' && stamp.director === this.#options.transport.self
+    return isOwn && !this.#clock.isCredible(stamp)
   }
 }
 

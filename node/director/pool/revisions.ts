@@ -5,12 +5,13 @@ import type { RevisionListing } from '../control/api.ts'
 import { startPace } from '../pace.ts'
 import { type Replacement, summaryText } from './change-summary.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
-import type { PoolEntries } from './pool-entries.ts'
-import { entryKey, hasSeen, isMembership, type PoolEntry } from './pool-entry.ts'
+import { isRevised, type PoolEntries } from './pool-entries.ts'
+import { entryKey, hasSeen, type PoolEntry } from './pool-entry.ts'
 import type { HistoricChange, Revision } from './revision-history.ts'
 
 /**
- * Who belongs to the pool is in no revision: to go back to one must let nobody in again. Revocations that are overridden are told all the same.
+ * Who belongs to the pool is in no revision: to go back to one must let nobody in again. Nor is the removal of what was never known here. Revocations
+ * that are overridden are told all the same.
  * @param entries that will be put, each under a key of its own, in the order of their stamps
  */
 export async function historicChanges(state: PoolEntries, entries: readonly PoolEntry[]): Promise<HistoricChange[]> {
@@ -26,7 +27,7 @@ export async function historicChanges(state: PoolEntries, entries: readonly Pool
       const after = entries[from]
       const key = entryKey(after)
       const known = state.get(key)
-      if (!isMembership(after)) replacements.push({ before: known, after })
+      if (isRevised(after) || (known && isRevised(known))) replacements.push({ before: known, after })
       if (known && !hasSeen(after, known.stamp)) overridden.push(describeEntry(known))
       forecast.put(key, after)
       await pace()

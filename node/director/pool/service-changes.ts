@@ -89,16 +89,26 @@ function demandWhole(input: ServiceInput): void {
   }
 }
 
+/** Some flags are one scheduler's own. Source: ipvsadm.c, "incompatible scheduler flag". */
+function demandFlags(scheduler: string, flags: readonly string[] = []): void {
+  for (const flag of flags) {
+    const [owner] = flag.split('-')
+    if (owner === 'flag' || owner === scheduler) continue
+    throw invalid(`schedulerFlags: ${flag} is a flag of scheduler ${owner}, and this service's is ${scheduler}`)
+  }
+}
+
 function isNetmask(text: string, isVersion6: boolean): boolean {
   if (isVersion6) return /^[1-9]\d{0,2}$/.test(text) && Number(text) <= 128
   return /^(\d{1,3}\.){3}\d{1,3}$/.test(text) && text.split('.').every((part) => Number(part) <= 255)
 }
 
-function demandNames({ scheduler, persistenceEngine }: ServiceInput): void {
+function demandNames({ scheduler, schedulerFlags, persistenceEngine }: ServiceInput): void {
   if (scheduler !== NO_SCHEDULER && !schedulerByName(scheduler)) {
     const known = schedulers.map(({ name }) => name).join(', ')
     throw new DirectorError('SCHEDULER_UNKNOWN', `there is no scheduler ${scheduler}: use one of ${known}`)
   }
+  demandFlags(scheduler, schedulerFlags)
   if (persistenceEngine !== undefined && !PERSISTENCE_ENGINES.includes(persistenceEngine)) {
     const message = `there is no persistence engine ${persistenceEngine}: use ${PERSISTENCE_ENGINES.join(', ')}`
     throw new DirectorError('SCHEDULER_UNKNOWN', message)
@@ -156,6 +166,9 @@ function toServer(input: ServerInput): PoolServer {
   }
   if (tunnel && method !== 'tun') throw invalid(`tunnel: only servers of method tun have one, not ${method}`)
   if (tunnel?.type === 'gue' && tunnel.port === 0) throw invalid('tunnel.port: expected 1 to 65535 with type gue')
+  if (tunnel?.type === 'gre' && tunnel.checksum === 'remote') {
+    throw invalid('tunnel.checksum: expected none or plain with type gre, which knows no remote one')
+  }
   const keepsPort = method === 'nat' || service.protocol === 'fwm'
   return {
     address,

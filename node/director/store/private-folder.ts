@@ -1,8 +1,11 @@
 /**
  * Folders that only the director may enter: its store (which holds its private key) and its control socket.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { DirectorError } from '../../../protocol/errors.ts'
+
+const OTHERS = 0o077
 
 /**
  * Makes the folder, with mode 0700, and the folders above it that are missing. A folder that is there keeps its mode.
@@ -23,4 +26,12 @@ export function makePrivateFolder(folder: string): void {
     }
   }
   for (const path of missing.reverse()) mkdirSync(path, { mode: 0o700 })
+}
+
+/** @throws DirectorError CONFIG_INVALID for a folder that was made by somebody else, with a mode that lets others in */
+export function demandPrivateFolder(folder: string): void {
+  const mode = statSync(folder, { throwIfNoEntry: false })?.mode ?? 0
+  if ((mode & OTHERS) === 0) return
+  const message = `${folder}: others than its owner may enter the store, which holds the private key of the director: chmod 700 it`
+  throw new DirectorError('CONFIG_INVALID', message)
 }

@@ -16,6 +16,7 @@ import { basename, dirname, resolve } from 'node:path'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { type FolderContents, readFolder } from './level-files.ts'
 import { LevelStore } from './level-store.ts'
+import { demandPrivateFolder } from './private-folder.ts'
 import type { StoreOperation } from './store.ts'
 
 /** A disk that has damaged so many needs somebody to look at it, and what is kept must not fill it. */
@@ -54,13 +55,14 @@ const kinds: Readonly<Record<string, string>> = {
 
 /**
  * The store in a folder, open.
- * @throws DirectorError STORE_LOCKED, STORE_FAILED, or STORE_CORRUPT when the store is damaged and nothing can be begun with it
+ * @throws DirectorError CONFIG_INVALID when others may enter the folder; STORE_LOCKED, STORE_FAILED, or STORE_CORRUPT when the store is damaged and nothing can be begun with it
  */
 export async function openStore(folder: string, options: OpeningOptions): Promise<LevelStore> {
   const path = resolve(folder)
   const store = new LevelStore(folder, options.onTrouble)
   // Killed between the two renames of a salvage.
   if (!existsSync(path) && existsSync(`${path}.salvaged`)) renameSync(`${path}.salvaged`, path)
+  demandPrivateFolder(path)
   const damage = await damageOf(store)
   if (!damage) return store
   const salvage = await inWorkplace(path, async (workplace) => {

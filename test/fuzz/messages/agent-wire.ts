@@ -4,11 +4,14 @@ import { ReportListener } from '../../../node/director/load/report-listener.ts'
 import { createAgentKey } from '../../../protocol/wire/agent-key.ts'
 import { AGENT_REPORT_VERSION, type AgentReport, encodeAgentReport } from '../../../protocol/wire/agent-report.ts'
 import type { Random } from '../../random.ts'
+import { sharedReferences } from '../../support/shared-references.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
 
 const START_MS = 1_760_000_000_000
 /** As many genuine datagrams are known to whoever sends them again. */
 const RECORDED_MAX = 64
+/** Levels of lists that fit into a datagram; who walked them all would never end. */
+const REFERENCES_MAX = 80
 const servers = ['10.0.0.1', '2001:db8::2']
 const keys = servers.map((address, index) => createAgentKey(new Uint8Array(32).fill(index + 1), [address]))
 const [own, others] = keys
@@ -88,7 +91,10 @@ export class AgentWire implements Wire {
   #ownNonsense(random: Random): void {
     const genuine = encodeAgentReport(this.#report(servers), own)
     const head = Buffer.concat([Uint8Array.of(AGENT_REPORT_VERSION), Buffer.from(own.id, 'hex')])
-    const body = mutated(random, genuine.subarray(head.length, -32))
+    const mayRefer = random.oneIn(8)
+    const body = mayRefer
+      ? sharedReferences(1 + random.below(REFERENCES_MAX))
+      : mutated(random, genuine.subarray(head.length, -32))
     const signed = Buffer.concat([head, body])
     const datagram = Buffer.concat([signed, createHmac('sha256', own.secret).update(signed).digest()])
     const before = this.#state(others.addresses)

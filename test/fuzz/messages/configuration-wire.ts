@@ -5,11 +5,14 @@ import { encodeOpinions } from '../../../node/director/health/opinion-message.ts
 import { PoolHealth } from '../../../node/director/health/pool-health.ts'
 import { PoolOfDirectors } from '../../node/director/pool/pool-of-directors.ts'
 import type { Random } from '../../random.ts'
+import { sharedReferences } from '../../support/shared-references.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
 
 const ROUND = 25
 /** What a peer says becomes configuration: now and then a pool is begun anew, or its configuration would grow to its bound. */
 const ROUNDS_A_POOL = 40
+/** Levels of lists; who walked them all would never end. */
+const REFERENCES_MAX = 200
 const SERVER = '10.0.0.1:80'
 
 export class ConfigurationWire implements Wire {
@@ -38,7 +41,7 @@ export class ConfigurationWire implements Wire {
     const before = this.#state()
     for (let message = 0; message < ROUND; message++) {
       const said = oneOf(random, this.#said)
-      const attempt = isWild ? 'wild' : oneOf(random, ['replay', 'cut', 'version', 'noise'] as const)
+      const attempt = isWild ? 'wild' : oneOf(random, ['replay', 'cut', 'version', 'noise', 'references'] as const)
       count(this.outcomes, attempt)
       this.#pool.network.member('a')?.deliver('config', 'b', this.#attempt(random, attempt, said))
       this.#opinion(random)
@@ -92,6 +95,8 @@ export class ConfigurationWire implements Wire {
         return said.map((byte, at) => (at === 0 ? 2 + random.below(254) : byte))
       case 'noise':
         return Uint8Array.of(1, 1, ...randomBytes(random, random.below(300)))
+      case 'references':
+        return Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(sharedReferences(1 + random.below(REFERENCES_MAX)))])
       default:
         return random.oneIn(3) || said[1] !== 1
           ? mutated(random, said, this.#said)
@@ -104,7 +109,9 @@ export class ConfigurationWire implements Wire {
     const isOld = random.oneIn(2)
     const server = isOld ? SERVER : `10.0.${random.below(256)}.${random.below(256)}:80`
     const message = encodeOpinions({ sequence: random.below(2 ** 31), opinions: [[server, 'down']] })
-    this.#hearHealth(isOld ? 'b' : 'c', isOld ? message : mutated(random, message))
+    const nonsense = () =>
+      random.oneIn(8) ? sharedReferences(1 + random.below(REFERENCES_MAX)) : mutated(random, message)
+    this.#hearHealth(isOld ? 'b' : 'c', isOld ? message : nonsense())
     count(this.outcomes, 'opinion')
   }
 

@@ -1,10 +1,13 @@
 /** `director config` against a pool that is served: the whole configuration out and in, its history, and the way back. */
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { type Test, test } from 'tap'
 import { renderHistory } from '../../../node/cli/director/history-table.ts'
 import { runDirectorCommand } from '../../../node/cli/director/program.ts'
 import type { PoolDocument, RevisionListing } from '../../../node/director/control/api.ts'
+import { requestRollback } from '../../../node/director/control/client.ts'
 import { servePool } from './served-pool.ts'
 
 interface Outcome {
@@ -206,13 +209,37 @@ test('history, differences and the way back', async (t) => {
   )
   const { stdout } = await config(`rollback ${first.revision}`)
   const { revision, ...restored } = await document()
-  t.equal(stdout, `revision ${revision}\n`)
+  t.equal(stdout, `~ tcp 10.0.0.100:80 server 10.1.0.1:8000 weight 4 -> 3\nrevision ${revision}\n`)
   t.same(restored, { services: first.services, settings: first.settings, marks: first.marks })
   t.match(await config('rollback dddddddddddd'), {
     stderr: /has no revision dddddddddddd.*\(REVISION_MISSING\)\n$/,
     rc: 1,
   })
-  t.match(await config('rollback there'), { stderr: /^director: revision: expected a revision as/, rc: 2 })
+  t.match(await config(`rollback ${first.revision}`), { stdout: `nothing to change: revision ${revision}\n` })
+  t.match(await config('rollback there'), {
+    stderr: /[Ee]xpected a revision as `director config history` lists them/,
+    rc: 2,
+  })
+})
+
+test('the way back is taken only from what the difference was shown of', async (t) => {
+  const asked: string[] = []
+  const revisions = JSON.stringify([{ revision: 'aaaaaaaaaaaa' }, { revision: 'bbbbbbbbbbbb' }])
+  const server = createServer(({ method, url, headers }, response) => {
+    asked.push(`${method} ${url} ${headers['if-match'] ?? ''}`.trim())
+    response.setHeader('content-type', 'application/json')
+    if (url === '/revisions') response.end(revisions)
+    else if (method === 'GET') response.end('["- something"]')
+    else response.writeHead(412).end(JSON.stringify({ code: 'REVISION_CONFLICT', message: 'it is another by now' }))
+  })
+  const path = join(mkdtempSync(join(tmpdir(), 'config-')), 'socket')
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  t.teardown(() => {
+    server.close()
+    rmSync(dirname(path), { recursive: true })
+  })
+  await t.rejects(requestRollback(path, 'bbbb'), { code: 'REVISION_CONFLICT' })
+  t.same(asked, ['GET /revisions', 'GET /difference?from=aaaaaaaaaaaa&to=bbbb', 'POST /rollback "aaaaaaaaaaaa"'])
 })
 
 test('what a change of a peer has overridden stands below it', async (t) => {

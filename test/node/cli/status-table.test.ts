@@ -115,6 +115,7 @@ const status: DirectorStatus = {
   refusedReports: { signature: 0 },
   refusedClients: 0,
   refusedStrangers: 0,
+  droppedMessages: 0,
   refusedTokens: {},
   replication: { batchesSent: 12 },
   drops: { 'no-service': 4, malformed: 0 },
@@ -219,6 +220,11 @@ test('strangers, and why their tokens did not let in, are shown only when there 
   const shown = renderStatus({ ...status, refusedStrangers: 4, refusedTokens: { signature: 3, peer: 0 } })
   t.match(shown, /^Strangers refused at the cluster port: 4 times$/m)
   t.match(shown, /^Tokens that did not let in because of +Times\nsignature +3\n\n/m)
+})
+
+test('messages of peers that were dropped are shown when there are any', async (t) => {
+  t.notMatch(renderStatus(status), /Messages of peers/)
+  t.match(renderStatus({ ...status, droppedMessages: 7 }), /^Messages of peers .* taken: 7 dropped$/m)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -1,6 +1,6 @@
 /** A director's configuration file: what of addresses it takes, and how it says which line is wrong. */
 import { test } from 'tap'
-import { parseDirectorConfig, usesIPv6 } from '../../../node/director/config.ts'
+import { demandOthers, parseDirectorConfig, usesIPv6 } from '../../../node/director/config.ts'
 import { joinTokenText } from '../../../protocol/wire/join-token.ts'
 import { createTestPoolKey } from '../../support/join-tokens.ts'
 
@@ -96,6 +96,28 @@ test('a token is taken beside the key that has signed it, and what is no key or 
     () => parse(`${HEAD}  poolKeys: [abc]\n`),
     invalid(/^director.yaml:5: cluster.poolKeys.0: expected a key as/),
   )
+})
+
+test('a peer is another director, and none is named twice', async (t) => {
+  const peer = (name: string, letter: string) =>
+    `    - { name: ${name}, id: ${letter.repeat(50)}, address: 10.1.0.1:1 }\n`
+  const peers = (...all: string[]) => `${HEAD}  peers:\n${all.join('')}`
+  const invalid = (message: RegExp) => ({ code: 'CONFIG_INVALID', message })
+  t.throws(
+    () => parse(peers(peer('d2', 'A'), peer('d3', 'B'), peer('d2', 'C'))),
+    invalid(/^director.yaml:8: cluster.peers.2.name: expected another name: two peers have d2$/),
+  )
+  t.throws(
+    () => parse(peers(peer('d2', 'A'), peer('d3', 'A'))),
+    invalid(/^director.yaml:7: cluster.peers.1.id: expected another id: two peers have A+$/),
+  )
+  t.throws(
+    () => parse(peers(peer('d1', 'A'))),
+    invalid(/^director.yaml:6: cluster.peers.0.name: expected another name: d1 is this director itself/),
+  )
+  const config = parse(peers(peer('d2', 'A'), peer('d3', 'B')))
+  t.throws(() => demandOthers(config, 'B'.repeat(50)), invalid(/^cluster.peers: the id of d3 is this director's own/))
+  demandOthers(config, 'C'.repeat(50))
 })
 
 test('whether the host’s IPv6 addresses are needed follows from groups and endpoints', async (t) => {

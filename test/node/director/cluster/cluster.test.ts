@@ -6,7 +6,7 @@ import { closeDescriptor } from '../../../../forwarder/sys/socket.ts'
 import { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import { Cluster } from '../../../../node/director/cluster/cluster.ts'
 import type { PeerName } from '../../../../node/director/cluster/transport.ts'
-import type { ClusterWorkerInput } from '../../../../node/director/cluster/worker-messages.ts'
+import type { ClusterInput } from '../../../../node/director/cluster/worker-messages.ts'
 import { RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
 import { until } from '../../../until.ts'
 import { createMembers, optionsOf } from './libp2p-pool.ts'
@@ -16,7 +16,7 @@ interface Node {
   readonly cluster: Cluster
   readonly outgoing: RecordRing
   readonly incoming: RecordRing
-  readonly input: ClusterWorkerInput
+  readonly input: ClusterInput
 }
 
 function createNode(options: ReturnType<typeof optionsOf>): Node {

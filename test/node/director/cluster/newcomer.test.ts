@@ -42,9 +42,10 @@ async function startDirector(
       membership.setMembers(each)
       cluster.setPeers(membership.peers)
     },
-    peerIdsOf: (peer) => membership.idsOf(peer),
+    membership,
     onOverridden: () => {},
     onStoreFailure: (error) => t.fail(error.message),
+    onCorrected: () => {},
   })
   await configuration.load()
   cluster.onNewcomers({

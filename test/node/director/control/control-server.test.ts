@@ -17,6 +17,7 @@ import type {
 import { follow, request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { editsOf } from '../../../../node/director/control/edit-document.ts'
 import { demandService } from '../../../../node/director/pool/service-changes.ts'
 import { notedDaemons } from '../../../support/sync-daemons.ts'
 import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
@@ -255,6 +256,31 @@ test('what is asked wrongly is refused with a status, a code and the field', asy
       'INPUT_INVALID',
       /^service.protocol: /,
     ],
+    [
+      'POST',
+      '/marks',
+      { rule: { mark: 1, source: '2001:db8:1:2:3:4:5:6::1/64' } },
+      400,
+      'INPUT_INVALID',
+      /^rule.source: expected a prefix/,
+    ],
+    ['POST', '/marks', { rule: { mark: 1, destination: '10.0.0.0/33' } }, 400, 'INPUT_INVALID', /^rule.destination: /],
+    [
+      'POST',
+      '/services',
+      { ...web, port: 82, scheduler: 'mh', schedulerFlags: ['flag-1', 'sh-port'] },
+      400,
+      'INPUT_INVALID',
+      /^schedulerFlags: sh-port is a flag of scheduler sh, and this service's is mh$/,
+    ],
+    [
+      'POST',
+      '/servers',
+      { ...server, method: 'tun', tunnel: { type: 'gre', port: 0, checksum: 'remote' } },
+      400,
+      'INPUT_INVALID',
+      /^tunnel.checksum: expected none or plain with type gre/,
+    ],
     ['POST', '/services', undefined, 400, 'INPUT_INVALID', /expected object/],
     ['GET', '/nothing', undefined, 404, 'INPUT_INVALID', /there is no GET \/nothing/],
     ['POST', '/services', { pad: 'x'.repeat(70_000) }, 413, 'INPUT_INVALID', /too large/],
@@ -269,6 +295,24 @@ test('what is asked wrongly is refused with a status, a code and the field', asy
     body: { code: 'INPUT_INVALID' },
   })
   t.equal(configuration.services().length, 1)
+})
+
+test('a document with a line that does not end is refused by its number before it is searched again and again', async (t) => {
+  const line = Buffer.from('{"do":"clear"}\n')
+  const chunks = [line, line, ...Array.from({ length: 100 }, () => Buffer.alloc(64 * 1024, '['))]
+  let chunksRead = 0
+  const counted = {
+    *[Symbol.iterator]() {
+      for (const chunk of chunks) {
+        chunksRead++
+        yield chunk
+      }
+    },
+  }
+  const edits = editsOf(counted as unknown as Buffer[])
+  t.same([edits.next().value, edits.next().value], [{ do: 'clear' }, { do: 'clear' }])
+  t.throws(() => edits.next(), { code: 'INPUT_INVALID', at: 2, message: /at most 2097152 characters in a line/ })
+  t.ok(chunksRead < 40, String(chunksRead))
 })
 
 test('a bug is answered as one and reported, and is no DirectorError at the client', async (t) => {

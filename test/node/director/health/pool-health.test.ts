@@ -94,6 +94,19 @@ test('opinions of a director that is not heard of any more do not count for ever
   t.equal(directors[0].verdict(server), 'up')
 })
 
+test('opinions of a director that is no peer any more count no longer, and its name is free for another', async (t) => {
+  const { directors, handlers, changes } = pool(['a'])
+  directors[0].setOwn(server, 'up')
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 9000, opinions: [[server, 'down']] }))
+  handlers.get('a')?.('c', encodeOpinions({ sequence: 9000, opinions: [[server, 'down']] }))
+  t.equal(directors[0].verdict(server), 'down')
+  await directors[0].forget('b')
+  t.equal(directors[0].verdict(server), 'up')
+  t.equal(changes.length, 3)
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 1, opinions: [[server, 'down']] }))
+  t.equal(directors[0].verdict(server), 'down')
+})
+
 test('opinions that are repeated stay fresh, and a newcomer learns them within a second', async (t) => {
   const { decide, verdicts, cut, tick } = pool(['a', 'b'])
   cut.add('b')

@@ -48,6 +48,17 @@ test('a stamp is credible up to ten minutes ahead', (t) => {
   t.end()
 })
 
+test('a clock that is set back follows the wall clock again, above what is witnessed anew', (t) => {
+  const clock = new HybridLogicalClock('a', () => 1000)
+  clock.witness(stamp(9000, 7))
+  clock.setBack()
+  t.same(clock.next(), stamp(1000, 0))
+  clock.setBack()
+  clock.witness(stamp(1500, 7, 'b'))
+  t.same(clock.next(), stamp(1500, 8))
+  t.end()
+})
+
 test('stamps are ordered by time, then counter, then the name of the director', (t) => {
   const ordered = [stamp(1, 9, 'z'), stamp(2, 0, 'z'), stamp(2, 1, 'a'), stamp(2, 1, 'b'), stamp(2, 2, 'a')]
   t.same(ordered.toReversed().sort(compareStamps), ordered)

@@ -150,6 +150,42 @@ test('a change that the store refuses is refused whole', async (t) => {
   t.equal(a.configuration.service(web)?.servers.length, 1, 'and the queue goes on after a failure')
 })
 
+test('what peers told while the store failed is stored when it works again', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const store = new FullStore()
+  const a = await pool.start('a', store)
+  const b = await pool.start('b')
+  await pool.settle(1)
+  const stored = async () => (await Array.fromAsync(store.iterate('pool/'))).map(([key]) => key.split(':').at(-1))
+  await b.configuration.addService({ ...web, scheduler: 'wlc' })
+  await pool.settle(1)
+  store.isFull = true
+  await b.configuration.removeService(web)
+  await b.configuration.addService({ ...web, port: 81, scheduler: 'wlc' })
+  await pool.settle(1)
+  t.same(await stored(), ['80'])
+  store.isFull = false
+  await a.configuration.addService({ ...web, port: 82, scheduler: 'wlc' })
+  t.same(await stored(), ['80', '81', '82'], 'with the next change')
+
+  store.isFull = true
+  await b.configuration.editService({ ...web, port: 81, scheduler: 'rr' })
+  await pool.settle(1)
+  store.isFull = false
+  await pool.settle(1)
+  await pool.stop('b')
+  await pool.stop('a')
+  const again = await pool.start('a', store)
+  t.same(
+    again.configuration.services().map(({ port, scheduler }) => [port, scheduler]),
+    [
+      [81, 'rr'],
+      [82, 'wlc'],
+    ],
+    'or by itself, before long',
+  )
+})
+
 test('a stored entry that nobody understands is STORE_CORRUPT', async (t) => {
   const store = new MemoryStore()
   await store.open()
@@ -246,6 +282,21 @@ test('a tombstone keeps a removed service away for thirty days', async (t) => {
   const kept: string[] = []
   for await (const [key] of a.store.iterate('pool/')) kept.push(key)
   t.same(kept, [], 'then it is forgotten, in the store too')
+})
+
+test('a service that is added again while its tombstone is forgotten stays in the store', async (t) => {
+  const pool = new PoolOfDirectors(['a'])
+  const { configuration, store } = await pool.start('a')
+  await configuration.addService({ ...web, scheduler: 'wlc' })
+  await configuration.removeService(web)
+  await pool.advance(TOMBSTONE_LIFE_MS + 1)
+  const adding = configuration.addService({ ...web, scheduler: 'rr' })
+  configuration.announce()
+  await adding
+  await pool.settle(1)
+  await pool.stop('a')
+  const again = await pool.start('a', store)
+  t.equal(again.configuration.service(web)?.scheduler, 'rr')
 })
 
 test('a removal is remembered where the service was never known, so that an old copy of it is not taken', async (t) => {

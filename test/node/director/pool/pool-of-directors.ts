@@ -51,6 +51,8 @@ export interface TestDirector {
   /** What peers' changes have overridden, as it was reported. */
   readonly overridden: string[]
   readonly storeFailures: Error[]
+  /** How many of its changes were made anew, each time. */
+  readonly corrected: number[]
   /** Peer ids, as they were told last. */
   readonly revoked: { current: ReadonlySet<string> }
   readonly membership: Membership
@@ -114,6 +116,7 @@ export class PoolOfDirectors {
     const marks: (readonly MarkRule[])[] = []
     const overridden: string[] = []
     const storeFailures: Error[] = []
+    const corrected: number[] = []
     const revoked: TestDirector['revoked'] = { current: new Set() }
     const configuration = new PoolConfiguration({
       store,
@@ -129,9 +132,10 @@ export class PoolOfDirectors {
         membership.setMembers(members)
         transport.setPeers(membership.peers)
       },
-      peerIdsOf: (peer) => membership.idsOf(peer),
+      membership,
       onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
+      onCorrected: (changes) => corrected.push(changes),
     })
     const director: TestDirector = {
       name,
@@ -143,6 +147,7 @@ export class PoolOfDirectors {
       marks,
       overridden,
       storeFailures,
+      corrected,
       revoked,
       membership,
       admission,

@@ -58,6 +58,20 @@ test('the history has each change with its time, its director and a line of what
   t.same(beginning, { revision: EMPTY, change: null })
 })
 
+test('a removal of what was never known here is no revision, and keeps the others', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const a = await pool.start('a')
+  for (let port = 1; port <= 2 * REVISIONS_MAX; port++) {
+    await a.configuration.addService({ ...web, port, scheduler: 'rr' })
+    await a.configuration.removeService({ ...web, port })
+  }
+  await a.configuration.addService({ ...web, scheduler: 'rr' })
+  const b = await pool.start('b')
+  await pool.settle()
+  t.equal(b.configuration.revision, a.configuration.revision)
+  t.same(summariesOf(b), ['+ tcp 10.0.0.100:80 scheduler rr'])
+})
+
 test('directors that have the same configuration have the same revision, also when they learned it otherwise', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const a = await pool.start('a')

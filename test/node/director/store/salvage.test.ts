@@ -1,5 +1,15 @@
 /** Damaged stores, damaged in every way that a seed can think of: what a director begins with, and what becomes of the damaged one. */
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type Test, test } from 'tap'
@@ -115,6 +125,7 @@ test('a damaged store opens with what is sound, or is refused for its identity, 
     const place = join(top, 'place')
     const folder = join(place, 'store')
     cpSync(original, folder, { recursive: true })
+    chmodSync(folder, 0o700)
     damage(folder, seededRandom(seed))
     const before = filesOf(folder)
     let salvage: Salvage | undefined
@@ -233,6 +244,20 @@ test('a salvage that was killed between its steps is begun again, or ended', asy
   const ended = await openStore(folder, options)
   t.equal((await valuesOf(ended)).size, 101, 'the fresh store is complete, and the damaged one out of its place')
   await ended.close()
+})
+
+test('a store that others may enter is refused, with what to do', async (t) => {
+  const folder = await simpleStore(t)
+  for (const mode of [0o755, 0o710, 0o701]) {
+    chmodSync(folder, mode)
+    await t.rejects(openStore(folder, options), {
+      code: 'CONFIG_INVALID',
+      message: `${folder}: others than its owner may enter the store, which holds the private key of the director: chmod 700 it`,
+    })
+  }
+  chmodSync(folder, 0o700)
+  const store = await openStore(folder, options)
+  await store.close()
 })
 
 test('damaged stores do not fill the disk: the ninth is refused, and stays where it is', async (t) => {

@@ -1,0 +1,136 @@
+/** What a pool's configuration may grow to: by changes made here, and by what a peer tells, a stolen one too. */
+import { Packr } from 'msgpackr'
+import { test } from 'tap'
+import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
+import { CONFIGURED_MAX, SLOTS_MAX, STRANGERS_MAX } from '../../../../node/director/pool/counted-entries.ts'
+import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
+import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
+import { createTestPoolKey } from '../../../support/join-tokens.ts'
+import { PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
+
+const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
+const stamp = { wallMs: START_MS, counter: 0, director: 'b' }
+
+async function tell(pool: PoolOfDirectors, entries: readonly PoolEntry[]): Promise<void> {
+  for (const message of encodeEntries(entries.map(packEntry))) {
+    pool.network.member('a')?.deliver('config', 'b', message)
+    await pool.advance(0)
+  }
+}
+
+async function poolOfTwo(): Promise<{ pool: PoolOfDirectors; a: TestDirector; b: TestDirector }> {
+  const pool = new PoolOfDirectors(['a', 'b', 'c'])
+  const [a, b] = [await pool.start('a'), await pool.start('b')]
+  await pool.settle(1)
+  return { pool, a, b }
+}
+
+/** The id of a director that nobody knows. */
+function stranger(index: number): string {
+  const digits = [...String(index).padStart(44, '0')].map((digit) => 'abcdefghij'[Number(digit)])
+  return `12D3KooW${digits.join('')}`
+}
+
+const revocationOf = (peer: string): PoolEntry => ({ kind: 'peer', stamp, peer, revoked: true })
+
+test('revocations of directors that nobody knows are bounded; those of known ones, and services, are taken all the same', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b', 'c'])
+  const key = createTestPoolKey()
+  pool.poolKeys = [key.publicKey]
+  const a = await pool.start('a')
+  await pool.start('b')
+  await pool.settle(1)
+  const issuedMs = START_MS
+  const times = { issuedMs, expiresMs: START_MS + 3_600_000 }
+  await a.admission.show(
+    key.sign({ peer: peerIdOf('d'), name: 'd', address: '192.0.2.3:7946', ...times }),
+    peerIdOf('d'),
+  )
+  await tell(
+    pool,
+    Array.from({ length: STRANGERS_MAX + 3 }, (_, index) => revocationOf(stranger(index))),
+  )
+  t.equal(a.configuration.refused.surplus, 3)
+  t.equal(a.revoked.current.size, STRANGERS_MAX)
+  await tell(pool, [
+    revocationOf(peerIdOf('c')),
+    revocationOf(peerIdOf('d')),
+    { kind: 'service', stamp, service: { ...web, scheduler: 'rr', servers: [] } },
+  ])
+  t.ok(a.revoked.current.has(peerIdOf('c')), 'configured')
+  t.ok(a.revoked.current.has(peerIdOf('d')), 'let in by a token')
+  t.equal(a.configuration.services().length, 1)
+  await tell(pool, [{ ...revocationOf(stranger(0)), revoked: false, stamp: { ...stamp, counter: 1 } } as PoolEntry])
+  t.notOk(a.revoked.current.has(stranger(0)), 'news of what is there already is no surplus')
+  t.equal(a.configuration.refused.surplus, 3)
+})
+
+test('a pool that holds all entries it can takes no more, from here or from peers, but removals and edits', async (t) => {
+  const store = new MemoryStore()
+  await store.open()
+  for (let index = 0; index < CONFIGURED_MAX - 1; index++) {
+    const service = { protocol: 'tcp', address: `10.1.${index >> 8}.${index & 255}`, port: 80 } as const
+    const key = `pool/service/tcp ${service.address}:80`
+    await store.put(key, packEntry({ kind: 'tombstone', stamp, service }))
+  }
+  await store.close()
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const { configuration } = await pool.start('a', store)
+  await configuration.addService({ ...web, scheduler: 'rr' })
+  const { revision } = configuration
+  const message = /a pool holds 65536 services/
+  await t.rejects(configuration.setSettings({ drop_entry: 1 }), { code: 'INPUT_INVALID', message })
+  await t.rejects(configuration.addService({ ...web, port: 81, scheduler: 'rr' }), { code: 'INPUT_INVALID', message })
+  t.equal(configuration.revision, revision)
+  await configuration.editService({ ...web, scheduler: 'lc' })
+  await configuration.removeService(web)
+  await configuration.members.setRevoked(peerIdOf('b'), true)
+})
+
+test('services and real servers are refused beyond what the forwarder has places for', async (t) => {
+  const store = new MemoryStore()
+  await store.open()
+  for (const port of [80, 81]) {
+    const servers = Array.from({ length: (SLOTS_MAX - 1) / 2 - 1 }, (_, index) => ({
+      address: `10.${1 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`,
+      port: 80,
+      method: 'nat' as const,
+      weight: 1,
+    }))
+    const service = { ...web, port, scheduler: 'rr', servers }
+    await store.put(`pool/service/tcp 10.0.0.100:${port}`, packEntry({ kind: 'service', stamp, service }))
+  }
+  await store.close()
+  const { configuration } = await new PoolOfDirectors(['a']).start('a', store)
+  await configuration.addService({ ...web, port: 82, scheduler: 'rr' })
+  const server = { service: { ...web, port: 82 }, address: '10.9.0.1', port: 80, method: 'nat', weight: 1 } as const
+  await t.rejects(configuration.addServer(server), {
+    code: 'INPUT_INVALID',
+    message: /would be 131072 .* room for 131071/,
+  })
+  await configuration.removeService({ ...web, port: 81 })
+  await configuration.addServer(server)
+})
+
+test('what could not be told to others is not taken from a peer, and what they tell besides is', async (t) => {
+  const { pool, a, b } = await poolOfTwo()
+  const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels - 1)])
+  const service = { ...web, scheduler: 'rr', servers: [] }
+  const serviceWith = (port: number, more: object) =>
+    ({ kind: 'service', stamp, service: { ...service, port, ...more } }) as PoolEntry
+  await tell(pool, [
+    serviceWith(81, { later: nested(20) }),
+    serviceWith(82, { later: nested(60) }),
+    serviceWith(83, {}),
+  ])
+  const withSet = new Packr({ useRecords: false, structuredClone: true }).pack(serviceWith(84, { later: new Set([1]) }))
+  for (const message of encodeEntries([withSet])) pool.network.member('a')?.deliver('config', 'b', message)
+  await pool.advance(0)
+  t.same(
+    a.configuration.services().map(({ port }) => port),
+    [81, 83],
+  )
+  t.equal(a.configuration.refused.invalid, 2)
+  await pool.settle()
+  t.same(b.configuration.services(), a.configuration.services(), 'all of it is told')
+})

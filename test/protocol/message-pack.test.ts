@@ -1,0 +1,74 @@
+/** MessagePack from the network: values that stand alone, and nothing in which a value could refer to another. */
+import { createHmac } from 'node:crypto'
+import { deflateRawSync } from 'node:zlib'
+import { Packr } from 'msgpackr'
+import { test } from 'tap'
+import { decodeOpinions } from '../../node/director/health/opinion-message.ts'
+import { decodeConfigMessage } from '../../node/director/pool/config-message.ts'
+import { pack, unpack, unpackEach } from '../../protocol/message-pack.ts'
+import { createAgentKey } from '../../protocol/wire/agent-key.ts'
+import { AGENT_REPORT_VERSION, decodeAgentReport } from '../../protocol/wire/agent-report.ts'
+import { sharedReferences } from '../support/shared-references.ts'
+
+/** How many lists are written as JSON meanwhile, as msgpackr does with what has something behind it. */
+function listsWalked(during: () => void): number {
+  let lists = 0
+  Object.defineProperty(Array.prototype, 'toJSON', {
+    configurable: true,
+    value(this: unknown[]) {
+      lists++
+      return this
+    },
+  })
+  try {
+    during()
+  } finally {
+    Reflect.deleteProperty(Array.prototype, 'toJSON')
+  }
+  return lists
+}
+
+const LEVELS = 12
+const key = createAgentKey(Buffer.alloc(32, 7))
+
+function reportOf(body: Uint8Array): Buffer {
+  const signed = Buffer.concat([Uint8Array.of(AGENT_REPORT_VERSION), Buffer.from(key.id, 'hex'), body])
+  return Buffer.concat([signed, createHmac('sha256', key.secret).update(signed).digest()])
+}
+
+const readers: [what: string, read: (bytes: Uint8Array) => unknown, refusal: unknown][] = [
+  ["an agent's report", (bytes) => decodeAgentReport(reportOf(bytes), () => key), 'body'],
+  ['an opinion', (bytes) => decodeOpinions(bytes), undefined],
+  [
+    'a message of the configuration',
+    (bytes) => decodeConfigMessage(Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(bytes)])),
+    undefined,
+  ],
+]
+for (const [what, read, refusal] of readers) {
+  test(`${what} with shared references is refused, and nothing of it is walked`, async (t) => {
+    const answers: unknown[] = []
+    const lists = listsWalked(() => {
+      for (const behind of [0, 1]) answers.push(read(sharedReferences(LEVELS).subarray(0, -behind || undefined)))
+    })
+    t.same(answers, [refusal, refusal])
+    t.equal(lists, 0)
+  })
+}
+
+test('to a reader that takes them, a few hundred bytes are thousands of lists', async (t) => {
+  const bytes = sharedReferences(LEVELS)
+  t.ok(bytes.length < 200)
+  const reader = new Packr({ useRecords: false, structuredClone: true })
+  const lists = listsWalked(() => t.throws(() => reader.unpack(bytes)))
+  t.ok(lists > 2 ** LEVELS, String(lists))
+})
+
+test('what is packed is the same unpacked, alone or one after the other', async (t) => {
+  const values = [{ a: [1, 'two', null, true], b: new Uint8Array([1, 2]) }, [], 'text', -5, 2 ** 40]
+  for (const value of values) t.same(unpack(pack(value)), value)
+  const read: unknown[] = []
+  unpackEach(Buffer.concat(values.map(pack)), (value) => read.push(value) < 3)
+  t.same(read, values.slice(0, 3))
+  t.throws(() => unpack(Buffer.concat([pack(1), pack(2)])))
+})

@@ -7,7 +7,10 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import { ownTurn } from '../program-start.ts'
 
 const execute = promisify(execFile)
-/** A host in the middle of the Internet has a million routes; ours are asked for by interface, so this is ample. */
+/**
+ * Some 500,000 routes. The main table is read whole: asked for those of an interface, ip(8) leaves out blackholes and routes with several
+ * next hops. On a host with the routes of the whole Internet reading fails: this thread has not the time for so many.
+ */
 const LONGEST_OUTPUT = 64 * 1024 * 1024
 
 export interface IpLink {

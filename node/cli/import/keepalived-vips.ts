@@ -90,7 +90,9 @@ function vipsOf({ block = [] }: Statement, omissions: Omissions): Vip[] {
       omit(Object.hasOwn(WHY_NOT, keyword) ? WHY_NOT[keyword] : 'has no counterpart here')
     }
   }
-  const families = [addresses.filter((address) => !isIPv6(address)), addresses.filter((address) => isIPv6(address))]
+  // As keepalived takes an address that is named twice.
+  const all = [...new Set(addresses)]
+  const families = [all.filter((address) => !isIPv6(address)), all.filter((address) => isIPv6(address))]
   return families.filter(({ length }) => length > 0).map((each) => ({ ...vip, addresses: each }))
 }
 

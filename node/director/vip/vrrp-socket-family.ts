@@ -22,11 +22,8 @@ export interface VrrpSocketFamily {
   readonly longestPacket: number
   /** What an interface must have to take part, for the operator. */
   readonly needs: string
-  /** Joins the group and sets what goes into the header; SO_BINDTODEVICE is set. */
+  /** Joins the groups whose packets are to come in, and lets in no others; SO_BINDTODEVICE is set. */
   configure(set: SetOption, options: VrrpSocketOptions): void
   /** What recvfrom(2) gave; `sender` is its text of that. */
   read(packet: Uint8Array, sender: string, options: VrrpSocketOptions): Decoded<{ readonly datagram: VrrpDatagram }>
 }
-
-/** Class selector 6, internetwork control (RFC 2474). */
-export const INTERNETWORK_CONTROL = 0xc0

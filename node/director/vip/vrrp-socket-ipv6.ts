@@ -18,18 +18,13 @@ import {
 import { canonicalAddress, parseIPv6, writeIPv6Words } from '../../../protocol/packet/ipv6-address.ts'
 import { solicitedNodeGroup } from '../../../protocol/packet/neighbour-discovery.ts'
 import { MOST_IPV6_ADDRESSES, VRRP_GROUP_IPV6, VRRP_HOP_LIMIT } from '../../../protocol/packet/vrrp.ts'
-import { INTERNETWORK_CONTROL, type VrrpSocketFamily } from './vrrp-socket-family.ts'
+import type { VrrpSocketFamily } from './vrrp-socket-family.ts'
 
 const SOL_SOCKET = 1
 const SO_ATTACH_FILTER = 26
 const IPPROTO_IPV6 = 41
-const IPV6_UNICAST_HOPS = 16
-const IPV6_MULTICAST_IF = 17
-const IPV6_MULTICAST_HOPS = 18
-const IPV6_MULTICAST_LOOP = 19
 const IPV6_ADD_MEMBERSHIP = 20
 const IPV6_MULTICAST_ALL = 29
-const IPV6_TCLASS = 67
 
 const GROUP = parseIPv6(VRRP_GROUP_IPV6)
 
@@ -41,11 +36,6 @@ export const vrrpOverIPv6: VrrpSocketFamily = {
     const filter = isUnicast ? ipv6HeaderFilter(parseIPv6(sourceAddress)) : ipv6HeaderFilter(GROUP, VRRP_HOP_LIMIT)
     withFilterProgram(filter, (program) => set(SOL_SOCKET, SO_ATTACH_FILTER, program))
     set(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
-    set(IPPROTO_IPV6, IPV6_MULTICAST_IF, interfaceIndex)
-    set(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, VRRP_HOP_LIMIT)
-    set(IPPROTO_IPV6, IPV6_UNICAST_HOPS, VRRP_HOP_LIMIT)
-    set(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)
-    set(IPPROTO_IPV6, IPV6_TCLASS, INTERNETWORK_CONTROL)
     const requests = new Map<string, Uint8Array>()
     const join = (group: Int32Array, index: number) => requests.set(`${group} ${index}`, multicastRequest(group, index))
     if (!isUnicast) join(GROUP, interfaceIndex)

@@ -137,6 +137,28 @@ test('the neighbours’ questions for a VIP of IPv6 reach the interface: its gro
   }
 })
 
+for (const [where, destination, source, newer, peers] of [
+  ['over IPv6 to the group', 'ff02::12', 'fe80::1', 'fe80::1:5/64', undefined],
+  ['over IPv6 to a named peer', '2001:db8:1::2', '2001:db8:1::1', '2001:db8:1::5/64', ['2001:db8:1::1', '2001:db8:1::2']],
+  ['over IPv4 to a named peer', '10.0.0.2', '10.0.0.1', '10.0.0.5/25', ['10.0.0.1', '10.0.0.2']],
+] as const) {
+  test(`${where}, advertisements come from the same address when the kernel would choose another by now`, async (t) => {
+    const vip = { ...(source.includes(':') && VIP6), ...(peers && { unicastPeers: [...peers] }) }
+    const best = startPeer('vip0', { ...vip, priority: 150 })
+    t.teardown(() => best.end('SIGKILL'))
+    await until(() => best.status()?.state === 'active')
+    ip(`address add ${newer} dev vip0${source.includes(':') ? ' nodad' : ''}`)
+    t.teardown(() => ip(`address del ${newer} dev vip0`))
+    const route = spawnSync('ip', ['-json', 'route', 'get', destination, 'oif', 'vip0'], { encoding: 'utf8' })
+    t.equal(JSON.parse(route.stdout)[0].prefsrc, newer.split('/')[0])
+    const second = startPeer('vip1', { ...vip, priority: 100 }, other)
+    t.teardown(() => second.end('SIGKILL'))
+    await until(() => second.status()?.holder === source)
+    t.equal(second.status()?.state, 'backup')
+    t.same(second.status()?.refusals, {})
+  })
+}
+
 test('a director at 10 ms keeps its rhythm', async (t) => {
   const traffic = await capture(t, 'vip0', 'ip proto 112')
   if (!traffic) return

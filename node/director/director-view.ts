@@ -32,6 +32,7 @@ import { engineSettings } from './pool/setting-changes.ts'
 import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
 import { followVips } from './vip/vip-events.ts'
+import type { VrrpSocket } from './vip/vrrp-socket.ts'
 
 export interface DirectorViewSources {
   readonly config: DirectorConfig
@@ -40,6 +41,7 @@ export interface DirectorViewSources {
   readonly forwarder: Forwarder
   readonly pool: PoolConfiguration
   readonly vip: VipService
+  readonly transports: readonly Pick<VrrpSocket, 'status'>[]
   readonly syncDaemons: SyncDaemons
   /** Undefined: there are to be none. */
   readonly checkpoints: Pick<Checkpoints, 'last'> | undefined
@@ -82,7 +84,7 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip, checkpoints, reports, controlTls } = this.#sources
+    const { config, cluster, forwarder, pool, vip, transports, checkpoints, reports, controlTls } = this.#sources
     const { inSync, reason, peers, counters } = cluster.status()
     return {
       name: config.name,
@@ -97,6 +99,7 @@ export class DirectorView implements ControlledDirector {
       checkpoint: checkpoints?.last ?? null,
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
+      vrrpSockets: transports.map(({ status }) => status),
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },

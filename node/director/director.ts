@@ -158,7 +158,7 @@ export class Director {
     const keys = readVrrpKeys(config.vips)
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
     const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
-    const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts)
+    const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts, (message) => log.error(message))
     this.#started.push(() => {
       for (const transport of transports) transport.close()
     })
@@ -267,6 +267,7 @@ export class Director {
       forwarder,
       pool,
       vip,
+      transports,
       syncDaemons,
       checkpoints,
       conditions,

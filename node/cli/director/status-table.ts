@@ -7,6 +7,7 @@ import type {
   ServerListing,
   ServiceListing,
   VipStatus,
+  VrrpSocketStatus,
 } from '../../director/control/api.ts'
 import { table } from './table.ts'
 
@@ -41,6 +42,10 @@ export function renderStatus(status: DirectorStatus): string {
         link.overruns,
       ]),
     ),
+    table(
+      ['VRRP from', 'Send errors', 'Receive errors', 'Unsound packets', 'Last error'],
+      status.vrrpSockets.flatMap(troubleRows),
+    ),
     table(['VRRP not believed because of', 'Packets'], Object.entries(status.refusedAdvertisements)),
     table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
     table(['Agents not believed because of', 'Reports'], aboveZero(status.refusedReports)),
@@ -72,6 +77,18 @@ function trackedRows({ vrid, tracked }: VipStatus): (string | number)[][] {
     weight === 0 ? 'fault' : weight,
     reason ?? '-',
   ])
+}
+
+/** Nothing of a socket that has had no trouble. */
+function troubleRows({
+  address,
+  sendErrors,
+  receiveErrors,
+  unsoundPackets,
+  lastError,
+}: VrrpSocketStatus): (string | number)[][] {
+  if (sendErrors + receiveErrors + unsoundPackets === 0) return []
+  return [[address, sendErrors, receiveErrors, unsoundPackets, lastError ?? '-']]
 }
 
 function peerRow(peer: PeerStatus): string[] {

@@ -1,5 +1,6 @@
 /** What the VRRP sockets of the two address families have apart from each other. */
 import type { Decoded, VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
+import type { Clock } from '../clock.ts'
 
 export interface VrrpSocketOptions {
   readonly interfaceName: string
@@ -11,6 +12,10 @@ export interface VrrpSocketOptions {
   readonly isUnicast?: boolean
   /** Of IPv6: virtual addresses, each with the number of the interface where it is answered for. */
   readonly virtualAddresses?: readonly { readonly address: string; readonly interfaceIndex: number }[]
+  /** A line for the log: what cannot be sent, and why; at once, and then every ten minutes at most. */
+  readonly warn?: (message: string) => void
+  /** For that; really, unless given. */
+  readonly clock?: Pick<Clock, 'now'>
 }
 
 /** Sets one option: setsockopt(2). */

@@ -16,6 +16,9 @@ import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { advertisementFrame } from '../../../protocol/packet/virtual-router-mac.ts'
 import { PROTOCOL_VRRP, type VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
 import { vrrpPacket } from '../../../protocol/packet/vrrp-packet.ts'
+import { systemClock } from '../clock.ts'
+import type { VrrpSocketStatus } from '../control/api.ts'
+import { RareNotes } from './rare-notes.ts'
 import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
 import { vrrpOverIPv6 } from './vrrp-socket-ipv6.ts'
@@ -33,10 +36,7 @@ const RECEIVE_BUFFER_BYTES = 256 * 1024
 const LONGEST_DRAIN = 256
 
 export interface VrrpSocket extends VrrpTransport {
-  /** What the socket could not do, or threw away, by reason. */
-  readonly counters: { sendErrors: number; receiveErrors: number; unsoundPackets: number }
-  /** Text of the last error of sending or receiving; undefined: none yet. */
-  readonly lastError: string | undefined
+  readonly status: VrrpSocketStatus
 }
 
 /**
@@ -57,9 +57,10 @@ export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSo
 }
 
 class RawVrrpSocket implements VrrpSocket {
-  readonly counters = { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 }
   readonly address: string
-  lastError: string | undefined
+  readonly #counters = { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 }
+  #lastError: string | null = null
+  readonly #notes: RareNotes
   readonly #socket: Socket
   readonly #packets: PacketSender
   readonly #family: VrrpSocketFamily
@@ -75,11 +76,16 @@ class RawVrrpSocket implements VrrpSocket {
     this.#family = family
     this.#options = options
     this.address = options.sourceAddress
+    this.#notes = new RareNotes(options.clock ?? systemClock, options.warn ?? (() => {}))
     this.#buffer = Buffer.alloc(family.longestPacket)
     // What came before the socket knew its interface, group and filter may be from anywhere.
     this.drain()
     socket.on('message', (packet: Buffer, source: string) => this.#receive(packet, source))
     socket.on('error', (error: Error) => this.#failedToReceive(error))
+  }
+
+  get status(): VrrpSocketStatus {
+    return { address: this.address, ...this.#counters, lastError: this.#lastError }
   }
 
   send(message: Uint8Array, destination: string, groupMac?: Uint8Array): void {
@@ -88,8 +94,9 @@ class RawVrrpSocket implements VrrpSocket {
       if (groupMac) this.#sendFrame(advertisementFrame(message, this.address, groupMac))
       else this.#packets.send(vrrpPacket(message, this.address, destination))
     } catch (error) {
-      this.counters.sendErrors++
-      this.lastError = (error as Error).message
+      this.#counters.sendErrors++
+      this.#lastError = (error as Error).message
+      this.#notes.tell('send', `VRRP from ${this.address} does not get out, peers may take over: ${this.#lastError}`)
     }
   }
 
@@ -133,13 +140,13 @@ class RawVrrpSocket implements VrrpSocket {
     // The buffer is used again for the next packet: the handler gets its own copy.
     const read = this.#family.read(Uint8Array.from(packet), source, this.#options)
     if (read.ok) this.#handler(read.datagram)
-    else this.counters.unsoundPackets++
+    else this.#counters.unsoundPackets++
   }
 
   #failedToReceive(error: Error): void {
     if (isEmpty(error)) return
-    this.counters.receiveErrors++
-    this.lastError = error.message
+    this.#counters.receiveErrors++
+    this.#lastError = error.message
   }
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tap, { test } from 'tap'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import { openVrrpSocket } from '../../../../node/director/vip/vrrp-socket.ts'
 import { formatMac } from '../../../../protocol/packet/bytes.ts'
 import { ETHERTYPE_IPV6, writeEthernet } from '../../../../protocol/packet/ethernet.ts'
 import { writeIPv6 } from '../../../../protocol/packet/ipv6.ts'
@@ -71,7 +72,7 @@ for (const [family, vip, holder, mac, filter, fields] of [
     await back.end('SIGTERM')
     await until(() => second.status()?.state === 'active')
     t.same(second.status()?.refusals, {}, 'nothing that was sent was refused')
-    t.same(second.status()?.counters, { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 })
+    t.match(second.status()?.socket, { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null })
 
     if (!traffic) return
     const packets = await traffic.read([...fields, 'vrrp.prio', 'vrrp.checksum.status', 'eth.src'])
@@ -173,6 +174,31 @@ test('a director at 10 ms keeps its rhythm', async (t) => {
   const mean = (times[times.length - 1] - times[0]) / (times.length - 1)
   t.ok(times.length > 20, `${times.length} advertisements`)
   t.ok(mean > 9.5, `${mean} ms between two`)
+})
+
+test('what cannot be sent is counted, and told once in ten minutes', async (t) => {
+  const told: string[] = []
+  let nowMs = 0
+  const [{ name: interfaceName, index: interfaceIndex }] = (await readHostNetwork(['vip0'])).interfaces
+  const socket = await openVrrpSocket({
+    interfaceName,
+    interfaceIndex,
+    sourceAddress: '10.0.0.1',
+    warn: (message) => told.push(message),
+    clock: { now: () => nowMs },
+  })
+  t.teardown(() => socket.close())
+  const errors = { address: '10.0.0.1', sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null }
+  t.same(socket.status, errors)
+  ip('link set vip0 down')
+  t.teardown(() => ip('link set vip0 up'))
+  for (const atMs of [0, 599_999, 600_000]) {
+    nowMs = atMs
+    socket.send(new Uint8Array(8), '224.0.0.18')
+  }
+  t.match(socket.status, { sendErrors: 3, lastError: /^vip0: cannot send: / })
+  t.equal(told.length, 2)
+  t.match(told[0], /^VRRP from 10\.0\.0\.1 does not get out.*: vip0: cannot send: /)
 })
 
 test('an interface that is missing, and a missing privilege, are named', async (t) => {

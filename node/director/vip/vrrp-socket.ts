@@ -41,7 +41,7 @@ export interface VrrpSocket extends VrrpTransport {
 
 /**
  * Opens the socket of the source address's family, and joins the group unless it is for named peers.
- * @throws DirectorError MODULE_MISSING, PRIVILEGE_MISSING or INTERFACE_MISSING
+ * @throws DirectorError MODULE_MISSING, PRIVILEGE_MISSING, INTERFACE_MISSING, or FORWARDER_FAILED when there are too many groups
  */
 export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSocket> {
   const isIPv6 = isIPv6Text(options.sourceAddress)

@@ -1,6 +1,6 @@
 /** Started by vrrp-socket.test.ts inside a network namespace of its own. */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tap, { test } from 'tap'
@@ -174,6 +174,28 @@ test('a director at 10 ms keeps its rhythm', async (t) => {
   const mean = (times[times.length - 1] - times[0]) / (times.length - 1)
   t.ok(times.length > 20, `${times.length} advertisements`)
   t.ok(mean > 9.5, `${mean} ms between two`)
+})
+
+test('more groups than the kernel lets a socket join: the error names the setting, and that is enough', async (t) => {
+  const setting = '/proc/sys/net/core/optmem_max'
+  if (!existsSync(setting)) {
+    t.pass('not run: this kernel has one net.core.optmem_max for all namespaces', { skip: true })
+    return
+  }
+  const before = readFileSync(setting, 'utf8')
+  t.teardown(() => writeFileSync(setting, before))
+  writeFileSync(setting, '20480')
+  const [{ name: interfaceName, index: interfaceIndex }] = (await readHostNetwork(['vip0'])).interfaces
+  const virtualAddresses = Array.from({ length: 32 * 77 }, (_, index) => ({
+    address: `2001:db8:1::1:${index.toString(16)}`,
+    interfaceIndex,
+  }))
+  const open = () => openVrrpSocket({ interfaceName, interfaceIndex, sourceAddress: 'fe80::1', virtualAddresses })
+  const error = await open().catch((thrown: Error) => thrown)
+  t.match(error, { code: 'FORWARDER_FAILED', message: /2465 groups .*sysctl -w net\.core\.optmem_max=\d+$/ })
+  writeFileSync(setting, /\d+$/.exec((error as Error).message)![0])
+  const socket = await open()
+  socket.close()
 })
 
 test('what cannot be sent is counted, and told once in ten minutes', async (t) => {

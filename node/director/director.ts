@@ -59,7 +59,7 @@ export class Director {
   #controlTls: ControlTls | undefined
   #vip: VipService | undefined
 
-  /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
+  /** @param onFatal it cannot go on: a part that cannot be done without has died or was replaced. The addresses are given up */
   constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
     this.#config = config
     this.#log = log
@@ -317,14 +317,15 @@ export class Director {
     this.#started.push(() => clearInterval(tellingMemory))
 
     const fail = (error: Error) => {
-      log.fatal({ error }, 'a part of the director has died: giving the addresses up')
+      log.fatal({ error }, 'the director cannot go on: giving the addresses up')
       vip.setFault('director', error.message)
       this.#onFatal(error)
     }
     const spokenFrom = transports.map(({ address }) => ({ name: outside, address }))
     const tracked = config.vips.flatMap(({ track }) => track?.interfaces.map(({ name }) => name) ?? [])
-    const watched = [...new Set([...interfaces, ...tracked])].map((name) => ({ name }))
-    const links = watchLinks([...watched, ...spokenFrom], {
+    const used = network.interfaces.map(({ name, index, mac }) => ({ name, identity: { index, mac } }))
+    const others = [...new Set(tracked)].filter((name) => !interfaces.includes(name)).map((name) => ({ name }))
+    const links = watchLinks([...used, ...others, ...spokenFrom], {
       onFault: ({ name, address }, fault) => {
         const subject = address ?? name
         if (fault === undefined) {
@@ -334,6 +335,7 @@ export class Director {
         if (address === undefined) vip.setLink(name, fault)
         if (address !== undefined || interfaces.includes(name)) vip.setFault(subject, fault)
       },
+      onReplaced: (_, fault) => fail(new DirectorError('INTERFACE_MISSING', fault)),
       onActivity: routesMayHaveChanged,
     })
     this.#started.push(() => links.close())

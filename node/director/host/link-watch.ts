@@ -1,12 +1,14 @@
 /**
  * Tells when a used interface loses its carrier and when it has it again: a director that hears nobody because its own cable
  * is out must not hold a VIP. So must not one whose VRRP has lost the address that it speaks from: nobody would hear it, and two
- * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) Tells also when
- * addresses or routes may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and the state itself is
+ * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) An interface that was
+ * deleted and made anew under the same name, or that has another MAC, is well to look at; but sockets and rings are bound to the one
+ * that was, and neighbours are told of the MAC that was. Tells also when addresses or routes may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and the state itself is
  * read anew each time.
  */
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
+import { formatMac } from '../../../protocol/packet/bytes.ts'
 import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 import { startProgram } from '../program-start.ts'
 import { SpacedTask } from '../spaced-task.ts'
@@ -17,6 +19,8 @@ const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route']
 const RESTART_MS = 1000
 /** When a monitor that was started listens for certain; what changed before is found by reading once more. */
 const LISTENING_MS = 1000
+/** What the operator is to do, or the supervisor. */
+const RESTART = 'the director must be started again'
 /** Where routes come and go all the time, reading is to be a small part of it. */
 const SPACING = { restMs: 200, retryMs: 1000 }
 
@@ -28,16 +32,26 @@ export interface LinkWatch {
 export interface Watched {
   readonly name: string
   readonly address?: string
+  /** As it was when it was taken into use. */
+  readonly identity?: InterfaceIdentity
+}
+
+export interface InterfaceIdentity {
+  /** Kernel's number of the interface. */
+  readonly index: number
+  readonly mac: Uint8Array
 }
 
 export interface LinkWatchHandlers {
   /** With what is wrong, or undefined when it is well again; the first time only if something is wrong. */
   readonly onFault: (watched: Watched, fault: string | undefined) => void
+  /** The interface is not the one any more that was taken into use, which only a new start mends; onFault has told of it. */
+  readonly onReplaced: (watched: Watched, fault: string) => void
   /** Something about links, addresses or routes is or may be other than before. */
   readonly onActivity: () => void
 }
 
-export function watchLinks(all: readonly Watched[], { onFault, onActivity }: LinkWatchHandlers): LinkWatch {
+export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onActivity }: LinkWatchHandlers): LinkWatch {
   const closed = new AbortController()
   const known = new Map<Watched, string | undefined>()
   const reading = new SpacedTask(async () => {
@@ -45,10 +59,12 @@ export function watchLinks(all: readonly Watched[], { onFault, onActivity }: Lin
     const links = (await runIp(['address', 'show'])) as IpLink[]
     if (closed.signal.aborted) return
     for (const watched of all) {
-      const fault = findFault(watched, links)
+      const replacement = findReplacement(watched, links)
+      const fault = replacement ?? findFault(watched, links)
       if (fault === known.get(watched)) continue
       known.set(watched, fault)
       onFault(watched, fault)
+      if (replacement !== undefined) onReplaced(watched, replacement)
     }
   }, SPACING)
   void followChanges(closed.signal, () => {
@@ -85,6 +101,18 @@ async function runMonitor(closed: AbortSignal, changed: () => void): Promise<voi
   await ended
   clearTimeout(listening)
   closed.removeEventListener('abort', kill)
+}
+
+function findReplacement({ name, identity }: Watched, links: readonly IpLink[]): string | undefined {
+  const link = links.find(({ ifname }) => ifname === name)
+  if (!link || !identity) return undefined
+  const { index, mac } = identity
+  if (link.ifindex !== index)
+    return `${name} is another interface by now, number ${link.ifindex} in place of ${index}: ${RESTART}`
+  const was = formatMac(mac)
+  return link.address === was
+    ? undefined
+    : `${name} has another MAC by now, ${link.address} in place of ${was}: ${RESTART}`
 }
 
 function findFault({ name, address }: Watched, links: readonly IpLink[]): string | undefined {

@@ -21,6 +21,7 @@ import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
 import { TrafficStatisticsBook } from './control/statistics.ts'
+import type { InterferenceWatch } from './host/interference-watch.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import type { MemberEntries } from './pool/member-entries.ts'
@@ -42,6 +43,7 @@ export interface DirectorViewSources {
   readonly pool: PoolConfiguration
   readonly vip: VipService
   readonly transports: readonly Pick<VrrpSocket, 'status'>[]
+  readonly interference: Pick<InterferenceWatch, 'found'>
   readonly syncDaemons: SyncDaemons
   /** Undefined: there are to be none. */
   readonly checkpoints: Pick<Checkpoints, 'last'> | undefined
@@ -84,7 +86,8 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip, transports, checkpoints, reports, controlTls } = this.#sources
+    const { config, cluster, forwarder, pool, vip, transports, interference, checkpoints, reports, controlTls } =
+      this.#sources
     const { inSync, reason, peers, counters } = cluster.status()
     return {
       name: config.name,
@@ -99,6 +102,7 @@ export class DirectorView implements ControlledDirector {
       checkpoint: checkpoints?.last ?? null,
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
+      interference: [...interference.found],
       vrrpSockets: transports.map(({ status }) => status),
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },

@@ -23,7 +23,8 @@ import { ControlTls } from './control/control-tls.ts'
 import { DirectorView } from './director-view.ts'
 import { Health } from './health/health.ts'
 import { readHostAddresses } from './host/host-addresses.ts'
-import { refuseInterference } from './host/interference.ts'
+import { lookForInterference, refuseInterference } from './host/interference.ts'
+import { InterferenceWatch } from './host/interference-watch.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
@@ -163,7 +164,14 @@ export class Director {
       for (const transport of transports) transport.close()
     })
     const addresses = config.vips.flatMap((vip) => (vip.gateway ? [...vip.addresses, vip.gateway] : vip.addresses))
-    await refuseInterference({ interfaces, addresses })
+    const plan = { interfaces, addresses }
+    await refuseInterference(plan)
+    const interference = new InterferenceWatch({
+      look: () => lookForInterference(plan),
+      onAppeared: (interference) => log.error({ interference }, "the host's own network stack interferes"),
+      onGone: (interference) => log.info({ interference }, 'interferes no longer'),
+    })
+    this.#started.push(() => interference.stop())
 
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
@@ -268,6 +276,7 @@ export class Director {
       pool,
       vip,
       transports,
+      interference,
       syncDaemons,
       checkpoints,
       conditions,
@@ -336,7 +345,10 @@ export class Director {
         if (address !== undefined || interfaces.includes(name)) vip.setFault(subject, fault)
       },
       onReplaced: (_, fault) => fail(new DirectorError('INTERFACE_MISSING', fault)),
-      onActivity: routesMayHaveChanged,
+      onActivity: () => {
+        routesMayHaveChanged()
+        interference.mayHaveChanged()
+      },
     })
     this.#started.push(() => links.close())
     forwarder.onFailure(fail)

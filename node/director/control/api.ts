@@ -453,6 +453,8 @@ export interface DirectorStatus {
   checkpoint: { records: number; ageMs: number } | null
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
   defences: DefenceFacts
+  /** Settings of the host by which its own network stack interferes, each with what it does and the command that mends it. */
+  interference: string[]
   vrrpSockets: VrrpSocketStatus[]
   /** VRRP advertisements that were not believed, by reason. */
   refusedAdvertisements: Record<string, number>

@@ -3,7 +3,7 @@
  * is out must not hold a VIP. So must not one whose VRRP has lost the address that it speaks from: nobody would hear it, and two
  * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) An interface that was
  * deleted and made anew under the same name, or that has another MAC, is well to look at; but sockets and rings are bound to the one
- * that was, and neighbours are told of the MAC that was. Tells also when addresses or routes may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and the state itself is
+ * that was, and neighbours are told of the MAC that was. Tells also when addresses, routes or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and the state itself is
  * read anew each time.
  */
 import { once } from 'node:events'
@@ -14,7 +14,7 @@ import { startProgram } from '../program-start.ts'
 import { SpacedTask } from '../spaced-task.ts'
 import { type IpAddress, type IpLink, runIp } from './ip-command.ts'
 
-const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route']
+const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route', 'netconf']
 /** The monitor ends when the kernel has more to tell than its socket holds: then it is started again after this time. */
 const RESTART_MS = 1000
 /** When a monitor that was started listens for certain; what changed before is found by reading once more. */
@@ -47,7 +47,7 @@ export interface LinkWatchHandlers {
   readonly onFault: (watched: Watched, fault: string | undefined) => void
   /** The interface is not the one any more that was taken into use, which only a new start mends; onFault has told of it. */
   readonly onReplaced: (watched: Watched, fault: string) => void
-  /** Something about links, addresses or routes is or may be other than before. */
+  /** Something about links, addresses, routes or forwarding is or may be other than before. */
   readonly onActivity: () => void
 }
 

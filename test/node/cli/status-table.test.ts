@@ -110,6 +110,7 @@ const status: DirectorStatus = {
     droppedEntries: 0,
     evictedHalfOpen: 0,
   },
+  interference: [],
   vrrpSockets: [{ address: '10.1.0.12', sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null }],
   refusedAdvertisements: {},
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 },
@@ -194,6 +195,11 @@ test('a VRRP socket is shown when it could not do something, with the last error
   const text = renderStatus({ ...status, vrrpSockets: [sound, failing] })
   t.match(text, /^VRRP from +Send errors .*Last error\nfe80::12 +7 +0 +0 +outside: cannot send$/m)
   t.notMatch(text, /^10\.1\.0\.12 /m)
+})
+
+test('a host that interferes is shown, with what mends it', async (t) => {
+  const interference = ['net.ipv4.conf.eth0.forwarding = 1: the kernel would forward; run "sysctl ..."']
+  t.match(renderStatus({ ...status, interference }), `\nHOST INTERFERES: ${interference[0]}\n`)
 })
 
 test('defences are shown while they are at work, and what they have done after that', async (t) => {

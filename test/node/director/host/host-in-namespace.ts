@@ -3,7 +3,9 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import tap, { type Test, test } from 'tap'
 import { interfaceFacts } from '../../../../forwarder/sys/interface.ts'
-import { refuseInterference } from '../../../../node/director/host/interference.ts'
+import { systemClock } from '../../../../node/director/clock.ts'
+import { lookForInterference, refuseInterference } from '../../../../node/director/host/interference.ts'
+import { InterferenceWatch } from '../../../../node/director/host/interference-watch.ts'
 import { watchLinks } from '../../../../node/director/host/link-watch.ts'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
@@ -289,5 +291,41 @@ test('an interface that was made anew under its name, or has another MAC, is tol
     t.equal(told.at(-1), replaced[0])
     t.equal(replaced.length, 1)
     watch.close()
+  }
+})
+
+test('what begins to interfere while the director runs is told of, and what ends', async (t) => {
+  const told: string[] = []
+  const interference = new InterferenceWatch({
+    look: () => lookForInterference(PLAN),
+    onAppeared: (appeared) => told.push(appeared.replace(/:.*/, '')),
+    onGone: () => told.push('gone'),
+    clock: { ...systemClock, schedule: (delayMs, task) => systemClock.schedule(delayMs / 100, task) },
+  })
+  t.teardown(() => interference.stop())
+  let activity = 0
+  const watch = watchLinks([], {
+    onFault: () => {},
+    onReplaced: () => {},
+    onActivity: () => {
+      activity++
+      interference.mayHaveChanged()
+    },
+  })
+  t.teardown(() => watch.close())
+  // The first at its start, the second when it listens for certain.
+  await until(() => activity >= 2)
+  const steps: [change: () => void, told: string][] = [
+    [() => set('conf/host0/forwarding', '1'), 'net.ipv4.conf.host0.forwarding = 1'],
+    [() => set('conf/host0/forwarding', '0'), 'gone'],
+    [() => ip('address add 10.0.0.100/32 dev lo'), '10.0.0.100/32 on lo'],
+    [() => ip('address del 10.0.0.100/32 dev lo'), 'gone'],
+    [() => ip('route add local 10.0.0.96/28 dev lo table 77'), 'route local 10.0.0.96/28 dev lo table 77'],
+    [() => ip('route del local 10.0.0.96/28 dev lo table 77'), 'gone'],
+  ]
+  for (const [index, [change, expected]] of steps.entries()) {
+    change()
+    await until(() => told.length > index)
+    t.equal(told[index], expected)
   }
 })

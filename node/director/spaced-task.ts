@@ -12,7 +12,7 @@ export interface Spacing {
 }
 
 export class SpacedTask {
-  readonly #task: () => Promise<void>
+  readonly #task: () => Promise<boolean>
   readonly #spacing: Spacing
   readonly #clock: Clock
   #isWanted = false
@@ -21,8 +21,8 @@ export class SpacedTask {
   #isStopped = false
   #cancelRest = () => {}
 
-  /** @param task fails by rejecting */
-  constructor(task: () => Promise<void>, spacing: Spacing, clock: Clock = systemClock) {
+  /** @param task resolves with whether it has not failed */
+  constructor(task: () => Promise<boolean>, spacing: Spacing, clock: Clock = systemClock) {
     this.#task = task
     this.#spacing = spacing
     this.#clock = clock
@@ -42,15 +42,11 @@ export class SpacedTask {
   async #run(): Promise<void> {
     this.#isBusy = true
     this.#isWanted = false
-    let { restMs } = this.#spacing
-    try {
-      await this.#task()
-    } catch {
-      this.#isWanted = true
-      restMs = this.#spacing.retryMs
-    }
+    const hasWorked = await this.#task()
+    if (!hasWorked) this.#isWanted = true
     if (this.#isStopped) return
-    this.#cancelRest = this.#clock.schedule(restMs, () => {
+    const { restMs, retryMs } = this.#spacing
+    this.#cancelRest = this.#clock.schedule(hasWorked ? restMs : retryMs, () => {
       this.#isBusy = false
       if (this.#isWanted) void this.#run()
     })

@@ -24,10 +24,12 @@ export class InterferenceWatch {
     this.#looking = new SpacedTask(
       async () => {
         const before = this.#found
-        const found = await look()
+        const found = await look().catch(() => undefined)
+        if (!found) return false
         this.#found = found
         for (const each of found) if (!before.includes(each)) onAppeared(each)
         for (const each of before) if (!found.includes(each)) onGone(each)
+        return true
       },
       SPACING,
       clock,

@@ -3,8 +3,10 @@
  * is out must not hold a VIP. So must not one whose VRRP has lost the address that it speaks from: nobody would hear it, and two
  * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) An interface that was
  * deleted and made anew under the same name, or that has another MAC, is well to look at; but sockets and rings are bound to the one
- * that was, and neighbours are told of the MAC that was. Tells also when addresses, routes or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and the state itself is
- * read anew each time.
+ * that was, and neighbours are told of the MAC that was.
+ *
+ * Tells also when addresses, routes or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and
+ * the state itself is read anew each time.
  */
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -56,8 +58,9 @@ export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onAct
   const known = new Map<Watched, string | undefined>()
   const reading = new SpacedTask(async () => {
     // A link that vanishes while it is being listed makes ip(8) fail: then it is listed again.
-    const links = (await runIp(['address', 'show'])) as IpLink[]
-    if (closed.signal.aborted) return
+    const links = (await runIp(['address', 'show']).catch(() => undefined)) as IpLink[] | undefined
+    if (!links) return false
+    if (closed.signal.aborted) return true
     for (const watched of all) {
       const replacement = findReplacement(watched, links)
       const fault = replacement ?? findFault(watched, links)
@@ -66,6 +69,7 @@ export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onAct
       onFault(watched, fault)
       if (replacement !== undefined) onReplaced(watched, replacement)
     }
+    return true
   }, SPACING)
   void followChanges(closed.signal, () => {
     if (closed.signal.aborted) return

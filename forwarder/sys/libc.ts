@@ -28,6 +28,22 @@ export const bind: (descriptor: number, address: Bytes, length: number) => numbe
   'void *',
   'uint32_t',
 ])
+type SendCall = (
+  descriptor: number,
+  data: Bytes,
+  length: number,
+  flags: number,
+  address: Bytes,
+  addressLength: number,
+) => number
+export const sendto: SendCall = self.func('sendto', 'intptr_t', [
+  'int',
+  'void *',
+  'size_t',
+  'int',
+  'void *',
+  'uint32_t',
+])
 export const ioctl: (descriptor: number, request: number, argument: Bytes) => number = self.func('ioctl', 'int', [
   'int',
   'ulong',

@@ -1,8 +1,6 @@
 /**
  * UDP sockets that speak to a multicast group through one interface: ip(7), ipv6(7). Everything here is for setting up.
  *
- * struct sockaddr_in (linux/in.h):   family u16 | port BE16 | address 4 | 8 bytes of 0
- * struct sockaddr_in6 (linux/in6.h): family u16 | port BE16 | flow 4 | address 16 | scope u32
  * struct ip_mreqn:                   group 4 | address 4 | interface i32
  * struct ipv6_mreq:                  group 16 | interface i32
  */
@@ -15,25 +13,26 @@ import {
   AF_INET6,
   bindSocket,
   closeDescriptor,
+  IP_MULTICAST_LOOP,
+  IPPROTO_IP,
   IPPROTO_IPV6,
+  IPV6_MULTICAST_LOOP,
   openSocket,
+  SO_BINDTODEVICE,
   SO_RCVBUFFORCE,
   SOCK_DGRAM,
   SOL_SOCKET,
   setOption,
+  socketAddress,
 } from './socket.ts'
 
 // bits/socket.h, asm-generic/socket.h, linux/in.h, linux/in6.h
 const SO_REUSEADDR = 2
-const SO_BINDTODEVICE = 25
-const IPPROTO_IP = 0
 const IP_MULTICAST_IF = 32
 const IP_MULTICAST_TTL = 33
-const IP_MULTICAST_LOOP = 34
 const IP_ADD_MEMBERSHIP = 35
 const IPV6_MULTICAST_IF = 17
 const IPV6_MULTICAST_HOPS = 18
-const IPV6_MULTICAST_LOOP = 19
 const IPV6_ADD_MEMBERSHIP = 20
 
 const RECEIVE_BUFFER_BYTES = 8 << 20
@@ -61,7 +60,7 @@ export function openMulticastSender({ interfaceName, group }: MulticastTarget, t
       setOption(descriptor, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, ttl, what)
       setOption(descriptor, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0, what)
     }
-    bindSocket(descriptor, socketAddress(new Uint8Array(group.length), 0, 0), what)
+    bindSocket(descriptor, socketAddress(new Uint8Array(group.length), 0), what)
   })
 }
 
@@ -102,14 +101,6 @@ function open(
 
 function membership(group: Uint8Array, interfaceIndex: number): Uint8Array {
   return concat(group, words(0, interfaceIndex))
-}
-
-function socketAddress(address: Uint8Array, port: number, scope: number): Uint8Array {
-  const family = new Uint8Array(Uint16Array.of(address.length === 4 ? AF_INET : AF_INET6).buffer)
-  const portBytes = Uint8Array.of(port >> 8, port & 255)
-  return address.length === 4
-    ? concat(family, portBytes, address, words(0, 0))
-    : concat(family, portBytes, words(0), address, words(scope))
 }
 
 /** In the machine's byte order. */

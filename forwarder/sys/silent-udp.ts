@@ -11,6 +11,7 @@ import {
   openSocket,
   SOCK_DGRAM,
   setOption,
+  socketAddress,
 } from './socket.ts'
 import { attachFilter, nothingFilter } from './socket-filter.ts'
 
@@ -24,18 +25,10 @@ export function openSilentUdp(port: number, isIPv6: boolean): { close(): void } 
     attachFilter(descriptor, nothingFilter, what)
     // The port of IPv4 is another socket's.
     if (isIPv6) setOption(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, 1, what)
-    bindSocket(descriptor, socketAddress(port, isIPv6), what)
+    bindSocket(descriptor, socketAddress(new Uint8Array(isIPv6 ? 16 : 4), port), what)
   } catch (error) {
     closeDescriptor(descriptor)
     throw error
   }
   return { close: () => closeDescriptor(descriptor) }
-}
-
-/** struct sockaddr_in or sockaddr_in6 (netinet/in.h): family, in the machine's order, port in the network's, any address. */
-function socketAddress(port: number, isIPv6: boolean): Uint8Array {
-  const address = new Uint8Array(isIPv6 ? 28 : 16)
-  new Uint16Array(address.buffer, 0, 1)[0] = isIPv6 ? AF_INET6 : AF_INET
-  new DataView(address.buffer).setUint16(2, port)
-  return address
 }

@@ -1,7 +1,7 @@
 /**
  * Sockets and their options: socket(2), bind(2), setsockopt(2), getsockopt(2). Everything here is for setting up.
  *
- * Constants: bits/socket.h, asm-generic/socket.h, linux/in6.h.
+ * Constants: bits/socket.h, asm-generic/socket.h, linux/in.h, linux/in6.h.
  */
 import { checked } from './errors.ts'
 import * as libc from './libc.ts'
@@ -17,11 +17,15 @@ const SOCK_CLOEXEC = 0o2000000
 export const SOL_SOCKET = 1
 export const SO_ERROR = 4
 export const SO_PRIORITY = 12
+export const SO_BINDTODEVICE = 25
 export const SO_ATTACH_FILTER = 26
 export const SO_SNDBUFFORCE = 32
 export const SO_RCVBUFFORCE = 33
 
+export const IPPROTO_IP = 0
 export const IPPROTO_IPV6 = 41
+export const IP_MULTICAST_LOOP = 34
+export const IPV6_MULTICAST_LOOP = 19
 
 /** A nonblocking socket that child processes do not inherit. */
 export function openSocket(family: number, type: number, protocol: number, what: string): number {
@@ -37,6 +41,25 @@ export function setOption(descriptor: number, level: number, option: number, to:
 /** Fetches an option's value into `value`. */
 export function getOption(descriptor: number, level: number, option: number, value: Int32Array, what: string): void {
   checked(libc.getsockopt(descriptor, level, option, value, new Uint32Array([value.byteLength])), what)
+}
+
+/**
+ * struct sockaddr_in (linux/in.h):   family u16 | port BE16 | address 4 | 8 bytes of 0
+ * struct sockaddr_in6 (linux/in6.h): family u16 | port BE16 | flow 4 | address 16 | scope u32
+ *
+ * The rest in the machine's order (both supported machines: little endian).
+ * @param address 4 bytes or 16
+ * @param scope of IPv6: number of the interface
+ */
+export function socketAddress(address: Uint8Array, port: number, scope = 0): Uint8Array {
+  const isIPv6 = address.length === 16
+  const bytes = new Uint8Array(isIPv6 ? 28 : 16)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, isIPv6 ? AF_INET6 : AF_INET, true)
+  view.setUint16(2, port)
+  bytes.set(address, isIPv6 ? 8 : 4)
+  if (isIPv6) view.setUint32(24, scope, true)
+  return bytes
 }
 
 /** @param address a struct sockaddr of the socket's family */

@@ -21,6 +21,7 @@ import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
 import { TrafficStatisticsBook } from './control/statistics.ts'
+import type { InterferenceWatch } from './host/interference-watch.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import type { MemberEntries } from './pool/member-entries.ts'
@@ -32,6 +33,7 @@ import { engineSettings } from './pool/setting-changes.ts'
 import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
 import { followVips } from './vip/vip-events.ts'
+import type { VrrpSocket } from './vip/vrrp-socket.ts'
 
 export interface DirectorViewSources {
   readonly config: DirectorConfig
@@ -40,6 +42,8 @@ export interface DirectorViewSources {
   readonly forwarder: Forwarder
   readonly pool: PoolConfiguration
   readonly vip: VipService
+  readonly transports: readonly Pick<VrrpSocket, 'status'>[]
+  readonly interference: Pick<InterferenceWatch, 'found'>
   readonly syncDaemons: SyncDaemons
   /** Undefined: there are to be none. */
   readonly checkpoints: Pick<Checkpoints, 'last'> | undefined
@@ -82,7 +86,8 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip, checkpoints, reports, controlTls } = this.#sources
+    const { config, cluster, forwarder, pool, vip, transports, interference, checkpoints, reports, controlTls } =
+      this.#sources
     const { inSync, reason, peers, counters } = cluster.status()
     return {
       name: config.name,
@@ -97,6 +102,8 @@ export class DirectorView implements ControlledDirector {
       checkpoint: checkpoints?.last ?? null,
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,
+      interference: [...interference.found],
+      vrrpSockets: transports.map(({ status }) => status),
       refusedAdvertisements: { ...vip.refusals },
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },

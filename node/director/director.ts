@@ -25,7 +25,8 @@ import { DirectorView } from './director-view.ts'
 import { silenceLimit, watchForwarder } from './forwarder-watch.ts'
 import { Health } from './health/health.ts'
 import { readHostAddresses } from './host/host-addresses.ts'
-import { refuseInterference } from './host/interference.ts'
+import { lookForInterference, refuseInterference } from './host/interference.ts'
+import { InterferenceWatch } from './host/interference-watch.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
 import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
@@ -61,7 +62,7 @@ export class Director {
   #controlTls: ControlTls | undefined
   #vip: VipService | undefined
 
-  /** @param onFatal a part has died that cannot be done without; the director has given its addresses up */
+  /** @param onFatal it cannot go on: a part that cannot be done without has died or was replaced. The addresses are given up */
   constructor(config: DirectorConfig, log: Logger, onFatal: (error: Error) => void) {
     this.#config = config
     this.#log = log
@@ -161,12 +162,19 @@ export class Director {
     const keys = readVrrpKeys(config.vips)
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
     const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
-    const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts)
+    const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts, (message) => log.error(message))
     this.#started.push(() => {
       for (const transport of transports) transport.close()
     })
     const addresses = config.vips.flatMap((vip) => (vip.gateway ? [...vip.addresses, vip.gateway] : vip.addresses))
-    await refuseInterference({ interfaces, addresses })
+    const plan = { interfaces, addresses }
+    await refuseInterference(plan)
+    const interference = new InterferenceWatch({
+      look: () => lookForInterference(plan),
+      onAppeared: (interference) => log.error({ interference }, "the host's own network stack interferes"),
+      onGone: (interference) => log.info({ interference }, 'interferes no longer'),
+    })
+    this.#started.push(() => interference.stop())
 
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
@@ -275,6 +283,8 @@ export class Director {
       forwarder,
       pool,
       vip,
+      transports,
+      interference,
       syncDaemons,
       checkpoints,
       conditions,
@@ -324,14 +334,15 @@ export class Director {
     this.#started.push(() => clearInterval(tellingMemory))
 
     const fail = (error: Error) => {
-      log.fatal({ error }, 'a part of the director has died: giving the addresses up')
+      log.fatal({ error }, 'the director cannot go on: giving the addresses up')
       vip.setFault('director', error.message)
       this.#onFatal(error)
     }
     const spokenFrom = transports.map(({ address }) => ({ name: outside, address }))
     const tracked = config.vips.flatMap(({ track }) => track?.interfaces.map(({ name }) => name) ?? [])
-    const watched = [...new Set([...interfaces, ...tracked])].map((name) => ({ name }))
-    const links = watchLinks([...watched, ...spokenFrom], {
+    const used = network.interfaces.map(({ name, index, mac }) => ({ name, identity: { index, mac } }))
+    const others = [...new Set(tracked)].filter((name) => !interfaces.includes(name)).map((name) => ({ name }))
+    const links = watchLinks([...used, ...others, ...spokenFrom], {
       onFault: ({ name, address }, fault) => {
         const subject = address ?? name
         if (fault === undefined) {
@@ -341,7 +352,11 @@ export class Director {
         if (address === undefined) vip.setLink(name, fault)
         if (address !== undefined || interfaces.includes(name)) vip.setFault(subject, fault)
       },
-      onActivity: routesMayHaveChanged,
+      onReplaced: (_, fault) => fail(new DirectorError('INTERFACE_MISSING', fault)),
+      onActivity: () => {
+        routesMayHaveChanged()
+        interference.mayHaveChanged()
+      },
     })
     this.#started.push(() => links.close())
     const limitMs = silenceLimit(config.vips.map(({ advertisementIntervalMs }) => advertisementIntervalMs))

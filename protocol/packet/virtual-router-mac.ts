@@ -3,13 +3,11 @@
  * it is: 00:00:5e:00:01:VRID over IPv4, 00:00:5e:00:02:VRID over IPv6. And advertisements as whole frames from it, since a host's
  * own stack sends from the interface's MAC.
  */
-import { parseIPv4 } from './bytes.ts'
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from './ethernet.ts'
-import { DONT_FRAGMENT, IPV4_HEADER_LENGTH, writeIPv4 } from './ipv4.ts'
-import { IPV6_HEADER_LENGTH, writeIPv6 } from './ipv6.ts'
 import { isIPv6Text, parseIPv6 } from './ipv6-address.ts'
 import { multicastMac } from './neighbour-discovery.ts'
-import { PROTOCOL_VRRP, VRRP_GROUP_IPV4, VRRP_GROUP_IPV6, VRRP_HOP_LIMIT } from './vrrp.ts'
+import { VRRP_GROUP_IPV6, vrrpGroupOf } from './vrrp.ts'
+import { vrrpPacket } from './vrrp-packet.ts'
 
 /** The first four bytes, of all of them and of IANA's other uses of this block (RFC 9542 section 2.1). */
 export const VIRTUAL_MAC_PREFIX = 0x0000_5e00
@@ -17,11 +15,9 @@ export const VIRTUAL_MAC_PREFIX = 0x0000_5e00
 export const FIRST_VIRTUAL_MAC = 0x0100
 export const VIRTUAL_MACS = 0x0200
 
-/** Class selector 6, internetwork control (RFC 2474). */
-const TRAFFIC_CLASS = 0xc0
 /** RFC 1112 section 6.4. */
 const GROUP_MAC_IPV4 = Uint8Array.of(1, 0, 0x5e, 0, 0, 18)
-const GROUP_IPV6 = parseIPv6(VRRP_GROUP_IPV6)
+const GROUP_MAC_IPV6 = multicastMac(parseIPv6(VRRP_GROUP_IPV6))
 
 export function virtualRouterMac(vrid: number, isIPv6: boolean): Uint8Array {
   return Uint8Array.of(0, 0, 0x5e, 0, isIPv6 ? 2 : 1, vrid)
@@ -32,32 +28,10 @@ export function virtualRouterMac(vrid: number, isIPv6: boolean): Uint8Array {
  * @param source the address that it comes from, which also tells the family
  */
 export function advertisementFrame(message: Uint8Array, source: string, mac: Uint8Array): Uint8Array {
-  const isIPv6 = isIPv6Text(source)
-  const headers = ETHERNET_HEADER_LENGTH + (isIPv6 ? IPV6_HEADER_LENGTH : IPV4_HEADER_LENGTH)
-  const frame = new Uint8Array(headers + message.length)
-  frame.set(message, headers)
-  if (isIPv6) {
-    writeEthernet(frame, 0, multicastMac(GROUP_IPV6), mac, ETHERTYPE_IPV6)
-    writeIPv6(frame, ETHERNET_HEADER_LENGTH, {
-      trafficClass: TRAFFIC_CLASS,
-      payloadLength: message.length,
-      nextHeader: PROTOCOL_VRRP,
-      hopLimit: VRRP_HOP_LIMIT,
-      source: parseIPv6(source),
-      destination: GROUP_IPV6,
-    })
-    return frame
-  }
-  writeEthernet(frame, 0, GROUP_MAC_IPV4, mac, ETHERTYPE_IPV4)
-  writeIPv4(frame, ETHERNET_HEADER_LENGTH, {
-    tos: TRAFFIC_CLASS,
-    totalLength: IPV4_HEADER_LENGTH + message.length,
-    identification: 0,
-    fragment: DONT_FRAGMENT,
-    ttl: VRRP_HOP_LIMIT,
-    protocol: PROTOCOL_VRRP,
-    source: parseIPv4(source),
-    destination: parseIPv4(VRRP_GROUP_IPV4),
-  })
+  const packet = vrrpPacket(message, source, vrrpGroupOf(source))
+  const frame = new Uint8Array(ETHERNET_HEADER_LENGTH + packet.length)
+  if (isIPv6Text(source)) writeEthernet(frame, 0, GROUP_MAC_IPV6, mac, ETHERTYPE_IPV6)
+  else writeEthernet(frame, 0, GROUP_MAC_IPV4, mac, ETHERTYPE_IPV4)
+  frame.set(packet, ETHERNET_HEADER_LENGTH)
   return frame
 }

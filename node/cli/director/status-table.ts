@@ -7,6 +7,7 @@ import type {
   ServerListing,
   ServiceListing,
   VipStatus,
+  VrrpSocketStatus,
 } from '../../director/control/api.ts'
 import { table } from './table.ts'
 
@@ -18,6 +19,7 @@ export function renderStatus(status: DirectorStatus): string {
       `Director ${name} (${version}), up ${duration(uptimeMs)}, ${sync}`,
       `Peer id ${peerId}`,
       `Connections ${connections.used} of ${connections.capacity}${checkpointWords(status.checkpoint)}`,
+      ...status.interference.map((interference) => `HOST INTERFERES: ${interference}`),
       ...defenceLines(status.defences),
       ...(status.refusedClients > 0 ? [`Not let in at controlTls: ${status.refusedClients} connections`] : []),
       ...(status.refusedStrangers > 0
@@ -43,6 +45,10 @@ export function renderStatus(status: DirectorStatus): string {
         link.transmitErrors,
         link.overruns,
       ]),
+    ),
+    table(
+      ['VRRP from', 'Send errors', 'Receive errors', 'Unsound packets', 'Last error'],
+      status.vrrpSockets.flatMap(troubleRows),
     ),
     table(['VRRP not believed because of', 'Packets'], Object.entries(status.refusedAdvertisements)),
     table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
@@ -75,6 +81,18 @@ function trackedRows({ vrid, tracked }: VipStatus): (string | number)[][] {
     weight === 0 ? 'fault' : weight,
     reason ?? '-',
   ])
+}
+
+/** Nothing of a socket that has had no trouble. */
+function troubleRows({
+  address,
+  sendErrors,
+  receiveErrors,
+  unsoundPackets,
+  lastError,
+}: VrrpSocketStatus): (string | number)[][] {
+  if (sendErrors + receiveErrors + unsoundPackets === 0) return []
+  return [[address, sendErrors, receiveErrors, unsoundPackets, lastError ?? '-']]
 }
 
 function peerRow(peer: PeerStatus): string[] {

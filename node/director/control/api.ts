@@ -417,6 +417,18 @@ export interface VipStatus {
   waiting: string | null
 }
 
+/** Of the socket that a director speaks VRRP by, one a family: what it could not do, or threw away, since the start. */
+export interface VrrpSocketStatus {
+  /** From which advertisements come. */
+  address: string
+  sendErrors: number
+  receiveErrors: number
+  /** Without a sound IP header of VRRP's protocol. */
+  unsoundPackets: number
+  /** Of sending or receiving, the last one's text; null: there was none. */
+  lastError: string | null
+}
+
 /** A line of `GET /events`. More kinds may come: leave out what is not known. */
 export interface DirectorEvent {
   /** A group of virtual addresses is another than before; at first, each as it is. */
@@ -442,6 +454,9 @@ export interface DirectorStatus {
   checkpoint: { records: number; ageMs: number } | null
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
   defences: DefenceFacts
+  /** Settings of the host by which its own network stack interferes, each with what it does and the command that mends it. */
+  interference: string[]
+  vrrpSockets: VrrpSocketStatus[]
   /** VRRP advertisements that were not believed, by reason. */
   refusedAdvertisements: Record<string, number>
   /** What peers told of the pool's configuration and was not taken, by reason. */

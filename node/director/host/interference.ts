@@ -62,10 +62,15 @@ const MASTERS_THAT_TAKE = ['bridge', 'bond', 'team', 'openvswitch']
  * @throws DirectorError HOST_INTERFERES, which names every setting and the command that mends it
  */
 export async function refuseInterference(plan: InterferencePlan, run: RunIp = runIp): Promise<void> {
-  const found = findInterference(plan, await readHostFacts(plan, run))
+  const found = await lookForInterference(plan, run)
   if (found.length === 0) return
-  const text = found.map(({ setting, effect, remedy }) => `${setting}: ${effect}; run "${remedy}"`)
-  throw new DirectorError('HOST_INTERFERES', `the host's own network stack would interfere: ${text.join('. ')}`)
+  throw new DirectorError('HOST_INTERFERES', `the host's own network stack would interfere: ${found.join('. ')}`)
+}
+
+/** What interferes now, each in words that name the setting and the command that mends it. */
+export async function lookForInterference(plan: InterferencePlan, run: RunIp = runIp): Promise<string[]> {
+  const found = findInterference(plan, await readHostFacts(plan, run))
+  return found.map(({ setting, effect, remedy }) => `${setting}: ${effect}; run "${remedy}"`)
 }
 
 export function findInterference(plan: InterferencePlan, facts: HostFacts): Interference[] {
@@ -75,7 +80,7 @@ export function findInterference(plan: InterferencePlan, facts: HostFacts): Inte
     ...plan.interfaces.flatMap((name) => [...findMaster(name, facts), ...findEnabled(forwarding4(name), facts)]),
     ...['all', ...plan.interfaces].flatMap((name) => proxies(name).flatMap((setting) => findEnabled(setting, facts))),
     ...(addresses6.length > 0 ? forwarding6(plan).flatMap((setting) => findEnabled(setting, facts)) : []),
-    ...addresses6.flatMap((address) => findNoRoute(address, facts)),
+    ...(isUp(plan, facts) ? addresses6.flatMap((address) => findNoRoute(address, facts)) : []),
   ]
 }
 
@@ -143,6 +148,11 @@ function findAddress(address: string, facts: HostFacts): Interference[] {
     return [{ setting: `route ${route}`, effect, remedy: `ip ${family}route del ${route}` }]
   }
   return []
+}
+
+/** An interface that is down has taken its routes along, and lets nothing in that could be answered. */
+function isUp({ interfaces }: InterferencePlan, { links }: HostFacts): boolean {
+  return interfaces.every((name) => links.find(({ ifname }) => ifname === name)?.flags.includes('UP'))
 }
 
 /** Kinds of route for which the kernel answers with an error. */

@@ -4,9 +4,13 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { ownTurn } from '../program-start.ts'
 
 const execute = promisify(execFile)
-/** A host in the middle of the Internet has a million routes; ours are asked for by interface, so this is ample. */
+/**
+ * Some 500,000 routes. The main table is read whole: asked for those of an interface, ip(8) leaves out blackholes and routes with several
+ * next hops. On a host with the routes of the whole Internet reading fails: this thread has not the time for so many.
+ */
 const LONGEST_OUTPUT = 64 * 1024 * 1024
 
 export interface IpLink {
@@ -54,9 +58,6 @@ export interface IpRoute {
 /** Runs ip(8) with -json. Replaced in tests. */
 export type RunIp = (options: readonly string[]) => Promise<unknown[]>
 
-/** When the next one may be started. */
-let freeTurn: Promise<unknown> = Promise.resolve()
-
 /** @throws DirectorError MODULE_MISSING when there is no ip(8); Error when it fails */
 export const runIp: RunIp = async (options) => {
   await ownTurn()
@@ -67,14 +68,4 @@ export const runIp: RunIp = async (options) => {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     throw new DirectorError('MODULE_MISSING', 'ip(8) is not installed: install the package iproute2')
   }
-}
-
-/**
- * One start a turn of the event loop. This thread stands still until the child is the other program, and VRRP's timers run on it, too: where
- * three were started at once, an advertisement came later than backups wait.
- */
-function ownTurn(): Promise<unknown> {
-  const turn = freeTurn
-  freeTurn = turn.then(() => new Promise(setImmediate))
-  return turn
 }

@@ -1,17 +1,30 @@
 /**
  * Tells when a used interface loses its carrier and when it has it again: a director that hears nobody because its own cable
  * is out must not hold a VIP. So must not one whose VRRP has lost the address that it speaks from: nobody would hear it, and two
- * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) Tells also when addresses or routes may have changed. rtnetlink(7) reports changes; "ip monitor"
- * brings them here, and the state itself is read anew each time.
+ * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) An interface that was
+ * deleted and made anew under the same name, or that has another MAC, is well to look at; but sockets and rings are bound to the one
+ * that was, and neighbours are told of the MAC that was.
+ *
+ * Tells also when addresses, routes or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and
+ * the state itself is read anew each time.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as wait } from 'node:timers/promises'
+import { formatMac } from '../../../protocol/packet/bytes.ts'
 import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
+import { startProgram } from '../program-start.ts'
+import { SpacedTask } from '../spaced-task.ts'
 import { type IpAddress, type IpLink, runIp } from './ip-command.ts'
 
+const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route', 'netconf']
 /** The monitor ends when the kernel has more to tell than its socket holds: then it is started again after this time. */
 const RESTART_MS = 1000
 /** When a monitor that was started listens for certain; what changed before is found by reading once more. */
 const LISTENING_MS = 1000
+/** What the operator is to do, or the supervisor. */
+const RESTART = 'the director must be started again'
+/** Where routes come and go all the time, reading is to be a small part of it. */
+const SPACING = { restMs: 200, retryMs: 1000 }
 
 export interface LinkWatch {
   close(): void
@@ -21,61 +34,89 @@ export interface LinkWatch {
 export interface Watched {
   readonly name: string
   readonly address?: string
+  /** As it was when it was taken into use. */
+  readonly identity?: InterfaceIdentity
+}
+
+export interface InterfaceIdentity {
+  /** Kernel's number of the interface. */
+  readonly index: number
+  readonly mac: Uint8Array
 }
 
 export interface LinkWatchHandlers {
   /** With what is wrong, or undefined when it is well again; the first time only if something is wrong. */
   readonly onFault: (watched: Watched, fault: string | undefined) => void
-  /** Something about links, addresses or routes is or may be other than before. */
+  /** The interface is not the one any more that was taken into use, which only a new start mends; onFault has told of it. */
+  readonly onReplaced: (watched: Watched, fault: string) => void
+  /** Something about links, addresses, routes or forwarding is or may be other than before. */
   readonly onActivity: () => void
 }
 
-export function watchLinks(all: readonly Watched[], { onFault, onActivity }: LinkWatchHandlers): LinkWatch {
-  let closed = false
+export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onActivity }: LinkWatchHandlers): LinkWatch {
+  const closed = new AbortController()
   const known = new Map<Watched, string | undefined>()
-  let reading = false
-  let readAgain = false
-  let monitor: ChildProcess
-  let timer: NodeJS.Timeout | undefined
-
-  const read = async () => {
-    onActivity()
-    readAgain = true
-    if (reading) return
-    reading = true
-    while (readAgain && !closed) {
-      readAgain = false
-      // A link that vanishes while it is being listed makes ip(8) fail; that change is reported as well.
-      const links = (await runIp(['address', 'show']).catch(() => undefined)) as IpLink[] | undefined
-      if (!links || closed) continue
-      for (const watched of all) {
-        const fault = findFault(watched, links)
-        if (fault === known.get(watched)) continue
-        known.set(watched, fault)
-        onFault(watched, fault)
-      }
+  const reading = new SpacedTask(async () => {
+    // A link that vanishes while it is being listed makes ip(8) fail: then it is listed again.
+    const links = (await runIp(['address', 'show']).catch(() => undefined)) as IpLink[] | undefined
+    if (!links) return false
+    if (closed.signal.aborted) return true
+    for (const watched of all) {
+      const replacement = findReplacement(watched, links)
+      const fault = replacement ?? findFault(watched, links)
+      if (fault === known.get(watched)) continue
+      known.set(watched, fault)
+      onFault(watched, fault)
+      if (replacement !== undefined) onReplaced(watched, replacement)
     }
-    reading = false
-  }
-  const start = () => {
-    monitor = spawn('ip', ['-oneline', 'monitor', 'link', 'address', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] })
-    monitor.stdout!.on('data', read)
-    monitor.once('error', () => {})
-    monitor.once('close', () => {
-      clearTimeout(timer)
-      if (!closed) timer = setTimeout(start, RESTART_MS)
-    })
-    monitor.once('spawn', read)
-    timer = setTimeout(read, LISTENING_MS)
-  }
-  start()
+    return true
+  }, SPACING)
+  void followChanges(closed.signal, () => {
+    if (closed.signal.aborted) return
+    onActivity()
+    reading.request()
+  })
   return {
     close() {
-      closed = true
-      clearTimeout(timer)
-      monitor.kill()
+      closed.abort()
+      reading.stop()
     },
   }
+}
+
+async function followChanges(closed: AbortSignal, changed: () => void): Promise<void> {
+  while (!closed.aborted) {
+    // Without a monitor the state is looked at each time that one would have been started.
+    await runMonitor(closed, changed).catch(changed)
+    await wait(RESTART_MS, undefined, { signal: closed }).catch(() => {})
+  }
+}
+
+/** Resolves when the monitor has ended. @throws Error when it cannot be started */
+async function runMonitor(closed: AbortSignal, changed: () => void): Promise<void> {
+  const monitor = await startProgram(MONITOR, { stdio: ['ignore', 'pipe', 'ignore'] }, closed)
+  const ended = once(monitor, 'close')
+  const kill = () => monitor.kill()
+  closed.addEventListener('abort', kill)
+  if (closed.aborted) kill()
+  monitor.stdout!.on('data', changed)
+  changed()
+  const listening = setTimeout(changed, LISTENING_MS)
+  await ended
+  clearTimeout(listening)
+  closed.removeEventListener('abort', kill)
+}
+
+function findReplacement({ name, identity }: Watched, links: readonly IpLink[]): string | undefined {
+  const link = links.find(({ ifname }) => ifname === name)
+  if (!link || !identity) return undefined
+  const { index, mac } = identity
+  if (link.ifindex !== index)
+    return `${name} is another interface by now, number ${link.ifindex} in place of ${index}: ${RESTART}`
+  const was = formatMac(mac)
+  return link.address === was
+    ? undefined
+    : `${name} has another MAC by now, ${link.address} in place of ${was}: ${RESTART}`
 }
 
 function findFault({ name, address }: Watched, links: readonly IpLink[]): string | undefined {

@@ -13,9 +13,7 @@ import {
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import type { Clock } from '../clock.ts'
 import { AdvertisementGuard } from './advertisement-guard.ts'
-
-/** What goes on is told again this often, each kind of it, and not at each advertisement. */
-const TELL_AGAIN_MS = 600_000
+import { RareNotes } from './rare-notes.ts'
 
 /** Of a peer, by its address. */
 const NOTES = {
@@ -41,7 +39,7 @@ export class Authentication {
   readonly #guard = new AdvertisementGuard()
   readonly #run = randomBytes(8).toString('hex')
   readonly #startedMs: number
-  readonly #toldMs = new Map<string, number>()
+  readonly #notes: RareNotes
   #keys: readonly SharedKey[]
   #sequence = 0
 
@@ -54,6 +52,7 @@ export class Authentication {
     this.#isRequired = isRequired
     this.#components = components
     this.#startedMs = components.clock.now()
+    this.#notes = new RareNotes(components.clock, components.note)
   }
 
   /** From now on these count and no others; what is known of the peers is kept. */
@@ -71,7 +70,7 @@ export class Authentication {
     const refusal = isSigned ? this.#doubt(datagram) : 'unsigned'
     if (refusal === undefined) return undefined
     const isTolerated = refusal === 'unsigned' && !this.#isRequired
-    this.#tell(refusal, `${datagram.source} ${isTolerated ? TOLERATED : NOTES[refusal]}`)
+    this.#notes.tell(refusal, `${datagram.source} ${isTolerated ? TOLERATED : NOTES[refusal]}`)
     return isTolerated ? undefined : refusal
   }
 
@@ -87,12 +86,5 @@ export class Authentication {
     const elapsed = Math.floor((clock.now() - this.#startedMs) * SEQUENCE_PER_MS)
     this.#sequence = Math.max(this.#sequence + 1, elapsed)
     return { run: this.#run, sequence: this.#sequence, sentAtMs: Math.floor(wallClockMs()) }
-  }
-
-  #tell(refusal: string, message: string): void {
-    const nowMs = this.#components.clock.now()
-    if (nowMs - (this.#toldMs.get(refusal) ?? Number.NEGATIVE_INFINITY) < TELL_AGAIN_MS) return
-    this.#toldMs.set(refusal, nowMs)
-    this.#components.note(message)
   }
 }

@@ -5,7 +5,6 @@ declare module 'raw-socket' {
   /** The native half. Its calls act at once and throw an Error with the text of strerror(3). */
   export interface SocketWrap {
     recv(buffer: Buffer, received: (buffer: Buffer, length: number, source: string) => void): void
-    send(buffer: Buffer, offset: number, length: number, address: string, sent: (length: number) => void): void
   }
 
   export interface Socket extends EventEmitter {

@@ -2,30 +2,32 @@
  * An operator's program, run without a shell, with nothing of ours but PATH, in a process group of its own that is killed whole
  * when its time is over. What it prints is not read.
  */
-import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { startProgram } from '../program-start.ts'
 
 export interface ScriptRun {
   /** Why it failed; undefined: exit status 0. Never rejects. */
   readonly ended: Promise<string | undefined>
-  /** Ends it at once, if it runs. */
+  /** Ends it at once, if it runs; it is not started any more, if it does not run yet. */
   kill(): void
 }
 
 export type RunScript = (command: readonly string[], timeoutMs: number) => ScriptRun
 
-export const runScript: RunScript = ([program, ...words], timeoutMs) => {
-  const child = spawn(program, words, {
-    cwd: '/',
-    env: { PATH: process.env.PATH },
-    stdio: 'ignore',
-    detached: true,
-  })
-  let isOver = false
+export const runScript: RunScript = (command, timeoutMs) => {
+  const killed = new AbortController()
+  const ended = run(command, timeoutMs, killed.signal).catch((error: Error) => `cannot be run: ${error.message}`)
+  return { ended, kill: () => killed.abort(new Error('it was called off')) }
+}
+
+async function run(command: readonly string[], timeoutMs: number, killed: AbortSignal): Promise<string | undefined> {
+  const options = { cwd: '/', env: { PATH: process.env.PATH }, stdio: 'ignore', detached: true } as const
+  const child = await startProgram(command, options, killed)
+  const exit = once(child, 'exit')
   let isLate = false
   const kill = () => {
-    if (isOver || child.pid === undefined) return
     try {
-      process.kill(-child.pid, 'SIGKILL')
+      process.kill(-child.pid!, 'SIGKILL')
     } catch {
       // It has ended by itself in the meantime.
     }
@@ -34,18 +36,13 @@ export const runScript: RunScript = ([program, ...words], timeoutMs) => {
     isLate = true
     kill()
   }, timeoutMs)
-  const ended = new Promise<string | undefined>((resolve) => {
-    const end = (failure: string | undefined) => {
-      isOver = true
-      clearTimeout(limit)
-      resolve(failure)
-    }
-    child.once('error', (error) => end(`cannot be run: ${error.message}`))
-    child.once('exit', (status, signal) => {
-      if (isLate) end(`took longer than ${timeoutMs} ms`)
-      else if (signal !== null) end(`was ended by ${signal}`)
-      else end(status === 0 ? undefined : `exit status ${status}`)
-    })
-  })
-  return { ended, kill }
+  killed.addEventListener('abort', kill)
+  if (killed.aborted) kill()
+  const [status, signal] = await exit
+  clearTimeout(limit)
+  // Its number may be another's by now.
+  killed.removeEventListener('abort', kill)
+  if (isLate) return `took longer than ${timeoutMs} ms`
+  if (signal !== null) return `was ended by ${signal}`
+  return status === 0 ? undefined : `exit status ${status}`
 }

@@ -118,6 +118,14 @@ export const vipsSchema = z
       const message = `expected another vrid: two groups of one address family have ${groups[again].vrid}`
       context.addIssue({ code: 'custom', path: [again, 'vrid'], message })
     }
+    const places = new Map<string, string>()
+    for (const { address, path } of groups.flatMap(placesOf)) {
+      const place = ['vips', ...path].join('.')
+      const other = places.get(address)
+      const message = `expected another address: ${address} is ${other} already`
+      if (other === undefined) places.set(address, place)
+      else context.addIssue({ code: 'custom', path, message })
+    }
     for (const [index, group] of groups.entries()) {
       if (group.syncGroup === undefined) continue
       const refuse = (message: string) => context.addIssue({ code: 'custom', path: [index, 'syncGroup'], message })
@@ -141,6 +149,12 @@ export const vipsSchema = z
       context.addIssue({ code: 'custom', path: [index, 'unicastPeers'], message })
     }
   })
+
+/** Where a group has which address. */
+function placesOf({ addresses, gateway }: z.infer<typeof vip>, group: number) {
+  const places = addresses.map((address, index) => ({ address, path: [group, 'addresses', index] }))
+  return gateway === undefined ? places : [...places, { address: gateway, path: [group, 'gateway'] }]
+}
 
 function kindsOf(unicastPeers: readonly string[] | undefined): string[] {
   return unicastPeers?.map((peer) => (isLinkLocal(peer) ? 'link-local' : 'global')) ?? ['group']

@@ -19,7 +19,7 @@ import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announc
 import { Authentication } from './authentication.ts'
 import { PeerRules } from './peer-rules.ts'
 import type { RunScript } from './run-script.ts'
-import { ScriptChecks } from './script-checks.ts'
+import type { ScriptChecks } from './script-checks.ts'
 import { StatusScript } from './status-script.ts'
 import type { SyncGroup, SyncMember } from './sync-group.ts'
 import { successionTime } from './timing.ts'
@@ -51,6 +51,8 @@ export interface VipGroupComponents {
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
   readonly runScript: RunScript
+  /** Runs what groups track. */
+  readonly checks: Pick<ScriptChecks, 'add'>
   /** That it moves together with; undefined: it moves alone. */
   readonly syncGroup: SyncGroup | undefined
   /** The states of this group's addresses have changed. */
@@ -66,7 +68,6 @@ export class VipGroup implements SyncMember {
   readonly #components: VipGroupComponents
   readonly #router: VirtualRouter
   readonly #tracking: Tracking
-  readonly #checks: ScriptChecks
   readonly #script: StatusScript | undefined
   /** Why the group can take no part, by who found out. */
   readonly #faults = new Map<Finder, string>()
@@ -117,10 +118,12 @@ export class VipGroup implements SyncMember {
       authentication && new Authentication(keys, authentication.required, { clock, wallClockMs, note })
     this.#peers = new PeerRules(config, address, this.#authentication, note)
     this.#script = config.onStatus && new StatusScript(config.onStatus, runScript, note)
-    this.#checks = new ScriptChecks(config.track?.scripts ?? [], clock, runScript, (index, failure) => {
-      this.#tracking.setScript(index, failure)
-      this.#applyTracking()
-    })
+    for (const [index, script] of (config.track?.scripts ?? []).entries()) {
+      components.checks.add(script, (failure) => {
+        this.#tracking.setScript(index, failure)
+        this.#applyTracking()
+      })
+    }
   }
 
   /** As the log has it: of a family each, two groups may have one number. */
@@ -163,7 +166,6 @@ export class VipGroup implements SyncMember {
   start(): void {
     this.#applyTracking()
     this.#step({ kind: 'start' })
-    this.#checks.start()
   }
 
   /**
@@ -173,7 +175,6 @@ export class VipGroup implements SyncMember {
   async stop(): Promise<void> {
     const { clock } = this.#components
     const wasActive = this.#router.state === 'active'
-    this.#checks.stop()
     this.#step({ kind: 'stop' })
     this.#cancelLinger()
     if (wasActive) {

@@ -11,7 +11,8 @@ import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/api.ts'
-import { type RunScript, runScript } from './run-script.ts'
+import { type RunScript, runScript as runProgram } from './run-script.ts'
+import { ScriptChecks } from './script-checks.ts'
 import { SyncGroup } from './sync-group.ts'
 import type { VipConfig } from './vip-config.ts'
 import { VipGroup } from './vip-group.ts'
@@ -37,7 +38,7 @@ export interface VipComponents {
   readonly clock?: Clock
   /** Milliseconds since 1970, for the age of advertisements with authentication; really, unless given. */
   readonly wallClockMs?: () => number
-  /** Runs the scripts that groups track; really, unless given. */
+  /** Runs the scripts that groups name; really, unless given. */
   readonly runScript?: RunScript
   /** One line for the log: a change of state and why, a peer set up differently, a stall. */
   readonly note?: (message: string) => void
@@ -51,6 +52,7 @@ export class VipService {
   readonly refusals: Partial<Record<VipRefusal, number>> = {}
   readonly #components: VipComponents
   readonly #groups: readonly VipGroup[]
+  readonly #checks: ScriptChecks
   /** By subject. */
   readonly #faults = new Map<string, string>()
   readonly #handlers = new Set<(status: VipStatus[]) => void>()
@@ -58,12 +60,15 @@ export class VipService {
   constructor(options: VipOptions, components: VipComponents) {
     this.#components = components
     const links = { outside: options.outside, inside: options.inside ?? options.outside }
+    const { clock = systemClock, runScript = runProgram } = components
+    this.#checks = new ScriptChecks(clock, runScript)
     const lent = {
       forwarder: components.forwarder,
       isInSync: components.isInSync,
-      clock: components.clock ?? systemClock,
+      clock,
       wallClockMs: components.wallClockMs ?? Date.now,
-      runScript: components.runScript ?? runScript,
+      runScript,
+      checks: this.#checks,
       note: components.note ?? (() => {}),
       addressesChanged: () => this.#placeAddresses(),
       statusChanged: () => this.#publish(),
@@ -94,6 +99,7 @@ export class VipService {
     }
     this.#placeAddresses()
     for (const group of this.#groups) group.start()
+    this.#checks.start()
   }
 
   /** From now on these keys count and no others: all the key files of the configuration, read again. */
@@ -103,6 +109,7 @@ export class VipService {
 
   /** Hands every address over in order and closes the transports. When it resolves, the forwarder may stop. */
   async stop(): Promise<void> {
+    this.#checks.stop()
     await Promise.all(this.#groups.map((group) => group.stop()))
     for (const transport of this.#components.transports) transport.close()
   }

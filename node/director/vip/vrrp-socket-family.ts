@@ -1,5 +1,6 @@
 /** What the VRRP sockets of the two address families have apart from each other. */
 import type { Decoded, VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
+import type { Clock } from '../clock.ts'
 
 export interface VrrpSocketOptions {
   readonly interfaceName: string
@@ -11,6 +12,10 @@ export interface VrrpSocketOptions {
   readonly isUnicast?: boolean
   /** Of IPv6: virtual addresses, each with the number of the interface where it is answered for. */
   readonly virtualAddresses?: readonly { readonly address: string; readonly interfaceIndex: number }[]
+  /** A line for the log: what cannot be sent, and why; at once, and then every ten minutes at most. */
+  readonly warn?: (message: string) => void
+  /** For that; really, unless given. */
+  readonly clock?: Pick<Clock, 'now'>
 }
 
 /** Sets one option: setsockopt(2). */
@@ -22,11 +27,8 @@ export interface VrrpSocketFamily {
   readonly longestPacket: number
   /** What an interface must have to take part, for the operator. */
   readonly needs: string
-  /** Joins the group and sets what goes into the header; SO_BINDTODEVICE is set. */
+  /** Joins the groups whose packets are to come in, and lets in no others; SO_BINDTODEVICE is set. */
   configure(set: SetOption, options: VrrpSocketOptions): void
   /** What recvfrom(2) gave; `sender` is its text of that. */
   read(packet: Uint8Array, sender: string, options: VrrpSocketOptions): Decoded<{ readonly datagram: VrrpDatagram }>
 }
-
-/** Class selector 6, internetwork control (RFC 2474). */
-export const INTERNETWORK_CONTROL = 0xc0

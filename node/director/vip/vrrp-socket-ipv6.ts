@@ -15,21 +15,22 @@ import {
   ipv6HeaderFilter,
   withFilterProgram,
 } from '../../../forwarder/sys/socket-filter.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
 import { canonicalAddress, parseIPv6, writeIPv6Words } from '../../../protocol/packet/ipv6-address.ts'
 import { solicitedNodeGroup } from '../../../protocol/packet/neighbour-discovery.ts'
 import { MOST_IPV6_ADDRESSES, VRRP_GROUP_IPV6, VRRP_HOP_LIMIT } from '../../../protocol/packet/vrrp.ts'
-import { INTERNETWORK_CONTROL, type VrrpSocketFamily } from './vrrp-socket-family.ts'
+import type { VrrpSocketFamily } from './vrrp-socket-family.ts'
 
 const SOL_SOCKET = 1
 const SO_ATTACH_FILTER = 26
 const IPPROTO_IPV6 = 41
-const IPV6_UNICAST_HOPS = 16
-const IPV6_MULTICAST_IF = 17
-const IPV6_MULTICAST_HOPS = 18
-const IPV6_MULTICAST_LOOP = 19
 const IPV6_ADD_MEMBERSHIP = 20
 const IPV6_MULTICAST_ALL = 29
-const IPV6_TCLASS = 67
+
+/** Of struct ipv6_mc_socklist (net/if_inet6.h), with room for what later kernels may add. */
+const MEMBERSHIP_BYTES = 128
+/** For all else. */
+const OPTION_MEMORY_BYTES = 16_384
 
 const GROUP = parseIPv6(VRRP_GROUP_IPV6)
 
@@ -41,18 +42,17 @@ export const vrrpOverIPv6: VrrpSocketFamily = {
     const filter = isUnicast ? ipv6HeaderFilter(parseIPv6(sourceAddress)) : ipv6HeaderFilter(GROUP, VRRP_HOP_LIMIT)
     withFilterProgram(filter, (program) => set(SOL_SOCKET, SO_ATTACH_FILTER, program))
     set(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
-    set(IPPROTO_IPV6, IPV6_MULTICAST_IF, interfaceIndex)
-    set(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, VRRP_HOP_LIMIT)
-    set(IPPROTO_IPV6, IPV6_UNICAST_HOPS, VRRP_HOP_LIMIT)
-    set(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)
-    set(IPPROTO_IPV6, IPV6_TCLASS, INTERNETWORK_CONTROL)
     const requests = new Map<string, Uint8Array>()
     const join = (group: Int32Array, index: number) => requests.set(`${group} ${index}`, multicastRequest(group, index))
     if (!isUnicast) join(GROUP, interfaceIndex)
     for (const virtual of virtualAddresses) {
       join(solicitedNodeGroup(parseIPv6(virtual.address)), virtual.interfaceIndex)
     }
-    for (const request of requests.values()) set(IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request)
+    try {
+      for (const request of requests.values()) set(IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request)
+    } catch (error) {
+      throw isOutOfMemory(error as Error) ? tooManyGroups(requests.size) : error
+    }
   },
   read: (message, sender, { sourceAddress, isUnicast }) => ({
     ok: true,
@@ -63,6 +63,20 @@ export const vrrpOverIPv6: VrrpSocketFamily = {
       message,
     },
   }),
+}
+
+/** ENOMEM: the package reports errors by their text alone. */
+function isOutOfMemory(error: Error): boolean {
+  return /cannot allocate memory/i.test(error.message)
+}
+
+/** Each membership takes from what the kernel lets one socket have besides its buffers (sock_kmalloc() in net/core/sock.c). */
+function tooManyGroups(groups: number): DirectorError {
+  const enough = OPTION_MEMORY_BYTES + groups * MEMBERSHIP_BYTES
+  return new DirectorError(
+    'FORWARDER_FAILED',
+    `the kernel lets one socket join fewer than the ${groups} groups of all virtual IPv6 addresses: sysctl -w net.core.optmem_max=${enough}`,
+  )
 }
 
 /** struct ipv6_mreq: group, interface index in the machine's order (both supported machines: little endian). */

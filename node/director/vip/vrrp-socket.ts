@@ -1,17 +1,24 @@
 /**
- * The VRRP transport on a real interface: a raw socket (raw(7)) of protocol 112, of either family.
+ * The VRRP transport on a real interface, of either family: it hears by a raw socket (raw(7)) of protocol 112, and sends whole IP
+ * packets by another one. The kernel would take the source of what it puts headers in front of from the addresses that the interface
+ * has by then, of IPv6 the newest above all, and peers believe no message whose checksum is over another.
  *
- * The package's own send() waits for the event loop and starves while packets keep coming in, and its receiver takes one
- * packet a turn. Its native half underneath is used instead: sending acts at once, and drain() empties the kernel's queue.
+ * The raw-socket package's own receiver takes one packet a turn of the event loop. Its native half underneath is used besides:
+ * drain() empties the kernel's queue at once.
  *
  * What goes out from a virtual router MAC does so as a frame, through a socket that is opened when it is first needed.
  */
 import type { Socket } from 'raw-socket'
 import { type FrameSender, openFrameSender } from '../../../forwarder/sys/frame-sender.ts'
+import { openPacketSender, type PacketSender } from '../../../forwarder/sys/packet-sender.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { advertisementFrame } from '../../../protocol/packet/virtual-router-mac.ts'
 import { PROTOCOL_VRRP, type VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
+import { vrrpPacket } from '../../../protocol/packet/vrrp-packet.ts'
+import { systemClock } from '../clock.ts'
+import type { VrrpSocketStatus } from '../control/api.ts'
+import { RareNotes } from './rare-notes.ts'
 import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
 import { vrrpOverIPv6 } from './vrrp-socket-ipv6.ts'
@@ -20,43 +27,42 @@ import type { VrrpTransport } from './vrrp-transport.ts'
 /** asm-generic/socket.h. */
 const SOL_SOCKET = 1
 const SO_RCVBUF = 8
-const SO_PRIORITY = 12
 const SO_BINDTODEVICE = 25
 
-/** The queue for internetwork control (TC_PRIO_CONTROL in linux/pkt_sched.h). */
+/** What is sent is queued as internetwork control (TC_PRIO_CONTROL in linux/pkt_sched.h). */
 const PRIORITY_CONTROL = 7
 const RECEIVE_BUFFER_BYTES = 256 * 1024
 /** One drain() takes no more, so that a flood cannot hold the event loop. */
 const LONGEST_DRAIN = 256
 
 export interface VrrpSocket extends VrrpTransport {
-  /** What the socket could not do, or threw away, by reason. */
-  readonly counters: { sendErrors: number; receiveErrors: number; unsoundPackets: number }
-  /** Text of the last error of sending or receiving; undefined: none yet. */
-  readonly lastError: string | undefined
+  readonly status: VrrpSocketStatus
 }
 
 /**
  * Opens the socket of the source address's family, and joins the group unless it is for named peers.
- * @throws DirectorError MODULE_MISSING, PRIVILEGE_MISSING or INTERFACE_MISSING
+ * @throws DirectorError MODULE_MISSING, PRIVILEGE_MISSING, INTERFACE_MISSING, or FORWARDER_FAILED when there are too many groups
  */
 export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSocket> {
-  const family = isIPv6Text(options.sourceAddress) ? vrrpOverIPv6 : vrrpOverIPv4
+  const isIPv6 = isIPv6Text(options.sourceAddress)
+  const family = isIPv6 ? vrrpOverIPv6 : vrrpOverIPv4
   const socket = await createRawSocket(family)
   try {
     configure(socket, family, options)
+    return new RawVrrpSocket(socket, openPacketSender(options.interfaceName, isIPv6, PRIORITY_CONTROL), family, options)
   } catch (error) {
     socket.close()
-    throw explain(error as Error, family, options.interfaceName)
+    throw error instanceof DirectorError ? error : explain(error as Error, family, options.interfaceName)
   }
-  return new RawVrrpSocket(socket, family, options)
 }
 
 class RawVrrpSocket implements VrrpSocket {
-  readonly counters = { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 }
   readonly address: string
-  lastError: string | undefined
+  readonly #counters = { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0 }
+  #lastError: string | null = null
+  readonly #notes: RareNotes
   readonly #socket: Socket
+  readonly #packets: PacketSender
   readonly #family: VrrpSocketFamily
   readonly #options: VrrpSocketOptions
   readonly #buffer: Buffer
@@ -64,11 +70,13 @@ class RawVrrpSocket implements VrrpSocket {
   #handler: ((datagram: VrrpDatagram) => void) | undefined
   #closed = false
 
-  constructor(socket: Socket, family: VrrpSocketFamily, options: VrrpSocketOptions) {
+  constructor(socket: Socket, packets: PacketSender, family: VrrpSocketFamily, options: VrrpSocketOptions) {
     this.#socket = socket
+    this.#packets = packets
     this.#family = family
     this.#options = options
     this.address = options.sourceAddress
+    this.#notes = new RareNotes(options.clock ?? systemClock, options.warn ?? (() => {}))
     this.#buffer = Buffer.alloc(family.longestPacket)
     // What came before the socket knew its interface, group and filter may be from anywhere.
     this.drain()
@@ -76,14 +84,19 @@ class RawVrrpSocket implements VrrpSocket {
     socket.on('error', (error: Error) => this.#failedToReceive(error))
   }
 
+  get status(): VrrpSocketStatus {
+    return { address: this.address, ...this.#counters, lastError: this.#lastError }
+  }
+
   send(message: Uint8Array, destination: string, groupMac?: Uint8Array): void {
     if (this.#closed) return
     try {
       if (groupMac) this.#sendFrame(advertisementFrame(message, this.address, groupMac))
-      else this.#socket.wrap.send(Buffer.from(message), 0, message.length, destination, () => {})
+      else this.#packets.send(vrrpPacket(message, this.address, destination))
     } catch (error) {
-      this.counters.sendErrors++
-      this.lastError = (error as Error).message
+      this.#counters.sendErrors++
+      this.#lastError = (error as Error).message
+      this.#notes.tell('send', `VRRP from ${this.address} does not get out, peers may take over: ${this.#lastError}`)
     }
   }
 
@@ -112,6 +125,7 @@ class RawVrrpSocket implements VrrpSocket {
     if (this.#closed) return
     this.#closed = true
     this.#socket.close()
+    this.#packets.close()
     this.#frames?.close()
   }
 
@@ -126,13 +140,13 @@ class RawVrrpSocket implements VrrpSocket {
     // The buffer is used again for the next packet: the handler gets its own copy.
     const read = this.#family.read(Uint8Array.from(packet), source, this.#options)
     if (read.ok) this.#handler(read.datagram)
-    else this.counters.unsoundPackets++
+    else this.#counters.unsoundPackets++
   }
 
   #failedToReceive(error: Error): void {
     if (isEmpty(error)) return
-    this.counters.receiveErrors++
-    this.lastError = error.message
+    this.#counters.receiveErrors++
+    this.#lastError = error.message
   }
 }
 
@@ -164,8 +178,6 @@ function configure(socket: Socket, family: VrrpSocketFamily, options: VrrpSocket
   set(SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${options.interfaceName}\0`))
   set(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
   family.configure(set, options)
-  // Behind IP_TOS, which would change it.
-  set(SOL_SOCKET, SO_PRIORITY, PRIORITY_CONTROL)
 }
 
 function explain(error: Error, family: VrrpSocketFamily, interfaceName: string): DirectorError {

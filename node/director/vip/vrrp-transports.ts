@@ -12,6 +12,7 @@ import type { VipConfig } from './vip-config.ts'
 import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
 
 /**
+ * @param warn a line for the log: what cannot be sent
  * @throws DirectorError INTERFACE_MISSING when the outside has no address to speak from, and as openVrrpSocket(); nothing is
  *   left open then
  */
@@ -19,6 +20,7 @@ export async function openVrrpTransports(
   vips: readonly Pick<VipConfig, 'addresses' | 'gateway' | 'unicastPeers'>[],
   outside: HostInterface,
   inside: HostInterface,
+  warn: (message: string) => void,
 ): Promise<VrrpSocket[]> {
   const groups = vips.filter(({ addresses }) => isIPv6Text(addresses[0]))
   const groups4 = vips.filter((vip) => !groups.includes(vip))
@@ -27,7 +29,7 @@ export async function openVrrpTransports(
     ...(gateway === undefined ? [] : [{ address: gateway, interfaceIndex: inside.index }]),
   ])
   const { name: interfaceName, index: interfaceIndex } = outside
-  const common = { interfaceName, interfaceIndex }
+  const common = { interfaceName, interfaceIndex, warn }
   const opened: VrrpSocket[] = []
   try {
     if (groups4.length > 0) {

@@ -110,6 +110,8 @@ const status: DirectorStatus = {
     droppedEntries: 0,
     evictedHalfOpen: 0,
   },
+  interference: [],
+  vrrpSockets: [{ address: '10.1.0.12', sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null }],
   refusedAdvertisements: {},
   refusedEntries: { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 },
   refusedReports: { signature: 0 },
@@ -186,6 +188,19 @@ test("a firewall mark's service is named after its mark, as vsadm does", async (
 test('advertisements that were not believed are shown by their reason', async (t) => {
   const text = renderStatus({ ...status, refusedAdvertisements: { 'hop-limit': 3, checksum: 1 } })
   t.match(text, /^VRRP not believed because of +Packets\nhop-limit +3\nchecksum +1$/m)
+})
+
+test('a VRRP socket is shown when it could not do something, with the last error', async (t) => {
+  const [sound] = status.vrrpSockets
+  const failing = { ...sound, address: 'fe80::12', sendErrors: 7, lastError: 'outside: cannot send' }
+  const text = renderStatus({ ...status, vrrpSockets: [sound, failing] })
+  t.match(text, /^VRRP from +Send errors .*Last error\nfe80::12 +7 +0 +0 +outside: cannot send$/m)
+  t.notMatch(text, /^10\.1\.0\.12 /m)
+})
+
+test('a host that interferes is shown, with what mends it', async (t) => {
+  const interference = ['net.ipv4.conf.eth0.forwarding = 1: the kernel would forward; run "sysctl ..."']
+  t.match(renderStatus({ ...status, interference }), `\nHOST INTERFERES: ${interference[0]}\n`)
 })
 
 test('defences are shown while they are at work, and what they have done after that', async (t) => {

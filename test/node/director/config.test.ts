@@ -222,6 +222,24 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     /vips\.1\.vrid: expected another vrid: two groups of one address family have 51/,
   ],
   [
+    'an address twice in one group, however it is written',
+    `vips:\n  - vrid: 51\n    addresses:\n      - '2001:db8:1::100'\n      - '2001:DB8:1:0::100'\n`,
+    9,
+    /vips\.0\.addresses\.1: expected another address: 2001:db8:1::100 is vips\.0\.addresses\.0 already/,
+  ],
+  [
+    'an address in two groups',
+    `vips:\n  - { vrid: 51, addresses: [10.1.0.100] }\n  - { vrid: 52, addresses: [10.1.0.101, 10.1.0.100] }\n`,
+    7,
+    /vips\.1\.addresses\.1: expected another address: 10\.1\.0\.100 is vips\.0\.addresses\.0 already/,
+  ],
+  [
+    'an address that is a gateway too',
+    `vips:\n  - { vrid: 51, addresses: [10.1.0.100] }\n  - { vrid: 52, addresses: [10.1.0.101], gateway: 10.1.0.100 }\n`,
+    7,
+    /vips\.1\.gateway: expected another address: 10\.1\.0\.100 is vips\.0\.addresses\.0 already/,
+  ],
+  [
     'more addresses of IPv6 than one advertisement holds',
     `vips:\n  - { vrid: 51, addresses: [${many}] }\n`,
     6,

@@ -2,7 +2,10 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import tap, { type Test, test } from 'tap'
-import { refuseInterference } from '../../../../node/director/host/interference.ts'
+import { interfaceFacts } from '../../../../forwarder/sys/interface.ts'
+import { systemClock } from '../../../../node/director/clock.ts'
+import { lookForInterference, refuseInterference } from '../../../../node/director/host/interference.ts'
+import { InterferenceWatch } from '../../../../node/director/host/interference-watch.ts'
 import { watchLinks } from '../../../../node/director/host/link-watch.ts'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
@@ -216,7 +219,11 @@ test('a host that has the VIP of IPv6 itself would answer, and the command named
 
 test('a carrier that is lost and found again is told, and so is an interface that is switched off', async (t) => {
   const told: (string | undefined)[] = []
-  const watch = watchLinks([{ name: 'host0' }], { onFault: (_, fault) => told.push(fault), onActivity: () => {} })
+  const watch = watchLinks([{ name: 'host0' }], {
+    onFault: (_, fault) => told.push(fault),
+    onReplaced: () => t.fail('it is the same'),
+    onActivity: () => {},
+  })
   t.teardown(() => watch.close())
   const steps: [change: () => void, fault: string | undefined][] = [
     [() => ip('link set client0 down', client), 'host0 has no carrier'],
@@ -236,6 +243,7 @@ test('an address that is watched is told when it goes, and when it is there and 
   const address = 'fe80::2'
   const watch = watchLinks([{ name: 'host0' }, { name: 'host0', address }, { name: 'host0', address: '10.0.0.2' }], {
     onFault: (watched, fault) => told.push(`${watched.address}: ${fault}`),
+    onReplaced: () => t.fail('it is the same'),
     onActivity: () => {},
   })
   t.teardown(() => watch.close())
@@ -248,4 +256,76 @@ test('an address that is watched is told when it goes, and when it is there and 
     'not yet while it is tentative',
   )
   t.equal(told.length, 3, 'nothing of the others')
+})
+
+test('an interface that was made anew under its name, or has another MAC, is told to be another', async (t) => {
+  createVethPair('host1', 'client1')
+  t.teardown(() => ip('link del host1'))
+  for (const [replace, reason] of [
+    [
+      () => {
+        ip('link del host1')
+        createVethPair('host1', 'client1')
+      },
+      /^host1 is another interface by now, number \d+ in place of \d+: the director must be started again$/,
+    ],
+    [
+      () => ip('link set host1 address 02:00:00:00:00:77'),
+      /^host1 has another MAC by now, 02:00:00:00:00:77 in place of [0-9a-f:]{17}: the director must be started again$/,
+    ],
+  ] as const) {
+    const { index, mac } = interfaceFacts('host1')
+    const told: (string | undefined)[] = []
+    const replaced: string[] = []
+    let looked = 0
+    const watch = watchLinks([{ name: 'host1', identity: { index, mac } }], {
+      onFault: (_, fault) => told.push(fault),
+      onReplaced: (_, fault) => replaced.push(fault),
+      onActivity: () => looked++,
+    })
+    t.teardown(() => watch.close())
+    await until(() => looked > 0)
+    replace()
+    await until(() => replaced.length > 0)
+    t.match(replaced, [reason])
+    t.equal(told.at(-1), replaced[0])
+    t.equal(replaced.length, 1)
+    watch.close()
+  }
+})
+
+test('what begins to interfere while the director runs is told of, and what ends', async (t) => {
+  const told: string[] = []
+  const interference = new InterferenceWatch({
+    look: () => lookForInterference(PLAN),
+    onAppeared: (appeared) => told.push(appeared.replace(/:.*/, '')),
+    onGone: () => told.push('gone'),
+    clock: { ...systemClock, schedule: (delayMs, task) => systemClock.schedule(delayMs / 100, task) },
+  })
+  t.teardown(() => interference.stop())
+  let activity = 0
+  const watch = watchLinks([], {
+    onFault: () => {},
+    onReplaced: () => {},
+    onActivity: () => {
+      activity++
+      interference.mayHaveChanged()
+    },
+  })
+  t.teardown(() => watch.close())
+  // The first at its start, the second when it listens for certain.
+  await until(() => activity >= 2)
+  const steps: [change: () => void, told: string][] = [
+    [() => set('conf/host0/forwarding', '1'), 'net.ipv4.conf.host0.forwarding = 1'],
+    [() => set('conf/host0/forwarding', '0'), 'gone'],
+    [() => ip('address add 10.0.0.100/32 dev lo'), '10.0.0.100/32 on lo'],
+    [() => ip('address del 10.0.0.100/32 dev lo'), 'gone'],
+    [() => ip('route add local 10.0.0.96/28 dev lo table 77'), 'route local 10.0.0.96/28 dev lo table 77'],
+    [() => ip('route del local 10.0.0.96/28 dev lo table 77'), 'gone'],
+  ]
+  for (const [index, [change, expected]] of steps.entries()) {
+    change()
+    await until(() => told.length > index)
+    t.equal(told[index], expected)
+  }
 })

@@ -190,3 +190,8 @@ test('a blackhole route, or a default one, is route enough', async (t) => {
   t.same(findInterference(PLAN6, noRoute({ type: 'blackhole', dst: '2001:db8:1::100', flags: [] })), [])
   t.same(findInterference(PLAN6, noRoute({ dst: 'default', dev: 'eth0', gateway: 'fe80::1', flags: [] })), [])
 })
+
+test('what is no route only because an interface is down is none', async (t) => {
+  const down = link('eth1.7', '172.16.0.2', { flags: [] })
+  t.same(findInterference(PLAN6, { ...noRoute(), links: [link('eth0', '10.0.0.2'), down] }), [])
+})

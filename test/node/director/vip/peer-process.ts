@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { VipStatus } from '../../../../node/director/control/api.ts'
+import type { VipStatus, VrrpSocketStatus } from '../../../../node/director/control/api.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
 import type { Namespace } from '../../../forwarder/namespace.ts'
 
@@ -11,7 +11,7 @@ const PROGRAM = fileURLToPath(new URL('./vrrp-peer.ts', import.meta.url))
 
 export interface PeerStatus extends VipStatus {
   readonly refusals: Record<string, number>
-  readonly counters: Record<string, number>
+  readonly socket: VrrpSocketStatus
 }
 
 export interface Peer {

@@ -17,6 +17,14 @@ const cases: readonly [sentence: string, command: string[], timeoutMs: number, f
     ['so is a signal', shell('kill -TERM $$'), LONG_MS, 'was ended by SIGTERM'],
     ['a program that takes too long is killed', ['/bin/sleep', '60'], 50, 'took longer than 50 ms'],
     ['one that is not there fails', ['/nonexistent'], LONG_MS, /^cannot be run: .*ENOENT/],
+    ['so does one whose path leads through a file', ['/bin/true/check'], LONG_MS, /^cannot be run: .*ENOTDIR/],
+    ['and one that is no program', ['/etc/passwd'], LONG_MS, /^cannot be run: .*EACCES/],
+    [
+      'and one with a word that no program can be given',
+      ['/bin/true', 'a\0b'],
+      LONG_MS,
+      /^cannot be run: .*null bytes/,
+    ],
     ['words are words, not shell', ['/usr/bin/test', '$HOME', '=', '$HOME'], LONG_MS, undefined],
     ['nothing but PATH is in the environment', shell('test -n "$PATH" && test -z "$HOME"'), LONG_MS, undefined],
   ]
@@ -45,4 +53,11 @@ test('what a script has started ends with it when it is killed', async (t) => {
   run.kill()
   await once(connection, 'close')
   t.equal(await run.ended, 'was ended by SIGKILL')
+})
+
+test('a script that is killed before its turn to start has come is not started', async (t) => {
+  const [first, second] = [shell('exit 3'), ['/nonexistent']].map((command) => runScript(command, LONG_MS))
+  second.kill()
+  t.equal(await second.ended, 'cannot be run: it was called off')
+  t.equal(await first.ended, 'exit status 3')
 })

@@ -11,19 +11,20 @@ import { vipConfig } from './pool.ts'
 const [interfaceName, options] = process.argv.slice(2)
 const [host] = (await readSettledHostNetwork([interfaceName])).interfaces
 const vips = [vipConfig(JSON.parse(options))]
-const transports = await openVrrpTransports(vips, host, host)
+const note = (message: string) => process.stderr.write(`${message}\n`)
+const transports = await openVrrpTransports(vips, host, host, note)
 const service = new VipService(
   { vips, outside: interfaceName, keys: readVrrpKeys(vips) },
   {
     transports,
     isInSync: () => true,
     forwarder: { mac: () => host.mac, setVirtualAddresses: () => {}, transmit: () => {} },
-    note: (message) => process.stderr.write(`${message}\n`),
+    note,
   },
 )
-const [{ counters }] = transports
-service.onChange(([status]) =>
-  process.stdout.write(`${JSON.stringify({ ...status, refusals: service.refusals, counters })}\n`),
-)
+service.onChange(([status]) => {
+  const [{ status: socket }] = transports
+  process.stdout.write(`${JSON.stringify({ ...status, refusals: service.refusals, socket })}\n`)
+})
 service.start()
 process.once('SIGTERM', () => service.stop())

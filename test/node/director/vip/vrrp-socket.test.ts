@@ -5,3 +5,7 @@ import { runInNamespace } from '../../../forwarder/namespace.ts'
 test('VRRP by raw socket', async (t) => {
   runInNamespace(t, new URL('./vrrp-socket-in-namespace.ts', import.meta.url))
 })
+
+test('where VRRP by raw socket comes from, and what the kernel refuses', async (t) => {
+  runInNamespace(t, new URL('./vrrp-source-in-namespace.ts', import.meta.url))
+})

@@ -1,0 +1,34 @@
+/**
+ * Starts other programs, one a turn of the event loop. This thread stands still until the child is the other program, and VRRP's timers
+ * run on it, too: where three were started at once, an advertisement came later than backups wait.
+ */
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { once } from 'node:events'
+
+/** When the next one may be started. */
+let freeTurn: Promise<unknown> = Promise.resolve()
+
+/** Resolves in a turn in which nothing else is started. */
+export function ownTurn(): Promise<unknown> {
+  const turn = freeTurn
+  freeTurn = turn.then(() => new Promise(setImmediate))
+  return turn
+}
+
+/**
+ * As spawn() does, in a turn of its own, and with one way to fail: of what keeps a program from being started spawn() throws most
+ * (ENOTDIR, ENOMEM, a NUL in a word) and tells the rest by the event 'error', with no streams to read then.
+ * @param calledOff aborted before its turn: it is not started
+ * @throws Error that says why it does not run
+ */
+export async function startProgram(
+  [program, ...words]: readonly string[],
+  options: SpawnOptions,
+  calledOff: AbortSignal,
+): Promise<ChildProcess> {
+  await ownTurn()
+  calledOff.throwIfAborted()
+  const child = spawn(program, words, options)
+  await once(child, 'spawn')
+  return child
+}

@@ -1,0 +1,96 @@
+/** Started by vrrp-socket.test.ts inside a network namespace of its own: where advertisements come from, and what the kernel refuses. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import tap, { test } from 'tap'
+import { readHostNetwork } from '../../../../node/director/host/network.ts'
+import { openVrrpSocket } from '../../../../node/director/vip/vrrp-socket.ts'
+import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
+import { until } from '../../../until.ts'
+import { startPeer } from './peer-process.ts'
+
+const other = await createNamespace()
+tap.teardown(() => other.close())
+createVethPair('vip0', 'vip1')
+ip(`link set vip1 netns ${other.pid}`)
+ip('address add 10.0.0.1/24 dev vip0')
+ip('link set lo up\naddress add 10.0.0.2/24 dev vip1\nlink set vip1 up', other)
+ip('address add fe80::1/64 dev vip0 nodad\naddress add 2001:db8:1::1/64 dev vip0 nodad')
+ip('address add fe80::2/64 dev vip1 nodad\naddress add 2001:db8:1::2/64 dev vip1 nodad', other)
+waitUntilUp('vip0')
+
+const VIP6 = { addresses: ['2001:db8:1::100'] }
+
+for (const [where, destination, source, newer, peers] of [
+  ['over IPv6 to the group', 'ff02::12', 'fe80::1', 'fe80::1:5/64', undefined],
+  [
+    'over IPv6 to a named peer',
+    '2001:db8:1::2',
+    '2001:db8:1::1',
+    '2001:db8:1::5/64',
+    ['2001:db8:1::1', '2001:db8:1::2'],
+  ],
+  ['over IPv4 to a named peer', '10.0.0.2', '10.0.0.1', '10.0.0.5/25', ['10.0.0.1', '10.0.0.2']],
+] as const) {
+  test(`${where}, advertisements come from the same address when the kernel would choose another by now`, async (t) => {
+    const vip = { ...(source.includes(':') && VIP6), ...(peers && { unicastPeers: [...peers] }) }
+    const best = startPeer('vip0', { ...vip, priority: 150 })
+    t.teardown(() => best.end('SIGKILL'))
+    await until(() => best.status()?.state === 'active')
+    ip(`address add ${newer} dev vip0${source.includes(':') ? ' nodad' : ''}`)
+    t.teardown(() => ip(`address del ${newer} dev vip0`))
+    const route = spawnSync('ip', ['-json', 'route', 'get', destination, 'oif', 'vip0'], { encoding: 'utf8' })
+    t.equal(JSON.parse(route.stdout)[0].prefsrc, newer.split('/')[0])
+    const second = startPeer('vip1', { ...vip, priority: 100 }, other)
+    t.teardown(() => second.end('SIGKILL'))
+    await until(() => second.status()?.holder === source)
+    t.equal(second.status()?.state, 'backup')
+    t.same(second.status()?.refusals, {})
+  })
+}
+
+test('more groups than the kernel lets a socket join: the error names the setting, and that is enough', async (t) => {
+  const setting = '/proc/sys/net/core/optmem_max'
+  if (!existsSync(setting)) {
+    t.pass('not run: this kernel has one net.core.optmem_max for all namespaces', { skip: true })
+    return
+  }
+  const before = readFileSync(setting, 'utf8')
+  t.teardown(() => writeFileSync(setting, before))
+  writeFileSync(setting, '20480')
+  const [{ name: interfaceName, index: interfaceIndex }] = (await readHostNetwork(['vip0'])).interfaces
+  const virtualAddresses = Array.from({ length: 32 * 77 }, (_, index) => ({
+    address: `2001:db8:1::1:${index.toString(16)}`,
+    interfaceIndex,
+  }))
+  const open = () => openVrrpSocket({ interfaceName, interfaceIndex, sourceAddress: 'fe80::1', virtualAddresses })
+  const error = await open().catch((thrown: Error) => thrown)
+  t.match(error, { code: 'FORWARDER_FAILED', message: /2465 groups .*sysctl -w net\.core\.optmem_max=\d+$/ })
+  writeFileSync(setting, /\d+$/.exec((error as Error).message)![0])
+  const socket = await open()
+  socket.close()
+})
+
+test('what cannot be sent is counted, and told once in ten minutes', async (t) => {
+  const told: string[] = []
+  let nowMs = 0
+  const [{ name: interfaceName, index: interfaceIndex }] = (await readHostNetwork(['vip0'])).interfaces
+  const socket = await openVrrpSocket({
+    interfaceName,
+    interfaceIndex,
+    sourceAddress: '10.0.0.1',
+    warn: (message) => told.push(message),
+    clock: { now: () => nowMs },
+  })
+  t.teardown(() => socket.close())
+  const errors = { address: '10.0.0.1', sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null }
+  t.same(socket.status, errors)
+  ip('link set vip0 down')
+  t.teardown(() => ip('link set vip0 up'))
+  for (const atMs of [0, 599_999, 600_000]) {
+    nowMs = atMs
+    socket.send(new Uint8Array(8), '224.0.0.18')
+  }
+  t.match(socket.status, { sendErrors: 3, lastError: /^vip0: cannot send: / })
+  t.equal(told.length, 2)
+  t.match(told[0], /^VRRP from 10\.0\.0\.1 does not get out.*: vip0: cannot send: /)
+})

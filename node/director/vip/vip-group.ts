@@ -22,7 +22,7 @@ import type { RunScript } from './run-script.ts'
 import type { ScriptChecks } from './script-checks.ts'
 import { StatusScript } from './status-script.ts'
 import type { SyncGroup, SyncMember } from './sync-group.ts'
-import { successionTime } from './timing.ts'
+import { stallTolerance, successionTime } from './timing.ts'
 import { Tracking } from './tracking.ts'
 import type { VipConfig } from './vip-config.ts'
 import { type RouterAction, type RouterInput, type RouterState, VirtualRouter } from './virtual-router.ts'
@@ -362,15 +362,23 @@ export class VipGroup implements SyncMember {
 
   #announce(startMs: number): void {
     this.#cancelAnnouncement()
-    const { forwarder } = this.#components
+    const { forwarder, clock } = this.#components
     const frames = this.#placed().flatMap(({ address, link }) =>
       announcementFrames(address, this.#mac ?? forwarder.mac(link)).map((frame) => ({ link, frame })),
     )
-    const round = (number: number) => {
+    const { advertisementIntervalMs: intervalMs } = this.config
+    const round = (number: number, beganMs: number) => {
+      const dueMs = beganMs + announcementTime(number)
+      const listenedMs = clock.now() + 2 * intervalMs
+      if (clock.now() - dueMs >= stallTolerance(intervalMs)) {
+        // After a standstill somebody else may have the addresses, and would not hear of this.
+        this.#cancelAnnouncement = this.#at(listenedMs, () => round(number, beganMs + listenedMs - dueMs))
+        return
+      }
       for (const { link, frame } of frames) forwarder.transmit(link, frame)
-      this.#cancelAnnouncement = this.#at(startMs + announcementTime(number + 1), () => round(number + 1))
+      this.#cancelAnnouncement = this.#at(beganMs + announcementTime(number + 1), () => round(number + 1, beganMs))
     }
-    round(0)
+    round(0, startMs)
   }
 
   /** By the time at which it is due, so that one late timer does not make the next one late. */

@@ -327,6 +327,22 @@ test('a director that loses the VIP stops announcing it', async (t) => {
   t.equal(second.transmitted.length, count)
 })
 
+test('a director that stood still right after it took the VIP does not go on announcing it', async (t) => {
+  const pool = new Pool()
+  const [best, second] = [pool.add(1, { priority: 150 }), pool.add(2, { priority: 100 })]
+  pool.start()
+  await pool.clock.until(() => best.state === 'active', 1000)
+  const { length: announced } = best.transmitted
+  best.freeze()
+  await pool.clock.advance(1000)
+  t.equal(second.state, 'active')
+  best.inSync = false
+  best.thaw('timers')
+  await pool.clock.advance(300)
+  t.equal(states(pool.members), 'backup active')
+  t.equal(best.transmitted.length, announced, 'the second announcement was due first of all')
+})
+
 test('a fault hands the VIP over at once; its end takes part again', async (t) => {
   const { pool, best, second, third } = await settled()
   best.service.setFault('forwarder', 'the forwarder died')

@@ -42,29 +42,6 @@ test('a peer id that is none is refused by the name of the peer', async (t) => {
   t.throws(() => new Libp2pTransport({ ...optionsOf(members, 'd1'), peers }), { code: 'CONFIG_INVALID', message: /d2/ })
 })
 
-test('who ceases to be a peer while the connection to it is made is cut off when it is there', async (t) => {
-  const members = await createMembers(['d1', 'd2'])
-  const shown = Promise.withResolvers<void>()
-  const held = Promise.withResolvers<void>()
-  // The handshake of this side waits, while the other's is over.
-  const onToken = () => {
-    shown.resolve()
-    return held.promise
-  }
-  const d2 = new Libp2pTransport(optionsOf(members, 'd2', []), { onToken })
-  const d1 = new Libp2pTransport(optionsOf(members, 'd1'), { token: Uint8Array.of(1) })
-  t.teardown(() => Promise.all([d1.stop(), d2.stop()]))
-  await Promise.all([d1.start(), d2.start()])
-  await shown.promise
-  d1.setPeers([])
-  d2.setPeers(optionsOf(members, 'd2').peers)
-  held.resolve()
-  await until(() => d1.counters.refusedStrangers > 0)
-  t.same(d1.connectedPeers(), [])
-  d1.setPeers(optionsOf(members, 'd1').peers)
-  await until(() => d1.connectedPeers().length === 1 && d2.connectedPeers().length === 1)
-})
-
 test('connections that say nothing, or nonsense, do not keep peers out', async (t) => {
   const members = await createMembers(['d1', 'd2'])
   const d1 = new Libp2pTransport(optionsOf(members, 'd1'))

@@ -80,6 +80,8 @@ export class VirtualRouter {
   #postponements = 0
   #stallMs = 0
   #announcedMs = Number.NEGATIVE_INFINITY
+  /** When two others were last heard within an interval. */
+  #duelMs = Number.NEGATIVE_INFINITY
   /** A rival was heard too soon after the last announcement for another. */
   #owesAnnouncement = false
   /** Backup only: since when it has been able to preempt whom it hears. */
@@ -229,10 +231,13 @@ export class VirtualRouter {
       this.#heardMs = Number.NEGATIVE_INFINITY
       // Never later than it would have been: a second resignation must not put the takeover off.
       if (this.#state === 'backup') {
-        const delay = resignationDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)
+        // Where two were active, the other one may still be.
+        const isDuel = nowMs - this.#duelMs < usurpationTime(this.#activeIntervalMs)
+        const delay = (isDuel ? stallDelay : resignationDelay)(this.#skewMs, this.#activeIntervalMs, this.#inSync)
         this.#arm(Math.min(this.#timerDueMs!, nowMs + delay))
       }
     } else {
+      if (this.#holder && this.#holder.address !== from && nowMs - this.#heardMs < intervalMs) this.#duelMs = nowMs
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
       if (this.#state === 'backup' && !this.#preempts(priority, nowMs)) {

@@ -132,6 +132,17 @@ const cases: readonly Case[] = [
     [...toActive.slice(0, 2), [100, heard('10.0.0.1', 200), 'arm 450'], [200, heard('10.0.0.1', 0), 'arm 250']],
   ],
   [
+    'where two were active, the resignation of one leaves an interval for the other to be heard',
+    [
+      ...toActive.slice(0, 2),
+      [100, heard('10.0.0.3', 200), 'arm 450'],
+      [160, heard('10.0.0.1', 200), 'arm 510'],
+      [200, heard('10.0.0.1', 0), 'arm 350'],
+      [260, heard('10.0.0.3', 200), 'arm 610'],
+      [650, heard('10.0.0.3', 0), 'arm 610'],
+    ],
+  ],
+  [
     'a second resignation does not put the takeover off',
     [...toActive.slice(0, 2), [100, heard('10.0.0.1', 0), 'arm 150'], [140, heard('10.0.0.1', 0), 'arm 150']],
   ],

@@ -15,6 +15,8 @@ import { Instance, type InstanceAddress, type Vip } from './keepalived-instance.
 import type { Statement } from './keepalived-syntax.ts'
 import { NO_COUNTERPART, type Omissions } from './omissions.ts'
 
+const COMPARED =
+  'keepalived compares what it hears with what it would send: it would not yield to a director, and both would hold all addresses'
 const EXCLUDED =
   'advertised like the others here, and keepalived drops advertisements of other addresses than it would send: it would not yield to a director, and both would hold all of them. For as long as both run, write these to a group of their own with a free `vrid`, and give both groups one `syncGroup`'
 const NOTIFIED = 'write a program for all states to `onStatus` of its groups'
@@ -109,11 +111,17 @@ class Groups {
   }
 
   #setGateway(vip: Vip, { text, network, statement }: InstanceAddress, { name }: Instance): void {
-    const where = `on ${network}, the inside: it becomes the \`gateway\` of ${vip.addresses[0]}, with which it moves`
-    const why = vip.addresses.includes(text) ? ', and stays among the `addresses`, which keepalived compares' : ''
-    vip.gateway = text
+    const addresses = vip.addresses.filter((address) => address !== text)
+    const isAdvertised = addresses.length < vip.addresses.length
+    const fault = faultOf(this.vips.map((each) => (each === vip ? { ...vip, addresses, gateway: text } : each)))
+    if (fault !== undefined) {
+      this.#omit(statement, `on ${network}, the inside, but no gateway of ${addresses[0]}: ${fault}`)
+      return
+    }
+    Object.assign(vip, { addresses, gateway: text })
     this.#gateways.add(name)
-    this.#omit(statement, where + why)
+    const where = `on ${network}, the inside: it becomes the \`gateway\` of ${addresses[0]}, with which it moves`
+    this.#omit(statement, isAdvertised ? `${where}, and is not advertised any more. ${COMPARED}` : where)
   }
 
   #whyNoGateway({ network }: InstanceAddress): string {

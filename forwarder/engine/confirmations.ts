@@ -100,7 +100,7 @@ export class Confirmations {
     // Asked of the whole breath, since a datagram's record has gone out before. That there is room now says nothing of then: the ring is being read.
     if (this.#outgoing.hasWitness && this.#outgoing.lost === this.#lostBefore) {
       const position = this.#outgoing.awaitConfirmation()
-      const version = this.#replication.told(index)
+      const version = this.#replication.versionOf(index)
       if (this.#wait(frame, link, index, position, version, this.#nowMs + LIMIT_MS, isOptional)) return WAITS
     }
     if (!isOptional) return REFUSED
@@ -137,7 +137,7 @@ export class Confirmations {
   }
 
   #isToldOfByPeer(at: number): boolean {
-    return this.#replication.told(this.#connections[at] as ConnectionIndex) !== this.#versions[at]
+    return this.#replication.versionOf(this.#connections[at] as ConnectionIndex) !== this.#versions[at]
   }
 
   #wait(

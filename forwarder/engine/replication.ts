@@ -156,11 +156,6 @@ export class Replication {
     return this.#versions.told(index)
   }
 
-  /** Of the last change that anybody was told of, or has told of; 0: there was none. */
-  told(index: ConnectionIndex): number {
-    return this.#versions.told(index)
-  }
-
   /** Lets a connection's versions go on from those of the one in whose place it is, so that it is newer. */
   continueFrom(index: ConnectionIndex, version: number): void {
     this.#versions.continueFrom(index, version)

@@ -57,3 +57,16 @@ export async function createNamespace(): Promise<Namespace> {
   const pid = holder.pid!
   return { pid, enter: ['nsenter', `--net=/proc/${pid}/ns/net`], close: () => holder.stdin.end() }
 }
+
+/** A namespace with another host on the same link, both up, with addresses that end in 1 here and in 2 there. */
+export async function createNeighbour(here: string, there: string): Promise<Namespace> {
+  const other = await createNamespace()
+  createVethPair(here, there)
+  ip(`link set ${there} netns ${other.pid}`)
+  ip(`address add 10.0.0.1/24 dev ${here}`)
+  ip(`link set lo up\naddress add 10.0.0.2/24 dev ${there}\nlink set ${there} up`, other)
+  ip(`address add fe80::1/64 dev ${here} nodad\naddress add 2001:db8:1::1/64 dev ${here} nodad`)
+  ip(`address add fe80::2/64 dev ${there} nodad\naddress add 2001:db8:1::2/64 dev ${there} nodad`, other)
+  waitUntilUp(here)
+  return other
+}

@@ -7,20 +7,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import tap, { type Test, test } from 'tap'
 import type { VipConfig } from '../../node/director/vip/vip-config.ts'
-import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../forwarder/namespace.ts'
+import { createNeighbour, type Namespace } from '../forwarder/namespace.ts'
 import { startPeer } from '../node/director/vip/peer-process.ts'
 import { until } from '../until.ts'
 import { capture } from './capture.ts'
 
-const other = await createNamespace()
+const other = await createNeighbour('ours', 'theirs')
 tap.teardown(() => other.close())
-createVethPair('ours', 'theirs')
-ip(`link set theirs netns ${other.pid}`)
-ip('address add 10.0.0.1/24 dev ours')
-ip('link set lo up\naddress add 10.0.0.2/24 dev theirs\nlink set theirs up', other)
-ip('address add fe80::1/64 dev ours nodad\naddress add 2001:db8:1::1/64 dev ours nodad')
-ip('address add fe80::2/64 dev theirs nodad\naddress add 2001:db8:1::2/64 dev theirs nodad', other)
-waitUntilUp('ours')
 
 const VIPS = ['10.0.0.100']
 

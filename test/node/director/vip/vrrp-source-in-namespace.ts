@@ -4,19 +4,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import tap, { test } from 'tap'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { openVrrpSocket } from '../../../../node/director/vip/vrrp-socket.ts'
-import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
+import { createNeighbour, ip } from '../../../forwarder/namespace.ts'
 import { until } from '../../../until.ts'
 import { startPeer } from './peer-process.ts'
 
-const other = await createNamespace()
+const other = await createNeighbour('vip0', 'vip1')
 tap.teardown(() => other.close())
-createVethPair('vip0', 'vip1')
-ip(`link set vip1 netns ${other.pid}`)
-ip('address add 10.0.0.1/24 dev vip0')
-ip('link set lo up\naddress add 10.0.0.2/24 dev vip1\nlink set vip1 up', other)
-ip('address add fe80::1/64 dev vip0 nodad\naddress add 2001:db8:1::1/64 dev vip0 nodad')
-ip('address add fe80::2/64 dev vip1 nodad\naddress add 2001:db8:1::2/64 dev vip1 nodad', other)
-waitUntilUp('vip0')
 
 const VIP6 = { addresses: ['2001:db8:1::100'] }
 

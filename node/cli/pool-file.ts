@@ -3,9 +3,9 @@ import { Document, isCollection } from 'yaml'
 import { z } from 'zod'
 import { serviceKey } from '../../forwarder/service.ts'
 import { DirectorError } from '../../protocol/errors.ts'
+import type { PoolDocument } from '../director/control/answers.ts'
 import {
   markRuleSchema,
-  type PoolDocument,
   type PoolEdit,
   REVISION,
   settingsInputSchema,

@@ -8,14 +8,8 @@ import packageFile from '../../package.json' with { type: 'json' }
 import type { Checkpoints } from './checkpoint/checkpoints.ts'
 import type { Cluster } from './cluster/cluster.ts'
 import type { DirectorConfig } from './config.ts'
-import type {
-  CounterView,
-  DirectorEvent,
-  DirectorStatus,
-  HealthStatus,
-  PeerListing,
-  ServiceListing,
-} from './control/api.ts'
+import type { DirectorEvent, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './control/answers.ts'
+import type { CounterView } from './control/api.ts'
 import type { ControlTls } from './control/control-tls.ts'
 import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'

@@ -1,7 +1,7 @@
 /** What a lab's directors say of themselves through their control sockets. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
-import type { ConnectionListing, DirectorStatus, VipStatus } from '../director/control/api.ts'
+import type { ConnectionListing, DirectorStatus, VipStatus } from '../director/control/answers.ts'
 import { request } from '../director/control/client.ts'
 import type { Lab } from './lab.ts'
 import { type Family, hostsOf, VIRTUAL_ADDRESSES } from './lab-plan.ts'

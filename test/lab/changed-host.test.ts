@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
-import type { DirectorStatus } from '../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../node/director/control/answers.ts'
 import { withLab } from '../../node/drill/lab.ts'
 import { hasEnded, logsOf } from '../../node/drill/lab-programs.ts'
 import { ask, eventually, firstProcessOf, onHost, startDirector } from './lab-directors.ts'

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
-import type { DirectorStatus } from '../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../node/director/control/answers.ts'
 import { withLab } from '../../node/drill/lab.ts'
 import { plugIn, unplug } from '../../node/drill/lab-network.ts'
 import { hostNamed } from '../../node/drill/lab-plan.ts'

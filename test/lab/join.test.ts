@@ -3,7 +3,7 @@
  * one connection is missing at it, and old clients reach the server that they reached before.
  */
 import { test } from 'tap'
-import type { ConnectionListing, DirectorStatus } from '../../node/director/control/api.ts'
+import type { ConnectionListing, DirectorStatus } from '../../node/director/control/answers.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'

@@ -2,7 +2,7 @@
  * What the client of test/reference/traffic.jsonl did, which the recordings tell in prose: each sentence is carried out anew, and
  * told again with what came of it this time.
  */
-import type { ConnectionListing, DirectorStatus } from '../../node/director/control/api.ts'
+import type { ConnectionListing, DirectorStatus } from '../../node/director/control/answers.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { type Family, VIRTUAL_ADDRESS, VIRTUAL_ADDRESSES } from '../../node/drill/lab-plan.ts'
 import { ask, eventually } from './lab-directors.ts'

@@ -9,7 +9,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { DirectorStatus } from '../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../node/director/control/answers.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { createNetwork, destroyNetwork, inNamespace } from '../../node/drill/lab-network.ts'
 import { FAMILIES, type Family, GATEWAY_ADDRESSES, planLab, VIRTUAL_ADDRESSES } from '../../node/drill/lab-plan.ts'

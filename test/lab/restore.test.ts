@@ -3,7 +3,7 @@
  * the director that works on it goes on speaking VRRP meanwhile, so that nobody takes its address.
  */
 import { test } from 'tap'
-import type { DirectorStatus } from '../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../node/director/control/answers.ts'
 import { withLab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { largeDocument } from '../support/large-document.ts'

@@ -1,6 +1,6 @@
 /** SIP calls (--pe sip) through a pool: each stays with its server, and the next director knows them all. */
 import { test } from 'tap'
-import type { DirectorStatus } from '../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../node/director/control/answers.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { ask, endProcess, eventually, firstProcessOf, UNHURRIED, vsadm } from './lab-directors.ts'

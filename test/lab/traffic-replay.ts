@@ -8,7 +8,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { type Test, test } from 'tap'
-import type { ServiceListing } from '../../node/director/control/api.ts'
+import type { ServiceListing } from '../../node/director/control/answers.ts'
 import { request, requestChanges } from '../../node/director/control/client.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'

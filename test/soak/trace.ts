@@ -1,6 +1,6 @@
 /** What a lab's hosts know when something has failed, at once: afterwards nobody could tell. Lines of "HOST: what it knows"; none of a host that does not answer. */
 
-import type { ConnectionListing } from '../../node/director/control/api.ts'
+import type { ConnectionListing } from '../../node/director/control/answers.ts'
 import { request } from '../../node/director/control/client.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { groupOf, statusOf } from '../../node/drill/lab-directors.ts'

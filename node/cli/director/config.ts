@@ -1,6 +1,6 @@
 /** `director config`: the pool's configuration as a whole, its history, and the way back. */
 import { Argument, type Command } from 'commander'
-import type { PoolDocument, RevisionListing } from '../../director/control/api.ts'
+import type { PoolDocument, RevisionListing } from '../../director/control/answers.ts'
 import { request, requestChanges, requestPreview, requestRollback } from '../../director/control/client.ts'
 import { readInput } from '../standard-input.ts'
 import { renderHistory } from './history-table.ts'

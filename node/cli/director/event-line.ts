@@ -1,5 +1,5 @@
 /** A DirectorEvent as a line for people. Pure. */
-import type { DirectorEvent } from '../../director/control/api.ts'
+import type { DirectorEvent } from '../../director/control/answers.ts'
 
 export function eventLine({ timeMs, vip }: DirectorEvent): string {
   const { addresses, vrid, state, effectivePriority, holder, waiting } = vip

@@ -1,6 +1,6 @@
 /** `director events`: what happens to the director of this machine, line by line, until it ends or Ctrl-C. */
 import type { Command } from 'commander'
-import type { DirectorEvent } from '../../director/control/api.ts'
+import type { DirectorEvent } from '../../director/control/answers.ts'
 import { follow } from '../../director/control/client.ts'
 import { eventLine } from './event-line.ts'
 import { socketOption } from './socket-verbs.ts'

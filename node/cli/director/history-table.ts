@@ -1,5 +1,5 @@
 /** `director config history` for people. Pure. */
-import type { RevisionListing } from '../../director/control/api.ts'
+import type { RevisionListing } from '../../director/control/answers.ts'
 import { table } from './table.ts'
 
 export function renderHistory(revisions: readonly RevisionListing[]): string {

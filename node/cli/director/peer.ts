@@ -1,6 +1,6 @@
 /** `director peer`: who belongs to the pool, and who does not any more. */
 import type { Command } from 'commander'
-import type { PeerListing } from '../../director/control/api.ts'
+import type { PeerListing } from '../../director/control/answers.ts'
 import { request } from '../../director/control/client.ts'
 import { peerId } from './peer-id.ts'
 import { type SocketOptions, socketVerbs } from './socket-verbs.ts'

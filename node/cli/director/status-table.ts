@@ -8,7 +8,7 @@ import type {
   ServiceListing,
   VipStatus,
   VrrpSocketStatus,
-} from '../../director/control/api.ts'
+} from '../../director/control/answers.ts'
 import { table } from './table.ts'
 
 export function renderStatus(status: DirectorStatus): string {

@@ -1,7 +1,7 @@
 /** `director status`: what one director knows of the pool. */
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
-import type { DirectorStatus } from '../../director/control/api.ts'
+import type { DirectorStatus } from '../../director/control/answers.ts'
 import { request } from '../../director/control/client.ts'
 import { socketOption } from './socket-verbs.ts'
 import { renderStatus } from './status-table.ts'

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
-import { DIRECTOR_NAME } from '../../../protocol/names.ts'
+import { DIRECTOR_NAME, REVISION_START } from '../../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
@@ -30,7 +30,7 @@ export function address(text: string): string {
 
 /** A revision by its name, or by as much of its beginning as is enough. */
 export function revisionName(text: string): string {
-  if (/^[0-9a-f]{4,12}$/.test(text)) return text
+  if (REVISION_START.test(text)) return text
   throw new InvalidArgumentError('Expected a revision as `director config history` lists them.')
 }
 

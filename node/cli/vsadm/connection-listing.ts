@@ -1,7 +1,7 @@
 /**
  * ipvsadm's listing of connections, byte for byte. Source: recordings of ipvsadm 1.31.
  */
-import type { ConnectionListing } from '../../director/control/api.ts'
+import type { ConnectionListing } from '../../director/control/answers.ts'
 import type { Label } from './names.ts'
 
 /** @param withEngine the columns of persistence engines, for the entries that have one */

@@ -1,5 +1,5 @@
 /** Counters and rates in ipvsadm's columns. */
-import type { TrafficStatistics } from '../../director/control/api.ts'
+import type { TrafficStatistics } from '../../director/control/answers.ts'
 
 /** Connections, packets in, packets out, bytes in, bytes out; or as many a second. */
 export type Counters = readonly number[]

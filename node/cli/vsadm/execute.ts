@@ -2,7 +2,8 @@
  * Carries out a parsed request against the control socket, and turns its errors into ipvsadm's.
  */
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { ConnectionListing, ServiceInput, ServiceListing, TableEdit } from '../../director/control/api.ts'
+import type { ConnectionListing, ServiceListing } from '../../director/control/answers.ts'
+import type { ServiceInput, TableEdit } from '../../director/control/api.ts'
 import type { Timeouts } from './facility-listing.ts'
 import type { CommandName, OptionName } from './grammar.ts'
 import { formatServices, LISTING_VERSION, type ListingFormat, type ListingKind } from './listing.ts'

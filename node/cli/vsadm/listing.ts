@@ -3,7 +3,7 @@
  * Pure: the labels (addresses and ports, with names or without) come in as a function. Source: recordings of ipvsadm 1.31.
  */
 import type { ForwardingMethod } from '../../../forwarder/service.ts'
-import type { ServerListing, ServiceListing } from '../../director/control/api.ts'
+import type { ServerListing, ServiceListing } from '../../director/control/answers.ts'
 import { type Counters, counterTitles, largeNumber, rates, totals } from './counters.ts'
 import type { Label } from './names.ts'
 import { compareNumbers, compareWrapping, sortServers, sortServices } from './order.ts'

@@ -7,7 +7,8 @@
  */
 import { connect, type Socket } from 'node:net'
 import { DirectorError, type ErrorCode } from '../../../protocol/errors.ts'
-import type { ChangePreview, PoolEdit } from './api.ts'
+import type { ChangePreview } from './answers.ts'
+import type { PoolEdit } from './api.ts'
 
 const SILENCE_MAX_MS = 10_000
 /** A change of much is answered when all of it is kept. */

@@ -21,8 +21,8 @@ import { documentMark, documentService, documentSettings } from '../pool/pool-do
 import { demandService } from '../pool/service-changes.ts'
 import { allSettings } from '../pool/setting-changes.ts'
 import { makePrivateFolder } from '../store/private-folder.ts'
+import type { ConnectionListing } from './answers.ts'
 import {
-  type ConnectionListing,
   type CounterView,
   configurationQuerySchema,
   connectionsQuerySchema,

@@ -7,7 +7,8 @@ import type { ServiceAddress } from '../../../forwarder/service.ts'
 import type { MemberEntries } from '../pool/member-entries.ts'
 import type { PoolConfiguration } from '../pool/pool-configuration.ts'
 import type { SyncDaemons } from '../sync-daemon/sync-daemons.ts'
-import type { CounterView, DirectorEvent, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './api.ts'
+import type { DirectorEvent, DirectorStatus, HealthStatus, PeerListing, ServiceListing } from './answers.ts'
+import type { CounterView } from './api.ts'
 
 export interface ControlledDirector {
   readonly configuration: Pick<

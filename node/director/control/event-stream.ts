@@ -1,6 +1,6 @@
 /** `GET /events`: what happens to a director as lines of JSON, from the state of things now on, for as long as somebody reads. */
 import { Readable } from 'node:stream'
-import type { DirectorEvent } from './api.ts'
+import type { DirectorEvent } from './answers.ts'
 import type { ControlledDirector } from './controlled-director.ts'
 
 /** Who leaves more than this unread is cut off: a reader that sleeps must not fill the memory. */

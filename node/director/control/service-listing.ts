@@ -5,7 +5,8 @@ import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { serverKey } from '../../../forwarder/service.ts'
 import { effectiveService, type ServerConditions } from '../pool/effective-services.ts'
 import type { PoolService } from '../pool/pool-entry.ts'
-import type { CounterView, ServerListing, ServiceListing } from './api.ts'
+import type { ServerListing, ServiceListing } from './answers.ts'
+import type { CounterView } from './api.ts'
 import type { TrafficStatisticsBook } from './statistics.ts'
 
 export interface ListingSources {

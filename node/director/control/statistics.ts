@@ -11,7 +11,8 @@
 import type { Forwarder, ServerCounters } from '../../../forwarder/forwarder.ts'
 import { type RealServerSpec, type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { startPace } from '../pace.ts'
-import type { CounterView, TrafficStatistics } from './api.ts'
+import type { TrafficStatistics } from './answers.ts'
+import type { CounterView } from './api.ts'
 import { type Meter, TrafficMeters } from './traffic-meters.ts'
 
 type Counters = Pick<Forwarder, 'serviceCounters' | 'serverCounters'>

@@ -4,7 +4,7 @@
  * servers: as objects they would be most of what this thread's garbage collector has to walk over.
  */
 import type { ServerCounters } from '../../../forwarder/forwarder.ts'
-import type { TrafficStatistics } from './api.ts'
+import type { TrafficStatistics } from './answers.ts'
 import { FRACTION_BITS, FRACTION_BITS_OF_BYTES, nextRate, perSecond } from './rate-estimator.ts'
 
 /** A meter's number. */

@@ -7,15 +7,8 @@
  */
 import type { MarkRule, ServiceAddress } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import type {
-  ChangePreview,
-  MarkInput,
-  PoolEdit,
-  RevisionListing,
-  ServerAddress,
-  ServerInput,
-  ServiceInput,
-} from '../control/api.ts'
+import type { ChangePreview, RevisionListing } from '../control/answers.ts'
+import type { MarkInput, PoolEdit, ServerAddress, ServerInput, ServiceInput } from '../control/api.ts'
 import { paced, startPace } from '../pace.ts'
 import { difference, draftDifference } from './difference.ts'
 import { draftedEntries, restoredEntries } from './entry-changes.ts'

@@ -1,7 +1,7 @@
 /** Revisions in words: what a change from here or from a peer is to the history, what is listed, what is refused. Pure. */
 import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { RevisionListing } from '../control/api.ts'
+import type { RevisionListing } from '../control/answers.ts'
 import { startPace } from '../pace.ts'
 import { type Replacement, summaryText } from './change-summary.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'

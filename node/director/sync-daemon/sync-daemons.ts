@@ -5,7 +5,8 @@
 import { interfaceFacts } from '../../../forwarder/sys/interface.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { type SyncDaemonInput, type SyncDaemonListing, syncDaemonInputSchema } from '../control/api.ts'
+import type { SyncDaemonListing } from '../control/answers.ts'
+import { type SyncDaemonInput, syncDaemonInputSchema } from '../control/api.ts'
 import type { Store } from '../store/store.ts'
 import { longestDatagram, type SyncDaemon, type SyncDaemonState } from './sync-daemon.ts'
 

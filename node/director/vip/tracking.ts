@@ -4,7 +4,7 @@
  * not well is a fault. A script that has not ended yet adds and takes nothing; with weight 0 the group waits for it.
  */
 import { PRIORITY_OWNER } from '../../../protocol/packet/vrrp.ts'
-import type { TrackedStatus } from '../control/api.ts'
+import type { TrackedStatus } from '../control/answers.ts'
 import { afterCheck, type RiseFall, UNCHECKED } from '../health/rise-fall.ts'
 import { PRIORITY_OUT_OF_SYNC } from './timing.ts'
 import type { TrackConfig } from './vip-config.ts'

@@ -1,5 +1,5 @@
 /** The changes of the groups of virtual addresses as events: one for each group whose status is another than before. */
-import type { DirectorEvent, VipStatus } from '../control/api.ts'
+import type { DirectorEvent, VipStatus } from '../control/answers.ts'
 import type { VipService } from './vip.ts'
 
 /**

@@ -14,7 +14,7 @@ import type { DecodedAdvertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } fr
 import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import { type Clock, sleep } from '../clock.ts'
-import type { VipStatus } from '../control/api.ts'
+import type { VipStatus } from '../control/answers.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
 import { Authentication } from './authentication.ts'
 import { PeerRules } from './peer-rules.ts'

@@ -17,7 +17,7 @@ import { advertisementFrame } from '../../../protocol/packet/virtual-router-mac.
 import { PROTOCOL_VRRP, type VrrpDatagram } from '../../../protocol/packet/vrrp.ts'
 import { vrrpPacket } from '../../../protocol/packet/vrrp-packet.ts'
 import { systemClock } from '../clock.ts'
-import type { VrrpSocketStatus } from '../control/api.ts'
+import type { VrrpSocketStatus } from '../control/answers.ts'
 import { RareNotes } from './rare-notes.ts'
 import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'

@@ -1,7 +1,7 @@
 /** The control socket: requests, damaged, from somebody who may open it. He may change what he likes; he must not break anything. */
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import type { DirectorStatus } from '../../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../../node/director/control/answers.ts'
 import { type ServedPool, servePool } from '../../node/cli/served-pool.ts'
 import type { Random } from '../../random.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { type Test, test } from 'tap'
 import { renderHistory } from '../../../node/cli/director/history-table.ts'
 import { runDirectorCommand } from '../../../node/cli/director/program.ts'
-import type { PoolDocument, RevisionListing } from '../../../node/director/control/api.ts'
+import type { PoolDocument, RevisionListing } from '../../../node/director/control/answers.ts'
 import { requestRollback } from '../../../node/director/control/client.ts'
 import { servePool } from './served-pool.ts'
 

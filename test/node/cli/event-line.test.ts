@@ -1,7 +1,7 @@
 /** The lines of `director events`. */
 import { test } from 'tap'
 import { eventLine } from '../../../node/cli/director/event-line.ts'
-import type { VipStatus } from '../../../node/director/control/api.ts'
+import type { VipStatus } from '../../../node/director/control/answers.ts'
 
 const vip: VipStatus = {
   vrid: 51,

@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { renderPeers } from '../../../node/cli/director/peer.ts'
 import { runDirectorCommand } from '../../../node/cli/director/program.ts'
-import type { PeerListing } from '../../../node/director/control/api.ts'
+import type { PeerListing } from '../../../node/director/control/answers.ts'
 import { peerIdOf } from '../director/pool/pool-of-directors.ts'
 import { servePool } from './served-pool.ts'
 

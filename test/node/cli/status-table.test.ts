@@ -1,7 +1,7 @@
 /** The tables of `director status`. */
 import { test } from 'tap'
 import { renderStatus } from '../../../node/cli/director/status-table.ts'
-import type { DirectorStatus } from '../../../node/director/control/api.ts'
+import type { DirectorStatus } from '../../../node/director/control/answers.ts'
 import { noTraffic } from './served-pool.ts'
 
 const status: DirectorStatus = {

@@ -1,6 +1,7 @@
 /** vsadm beyond the recordings: the spelling of 1999, numbers, names, connections, and where it is right and ipvsadm is not. */
 import { type Test, test } from 'tap'
-import type { PoolEdit, TrafficStatistics } from '../../../node/director/control/api.ts'
+import type { TrafficStatistics } from '../../../node/director/control/answers.ts'
+import type { PoolEdit } from '../../../node/director/control/api.ts'
 import { request, requestChanges } from '../../../node/director/control/client.ts'
 import { testNames, vsadm } from './run-vsadm.ts'
 import { noTraffic, type ServedPool, servePool } from './served-pool.ts'

@@ -1,6 +1,6 @@
 /** When a lab's pool counts as ready. */
 import { test } from 'tap'
-import type { DirectorStatus, ServerListing } from '../../../node/director/control/api.ts'
+import type { DirectorStatus, ServerListing } from '../../../node/director/control/answers.ts'
 import { hostsOf, planLab } from '../../../node/drill/lab-plan.ts'
 import { whatIsMissing } from '../../../node/drill/lab-ready.ts'
 

@@ -1,6 +1,6 @@
 /** What `director status` shows of one peer. */
 import type { Epoch } from '../../../../protocol/wire/record-batch.ts'
-import type { PeerStatus } from '../../control/api.ts'
+import type { PeerStatus } from '../../control/answers.ts'
 import type { RecordSender } from './record-sender.ts'
 import type { SenderView } from './sender-view.ts'
 

@@ -11,7 +11,7 @@ import { type Epoch, parseBatch } from '../../../../protocol/wire/record-batch.t
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/sync-message.ts'
 import type { Clock } from '../../clock.ts'
-import type { PeerStatus } from '../../control/api.ts'
+import type { PeerStatus } from '../../control/answers.ts'
 import type { PeerName, Transport } from '../transport.ts'
 import { BatchPath } from './batch-path.ts'
 import { createCounters } from './counters.ts'

@@ -13,7 +13,7 @@ import type {
   DirectorEvent,
   DirectorStatus,
   ServiceListing,
-} from '../../../../node/director/control/api.ts'
+} from '../../../../node/director/control/answers.ts'
 import { follow, request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'

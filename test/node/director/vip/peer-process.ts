@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { VipStatus, VrrpSocketStatus } from '../../../../node/director/control/api.ts'
+import type { VipStatus, VrrpSocketStatus } from '../../../../node/director/control/answers.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
 import type { Namespace } from '../../../forwarder/namespace.ts'
 

@@ -369,9 +369,9 @@ export class VipGroup implements SyncMember {
     const { advertisementIntervalMs: intervalMs } = this.config
     const round = (number: number, beganMs: number) => {
       const dueMs = beganMs + announcementTime(number)
-      const listenedMs = clock.now() + 2 * intervalMs
       if (clock.now() - dueMs >= stallTolerance(intervalMs)) {
-        // After a standstill somebody else may have the addresses, and would not hear of this.
+        // After a standstill somebody else may have the addresses, and would not hear of this: the router listens first.
+        const listenedMs = clock.now() + 2 * intervalMs
         this.#cancelAnnouncement = this.#at(listenedMs, () => round(number, beganMs + listenedMs - dueMs))
         return
       }

@@ -6,8 +6,10 @@ import { once } from 'node:events'
 import { startProgram } from '../program-start.ts'
 
 export interface ScriptRun {
-  /** Why it failed; undefined: exit status 0. Never rejects. */
+  /** Why it failed; undefined: exit status 0. Never rejects, and waits for nothing once it is late or called off. */
   readonly ended: Promise<string | undefined>
+  /** No process of it is left to wait for: one that hangs in the kernel outlives its being killed. */
+  readonly gone: Promise<void>
   /** Ends it at once, if it runs; it is not started any more, if it does not run yet. */
   kill(): void
 }
@@ -16,15 +18,29 @@ export type RunScript = (command: readonly string[], timeoutMs: number) => Scrip
 
 export const runScript: RunScript = (command, timeoutMs) => {
   const killed = new AbortController()
-  const ended = run(command, timeoutMs, killed.signal).catch((error: Error) => `cannot be run: ${error.message}`)
-  return { ended, kill: () => killed.abort(new Error('it was called off')) }
+  const early = Promise.withResolvers<string>()
+  const exited = run(command, timeoutMs, killed.signal, early.resolve).catch(
+    (error: Error) => `cannot be run: ${error.message}`,
+  )
+  return {
+    ended: Promise.race([early.promise, exited]),
+    gone: exited.then(() => undefined),
+    kill: () => {
+      killed.abort(new Error('it was called off'))
+      early.resolve('was called off')
+    },
+  }
 }
 
-async function run(command: readonly string[], timeoutMs: number, killed: AbortSignal): Promise<string | undefined> {
+async function run(
+  command: readonly string[],
+  timeoutMs: number,
+  killed: AbortSignal,
+  onLate: (failure: string) => void,
+): Promise<string | undefined> {
   const options = { cwd: '/', env: { PATH: process.env.PATH }, stdio: 'ignore', detached: true } as const
   const child = await startProgram(command, options, killed)
   const exit = once(child, 'exit')
-  let isLate = false
   const kill = () => {
     try {
       process.kill(-child.pid!, 'SIGKILL')
@@ -33,8 +49,8 @@ async function run(command: readonly string[], timeoutMs: number, killed: AbortS
     }
   }
   const limit = setTimeout(() => {
-    isLate = true
     kill()
+    onLate(`took longer than ${timeoutMs} ms`)
   }, timeoutMs)
   killed.addEventListener('abort', kill)
   if (killed.aborted) kill()
@@ -42,7 +58,6 @@ async function run(command: readonly string[], timeoutMs: number, killed: AbortS
   clearTimeout(limit)
   // Its number may be another's by now.
   killed.removeEventListener('abort', kill)
-  if (isLate) return `took longer than ${timeoutMs} ms`
   if (signal !== null) return `was ended by ${signal}`
   return status === 0 ? undefined : `exit status ${status}`
 }

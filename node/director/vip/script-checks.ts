@@ -63,11 +63,14 @@ export class ScriptChecks {
   async #check(check: Check): Promise<void> {
     const { command, timeoutMs, intervalMs } = check.script
     const dueMs = this.#clock.now() + intervalMs
-    check.running = this.#run(command, timeoutMs)
-    const failure = await check.running.ended
-    check.running = undefined
+    const run = this.#run(command, timeoutMs)
+    check.running = run
+    const failure = await run.ended
     if (this.#isStopped) return
     for (const handler of check.handlers) handler(failure)
+    await run.gone
+    check.running = undefined
+    if (this.#isStopped) return
     this.#schedule(check, Math.max(0, dueMs - this.#clock.now()))
   }
 }

@@ -79,7 +79,7 @@ export class PoolMember {
         isInSync: () => this.inSync,
         runScript: (command) => {
           this.scripts.push(command.join(' '))
-          return { ended: Promise.resolve(this.failures.get(command[0])), kill: () => {} }
+          return { ended: Promise.resolve(this.failures.get(command[0])), gone: Promise.resolve(), kill: () => {} }
         },
         note: (message) => this.notes.push(message),
         forwarder: {

@@ -5,14 +5,15 @@ import { ScriptChecks } from '../../../../node/director/vip/script-checks.ts'
 import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 
 /** Checks whose scripts take so long, fail by their second word, and are noted with the time of their start. */
-function createChecks(durationMs = 0) {
+function createChecks(durationMs = 0, outlivesMs = 0) {
   const clock = new VirtualClock()
   const started: [atMs: number, program: string][] = []
   const killed: string[] = []
   const checks = new ScriptChecks(clock, ([program, failure]) => {
     started.push([clock.now(), program])
     const ended = sleep(clock, durationMs).then(() => failure)
-    return { ended, kill: () => killed.push(program) }
+    const gone = ended.then(() => sleep(clock, outlivesMs))
+    return { ended, gone, kill: () => killed.push(program) }
   })
   const script = (command: string[], intervalMs = 300) => ({ command, intervalMs, timeoutMs: 1000 })
   return { clock, checks, started, killed, script }
@@ -70,4 +71,16 @@ test('a script that takes longer than its interval is not run twice at once, and
   t.same(killed, ['/slow'])
   await clock.advance(5000)
   t.same([started.length, told], [2, [undefined]])
+})
+
+test('one that hangs although it was killed is told as failed, and not run again before it is gone', async (t) => {
+  const { clock, checks, started, script } = createChecks(100, 10_000)
+  const told: [atMs: number, failure: unknown][] = []
+  checks.add(script(['/hung', 'late']), (failure) => told.push([clock.now(), failure]))
+  checks.start()
+  await clock.advance(10_050)
+  t.same(told, [[100, 'late']])
+  t.equal(started.length, 1)
+  await clock.advance(100)
+  t.same(started[1], [10_100, '/hung'])
 })

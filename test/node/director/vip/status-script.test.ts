@@ -12,7 +12,7 @@ function slowScript() {
     (command) => {
       const { promise, resolve } = Promise.withResolvers<string | undefined>()
       runs.push({ words: command.join(' '), end: resolve })
-      return { ended: promise, kill: () => resolve('was ended by SIGKILL') }
+      return { ended: promise, gone: promise.then(() => undefined), kill: () => resolve('was called off') }
     },
     (message) => notes.push(message),
   )
@@ -69,5 +69,5 @@ test('at the end a script has its time, and is then killed; what waits for it is
   await clock.advance(2)
   t.ok(isOver)
   t.equal(runs.length, 1)
-  t.same(notes, ['/notify INSTANCE vrid-51 MASTER 100: was ended by SIGKILL'])
+  t.same(notes, ['/notify INSTANCE vrid-51 MASTER 100: was called off'])
 })

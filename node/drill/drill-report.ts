@@ -26,6 +26,10 @@ export interface DrillResult {
   downloads: { started: number; intact: number }
   /** Sessions and downloads open at the failure that the director active after it does not know. */
   missingRecords: number
+  /** Losses that a pool must not have, in words; none: the drill passed. */
+  needless: string[]
+  /** Losses that this failure explains, in words. */
+  excused: string[]
 }
 
 export interface Observations {
@@ -48,10 +52,6 @@ export interface Observations {
 export interface Verdict {
   failure: Failure
   result: DrillResult
-  /** Losses that a pool must not have, in words; none: the drill passed. */
-  needless: string[]
-  /** Losses that this failure explains, in words. */
-  excused: string[]
 }
 
 /**
@@ -87,8 +87,6 @@ export function judge(observations: Observations): Verdict {
   const pauses = [...load.pausesMs].sort((a, b) => a - b)
   return {
     failure,
-    needless,
-    excused,
     result: {
       drill: failure.name,
       method: observations.method,
@@ -110,6 +108,8 @@ export function judge(observations: Observations): Verdict {
       },
       downloads: { started: load.downloads.started, intact: load.downloads.intact },
       missingRecords,
+      needless,
+      excused,
     },
   }
 
@@ -170,8 +170,8 @@ export function resultTable({ result }: Verdict): string {
 export function summaryTable(verdicts: readonly Verdict[]): string {
   const head = ['drill', 'sessions lost', 'pause: p99, without', 'takeover', 'new failed', 'intact', 'verdict']
   const table = new Table({ head, style: { head: [], border: [] } })
-  for (const { result, needless, excused } of verdicts) {
-    const { drill, sessions, pauseMs, takeoverMs, newConnections, downloads } = result
+  for (const { result } of verdicts) {
+    const { drill, sessions, pauseMs, takeoverMs, newConnections, downloads, needless, excused } = result
     table.push([
       drill,
       `${sessions.lost} of ${sessions.opened}`,
@@ -186,9 +186,9 @@ export function summaryTable(verdicts: readonly Verdict[]): string {
 }
 
 /** The whole in one plain sentence. */
-export function verdictSentence({ failure, result, needless, excused }: Verdict): string {
+export function verdictSentence({ failure, result }: Verdict): string {
+  const { sessions, pauseMs, takeoverMs, needless, excused } = result
   if (needless.length > 0) return `The drill failed: ${needless.join('; ')}.`
-  const { sessions, pauseMs, takeoverMs } = result
   const reaction =
     failure.takesAway === 'servers'
       ? `${sessions.survived} of ${sessions.opened} sessions lived on`

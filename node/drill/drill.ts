@@ -75,16 +75,24 @@ export async function runDrill(options: DrillOptions): Promise<number> {
   putFirst()
   const line = new ProgressLine(process.stderr)
   const verdicts: Verdict[] = []
+  const broken: string[] = []
   try {
     await untilInterrupted(async (signal) => {
       for (const failure of wanted as readonly Failure[]) {
-        verdicts.push(await rehearseInLab(options, failure, signal, line))
+        try {
+          verdicts.push(await rehearseInLab(options, failure, signal, line))
+        } catch (error) {
+          // The others are still worth their verdicts, those before it and those behind it.
+          if (wanted.length === 1 || !(error instanceof DirectorError)) throw error
+          broken.push(`${failure.name}: The drill could not be ended: ${error.message}`)
+        }
         signal.throwIfAborted()
       }
     })
     line.end()
     print(verdicts, options)
-    return verdicts.some(({ needless }) => needless.length > 0) ? 1 : 0
+    for (const sentence of broken) process.stderr.write(`${sentence}\n`)
+    return broken.length > 0 || verdicts.some(({ result }) => result.needless.length > 0) ? 1 : 0
   } finally {
     line.end()
   }
@@ -101,7 +109,7 @@ function print(verdicts: readonly Verdict[], { drill, json }: DrillOptions): voi
   for (const verdict of verdicts) {
     const sentence = `${drill === ALL ? `${verdict.failure.name}: ` : ''}${verdictSentence(verdict)}\n`
     if (!json) process.stdout.write(sentence)
-    else if (verdict.needless.length > 0) process.stderr.write(sentence)
+    else if (verdict.result.needless.length > 0) process.stderr.write(sentence)
   }
 }
 
@@ -188,7 +196,7 @@ async function rehearse(
     missingRecords: missing.length,
     load,
   })
-  if (verdict.needless.length > 0) keepLogs(lab.folder)
+  if (verdict.result.needless.length > 0) keepLogs(lab.folder)
   return verdict
 }
 

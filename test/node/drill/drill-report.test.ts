@@ -47,7 +47,7 @@ const lost = (server: string) => ({ client: '10.1.0.201:40000', server, reason: 
 
 test('a drill without a loss passes, with the numbers of the sessions', (t) => {
   const verdict = judge(observed())
-  t.same(verdict.needless, [])
+  t.same(verdict.result.needless, [])
   t.same(verdict.result, {
     drill: 'crash',
     method: 'nat',
@@ -60,6 +60,8 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
     newConnections: { attempted: 500, failed: 0, setUpMs: { p50: 2, p99: 3 } },
     downloads: { started: 8, intact: 8 },
     missingRecords: 0,
+    needless: [],
+    excused: [],
   })
   t.match(
     verdictSentence(verdict),
@@ -104,7 +106,7 @@ test('each thing that a pool must not lose fails the drill', (t) => {
   ]
   for (const [what, observations, message] of cases) {
     const verdict = judge(observations)
-    t.match(verdict.needless.join('; '), message, what)
+    t.match(verdict.result.needless.join('; '), message, what)
     t.match(verdictSentence(verdict), /^The drill failed: /, what)
   }
   t.end()
@@ -113,11 +115,11 @@ test('each thing that a pool must not lose fails the drill', (t) => {
 test('a connection in its handshake at a crash is excused, at a handover it is not', (t) => {
   const connections = { attempted: 2, failed: [{ startedMs: 4990, reason: 'no answer within 10 s' }], setUpMs: [] }
   const crash = judge(observed({}, { connections }))
-  t.same(crash.needless, [])
+  t.same(crash.result.needless, [])
   t.match(verdictSentence(crash), /as the failure explains, 1 new connection lost/)
   t.equal(crash.result.newConnections.failed, 1)
-  t.equal(judge(observed({ failure: handover }, { connections })).needless.length, 1)
-  t.equal(judge(observed({ sync: 'confirmed' }, { connections })).needless.length, 1, 'nor with confirmed sync')
+  t.equal(judge(observed({ failure: handover }, { connections })).result.needless.length, 1)
+  t.equal(judge(observed({ sync: 'confirmed' }, { connections })).result.needless.length, 1, 'nor with confirmed sync')
   t.end()
 })
 
@@ -129,9 +131,9 @@ test('a handshake counts from its first SYN until the client saw its end, since 
         { connections: { attempted: 2, failed: [{ startedMs, connectedMs, reason: 'no answer' }], setUpMs: [] } },
       ),
     )
-  t.same(failed(3950, 4970).needless, [])
-  t.equal(failed(3950, 3960).needless.length, 1)
-  t.equal(failed(5200, 5210).needless.length, 1)
+  t.same(failed(3950, 4970).result.needless, [])
+  t.equal(failed(3950, 3960).result.needless.length, 1)
+  t.equal(failed(5200, 5210).result.needless.length, 1)
   t.end()
 })
 
@@ -141,24 +143,30 @@ const begun = (...times: number[]) => ({
 
 test('of several losses each may cost the connections in their handshake at it', (t) => {
   const changes = { failure: flap, fault: { victim: 'd1', atMs: 5000, lossesMs: [5000, 7000] } }
-  t.same(judge(observed(changes, begun(4950, 6950, 7000))).needless, [])
-  t.match(judge(observed(changes, begun(4950, 5950, 6950))).needless, [/1 new connection lost .*begun at 0.95 s/])
+  t.same(judge(observed(changes, begun(4950, 6950, 7000))).result.needless, [])
+  t.match(judge(observed(changes, begun(4950, 5950, 6950))).result.needless, [
+    /1 new connection lost .*begun at 0.95 s/,
+  ])
   t.end()
 })
 
 test('what begins while nobody can be told of it is excused until one director is active again', (t) => {
   const apart = { failure: partition, reaction: { active: 'd1', atMs: 8040, sinceMs: 8000 } }
   const verdict = judge(observed(apart, begun(5500, 8100)))
-  t.same(verdict.needless, [])
+  t.same(verdict.result.needless, [])
   t.equal(verdict.result.takeoverMs, 40)
-  t.equal(judge(observed(apart, begun(8200))).needless.length, 1)
-  t.equal(judge(observed(apart, { lost: [lost('s1')] })).needless.length, 1, 'a session that was there before is not')
+  t.equal(judge(observed(apart, begun(8200))).result.needless.length, 1)
+  t.equal(
+    judge(observed(apart, { lost: [lost('s1')] })).result.needless.length,
+    1,
+    'a session that was there before is not',
+  )
   t.end()
 })
 
 test('a planned change excuses nothing', (t) => {
   for (const failure of [handover, rollingRestart, join]) {
-    t.equal(judge(observed({ failure }, begun(4990))).needless.length, 1, failure.name)
+    t.equal(judge(observed({ failure }, begun(4990))).result.needless.length, 1, failure.name)
   }
   t.end()
 })
@@ -197,7 +205,7 @@ test('when a server dies only its own sessions, and what was given to it before 
       },
     }),
   )
-  t.same(own.needless, [])
+  t.same(own.result.needless, [])
   t.equal(own.result.sessions.lost, 1)
   t.equal(own.result.takeoverMs, null)
   t.match(verdictSentence(own), /99 of 100 sessions lived on/)
@@ -209,7 +217,7 @@ test('when a server dies only its own sessions, and what was given to it before 
       downloads: { started: 1, intact: 0, failed: [{ server: 's2', startedMs: 5500, reason: 'ECONNRESET' }] },
     }),
   )
-  t.equal(others.needless.length, 3)
+  t.equal(others.result.needless.length, 3)
   t.end()
 })
 

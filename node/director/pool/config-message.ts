@@ -59,12 +59,17 @@ export function fitsMessage(packed: Uint8Array): boolean {
 
 /** Whether an entry that was heard can be told to others: it must not be in their way to all the rest. */
 export function isTellable(entry: PoolEntry): boolean {
-  return nestsWithin(entry, NESTING_MAX) && fitsMessage(packEntry(entry))
+  try {
+    return nestsWithin(entry, NESTING_MAX) && fitsMessage(packEntry(entry))
+  } catch {
+    // MessagePack's extensions bring values that it does not write again, among them integers of more than 64 bits.
+    return false
+  }
 }
 
 /** Sets, errors and the like, in which more could be nested, no version has. */
 function nestsWithin(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return true
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return true
   const isPlain = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
   return isPlain && levels > 0 && Object.values(value).every((each) => nestsWithin(each, levels - 1))
 }

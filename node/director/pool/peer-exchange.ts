@@ -10,7 +10,7 @@ import type { PoolEntry } from './pool-entry.ts'
 
 /** Messages of one peer that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
 export const UNREAD_OF_ONE_MAX = 512
-/** Of all peers. */
+/** Of all peers. Whoever has most of them waiting makes room for the others. */
 export const UNREAD_MAX = 1024
 
 interface Unread {
@@ -73,10 +73,21 @@ export class PeerExchange {
     const id = this.#options.idOf(from)
     const unread = this.#unread.get(from) ?? []
     if (this.#isClosed || id === undefined) return
-    if (this.#unreadCount >= UNREAD_MAX || unread.length >= UNREAD_OF_ONE_MAX) return
+    if (unread.length >= UNREAD_OF_ONE_MAX) return
+    if (this.#unreadCount >= UNREAD_MAX && !this.#makeRoom(unread.length)) return
     unread.push({ id, bytes })
     this.#unread.set(from, unread)
     if (++this.#unreadCount === 1) void this.#readAll()
+  }
+
+  /** For a peer of which so many wait. Returns whether another has more, and has lost its newest. */
+  #makeRoom(waiting: number): boolean {
+    let longest: Unread[] = []
+    for (const unread of this.#unread.values()) if (unread.length > longest.length) longest = unread
+    if (longest.length <= waiting + 1) return false
+    longest.pop()
+    this.#unreadCount--
+    return true
   }
 
   /** One of each peer in turn, so that whoever says much does not keep the others waiting. */

@@ -124,13 +124,24 @@ test('what could not be told to others is not taken from a peer, and what they t
     serviceWith(83, {}),
   ])
   const withSet = new Packr({ useRecords: false, structuredClone: true }).pack(serviceWith(84, { later: new Set([1]) }))
-  for (const message of encodeEntries([withSet])) pool.network.member('a')?.deliver('config', 'b', message)
+  const extensions = new Packr({
+    useRecords: false,
+    largeBigIntToFloat: false,
+    useBigIntExtension: true,
+    moreTypes: true,
+  })
+  const strange = [2n ** 80n, new BigInt64Array(1), new Float64Array(1)].map((later, index) =>
+    extensions.pack(serviceWith(85 + index, { later })),
+  )
+  for (const message of encodeEntries([withSet, ...strange])) {
+    pool.network.member('a')?.deliver('config', 'b', message)
+  }
   await pool.advance(0)
   t.same(
     a.configuration.services().map(({ port }) => port),
     [81, 83],
   )
-  t.equal(a.configuration.refused.invalid, 2)
+  t.equal(a.configuration.refused.invalid, 5)
   await pool.settle()
   t.same(b.configuration.services(), a.configuration.services(), 'all of it is told')
 })

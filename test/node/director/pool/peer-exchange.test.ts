@@ -71,6 +71,15 @@ test('of all together no more waits than the bound', async (t) => {
   t.equal(read.length, UNREAD_MAX)
 })
 
+test('two who fill all the room make some for a third', async (t) => {
+  const { read, say } = exchange({ b: 'B', c: 'C', d: 'D' })
+  for (const peer of ['b', 'c']) say(peer, UNREAD_MAX)
+  say('d', 3)
+  await untilDone()
+  t.equal(timesOf('d', read), 3)
+  t.equal(read.length, UNREAD_MAX)
+})
+
 test('a peer with the same digest is said to agree', async (t) => {
   const { agreed, entries, say } = exchange({ b: 'B' })
   say('b', 1, encodeDigest(Buffer.alloc(32, 1)))

@@ -162,6 +162,7 @@ export class IPv4Path {
     const ports = view.getInt32(transport)
     if (addressState === ADDRESS_UNKNOWN) {
       const index = this.#table.findByServer(protocol, source, ports >>> 16, destination, ports & 0xffff)
+      if (index !== NO_CONNECTION && this.#isUnbegun(index)) return this.#drops.drop(DROP_UNCONFIRMED)
       if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       if (!this.#marks.of(false).namesDestinations) return TO_HOST
       this.#newConnections.readIPv4(protocol, source, destination, ports)
@@ -181,10 +182,7 @@ export class IPv4Path {
     }
     if (this.#addresses.wasJustTaken(destination) && this.#admission.isOver(index, protocol))
       return this.#drops.drop(DROP_OVER)
-    const confirmations = this.#confirmations
-    if (confirmations.count !== 0 && confirmations.holds(index)) {
-      return this.#hold(frame, link, index, confirmations.follow(frame, link, index))
-    }
+    if (this.#isUnbegun(index)) return this.#hold(frame, link, index, this.#confirmations.follow(frame, link, index))
     return this.#toServer(frame, link, headerLength, protocol, index)
   }
 
@@ -239,7 +237,7 @@ export class IPv4Path {
   #hold(frame: Frame, link: number, index: ConnectionIndex, outcome: number): Verdict {
     if (outcome === WAITS) return CONSUMED
     if (outcome === NO_ROOM) return this.#drops.drop(DROP_UNCONFIRMED)
-    this.#replication.publishEnd(index)
+    this.#replication.publishRefusal(index)
     this.#connections.discard(index)
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     return this.#answers.portUnreachable(
@@ -248,6 +246,11 @@ export class IPv4Path {
       DROP_UNCONFIRMED,
       frame.memory.view.getInt32(ip + IPV4.destination),
     )
+  }
+
+  /** Its first packet waits to be confirmed: what a server says can only be of the connection before, between the same ports. */
+  #isUnbegun(index: ConnectionIndex): boolean {
+    return this.#confirmations.count !== 0 && this.#confirmations.holds(index)
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

@@ -158,6 +158,7 @@ export class IPv6Path {
       const server = this.#book.find(from0, from1, from2, from3)
       if (server !== NO_ADDRESS) {
         const index = this.#table.findByServer6(protocol, server, ports >>> 16, to0, to1, to2, to3, ports & 0xffff)
+        if (index !== NO_CONNECTION && this.#isUnbegun(index)) return this.#drops.drop(DROP_UNCONFIRMED)
         if (index !== NO_CONNECTION) return this.#toClient(frame, link, headerLength, protocol, index)
       }
       const { marks, newConnections } = this.#engine
@@ -181,10 +182,8 @@ export class IPv6Path {
     }
     if (this.#engine.addresses.wasJustTaken(virtual) && this.#engine.admission.isOver(index, protocol))
       return this.#drops.drop(DROP_OVER)
-    const { confirmations } = this.#engine
-    if (confirmations.count !== 0 && confirmations.holds(index)) {
-      return this.#hold(frame, link, index, confirmations.follow(frame, link, index))
-    }
+    if (this.#isUnbegun(index))
+      return this.#hold(frame, link, index, this.#engine.confirmations.follow(frame, link, index))
     return this.#toServer(frame, link, headerLength, protocol, index)
   }
 
@@ -230,9 +229,15 @@ export class IPv6Path {
   #hold(frame: Frame, link: number, index: ConnectionIndex, outcome: number): Verdict {
     if (outcome === WAITS) return CONSUMED
     if (outcome === NO_ROOM) return this.#drops.drop(DROP_UNCONFIRMED)
-    this.#engine.replication.publishEnd(index)
+    this.#engine.replication.publishRefusal(index)
     this.#engine.connections.discard(index)
     return this.#answers.fromDestination(frame).portUnreachable(frame, link, DROP_UNCONFIRMED)
+  }
+
+  /** Its first packet waits to be confirmed: what a server says can only be of the connection before, between the same ports. */
+  #isUnbegun(index: ConnectionIndex): boolean {
+    const { confirmations } = this.#engine
+    return confirmations.count !== 0 && confirmations.holds(index)
   }
 
   #toServer(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

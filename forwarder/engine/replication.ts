@@ -151,6 +151,15 @@ export class Replication {
     return this.#versions.told(index)
   }
 
+  /**
+   * Tells peers that a connection of which they were told is refused: they forget what they were told, but not what one of them has made of
+   * it meanwhile, which this director may not have heard of yet.
+   */
+  publishRefusal(index: ConnectionIndex): void {
+    if ((this.#table.flags(index) & FLAG_REPLICATED) !== 0)
+      this.#tell(index, RECORD_REMOVE, this.#versions.afterTold(index))
+  }
+
   /** The version under which the peers know a connection; 0: they do not. */
   versionOf(index: ConnectionIndex): number {
     return this.#versions.told(index)

@@ -57,6 +57,11 @@ export class Versions {
     return this.next(this.told(index), this.#table.memory.tick)
   }
 
+  /** Right after the last one: it counts over that, and over nothing that anybody has done since. */
+  afterTold(index: ConnectionIndex): number {
+    return (this.told(index) + 1) & 0xffff || 1
+  }
+
   /** That of a handshake's last packet, which is as long ago as it has not waited for the next one. */
   ofHandshake(index: ConnectionIndex): number {
     const table = this.#table

@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
-import type { DirectorBench } from '../../support/director-bench.ts'
+import { type DirectorBench, told as recordsOf } from '../../support/director-bench.ts'
 import { clientTcp6, scene6, service6 } from '../../support/ipv6-scene.ts'
 import {
   clientSctp,
@@ -12,6 +12,7 @@ import {
   OUTSIDE,
   type SceneOptions,
   scene,
+  serverTcp,
   service,
   tcpToServer,
 } from '../../support/scene.ts'
@@ -165,6 +166,54 @@ test('a connection that a peer tells of meanwhile is not refused: it was begun t
     t.same(told(bench), [], 'its end is not told')
     t.equal(pool(bench).free, pool(bench).total)
   }
+})
+
+test('a refusal is told as of what is refused, and ends nothing that a peer has made of it since', async (t) => {
+  const sync = 'confirmed-only'
+  const confirming6 = () => {
+    const bench = scene6({ services: [{ ...service6(), sync }] })
+    bench.outgoing.setWitnesses(1)
+    return bench
+  }
+  for (const [scenes, frames] of [
+    [() => confirming({ sync }), [syn(1), clientTcp(client(1))]],
+    [confirming6, [clientTcp6({ flags: TCP_SYN }), clientTcp6()]],
+  ] as const) {
+    const [stopped, successor] = [scenes(), scenes()]
+    // The SYN waits in the ring of a director that stands still, cluster thread and all, and comes to the next one again.
+    stopped.link(OUTSIDE).inject(frames[0])
+    successor.nowMs += 1000
+    successor.send(OUTSIDE, frames[0])
+    confirm(successor)
+    successor.send(OUTSIDE, frames[1])
+    t.same(state(successor), ['ESTABLISHED'])
+    stopped.nowMs += 2000
+    t.same(
+      stopped.breathe().map(({ link }) => link),
+      [OUTSIDE],
+      'it goes on: refused, since nobody confirms',
+    )
+    const records = recordsOf(stopped)
+    t.same(
+      records.map((record) => record[RECORD.kind]),
+      [RECORD_UPSERT, RECORD_REMOVE],
+    )
+    for (const record of records) successor.engine.replication.apply(record, 0)
+    t.same(state(successor), ['ESTABLISHED'])
+    const other = scenes()
+    for (const record of records) other.engine.replication.apply(record, 0)
+    t.same(state(other), [], 'who knows nothing else of it forgets it')
+  }
+})
+
+test('what a server says before the first packet has gone to it is of another connection, and dropped', async (t) => {
+  const bench = confirming()
+  bench.send(OUTSIDE, syn(1))
+  t.same(bench.send(INSIDE, serverTcp({ to: '203.0.113.7:1', flags: TCP_RST })), [])
+  t.equal(bench.drops.toObject().unconfirmed, 1)
+  t.same(told(bench), [[RECORD_UPSERT, 3]])
+  t.equal(confirm(bench).length, 1)
+  t.same(state(bench), ['SYN_RECV'])
 })
 
 test('when the last standby goes, what waits for it waits no longer', async (t) => {

@@ -222,6 +222,7 @@ export class ServiceTable {
       }
     }
     const inOrder = new Set<RealServer>()
+    let isEdited = false
     for (const spec of specs) {
       const address = book.internText(spec.address)
       const number = serverNumber(address, spec.port)
@@ -230,9 +231,10 @@ export class ServiceTable {
       if (server === undefined) continue
       listed.set(number, server)
       inOrder.add(server)
-      if (known && !known.edit(spec)) continue
-      service.scheduler.edited?.(service.memory, service.servers)
+      isEdited = !known || known.edit(spec) || isEdited
     }
+    // Once: a scheduler may look at all of thousands of servers, and packets wait meanwhile.
+    if (isEdited) service.scheduler.edited?.(service.memory, service.servers)
     if (reverse(service.servers, inOrder)) this.#begin(service)
   }
 

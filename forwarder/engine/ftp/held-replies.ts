@@ -8,25 +8,31 @@ import type { ConnectionIndex } from '../../table/connection-layout.ts'
 const MAX_HELD = 1024
 /** Further on is another connection in the same place of the table, rather than what a server sends before it is answered. */
 const WINDOW = 65_535
+/** Segments behind one. A server sends fewer before it sends that again, unless its client has had it by way of another director. */
+const MOST_BEHIND = 32
+
+interface Held {
+  readonly sequence: number
+  behind: number
+}
 
 export class HeldReplies {
-  readonly #beginnings = new Map<ConnectionIndex, number>()
+  readonly #held = new Map<ConnectionIndex, Held>()
 
   /** @param sequence of the dropped segment's first byte */
   hold(index: ConnectionIndex, sequence: number): void {
-    this.#beginnings.delete(index)
-    this.#beginnings.set(index, sequence)
-    if (this.#beginnings.size > MAX_HELD)
-      this.#beginnings.delete(this.#beginnings.keys().next().value as ConnectionIndex)
+    this.#held.delete(index)
+    this.#held.set(index, { sequence, behind: 0 })
+    if (this.#held.size > MAX_HELD) this.#held.delete(this.#held.keys().next().value as ConnectionIndex)
   }
 
   /** Whether a segment with data is behind one that was dropped and has not been sent again. */
   isBehind(index: ConnectionIndex, sequence: number): boolean {
-    const beginning = this.#beginnings.get(index)
-    if (beginning === undefined) return false
-    const distance = (sequence - beginning) | 0
-    if (distance > 0 && distance <= WINDOW) return true
-    this.#beginnings.delete(index)
+    const held = this.#held.get(index)
+    if (held === undefined) return false
+    const distance = (sequence - held.sequence) | 0
+    if (distance > 0 && distance <= WINDOW && ++held.behind <= MOST_BEHIND) return true
+    this.#held.delete(index)
     return false
   }
 }

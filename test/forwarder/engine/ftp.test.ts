@@ -161,6 +161,15 @@ test('what comes behind a dropped piece waits with it, and all passes when the s
   t.equal(say('226 Transfer complete.\r\n', 1000 + REPLY_227.length).length, 1)
 })
 
+test('what comes behind waits no longer than a server would take to send it again', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const say = (payload: string, sequence: number) =>
+    bench.send(INSIDE, server(21, CONTROL, { payload, sequence, flags: PUSH })).length
+  t.equal(say(REPLY_227.slice(0, 2), 1000), 0)
+  const behind = Array.from({ length: 40 }, () => say('226 Transfer complete.\r\n', 1002 + REPLY_227.length))
+  t.same(behind, [...new Array(32).fill(0), ...new Array(8).fill(1)])
+})
+
 test('other replies, and a reply that names neither the server nor the virtual address, pass untouched', async (t) => {
   for (const line of ['220 (vsFTPd 3.0.3)\r\n', '230 Login', '227 Entering Passive Mode (9,9,9,9,156,64).\r\n']) {
     const bench = logIn(ftpScene('nat'))

@@ -34,6 +34,7 @@ import {
   isTemplate,
   isTemplateOfCall,
   isTemplateOfMark,
+  protocolOfTemplate,
   REARM_S,
   TEMPLATE_ANY,
   TEMPLATE_ANY6,
@@ -198,11 +199,15 @@ export class Connections {
     return this.findTemplate(service, service.persistence, this.#key)
   }
 
-  /** Whether connections live on that a template has made, if its service still counts them there. */
+  /** Whether connections live on that a template has made, if its service still counts them there: by its mask as it is now. */
   #isNeeded(template: ConnectionIndex): boolean {
     const { table } = this
-    const persistence = this.services.serverBySlot[table.server(template)]?.service?.persistence
-    return table.controlled(template) > 0 && persistence !== undefined && !persistence.isByCall
+    if (table.controlled(template) === 0) return false
+    const service = this.services.serverBySlot[table.server(template)]?.service
+    if (service?.persistence === undefined || service.persistence.isByCall) return false
+    table.readKey(template, this.#key)
+    this.#key.protocol = protocolOfTemplate(this.#key.protocol)
+    return this.findTemplate(service, service.persistence, this.#key) === template
   }
 
   /**

@@ -163,6 +163,13 @@ test('a template whose service is not persistent any more ends in its time, what
   t.equal(templateOf(bench), undefined)
 })
 
+test('nor is one kept that is none any more by the service’s mask: what ends is not counted there', async (t) => {
+  const bench = withFirst()
+  bench.engine.services.set({ ...persistent(1, 2), persistence: { ...persistence, netmask: '255.255.255.0' } })
+  pass(bench, 11)
+  t.equal(templateOf(bench), undefined)
+})
+
 test('a template that is kept for its connections is told of every half an hour, by the director that has the address', async (t) => {
   const bench = director()
   const peer = director({ state: 'standby' })

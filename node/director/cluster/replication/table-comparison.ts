@@ -58,6 +58,8 @@ export class TableComparison {
   readonly #serving = new Set<PeerName>()
   #last: PeerName | undefined
   #asked: { readonly peer: PeerName; readonly id: number; readonly digest: TableDigest } | undefined
+  /** The range that was the last to be asked for. */
+  #lastWanted = -1
   #id = 0
   #isWalking = false
   #restUntil = 0
@@ -140,7 +142,13 @@ export class TableComparison {
     const lasting = this.#differences.note(peer, difference, this.#options.clock.now())
     this.#found.set(peer, lasting.length)
     if (lasting.length === 0) return
-    const wanted = lasting.slice(0, RANGES_AT_ONCE)
+    // Those behind the last ones come first: a difference that cannot be repaired must not keep the others waiting.
+    const next = lasting.findIndex((range) => range > this.#lastWanted)
+    const wanted = [...lasting.slice(Math.max(0, next)), ...lasting.slice(0, Math.max(0, next))].slice(
+      0,
+      RANGES_AT_ONCE,
+    )
+    this.#lastWanted = wanted[wanted.length - 1]
     this.counters.rangesRepaired += wanted.length
     this.#send(peer, { kind: 'wanted', id: ++this.#id, ranges: wanted })
   }

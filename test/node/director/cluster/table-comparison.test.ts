@@ -44,6 +44,38 @@ test('what a table lacks comes back', async (t) => {
   pool.stop()
 })
 
+test('so does all that it lacks when it lacks much, in nearly every range', async (t) => {
+  const many = 20_000
+  const pool = new Pool(['d1', 'd2', 'd3'])
+  const [d1, d2, d3] = await pool.startAll()
+  for (let n = 0; n < many; n++) d1.write(n)
+  d1.flush()
+  await pool.clock.advance(3000)
+  for (let n = 0; n < many; n += 2) forget(d2, n)
+  await pool.clock.advance(PROMISE_MS)
+  t.equal(d2.connections.size, many)
+  t.ok(sameTables(d1, d2) && sameTables(d1, d3))
+  pool.stop()
+})
+
+test('what nobody can mend keeps nothing else waiting', async (t) => {
+  const { pool, directors } = await filledPool(['d1', 'd2'])
+  const [, d2] = directors
+  const isUseless = (n: number) => n % 2 === 0
+  for (let n = 0; n < CONNECTIONS; n += 2) forget(d2, n)
+  const set = d2.connections.set.bind(d2.connections)
+  const useless = new Set(Array.from({ length: CONNECTIONS / 2 }, (_, n) => connectionKey(makeRecord(2 * n, 1), 0)))
+  d2.connections.set = (key, value) => (useless.has(key) ? d2.connections : set(key, value))
+  await pool.clock.advance(PROMISE_MS)
+  for (let n = 1; n < CONNECTIONS; n += 200) forget(d2, n)
+  await pool.clock.advance(PROMISE_MS)
+  for (let n = 0; n < CONNECTIONS; n++) {
+    const has = d2.connections.has(connectionKey(makeRecord(n, 1), 0))
+    if (has === isUseless(n)) t.fail(`connection ${n}: ${has}`)
+  }
+  pool.stop()
+})
+
 test('two tables that lack different things get them from each other', async (t) => {
   const { pool, directors } = await filledPool(['d1', 'd2'])
   const [d1, d2] = directors

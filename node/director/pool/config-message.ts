@@ -8,14 +8,19 @@
  * |    1    |        | 3: digest, 32 bytes                                       |
  * +---------+--------+-----------------------------------------------------------+
  * ```
+ * What does not fit into one message has, behind the entries of each, a map {telling, part, isLast} (tellings.ts). A version that does not
+ * know it takes it for an entry that it does not understand, and the entries as they come.
+ *
  * Version rule: another version or an unknown kind is not read. Fields are added to entries without a new version.
  *
  * Source: RFC 1951 (deflate: the fields' names repeat, so a message holds about five times as many servers).
  */
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { z } from 'zod'
 import { pack, unpack, unpackEach } from '../../../protocol/message-pack.ts'
 import { MAX_MESSAGE_BYTES } from '../cluster/transport.ts'
 import { type PoolEntry, poolEntrySchema } from './pool-entry.ts'
+import { PARTS_MAX, type Part } from './tellings.ts'
 
 export const DIGEST_BYTES = 32
 const VERSION = 1
@@ -30,12 +35,26 @@ const INVALID_ENTRIES_MAX = 100
 /** Objects and lists within each other; an entry of this version has six. */
 const NESTING_MAX = 32
 
+const TELLING_MAX = 64
+
+const partSchema = z.looseObject({
+  telling: z.string().max(TELLING_MAX),
+  part: z
+    .int()
+    .min(0)
+    .max(PARTS_MAX - 1),
+  isLast: z.boolean(),
+})
+const LONGEST_PART: Part = { telling: '-'.repeat(TELLING_MAX), part: PARTS_MAX - 1, isLast: true }
+
 export interface ConfigMessage {
   entries: PoolEntry[]
   /** Of the sender's whole configuration. */
   digest?: Uint8Array
   /** Entries that were not what an entry must be. */
   invalidEntries: number
+  /** Undefined: this message is all that is told. */
+  part?: Part
 }
 
 export function packEntry(entry: PoolEntry): Uint8Array {
@@ -54,7 +73,7 @@ export function unpackEntry(bytes: Uint8Array): PoolEntry | undefined {
 /** Whether a packed entry can be told to peers. */
 export function fitsMessage(packed: Uint8Array): boolean {
   if (packed.length <= BATCH_BYTES) return true
-  return packed.length <= INFLATED_BYTES_MAX && toMessage([packed]).length <= MAX_MESSAGE_BYTES
+  return packed.length <= INFLATED_BYTES_MAX && toMessage([packed, pack(LONGEST_PART)]).length <= MAX_MESSAGE_BYTES
 }
 
 /** Whether an entry that was heard can be told to others: it must not be in their way to all the rest. */
@@ -74,19 +93,25 @@ function nestsWithin(value: unknown, levels: number): boolean {
   return isPlain && levels > 0 && Object.values(value).every((each) => nestsWithin(each, levels - 1))
 }
 
-/** Messages of at most MAX_MESSAGE_BYTES, each made when it is asked for, from packed entries that each pass fitsMessage(). */
-export function* encodeEntries(entries: Iterable<Uint8Array>): Generator<Uint8Array> {
+/**
+ * Messages of at most MAX_MESSAGE_BYTES, each made when it is asked for, from packed entries that each pass fitsMessage().
+ * @param telling what tells this from what else the sender tells, in at most TELLING_MAX characters
+ */
+export function* encodeEntries(entries: Iterable<Uint8Array>, telling = ''): Generator<Uint8Array> {
   let batch: Uint8Array[] = []
   let bytes = 0
+  let part = 0
   for (const packed of entries) {
     if (batch.length > 0 && bytes + packed.length > BATCH_BYTES) {
-      yield toMessage(batch)
+      yield toMessage([...batch, pack({ telling, part, isLast: false } satisfies Part)])
+      part++
       batch = []
       bytes = 0
     }
     batch.push(packed)
     bytes += packed.length
   }
+  if (part > 0) batch.push(pack({ telling, part, isLast: true } satisfies Part))
   if (batch.length > 0) yield toMessage(batch)
 }
 
@@ -106,7 +131,8 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
     unpackEach(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value) => {
       const { data } = poolEntrySchema.safeParse(value)
       if (data) decoded.entries.push(data)
-      else decoded.invalidEntries++
+      else if (!decoded.part) decoded.part = partSchema.safeParse(value).data
+      if (!data && !decoded.part) decoded.invalidEntries++
       return decoded.invalidEntries < INVALID_ENTRIES_MAX
     })
   } catch {

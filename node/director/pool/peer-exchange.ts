@@ -7,6 +7,7 @@ import { startPace } from '../pace.ts'
 import { decodeConfigMessage, encodeDigest, encodeEntries, packEntry } from './config-message.ts'
 import type { PoolEntries } from './pool-entries.ts'
 import type { PoolEntry } from './pool-entry.ts'
+import { Tellings } from './tellings.ts'
 
 /** Messages of one peer that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
 export const UNREAD_OF_ONE_MAX = 512
@@ -26,8 +27,8 @@ export interface PeerExchangeOptions {
   readonly idOf: (peer: PeerName) => string | undefined
   /** A peer has said that it has exactly these entries. */
   readonly onAgreed: () => void
-  /** What one message of a peer tells. */
-  readonly onEntries: (entries: readonly PoolEntry[], from: PeerName) => void
+  /** What a peer tells, all of it. Nothing else is read before the promise resolves. */
+  readonly onEntries: (entries: readonly PoolEntry[], from: PeerName) => Promise<void>
   /** So many entries of a message, or the whole of it, are nothing that this version understands. */
   readonly onInvalid: (count: number) => void
 }
@@ -36,6 +37,7 @@ export class PeerExchange {
   readonly #options: PeerExchangeOptions
   readonly #unread = new Map<PeerName, Unread[]>()
   #unreadCount = 0
+  readonly #tellings = new Tellings()
   readonly #beingSentTo = new Set<PeerName>()
   #isClosed = false
 
@@ -48,6 +50,7 @@ export class PeerExchange {
     transport.onMessage('config', (from, message) => this.#hear(from, message))
     transport.onPeer((peer, connected) => {
       if (connected) void this.#sendEverything(peer)
+      else this.#tellings.forget(peer)
     })
   }
 
@@ -56,10 +59,10 @@ export class PeerExchange {
     this.#isClosed = true
   }
 
-  /** To every peer, from packed entries. */
+  /** To every peer, from packed entries that are in force. */
   async tell(packed: Iterable<Uint8Array>): Promise<void> {
     const pace = startPace()
-    for (const message of encodeEntries(packed)) {
+    for (const message of encodeEntries(packed, this.#tellingOf('change'))) {
       this.#options.transport.broadcast('config', message)
       await pace()
     }
@@ -98,14 +101,14 @@ export class PeerExchange {
         const { id, bytes } = unread.shift() as Unread
         if (unread.length === 0) this.#unread.delete(from)
         // It may have ceased to be a peer while this was waiting.
-        if (this.#options.idOf(from) === id) this.#read(from, bytes)
+        if (this.#options.idOf(from) === id) await this.#read(from, bytes).catch(() => this.#options.onInvalid(1))
         await pace()
         this.#unreadCount--
       }
     }
   }
 
-  #read(from: PeerName, bytes: Uint8Array): void {
+  async #read(from: PeerName, bytes: Uint8Array): Promise<void> {
     const { entries, onAgreed, onEntries, onInvalid } = this.#options
     const message = decodeConfigMessage(bytes)
     if (!message) {
@@ -115,14 +118,16 @@ export class PeerExchange {
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
     if (message.digest && entries.digest.equals(message.digest)) onAgreed()
     else if (message.digest) void this.#sendEverything(from)
-    onEntries(message.entries, from)
+    const told = message.part ? this.#tellings.take(from, message.part, message.entries) : message.entries
+    if (told.length > 0) await onEntries(told, from)
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {
     if (this.#beingSentTo.has(peer)) return
     this.#beingSentTo.add(peer)
     try {
-      for (const message of encodeEntries(this.#options.entries.values().map(packEntry))) {
+      const packed = this.#options.entries.values().map(packEntry)
+      for (const message of encodeEntries(packed, this.#tellingOf('everything'))) {
         await this.#options.transport.send(peer, 'config', message)
       }
     } catch {
@@ -130,5 +135,10 @@ export class PeerExchange {
     } finally {
       this.#beingSentTo.delete(peer)
     }
+  }
+
+  /** The same when the same is told again, and then the parts are the same as well. */
+  #tellingOf(what: 'change' | 'everything'): string {
+    return `${what} ${this.#options.entries.digest.toString('hex', 0, 16)}`
   }
 }

@@ -66,10 +66,13 @@ export class ReplicatedEntries {
   readonly #exchange: PeerExchange
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
+  /** Then a part of what a peer tells is among them, and the rest is to come. */
+  #isHearing = false
   /** Keys of what peers told while the store failed. */
   readonly #unstored = new Set<string>()
   /** Announcements since a peer was last known to have what this director's clock says is not made yet. */
   #unconfirmed = 0
+  #isPuttingRight = false
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
@@ -154,7 +157,14 @@ export class ReplicatedEntries {
 
   /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */
   announce(): void {
-    void this.inTurn(() => this.#putRight()).catch(this.#options.onStoreFailure)
+    // One at a time: each stands for an announcement that peers have had the time to answer.
+    if (!this.#isPuttingRight) {
+      this.#isPuttingRight = true
+      const done = this.inTurn(() => this.#putRight()).catch(this.#options.onStoreFailure)
+      void done.finally(() => {
+        this.#isPuttingRight = false
+      })
+    }
     this.#exchange.announce()
   }
 
@@ -219,10 +229,18 @@ export class ReplicatedEntries {
     this.#handler.onApplied(entries)
   }
 
-  #hear(entries: readonly PoolEntry[], from: PeerName): void {
-    const wasIdle = this.#heard.size === 0
-    for (const entry of entries) this.#take(entry, from)
-    if (wasIdle && this.#heard.size > 0) void this.inTurn(() => this.#merge())
+  async #hear(entries: readonly PoolEntry[], from: PeerName): Promise<void> {
+    const pace = startPace()
+    this.#isHearing = true
+    try {
+      for (const entry of entries) {
+        this.#take(entry, from)
+        await pace()
+      }
+    } finally {
+      this.#isHearing = false
+    }
+    if (this.#heard.size > 0) void this.inTurn(() => this.#merge())
   }
 
   #take(entry: PoolEntry, from: PeerName): void {
@@ -260,6 +278,7 @@ export class ReplicatedEntries {
   }
 
   async #merge(): Promise<void> {
+    if (this.#isHearing) return
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
     this.#heard = new CountedEntries()
@@ -269,7 +288,7 @@ export class ReplicatedEntries {
     try {
       await this.#keep(entries, await Array.fromAsync(paced(entries.values().map(packEntry))), changes)
     } catch (error) {
-      this.history.forget()
+      this.history.defer(changes)
       for (const entry of entries) this.#unstored.add(entryKey(entry))
       this.#options.onStoreFailure(error as Error)
     }
@@ -305,7 +324,7 @@ export class ReplicatedEntries {
     const ahead = [...this.inForce.values()].filter((entry) => this.#isAhead(entry))
     if (ahead.length === 0) this.#unconfirmed = 0
     else if (this.#options.transport.connectedPeers().length > 0) this.#unconfirmed++
-    if (this.#unconfirmed < UNCONFIRMED_MAX) return
+    if (this.#unconfirmed <= UNCONFIRMED_MAX) return
     this.#unconfirmed = 0
     const pace = startPace()
     this.#clock.setBack()

@@ -24,6 +24,8 @@ import { entryKey, type PoolEntry, stampSchema } from './pool-entry.ts'
 export const REVISIONS_MAX = 100
 /** Of all that is kept; the newest revision is, whatever it takes. */
 const HISTORY_BYTES_MAX = 64 * 1024 * 1024
+/** Of changes that wait for the store: what they replaced is kept in memory. */
+const DEFERRED_ENTRIES_MAX = 65_536
 /** Told one by one. */
 const OVERRIDDEN_MAX = 20
 const REVISION_PREFIX = 'revision/'
@@ -66,6 +68,8 @@ export class RevisionHistory {
   readonly #store: Store
   /** Oldest first. */
   #revisions: Revision[] = []
+  /** Later than those: the store did not take them yet. */
+  #deferred: HistoricChange[] = []
   /** In the store, but no longer part of this. */
   #forgotten: number[] = []
   #lastNumber = 0
@@ -106,20 +110,34 @@ export class RevisionHistory {
   }
 
   /** Newest first. */
-  get revisions(): readonly Revision[] {
-    return this.#revisions.toReversed()
+  get revisions(): readonly Omit<Revision, 'number' | 'bytes'>[] {
+    const deferred = this.#deferred.map(({ replacements, stamp, overridden, ...change }) => ({
+      ...change,
+      stamp: { ...stamp },
+      summary: summarise(replacements),
+      overridden: overridden.slice(0, OVERRIDDEN_MAX),
+    }))
+    return [...this.#revisions, ...deferred].toReversed()
+  }
+
+  /** Changes that are in force though the store did not take them. They come with the next that it takes. */
+  defer(changes: readonly HistoricChange[]): void {
+    this.#deferred.push(...changes.filter(({ replacements }) => replacements.length > 0))
+    const entries = this.#deferred.reduce((sum, { replacements }) => sum + replacements.length, 0)
+    if (this.#deferred.length > REVISIONS_MAX || entries > DEFERRED_ENTRIES_MAX) this.forget()
   }
 
   /** Begins anew: what is in the store does not lead to what is in force. */
   forget(): void {
     this.#forgotten.push(...this.#revisions.map(({ number }) => number))
     this.#revisions = []
+    this.#deferred = []
   }
 
-  /** @param all one after the other; one with the stamp of the newest revision is the rest of that */
-  async prepare(all: readonly HistoricChange[]): Promise<PreparedHistory> {
+  /** @param later one after the other; one with the stamp of the newest revision is the rest of that */
+  async prepare(later: readonly HistoricChange[]): Promise<PreparedHistory> {
     const pace = startPace()
-    const changes = all.filter(({ replacements }) => replacements.length > 0)
+    const changes = [...this.#deferred, ...later].filter(({ replacements }) => replacements.length > 0)
     // More than there is room for: of what was before them nothing stays.
     const outlived = changes.length > REVISIONS_MAX ? this.#revisions : []
     const revisions = changes.length > REVISIONS_MAX ? [] : [...this.#revisions]
@@ -162,6 +180,7 @@ export class RevisionHistory {
       operations,
       commit: () => {
         this.#revisions = kept
+        this.#deferred = []
         this.#forgotten = []
         this.#lastNumber = lastNumber
       },
@@ -180,8 +199,12 @@ export class RevisionHistory {
     const revision = this.#resolve(name, current)
     const replaced = new Map<string, PoolEntry | undefined>()
     if (revision === current) return { revision, replaced }
+    for (const { before, replacements } of this.#deferred.toReversed()) {
+      for (const { before: entry, after } of replacements) replaced.set(entryKey(after), entry)
+      if (before === revision) return { revision, replaced }
+    }
     const pace = startPace()
-    for (const { number, before } of this.revisions) {
+    for (const { number, before } of this.#revisions.toReversed()) {
       const prefix = replacedPrefix(number)
       for await (const [key, bytes] of this.#store.iterate(prefix)) {
         replaced.set(key.slice(prefix.length), bytes.length > 0 ? unpackEntry(bytes) : undefined)
@@ -193,7 +216,7 @@ export class RevisionHistory {
   }
 
   #resolve(name: string, current: string): string {
-    const ids = new Set([current, ...this.#revisions.flatMap(({ id, before }) => [id, before])])
+    const ids = new Set([current, ...this.revisions.flatMap(({ id, before }) => [id, before])])
     const found = [...ids].filter((id) => id.startsWith(name))
     if (found.length === 1) return found[0]
     const message =

@@ -7,7 +7,7 @@ import { type Replacement, summaryText } from './change-summary.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
 import { isRevised, type PoolEntries } from './pool-entries.ts'
 import { entryKey, hasSeen, type PoolEntry } from './pool-entry.ts'
-import type { HistoricChange, Revision } from './revision-history.ts'
+import type { HistoricChange, RevisionHistory } from './revision-history.ts'
 
 /**
  * Who belongs to the pool is in no revision: to go back to one must let nobody in again. Nor is the removal of what was never known here. Revocations
@@ -38,7 +38,7 @@ export async function historicChanges(state: PoolEntries, entries: readonly Pool
 }
 
 /** @param revisions newest first */
-export function listRevisions(revisions: readonly Revision[], current: string): RevisionListing[] {
+export function listRevisions(revisions: RevisionHistory['revisions'], current: string): RevisionListing[] {
   const listed = revisions.map(
     ({ id, stamp, summary, overridden }): RevisionListing => ({
       revision: id,
@@ -52,7 +52,7 @@ export function listRevisions(revisions: readonly Revision[], current: string): 
  * Refuses a change of a configuration that is another by now.
  * @throws DirectorError REVISION_CONFLICT
  */
-export function demandRevision(basedOn: string, current: string, revisions: readonly Revision[]): void {
+export function demandRevision(basedOn: string, current: string, revisions: RevisionHistory['revisions']): void {
   if (basedOn === current) return
   const at = revisions.findIndex(({ before }) => before === basedOn)
   const since = revisions.slice(0, at + 1)

@@ -5,6 +5,8 @@ import { untilDone } from '../../../../node/director/pace.ts'
 import { encodeDigest, encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import { PeerExchange, UNREAD_MAX, UNREAD_OF_ONE_MAX } from '../../../../node/director/pool/peer-exchange.ts'
 import { PoolEntries } from '../../../../node/director/pool/pool-entries.ts'
+import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
+import { PARTS_MAX } from '../../../../node/director/pool/tellings.ts'
 
 const [message] = encodeEntries([
   packEntry({ kind: 'settings', stamp: { wallMs: 1, counter: 0, director: 'b' }, settings: {} }),
@@ -13,6 +15,7 @@ const [message] = encodeEntries([
 function exchange(ids: Record<PeerName, string>) {
   let hear: MessageHandler = () => {}
   const read: PeerName[] = []
+  const told: (readonly PoolEntry[])[] = []
   const agreed = { times: 0 }
   const entries = new PoolEntries()
   const current = new Map(Object.entries(ids))
@@ -28,15 +31,16 @@ function exchange(ids: Record<PeerName, string>) {
     entries,
     idOf: (peer) => current.get(peer),
     onAgreed: () => agreed.times++,
-    onEntries: ({ length }, from) => {
-      if (length > 0) read.push(from)
+    onEntries: async (entries, from) => {
+      read.push(from)
+      told.push(entries)
     },
     onInvalid: () => {},
   }).start()
   const say = (from: PeerName, times: number, what = message) => {
     for (let each = 0; each < times; each++) hear(from, what)
   }
-  return { current, read, agreed, entries, say }
+  return { current, read, told, agreed, entries, say }
 }
 
 const timesOf = (name: PeerName, read: readonly PeerName[]) => read.filter((each) => each === name).length
@@ -87,4 +91,64 @@ test('a peer with the same digest is said to agree', async (t) => {
   t.equal(agreed.times, 0)
   say('b', 1, encodeDigest(entries.digest))
   t.equal(agreed.times, 1)
+})
+
+const stamp = { wallMs: 1, counter: 0, director: 'b' }
+/** Services of some 300 bytes each that differ in their port. */
+const services = (count: number): PoolEntry[] =>
+  Array.from({ length: count }, (_, port) => ({
+    kind: 'service',
+    stamp,
+    service: { protocol: 'tcp', address: '10.0.0.1', port, scheduler: 'rr', servers: [], note: 'n'.repeat(200) },
+  }))
+const messagesOf = (entries: readonly PoolEntry[], telling: string) => [
+  ...encodeEntries(entries.map(packEntry), telling),
+]
+
+test('what is told in several messages counts when all of them have come, in whatever order', async (t) => {
+  const { told, say } = exchange({ b: 'B' })
+  const entries = services(600)
+  const parts = messagesOf(entries, 'change 1')
+  t.ok(parts.length > 2)
+  for (const part of parts.slice(1).toReversed()) say('b', 2, part)
+  await untilDone()
+  t.same(told, [])
+  say('b', 1, parts[0])
+  await untilDone()
+  t.same(told, [entries])
+})
+
+test('parts of two tellings are kept apart, and the oldest of three that are not complete is given up', async (t) => {
+  const { told, say } = exchange({ b: 'B', c: 'C' })
+  const [one, two, three] = ['1', '2', '3'].map((telling) => messagesOf(services(600), telling))
+  for (const telling of [one, two, three]) for (const part of telling.slice(1)) say('b', 1, part)
+  for (const [first] of [two, three]) say('c', 1, first)
+  await untilDone()
+  t.same(told, [], 'nor do parts of another peer complete it')
+  for (const [first] of [two, three]) say('b', 1, first)
+  await untilDone()
+  t.same(told, [services(600), services(600)])
+  say('b', 1, one[0])
+  await untilDone()
+  t.equal(told.length, 2)
+})
+
+test('who belongs to the pool is taken at once', async (t) => {
+  const { told, say } = exchange({ b: 'B' })
+  const revocation: PoolEntry = { kind: 'peer', stamp, peer: `12D3KooW${'a'.repeat(44)}`, revoked: true }
+  const [first] = messagesOf([revocation, ...services(600)], 'everything')
+  say('b', 1, first)
+  await untilDone()
+  t.same(told, [[revocation]])
+})
+
+test('more parts than are waited for are taken as they come', async (t) => {
+  const { told, say } = exchange({ b: 'B' })
+  const [service] = services(1)
+  const large = packEntry({ ...service, note: 'n'.repeat(40_000) } as PoolEntry)
+  const messages = [...encodeEntries(new Array(PARTS_MAX + 1).fill(large), 'everything')]
+  t.equal(messages.length, PARTS_MAX + 1)
+  say('b', 1, messages[PARTS_MAX])
+  await untilDone()
+  t.equal(told.length, 1)
 })

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { test } from 'tap'
 import type { ServerInput } from '../../../../node/director/control/api.ts'
+import { untilDone } from '../../../../node/director/pace.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { TOMBSTONE_LIFE_MS } from '../../../../node/director/pool/replicated-entries.ts'
@@ -385,4 +386,29 @@ test('garbage from a peer is counted and changes nothing', async (t) => {
   b.broadcast('config', valid)
   await pool.advance(100)
   t.equal(a.configuration.services().length, 1)
+})
+
+test('of a document whose teller has died while he told of it nothing is in force', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const a = await pool.start('a')
+  await pool.start('b')
+  await pool.settle(1)
+  const stamp = { wallMs: START_MS, counter: 0, director: 'b' }
+  const entries = Array.from({ length: 1000 }, (_, index): PoolEntry => {
+    const servers = [{ address: '10.1.0.1', port: 80, method: 'nat' as const, weight: 1 }]
+    return { kind: 'service', stamp, service: { ...web, port: 1 + index, scheduler: 'wlc', servers } }
+  })
+  const messages = [...encodeEntries(entries.map(packEntry), 'change')]
+  t.ok(messages.length > 1)
+  const hear = async (heard: readonly Uint8Array[]) => {
+    for (const message of heard) pool.network.member('a')?.deliver('config', 'b', message)
+    await untilDone()
+    await pool.advance(0)
+    await untilDone()
+  }
+  await hear(messages.slice(0, -1))
+  t.same(a.configuration.services(), [])
+  await hear(messages.slice(-1))
+  t.equal(a.configuration.services().length, 1000)
+  t.equal(a.configuration.revisions().length, 2, 'and it is one change')
 })

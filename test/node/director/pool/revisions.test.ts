@@ -17,6 +17,8 @@ const server = (address: string, change: Partial<ServerInput> = {}): ServerInput
 const EMPTY = '000000000000'
 
 const idsOf = ({ configuration }: TestDirector) => configuration.revisions().map(({ revision }) => revision)
+const linesSince = async ({ configuration }: TestDirector, revision: string) =>
+  Array.fromAsync(await configuration.difference(revision))
 const summariesOf = ({ configuration }: TestDirector) =>
   configuration.revisions().flatMap(({ change }) => (change ? [change.summary] : []))
 const keysOf = async ({ store }: TestDirector, prefix: string) =>
@@ -217,7 +219,7 @@ test('a history that does not lead to the configuration in force begins anew', a
   t.same(await keysOf(a, 'replaced/'), [`replaced/0000000004/service/tcp 10.0.0.100:2`])
 })
 
-test('a peer’s change that the store refuses leaves no history that could lead astray', async (t) => {
+test('a peer’s change that the store refuses is history all the same, and stored when it can be', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b'])
   const store = new FullStore()
   const a = await pool.start('a', store)
@@ -229,11 +231,20 @@ test('a peer’s change that the store refuses leaves no history that could lead
   await b.configuration.editService({ ...web, scheduler: 'rr' })
   await pool.advance(100)
   t.equal(a.configuration.revision, b.configuration.revision)
-  t.equal(idsOf(a).length, 1)
-  await t.rejects(a.configuration.rollback(EMPTY), { code: 'REVISION_MISSING' })
+  t.same(idsOf(a), idsOf(b))
+  const [, before] = idsOf(b)
+  t.same(await linesSince(a, before), await linesSince(b, before))
+  await t.rejects(a.configuration.rollback(EMPTY), { code: 'STORE_FAILED' })
+  t.same(idsOf(a), idsOf(b))
   store.isFull = false
   await a.configuration.addServer(server('10.1.0.1'))
-  t.same(idsOf(a)[1], idsOf(b)[0], 'it begins again at what is in force')
+  await pool.advance(100)
+  t.same(idsOf(a), idsOf(b))
+  await pool.stop('a')
+  const again = await pool.start('a', store)
+  t.same(idsOf(again), idsOf(b))
+  await again.configuration.rollback(EMPTY)
+  t.same(again.configuration.services(), [])
 })
 
 test('a change that is based on another revision than the one in force is refused, with what changed since', async (t) => {

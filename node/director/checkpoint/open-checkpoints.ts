@@ -22,7 +22,7 @@ export interface CheckpointSurroundings {
 export async function openCheckpoints(surroundings: CheckpointSurroundings): Promise<Checkpoints | undefined> {
   const { store, forwarder, cluster, log, intervalS } = surroundings
   if (intervalS === 0) {
-    await removeCheckpoint(store)
+    await removeCheckpoint(store).catch((error: Error) => log.error({ error }, 'an old checkpoint stays in the store'))
     return undefined
   }
   const checkpoints = new Checkpoints({

@@ -7,7 +7,8 @@
  *
  * Source: LevelDB doc/impl.md, db/db_impl.cc Write(); abstract-level for the error codes.
  */
-import { closeSync, fsyncSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { DirectorError } from '../../../protocol/errors.ts'
@@ -152,7 +153,7 @@ export class LevelStore implements Store {
     const [database, doubtful] = [this.#database, this.#doubtful]
     if (!database || !doubtful) return
     // A store that is closed for nothing could not be read either.
-    demandRoom(this.folder)
+    await demandRoom(this.folder)
     await database.close()
     await database.open()
     const batch = database.batch()
@@ -220,31 +221,36 @@ async function valuesBefore(
   return before
 }
 
-/** Room for what opening takes. @throws the system's error when there is none */
-function demandRoom(folder: string): void {
+/** Room for what opening takes. A failing disk may take its time, and nobody waits for it. @throws the system's error when there is none */
+async function demandRoom(folder: string): Promise<void> {
   const logs = readdirSync(folder).filter((name) => name.endsWith('.log'))
   const bytes = logs.reduce((sum, name) => sum + statSync(join(folder, name)).size, OPENING_BYTES)
   const path = join(folder, ROOM_FILE)
   try {
-    const file = openSync(path, 'w', 0o600)
+    const file = await open(path, 'w', 0o600)
     try {
-      for (let left = bytes; left > 0; ) left -= writeSync(file, Buffer.alloc(Math.min(left, OPENING_BYTES)))
-      fsyncSync(file)
+      const piece = Buffer.alloc(OPENING_BYTES)
+      for (let left = bytes; left > 0; )
+        left -= (await file.write(piece, 0, Math.min(left, OPENING_BYTES))).bytesWritten
+      await file.sync()
     } finally {
-      closeSync(file)
+      await file.close()
     }
   } finally {
-    rmSync(path, { force: true })
+    await rm(path, { force: true })
   }
 }
 
 /** Process that holds a lock on the file, from /proc/locks: `1: POSIX ADVISORY WRITE 4711 08:01:131 0 EOF`. */
 function lockHolder(file: string): string | undefined {
   try {
-    const { ino } = statSync(file)
+    const { dev, ino } = statSync(file)
+    const major = (dev >>> 8) & 0xfff
+    const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00)
+    const place = [major, minor].map((number) => number.toString(16).padStart(2, '0')).join(':')
     const line = readFileSync('/proc/locks', 'utf8')
       .split('\n')
-      .find((text) => text.trim().split(/\s+/)[5]?.endsWith(`:${ino}`))
+      .find((text) => text.trim().split(/\s+/)[5] === `${place}:${ino}`)
     const pid = line?.trim().split(/\s+/)[4]
     if (!pid) return undefined
     // Its arguments, one line of them: the name alone is "node" or a thread's.

@@ -8,6 +8,8 @@
  * STORE.salvaging        what is sound, on its way into a fresh store; its lock lets one process at a time do this
  * STORE.salvaged         the fresh store, complete
  * ```
+ * What is on a disk that takes nothing is read all the same (unwritable-store.ts).
+ *
  * A director that is killed in between starts with the old one, still in its place, or with the complete fresh one. Nothing is copied but
  * what is sound, nothing is removed, and with DAMAGED_MAX beside it already a store is not put aside any more.
  */
@@ -17,7 +19,8 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import { type FolderContents, readFolder } from './level-files.ts'
 import { LevelStore } from './level-store.ts'
 import { demandPrivateFolder } from './private-folder.ts'
-import type { StoreOperation } from './store.ts'
+import type { Store, StoreOperation } from './store.ts'
+import { UnwritableStore } from './unwritable-store.ts'
 
 /** A disk that has damaged so many needs somebody to look at it, and what is kept must not fill it. */
 const DAMAGED_MAX = 8
@@ -54,14 +57,41 @@ const kinds: Readonly<Record<string, string>> = {
 }
 
 /**
- * The store in a folder, open.
- * @throws DirectorError CONFIG_INVALID when others may enter the folder; STORE_LOCKED, STORE_FAILED, or STORE_CORRUPT when the store is damaged and nothing can be begun with it
+ * The store in a folder, open; or what is sound in it, when the disk takes nothing: `onTrouble` is told so, and when that is over.
+ * @throws DirectorError CONFIG_INVALID when others may enter the folder; STORE_LOCKED, STORE_FAILED, or STORE_CORRUPT when nothing can be begun with what there is
  */
-export async function openStore(folder: string, options: OpeningOptions): Promise<LevelStore> {
+export async function openStore(folder: string, options: OpeningOptions): Promise<Store> {
+  const { mustHave, onTrouble = () => {} } = options
+  try {
+    return await openOnDisk(folder, options)
+  } catch (error) {
+    if (!(error instanceof DirectorError && error.code === 'STORE_FAILED')) throw error
+    const values = readSound(resolve(folder))
+    if (!values?.has(mustHave)) throw error
+    const store = new UnwritableStore(
+      () => openOnDisk(folder, options),
+      () => onTrouble(undefined),
+    )
+    await store.begin(values)
+    onTrouble(error)
+    return store
+  }
+}
+
+/** @returns undefined when there is nothing that can be read */
+function readSound(path: string): ReadonlyMap<string, Uint8Array> | undefined {
+  try {
+    return readFolder(path).values
+  } catch {
+    return undefined
+  }
+}
+
+async function openOnDisk(folder: string, options: OpeningOptions): Promise<LevelStore> {
   const path = resolve(folder)
   const store = new LevelStore(folder, options.onTrouble)
   // Killed between the two renames of a salvage.
-  if (!existsSync(path) && existsSync(`${path}.salvaged`)) renameSync(`${path}.salvaged`, path)
+  if (!existsSync(path) && existsSync(`${path}.salvaged`)) takeSalvaged(path)
   demandPrivateFolder(path)
   const damage = await damageOf(store)
   if (!damage) return store
@@ -74,6 +104,15 @@ export async function openStore(folder: string, options: OpeningOptions): Promis
   options.onSalvage(salvage)
   await store.open()
   return store
+}
+
+function takeSalvaged(path: string): void {
+  try {
+    renameSync(`${path}.salvaged`, path)
+  } catch (error) {
+    const message = `${path}: ${path}.salvaged, which is to be the store, cannot be renamed to it: ${(error as Error).message}`
+    throw new DirectorError('STORE_FAILED', message, { cause: error })
+  }
 }
 
 /** Opens a store. @returns how it is damaged, if it is */

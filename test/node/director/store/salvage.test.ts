@@ -16,7 +16,7 @@ import { type Test, test } from 'tap'
 import { IDENTITY_KEY as IDENTITY, loadIdentity } from '../../../../node/director/identity.ts'
 import { LevelStore } from '../../../../node/director/store/level-store.ts'
 import { openStore, type Salvage } from '../../../../node/director/store/salvage.ts'
-import type { StoreOperation } from '../../../../node/director/store/store.ts'
+import type { Store, StoreOperation } from '../../../../node/director/store/store.ts'
 import { DirectorError } from '../../../../protocol/errors.ts'
 import { type Random, seededRandom, seeds } from '../../../random.ts'
 import { memoryFolder } from '../../../support/memory-folder.ts'
@@ -108,7 +108,7 @@ function filesOf(folder: string): [string, string][] {
   return names.map((name) => [name, readFileSync(join(folder, name), 'latin1')])
 }
 
-async function valuesOf(store: LevelStore): Promise<Values> {
+async function valuesOf(store: Store): Promise<Values> {
   const found = await Array.fromAsync(store.iterate(''))
   return new Map(found.map(([key, value]) => [key, Buffer.from(value).toString('hex')]))
 }

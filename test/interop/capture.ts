@@ -85,7 +85,7 @@ export async function capture(t: Test, interfaceName: string, filter: string): P
  * for its counters (SIGUSR1), it says how much that is.
  */
 async function untilAllIsTaken(child: ChildProcess, said: Interface): Promise<void> {
-  for (;;) {
+  while (child.exitCode === null && child.signalCode === null) {
     child.kill('SIGUSR1')
     const line = await nextLine(said)
     const [taken, received, dropped] = line?.match(/\d+/g)?.map(Number) ?? []

@@ -11,7 +11,7 @@ import { directorCommand, startDirectorCommand } from './run-director.ts'
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
 // Five director processes start in it, on a machine that may be busy.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 test('a lab comes up, serves its client through both virtual addresses, and goes', { skip: needsRoot }, async (t) => {
   const name = `t${process.pid}-u`
@@ -42,7 +42,7 @@ test('Ctrl-C while a lab is built leaves nothing behind', { skip: needsRoot }, a
   const name = `t${process.pid}-c`
   t.teardown(() => labDown(name).catch(() => {}))
   const { child, outcome } = startDirectorCommand('lab', 'up', name)
-  await until(() => existsSync(join(labFolder(name), 'logs')) || child.exitCode !== null)
+  await until(() => existsSync(join(labFolder(name), 'logs')) || child.exitCode !== null, 60_000)
   child.kill('SIGINT')
   t.equal((await outcome).code, 'SIGINT')
   t.same(namespacesOf(name), [])

@@ -57,7 +57,13 @@ function answersHello(name: string, from: string): boolean {
     'curl',
     '-s',
     '-m',
-    '5',
+    '30',
+    // A server that has just been started may not listen yet.
+    '--retry',
+    '30',
+    '--retry-delay',
+    '1',
+    '--retry-connrefused',
     'http://10.2.0.11:8080/hello',
   ])
   return execFileSync(program, args, { encoding: 'utf8' }) === 'hello\n'

@@ -52,7 +52,7 @@ test('every director hears the same reports, numbered, again and again', async (
   t.match(atFirst, { addresses: ['10.0.0.1'], sequence: 0, intervalMs: 100 })
   const later = await nextReport(first.socket)
   t.equal(later.runId, atFirst.runId)
-  t.equal(later.sequence, 1)
+  t.ok(later.sequence > 0, 'those between have come while the second director was waited for')
 })
 
 test('directors are told by the family of their address, and of this server’s addresses in their one form', async (t) => {

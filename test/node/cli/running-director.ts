@@ -12,7 +12,7 @@ import { request, requestChanges } from '../../../node/director/control/client.t
 import { createVethPair, ip } from '../../forwarder/namespace.ts'
 
 const COMMAND = programFile('node/cli/director')
-const START_MAX_MS = 20_000
+const START_MAX_MS = 60_000
 
 export interface RunningDirector extends Director {
   readonly socketPath: string
@@ -51,7 +51,12 @@ export async function startRunningDirector(): Promise<RunningDirector> {
       await request(socketPath, 'GET', '/health')
       break
     } catch {
-      if (child.exitCode !== null || Date.now() > giveUpAt) throw new Error(`no director: ${readFileSync(log, 'utf8')}`)
+      if (child.exitCode !== null || Date.now() > giveUpAt) {
+        const said = readFileSync(log, 'utf8')
+        child.kill('SIGKILL')
+        rmSync(folder, { recursive: true })
+        throw new Error(`no director: ${said}`)
+      }
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }

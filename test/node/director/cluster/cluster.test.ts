@@ -56,14 +56,21 @@ test('two directors with threads of their own', async (t) => {
   t.match(d1.cluster.status(), { inSync: false, reason: 'has just started' })
   await Promise.all(nodes.map(({ cluster }) => cluster.start()))
   t.equal(d1.cluster.peerId, members.get('d1')?.id)
-  await until(() => nodes.every(({ cluster }) => cluster.status().inSync))
+  await until(() => nodes.every(({ cluster }) => cluster.status().inSync), 60_000)
 
   await t.test('what the main thread sends or gossips comes to the other main thread', async (t) => {
     await d1.cluster.send('d2', 'health', Uint8Array.of(1, 2))
     await until(() => heard.length === 1)
-    d1.cluster.broadcast('config', Uint8Array.of(3))
-    await until(() => heard.length === 2)
-    t.same(heard, ['d1 health 1,2', 'd1 config 3'])
+    let said = 0
+    await until(() => {
+      // Gossip knows of a new connection a little later than streams do.
+      if (performance.now() - said > 200) {
+        d1.cluster.broadcast('config', Uint8Array.of(3))
+        said = performance.now()
+      }
+      return heard.length > 1
+    })
+    t.same([...new Set(heard)], ['d1 health 1,2', 'd1 config 3'])
     await t.rejects(d1.cluster.send('d3', 'config', Uint8Array.of(1)), /d3 is not connected/)
     await t.rejects(d1.cluster.send('d2', 'config', new Uint8Array(70_000)), RangeError)
     t.equal(d1.cluster.counters.oversizedMessages, 1)

@@ -1,4 +1,4 @@
-/** A director's transport in a process of its own, which a test can freeze. Says by IPC what it hears. */
+/** A director's transport in a process of its own, which a test can freeze. Says by IPC what it hears, and answers what is sent to it alone. */
 import { Libp2pTransport } from '../../../../node/director/cluster/libp2p-transport.ts'
 
 process.once('message', async (options: { privateKey: string }) => {
@@ -7,7 +7,10 @@ process.once('message', async (options: { privateKey: string }) => {
     typeof Libp2pTransport
   >[0])
   for (const topic of ['config', 'sync'] as const)
-    transport.onMessage(topic, (_, message) => process.send?.({ topic, byte: message[0] }))
+    transport.onMessage(topic, (from, message) => {
+      process.send?.({ topic, byte: message[0] })
+      if (topic === 'sync') transport.send(from, 'sync', message.subarray(0, 1)).catch(() => {})
+    })
   await transport.start()
   process.send?.({ topic: 'started' })
 })

@@ -187,6 +187,7 @@ test('a process that is killed while it writes leaves everything that was acknow
     const writer = spawn(process.execPath, ['--input-type=module', '-e', script, folder], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
+    t.teardown(() => writer.kill('SIGKILL'))
     let acknowledged = 0
     writer.stdout.on('data', (chunk: Buffer) => {
       acknowledged += chunk.length

@@ -29,9 +29,9 @@ export interface Admittance {
   readonly onToken?: (token: Uint8Array, id: string) => Promise<void>
 }
 
-/** Topics of broadcast() and send(). The position is the topic's number on a stream, from 1 on. */
-export const TOPICS = ['connections', 'presence', 'config', 'health', 'load', 'sync', 'digest'] as const
-export type Topic = (typeof TOPICS)[number]
+/** Topics of broadcast() and send(), each with its number on a stream. 5 stays free: earlier versions listen to it. */
+export const TOPIC_NUMBERS = { connections: 1, presence: 2, config: 3, health: 4, sync: 6, digest: 7 } as const
+export type Topic = keyof typeof TOPIC_NUMBERS
 
 export type MessageHandler = (from: PeerName, message: Uint8Array) => void
 

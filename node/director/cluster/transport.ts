@@ -1,5 +1,5 @@
 /**
- * How directors of one pool reach each other. Two ways, as in DESIGN section 6: broadcast() is the fast path, at most
+ * How directors of one pool reach each other. Two ways (docs/protocol.md, "Two ways"): broadcast() is the fast path, at most
  * once; send() is the guarantee, in order and complete for as long as the peer stays connected.
  *
  * Implementations: libp2p (libp2p-transport.ts) and memory (memory-transport.ts, for tests and the simulation). Both pass

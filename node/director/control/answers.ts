@@ -35,7 +35,7 @@ export interface RevisionListing {
   } | null
 }
 
-/** Packets and bytes since the last zero; rates per second as IPVS estimates them (IPVS.md 3.5). */
+/** Packets and bytes since the last zero; rates per second as IPVS estimates them (net/netfilter/ipvs/ip_vs_est.c). */
 export interface TrafficStatistics {
   connections: number
   inPackets: number

@@ -152,6 +152,8 @@ export class DirectorView implements ControlledDirector {
   }
 
   health(): HealthStatus {
-    return { forwarder: this.#sources.forwarder.isRunning, cluster: this.#sources.cluster.isRunning, vip: true }
+    const { forwarder, cluster, vip } = this.#sources
+    const isInFault = vip.status.some(({ state }) => state === 'fault')
+    return { forwarder: forwarder.isRunning, cluster: cluster.isRunning, vip: !isInFault }
   }
 }

@@ -108,10 +108,13 @@ export interface ConnectionListing {
   persistenceEngine?: { name: string; data: string }
 }
 
-/** Whether each part of the director runs; it is alive when all do. */
+/** Whether each part of the director does its work; it is well when all do. */
 export interface HealthStatus {
+  /** The forwarder's thread lives. */
   forwarder: boolean
+  /** The cluster's thread lives. */
   cluster: boolean
+  /** No group of virtual addresses is in fault. */
   vip: boolean
 }
 

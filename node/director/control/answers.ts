@@ -232,6 +232,15 @@ export interface DirectorStatus {
   refusedStrangers: number
   /** Messages of peers for which the director was too busy. */
   droppedMessages: number
+  /** What else went wrong between directors, by its name (docs/commands/status.md). */
+  peerTroubles: {
+    oversizedMessages: number
+    malformedMessages: number
+    failedHandlers: number
+    silentPeers: number
+    abortedConnections: number
+    unreadableOpinions: number
+  }
   /** Tokens that did not let in whoever showed them, by reason. */
   refusedTokens: Record<string, number>
   /** What replication has done, by name (docs/protocol.md, Counters). */

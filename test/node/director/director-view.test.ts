@@ -23,3 +23,36 @@ test('a director is well while its threads live and no group of virtual addresse
   sources.cluster.isRunning = false
   t.same(view.health(), { forwarder: true, cluster: false, vip: true })
 })
+
+test('the status has what went wrong between directors, as the transport and the opinions on health counted it', async (t) => {
+  const counters = {
+    oversizedMessages: 1,
+    malformedMessages: 2,
+    refusedStrangers: 3,
+    failedHandlers: 4,
+    silentPeers: 5,
+    abortedConnections: 6,
+    droppedMessages: 7,
+  }
+  const view = viewOf(t, {
+    config: {},
+    cluster: { status: () => ({ peers: [] }), counters },
+    forwarder: { linkStatistics: () => [] },
+    vip: {},
+    transports: [],
+    interference: { found: [] },
+    health: { unreadableMessages: 8 },
+  })
+  t.match(view.status(), {
+    refusedStrangers: 3,
+    droppedMessages: 7,
+    peerTroubles: {
+      oversizedMessages: 1,
+      malformedMessages: 2,
+      failedHandlers: 4,
+      silentPeers: 5,
+      abortedConnections: 6,
+      unreadableOpinions: 8,
+    },
+  })
+})

@@ -2,6 +2,7 @@
 import { globSync, readdirSync } from 'node:fs'
 import { matchesGlob } from 'node:path'
 import { test } from 'tap'
+import { DROP_REASONS } from '../../forwarder/engine/drop-reason.ts'
 import { REFUSED_SETTINGS, SETTINGS } from '../../forwarder/settings.ts'
 import { schedulers } from '../../scheduler/registry.ts'
 import { read, sourceFiles, top } from './source-files.ts'
@@ -61,6 +62,12 @@ test('docs/commands/settings.md has the row of every setting', async (t) => {
   for (const { name, type, minimum, maximum, default: initial, meaning } of SETTINGS) {
     t.ok(page.includes(`| \`${name}\` | ${type} | ${initial} | ${minimum} to ${maximum} | ${meaning} |\n`), name)
   }
+})
+
+test('docs/commands/status.md has one row for every reason for which packets are dropped', async (t) => {
+  const [, section] = read('docs/commands/status.md').split('\n## Dropped because of\n')
+  const reasons = [...section.matchAll(/^\| `([^`]+)` \| \S/gm)].map(([, reason]) => reason)
+  t.strictSame(reasons, [...DROP_REASONS])
 })
 
 test('docs/divergence.md has the row of every setting that is refused', async (t) => {

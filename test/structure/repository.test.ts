@@ -70,6 +70,16 @@ test('docs/commands/status.md has one row for every reason for which packets are
   t.strictSame(reasons, [...DROP_REASONS])
 })
 
+test('docs/control-api.md has one row for every route of the control server', async (t) => {
+  const server = read('node/director/control/control-server.ts')
+  const routes = [...server.matchAll(/\bapp\.(get|post|put|delete)\('([^']+)'/g)].map(
+    ([, method, path]) => `${method.toUpperCase()} ${path}`,
+  )
+  t.ok(routes.length > 20, 'the routes were found')
+  const rows = [...read('docs/control-api.md').matchAll(/^\| ([A-Z]+) \| `([^`]+)` \|/gm)]
+  t.strictSame(rows.map(([, method, path]) => `${method} ${path}`).sort(), routes.sort())
+})
+
 test('docs/divergence.md has the row of every setting that is refused', async (t) => {
   const page = read('docs/divergence.md')
   for (const { name, reason } of REFUSED_SETTINGS) t.ok(page.includes(`| \`${name}\` | ${reason} |\n`), name)

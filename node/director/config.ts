@@ -1,5 +1,6 @@
 /**
  * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
+ * For operators: docs/configuration.md, which a test compares with what is here.
  */
 import { z } from 'zod'
 import { DirectorError } from '../../protocol/errors.ts'

@@ -30,7 +30,7 @@ export interface TunnelSpec {
   readonly checksum: 'none' | 'plain' | 'remote'
 }
 
-/** Connections of one client go to one server (IPVS.md 3.4). */
+/** Connections of one client go to one server. Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_sched_persist(). */
 export interface PersistenceSpec {
   readonly timeoutS: number
   /** Clients that are one: IPv4 mask in dotted form (IPVS takes any bits), IPv6 prefix length as decimal text. */

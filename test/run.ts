@@ -1,7 +1,7 @@
 /**
  * Runs the tests: `npm test`, or `npm test -- PATH...` for some of them. The last line is `N passed, N failed`, in assertions.
  *
- * Tests with network namespaces and whole processes take both cores and run one at a time; the others run two at a time.
+ * Two at a time, but for those under test/lab and test/interop: they take both cores, and run behind the others, one at a time.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'

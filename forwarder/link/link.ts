@@ -17,7 +17,6 @@ export const MAX_FRAME_LENGTH = 65_536 + 14
 export const VNET_NEEDS_CSUM = 1
 /** Where csum_start is in the header. */
 export const VNET_CHECKSUM_START = 6
-export const VNET_DATA_VALID = 2
 export const VNET_GSO_NONE = 0
 export const VNET_GSO_TCPV4 = 1
 export const VNET_GSO_TCPV6 = 4

@@ -1,9 +1,10 @@
 /**
  * A director's own configuration file: what belongs to this node alone. The virtual services live in the pool, not here.
+ * For operators: docs/configuration.md, which a test compares with what is here.
  */
 import { z } from 'zod'
 import { DirectorError } from '../../protocol/errors.ts'
-import { DIRECTOR_NAME } from '../../protocol/names.ts'
+import { DIRECTOR_NAME, DIRECTOR_NAME_RULE } from '../../protocol/names.ts'
 import { isIPv6Text } from '../../protocol/packet/ipv6-address.ts'
 import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { joinTokenBytes } from '../../protocol/wire/join-token.ts'
@@ -12,7 +13,7 @@ import { PEERS_MAX } from './cluster/transport.ts'
 import { vipsSchema } from './vip/vip-config.ts'
 import { parseYaml, readText } from './yaml-file.ts'
 
-const name = z.string().regex(DIRECTOR_NAME, 'expected a name of letters, digits and dashes')
+const name = z.string().regex(DIRECTOR_NAME, `expected a name of ${DIRECTOR_NAME_RULE}`)
 const peer = z.strictObject({
   name,
   id: peerId,

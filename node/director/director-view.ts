@@ -15,6 +15,7 @@ import type { ControlledDirector } from './control/controlled-director.ts'
 import { ESTIMATION_INTERVAL_MS } from './control/rate-estimator.ts'
 import { listService } from './control/service-listing.ts'
 import { TrafficStatisticsBook } from './control/statistics.ts'
+import type { Health } from './health/health.ts'
 import type { InterferenceWatch } from './host/interference-watch.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
@@ -42,6 +43,7 @@ export interface DirectorViewSources {
   /** Undefined: there are to be none. */
   readonly checkpoints: Pick<Checkpoints, 'last'> | undefined
   readonly conditions: ServerConditions
+  readonly health: Pick<Health, 'unreadableMessages'>
   /** Undefined: no agents are listened to. */
   readonly reports: Pick<ReportListener, 'get' | 'statistics'> | undefined
   /** Undefined: there is no control over TLS. */
@@ -80,9 +82,21 @@ export class DirectorView implements ControlledDirector {
   }
 
   status(): Omit<DirectorStatus, 'services'> {
-    const { config, cluster, forwarder, pool, vip, transports, interference, checkpoints, reports, controlTls } =
-      this.#sources
+    const {
+      config,
+      cluster,
+      forwarder,
+      pool,
+      vip,
+      transports,
+      interference,
+      checkpoints,
+      reports,
+      controlTls,
+      health,
+    } = this.#sources
     const { inSync, reason, peers, counters } = cluster.status()
+    const { refusedStrangers, droppedMessages, ...troubles } = cluster.counters
     return {
       name: config.name,
       version: packageFile.version,
@@ -102,8 +116,9 @@ export class DirectorView implements ControlledDirector {
       refusedEntries: { ...pool.refused },
       refusedReports: { ...reports?.statistics.refused },
       refusedClients: controlTls?.refused ?? 0,
-      refusedStrangers: cluster.counters.refusedStrangers,
-      droppedMessages: cluster.counters.droppedMessages,
+      refusedStrangers,
+      droppedMessages,
+      peerTroubles: { ...troubles, unreadableOpinions: health.unreadableMessages },
       refusedTokens: { ...cluster.refusedTokens },
       replication: counters,
       drops: forwarder.drops,
@@ -152,6 +167,8 @@ export class DirectorView implements ControlledDirector {
   }
 
   health(): HealthStatus {
-    return { forwarder: this.#sources.forwarder.isRunning, cluster: this.#sources.cluster.isRunning, vip: true }
+    const { forwarder, cluster, vip } = this.#sources
+    const isInFault = vip.status.some(({ state }) => state === 'fault')
+    return { forwarder: forwarder.isRunning, cluster: cluster.isRunning, vip: !isInFault }
   }
 }

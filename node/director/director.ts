@@ -288,6 +288,7 @@ export class Director {
       syncDaemons,
       checkpoints,
       conditions,
+      health,
       reports,
       controlTls,
     })

@@ -182,7 +182,7 @@ export function checkLabName(name: string): void {
   if (/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) return
   throw new DirectorError(
     'INPUT_INVALID',
-    `lab name "${name}": expected up to 32 lower case letters, digits and dashes`,
+    `lab name "${name}": expected up to 32 lower-case letters, digits and dashes, beginning with a letter or digit`,
   )
 }
 

@@ -3,7 +3,7 @@
  * `director lab` does, and what drills and tests stand on.
  *
  * Nothing outside the lab's namespaces and its folder is touched, and nothing outlives a lab: one that was not left standing on
- * purpose is ended with the work it was made for, and if its owner is killed, by the next call of openLab(), labUp() or labDown().
+ * purpose is ended with the work it was made for, and if its owner is killed, by the next call of withLab(), labUp() or labDown().
  */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'

@@ -6,7 +6,6 @@ export const ICMP = { type: 0, code: 1, checksum: 2, rest: 4 } as const
 export const ICMP_ECHO_REPLY = 0
 export const ICMP_UNREACHABLE = 3
 export const ICMP_SOURCE_QUENCH = 4
-export const ICMP_REDIRECT = 5
 export const ICMP_ECHO_REQUEST = 8
 export const ICMP_TIME_EXCEEDED = 11
 export const ICMP_PARAMETER_PROBLEM = 12

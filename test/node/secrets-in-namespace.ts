@@ -125,13 +125,13 @@ prepareHost()
 test('a director and an agent at work, and their keys exchanged', async (t) => {
   const folder = workplace(t)
   const directorsFile = join(folder, 'directors.key')
-  writeFileSync(directorsFile, directorsKey)
+  writeFileSync(directorsFile, directorsKey, { mode: 0o600 })
   const group = { vrid: 51, addresses: ['192.0.2.100'], authentication: { keyFile: directorsFile } }
   const file = configure(folder, { vips: [group] })
   const keyFile = join(folder, 'agents.key')
   const agentFile = join(folder, 'agent.key')
-  writeFileSync(keyFile, first)
-  writeFileSync(agentFile, first)
+  writeFileSync(keyFile, first, { mode: 0o600 })
+  writeFileSync(agentFile, first, { mode: 0o600 })
   await plant(folder, identity)
   const director = start('director', ['node', '--config', file])
   await director.saying('director runs')
@@ -225,7 +225,7 @@ test('secrets that are damaged, misplaced or given for something else', async (t
   ]
   for (const [what, text] of wrongFiles) {
     const folder = workplace(t)
-    writeFileSync(join(folder, 'agents.key'), text)
+    writeFileSync(join(folder, 'agents.key'), text, { mode: 0o600 })
     t.equal(await run(what, ['node', '--config', configure(folder)]), 1)
     t.match(said.get(what), 'CONFIG_INVALID')
   }

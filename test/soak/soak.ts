@@ -1,7 +1,7 @@
 /**
  * npm run soak -- [--minutes 60] [--rate 2000] [--sessions 500] [--method nat] [--sync established] [--failures crash,freeze,...]
- * [--seed N]: a lab under load while random failures come one after the other. At the end: nothing lost that no failure explains, and
- * nothing grown: memory, descriptors, frames in use, namespaces left behind.
+ * [--times N] [--seed N]: a lab under load while random failures come one after the other, until the time is over or there were so many. At
+ * the end: nothing lost that no failure explains, and nothing grown: memory, descriptors, frames in use, namespaces left behind.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'

@@ -2,6 +2,7 @@
 import { globSync, readdirSync } from 'node:fs'
 import { matchesGlob } from 'node:path'
 import { test } from 'tap'
+import { DROP_REASONS } from '../../forwarder/engine/drop-reason.ts'
 import { REFUSED_SETTINGS, SETTINGS } from '../../forwarder/settings.ts'
 import { schedulers } from '../../scheduler/registry.ts'
 import { read, sourceFiles, top } from './source-files.ts'
@@ -61,6 +62,22 @@ test('docs/commands/settings.md has the row of every setting', async (t) => {
   for (const { name, type, minimum, maximum, default: initial, meaning } of SETTINGS) {
     t.ok(page.includes(`| \`${name}\` | ${type} | ${initial} | ${minimum} to ${maximum} | ${meaning} |\n`), name)
   }
+})
+
+test('docs/commands/status.md has one row for every reason for which packets are dropped', async (t) => {
+  const [, section] = read('docs/commands/status.md').split('\n## Dropped because of\n')
+  const reasons = [...section.matchAll(/^\| `([^`]+)` \| \S/gm)].map(([, reason]) => reason)
+  t.strictSame(reasons, [...DROP_REASONS])
+})
+
+test('docs/control-api.md has one row for every route of the control server', async (t) => {
+  const server = read('node/director/control/control-server.ts')
+  const routes = [...server.matchAll(/\bapp\.(get|post|put|delete)\('([^']+)'/g)].map(
+    ([, method, path]) => `${method.toUpperCase()} ${path}`,
+  )
+  t.ok(routes.length > 20, 'the routes were found')
+  const rows = [...read('docs/control-api.md').matchAll(/^\| ([A-Z]+) \| `([^`]+)` \|/gm)]
+  t.strictSame(rows.map(([, method, path]) => `${method} ${path}`).sort(), routes.sort())
 })
 
 test('docs/divergence.md has the row of every setting that is refused', async (t) => {

@@ -10,7 +10,9 @@ export function declare(command: Command): void {
   const verb = (name: string, summary: string) =>
     command.command(name).description(summary).copyInheritedSettings(command)
   const named = (name: string, summary: string) =>
-    verb(name, summary).addArgument(new Argument('<name>', 'of the lab: lower case letters, digits and dashes'))
+    verb(name, summary).addArgument(
+      new Argument('<name>', 'of the lab: up to 32 lower-case letters, digits and dashes'),
+    )
 
   const up = named('up', 'build a lab and leave it standing')
   for (const option of poolOptions()) up.addOption(option)

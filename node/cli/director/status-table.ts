@@ -52,6 +52,7 @@ export function renderStatus(status: DirectorStatus): string {
     ),
     table(['VRRP not believed because of', 'Packets'], Object.entries(status.refusedAdvertisements)),
     table(['Configuration not taken from peers', 'Entries'], refusedRows(status.refusedEntries)),
+    table(['Trouble between directors', 'Times'], aboveZero(status.peerTroubles)),
     table(['Agents not believed because of', 'Reports'], aboveZero(status.refusedReports)),
     table(['Tokens that did not let in because of', 'Times'], aboveZero(status.refusedTokens)),
     table(['Dropped because of', 'Packets'], aboveZero(status.drops)),

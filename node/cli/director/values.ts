@@ -2,7 +2,7 @@
 import { isIP } from 'node:net'
 import { InvalidArgumentError } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
-import { DIRECTOR_NAME, REVISION_START } from '../../../protocol/names.ts'
+import { DIRECTOR_NAME, DIRECTOR_NAME_RULE, REVISION_START } from '../../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 
 /** IANA's for Generic UDP Encapsulation. */
@@ -37,7 +37,7 @@ export function revisionName(text: string): string {
 /** A name as a director's configuration has it. */
 export function directorName(text: string): string {
   if (DIRECTOR_NAME.test(text)) return text
-  throw new InvalidArgumentError('Expected a name of letters, digits and dashes, as in the configuration.')
+  throw new InvalidArgumentError(`Expected a name of ${DIRECTOR_NAME_RULE}, as in the configuration.`)
 }
 
 const UNITS_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }

@@ -1,6 +1,6 @@
 /**
  * The cluster as the main thread has it: a thread of its own that speaks to the peers and keeps the connection tables alike, and this
- * handle, which is a Transport for configuration, health and load, and knows how far everybody is.
+ * handle, which is a Transport for configuration and health, and knows how far everybody is.
  */
 import { Worker } from 'node:worker_threads'
 import { programFile } from '../../../forwarder/program-file.ts'

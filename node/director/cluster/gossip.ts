@@ -14,7 +14,7 @@ import type { Clock } from '../clock.ts'
 import { MAX_MESSAGE_BYTES, type PeerName, type Topic, type TransportCounters } from './transport.ts'
 
 /** What is said by stream only is not among them. */
-const GOSSIPED = ['connections', 'presence', 'config', 'health', 'load'] as const satisfies readonly Topic[]
+const GOSSIPED = ['connections', 'presence', 'config', 'health'] as const satisfies readonly Topic[]
 const PREFIX = 'linux-director/1/'
 
 const HEARTBEAT_MS = 250

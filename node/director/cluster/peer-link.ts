@@ -13,7 +13,7 @@ import {
   MAX_MESSAGE_BYTES,
   MAX_WAITING_BYTES,
   type PeerName,
-  TOPICS,
+  TOPIC_NUMBERS,
   type Topic,
   type TransportCounters,
 } from './transport.ts'
@@ -29,6 +29,9 @@ export interface PeerLinkOptions {
 }
 
 const LIFE_TOPIC = 0
+const TOPIC_OF_NUMBER: ReadonlyMap<number, Topic> = new Map(
+  Object.entries(TOPIC_NUMBERS).map(([topic, number]) => [number, topic as Topic]),
+)
 export const LIFE_INTERVAL_MS = 150
 const SILENCE_LIMIT_MS = 450
 const ABORT_LIMIT_MS = 1500
@@ -106,7 +109,7 @@ export class PeerLink {
   async send(topic: Topic, message: Uint8Array): Promise<void> {
     if (!this.isConnected || !this.#outbound) throw new Error(`${this.peer} is not connected`)
     if (this.#waitingBytes > MAX_WAITING_BYTES) throw new Error(`${this.peer} does not keep up`)
-    const frame = encodeFrame(TOPICS.indexOf(topic) + 1, message)
+    const frame = encodeFrame(TOPIC_NUMBERS[topic], message)
     if (!this.#isDraining && !this.#outbound.writableNeedsDrain) {
       this.#write(frame)
       return
@@ -191,8 +194,8 @@ export class PeerLink {
 
   #receive(number: number, message: Uint8Array): void {
     if (number === LIFE_TOPIC) return
-    const topic = TOPICS[number - 1]
-    if (topic) this.#options.onMessage(topic, this.peer, message)
+    const topic = TOPIC_OF_NUMBER.get(number)
+    if (topic !== undefined) this.#options.onMessage(topic, this.peer, message)
     else this.#options.counters.malformedMessages++
   }
 }

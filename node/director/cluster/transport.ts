@@ -1,5 +1,5 @@
 /**
- * How directors of one pool reach each other. Two ways, as in DESIGN section 6: broadcast() is the fast path, at most
+ * How directors of one pool reach each other. Two ways (docs/protocol.md, "Two ways"): broadcast() is the fast path, at most
  * once; send() is the guarantee, in order and complete for as long as the peer stays connected.
  *
  * Implementations: libp2p (libp2p-transport.ts) and memory (memory-transport.ts, for tests and the simulation). Both pass
@@ -29,9 +29,9 @@ export interface Admittance {
   readonly onToken?: (token: Uint8Array, id: string) => Promise<void>
 }
 
-/** Topics of broadcast() and send(). The position is the topic's number on a stream, from 1 on. */
-export const TOPICS = ['connections', 'presence', 'config', 'health', 'load', 'sync', 'digest'] as const
-export type Topic = (typeof TOPICS)[number]
+/** Topics of broadcast() and send(), each with its number on a stream. 5 stays free: earlier versions listen to it. */
+export const TOPIC_NUMBERS = { connections: 1, presence: 2, config: 3, health: 4, sync: 6, digest: 7 } as const
+export type Topic = keyof typeof TOPIC_NUMBERS
 
 export type MessageHandler = (from: PeerName, message: Uint8Array) => void
 

@@ -35,7 +35,7 @@ export interface RevisionListing {
   } | null
 }
 
-/** Packets and bytes since the last zero; rates per second as IPVS estimates them (IPVS.md 3.5). */
+/** Packets and bytes since the last zero; rates per second as IPVS estimates them (net/netfilter/ipvs/ip_vs_est.c). */
 export interface TrafficStatistics {
   connections: number
   inPackets: number
@@ -108,10 +108,13 @@ export interface ConnectionListing {
   persistenceEngine?: { name: string; data: string }
 }
 
-/** Whether each part of the director runs; it is alive when all do. */
+/** Whether each part of the director does its work; it is well when all do. */
 export interface HealthStatus {
+  /** The forwarder's thread lives. */
   forwarder: boolean
+  /** The cluster's thread lives. */
   cluster: boolean
+  /** No group of virtual addresses is in fault. */
   vip: boolean
 }
 
@@ -229,6 +232,15 @@ export interface DirectorStatus {
   refusedStrangers: number
   /** Messages of peers for which the director was too busy. */
   droppedMessages: number
+  /** What else went wrong between directors, by its name (docs/commands/status.md). */
+  peerTroubles: {
+    oversizedMessages: number
+    malformedMessages: number
+    failedHandlers: number
+    silentPeers: number
+    abortedConnections: number
+    unreadableOpinions: number
+  }
   /** Tokens that did not let in whoever showed them, by reason. */
   refusedTokens: Record<string, number>
   /** What replication has done, by name (docs/protocol.md, Counters). */

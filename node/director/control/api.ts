@@ -1,6 +1,6 @@
 /**
  * The control API: what a director can be asked on its control socket, and the shapes of its input. HTTP, JSON bodies; those of answers
- * are in answers.ts.
+ * are in answers.ts. For operators: docs/control-api.md.
  *
  * | method | path         | body / query       | answer                     |
  * |--------|--------------|--------------------|----------------------------|
@@ -33,6 +33,7 @@
  * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
  * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
+ * | GET    | /events      |                    | lines of JSON, a DirectorEvent each |
  *
  * A change is answered when it is kept in the store, and with the `revision` that there is then. With `If-Match: "REVISION"` it is
  * made only if that is the configuration's revision still (RFC 9110 section 13.1.1); otherwise 412 REVISION_CONFLICT. An error is `{ code, message }` with the code of protocol/errors.ts;

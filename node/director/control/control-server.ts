@@ -311,7 +311,9 @@ function parseServicesQuery(query: unknown): { counters: CounterView; service: S
 
 function answerErrors(app: FastifyInstance, onBug: (error: Error) => void): void {
   app.setNotFoundHandler(({ method, url }, reply) => {
-    void reply.status(404).send({ code: 'INPUT_INVALID', message: `there is no ${method} ${url}: see docs/commands` })
+    void reply
+      .status(404)
+      .send({ code: 'INPUT_INVALID', message: `there is no ${method} ${url}: see docs/control-api.md` })
   })
   app.setErrorHandler((error: Error & { statusCode?: number }, _, reply) => {
     if (error instanceof DirectorError) {

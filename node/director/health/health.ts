@@ -98,6 +98,11 @@ export class Health {
     return this.#pool.forget(peer)
   }
 
+  /** Messages of peers that could not be decoded, such as of another version. */
+  get unreadableMessages(): number {
+    return this.#pool.unreadableMessages
+  }
+
   /** Does what is due; runs by itself after start(). */
   tick(): void {
     this.#checker.tick(this.#monotonicMs())

@@ -2,10 +2,10 @@
 import { spawn } from 'node:child_process'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import { runAgent } from '../../../node/agent/agent.ts'
 import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { type AgentKey, createAgentKey } from '../../../protocol/wire/agent-key.ts'
@@ -17,6 +17,12 @@ const text = hex(key)
 
 function hex({ secret }: AgentKey): string {
   return Buffer.from(secret).toString('hex')
+}
+
+function keyFileOf(t: Test, content: string): string {
+  const file = `${t.testdir({ key: content })}/key`
+  chmodSync(file, 0o600)
+  return file
 }
 
 async function director(
@@ -42,7 +48,7 @@ test('every director hears the same reports, numbered, again and again', async (
   const heard = Promise.all([nextReport(first.socket), nextReport(second.socket)])
   const agent = await runAgent({
     directors: [first.at, second.at],
-    keyFile: `${t.testdir({ key: text })}/key`,
+    keyFile: keyFileOf(t, text),
     addresses: ['10.0.0.1'],
     intervalMs: 100,
   })
@@ -60,7 +66,7 @@ test('directors are told by the family of their address, and of this server’s 
   const heard = Promise.all([nextReport(first.socket), nextReport(second.socket)])
   const agent = await runAgent({
     directors: [first.at, second.at],
-    keyFile: `${t.testdir({ key: text })}/key`,
+    keyFile: keyFileOf(t, text),
     addresses: ['2001:DB8:0::1', '2001:db8::1', '10.0.0.1'],
   })
   t.teardown(() => agent.stop())
@@ -71,7 +77,7 @@ test('directors are told by the family of their address, and of this server’s 
 
 test('an agent that starts again begins another run', async (t) => {
   const { socket, at } = await director(t)
-  const options = { directors: [at], keyFile: `${t.testdir({ key: text })}/key`, addresses: ['10.0.0.1'] }
+  const options = { directors: [at], keyFile: keyFileOf(t, text), addresses: ['10.0.0.1'] }
   const runs = []
   for (let start = 0; start < 2; start++) {
     const heard = nextReport(socket)
@@ -85,7 +91,7 @@ test('an agent that starts again begins another run', async (t) => {
 test('an agent speaks for the server that its key is for, with the first key of its file', async (t) => {
   const { socket, at } = await director(t)
   const other = hex(createAgentKey(Buffer.alloc(32, 6)))
-  const keyFile = `${t.testdir({ key: `# web1\n${text} 10.0.0.7 2001:DB8::7\n\n${other} 10.0.0.8\n` })}/key`
+  const keyFile = keyFileOf(t, `# web1\n${text} 10.0.0.7 2001:DB8::7\n\n${other} 10.0.0.8\n`)
   const heard = nextReport(socket)
   const agent = await runAgent({ directors: [at], keyFile })
   t.teardown(() => agent.stop())
@@ -94,7 +100,7 @@ test('an agent speaks for the server that its key is for, with the first key of 
 
 test('an agent takes another key without a gap, and keeps the one that it has when the file is not right', async (t) => {
   const { socket, at } = await director(t)
-  const keyFile = `${t.testdir({ key: `${text} 10.0.0.7` })}/key`
+  const keyFile = keyFileOf(t, `${text} 10.0.0.7`)
   const heard = nextReport(socket)
   const agent = await runAgent({ directors: [at], keyFile, intervalMs: 100 })
   t.teardown(() => agent.stop())
@@ -110,7 +116,7 @@ test('an agent takes another key without a gap, and keeps the one that it has wh
 
 test('the command reads its key again at SIGHUP', async (t) => {
   const { socket, at } = await director(t)
-  const keyFile = `${t.testdir({ key: `${text} 10.0.0.7` })}/key`
+  const keyFile = keyFileOf(t, `${text} 10.0.0.7`)
   const command = [COMMAND, 'agent', '--director', at, '--key-file', keyFile, '--interval', '100']
   const child = spawn(process.execPath, command, { stdio: ['ignore', 'inherit', 'pipe'] })
   const said = createInterface(child.stderr)
@@ -145,7 +151,7 @@ test('a decapsulator lives and dies with the agent, and its failure is the agent
   let stopped = false
   const agent = await runAgent({
     directors: [at],
-    keyFile: `${t.testdir({ key: text })}/key`,
+    keyFile: keyFileOf(t, text),
     addresses: ['10.0.0.1'],
     decapsulator: {
       onFailure: (handler) => {
@@ -187,6 +193,11 @@ const refused: [string, Parameters<typeof runAgent>[0], { code: string; message:
     { code: 'CONFIG_INVALID', message: /64 hexadecimal/ },
   ],
   [
+    'a key that others may read',
+    { directors: ['10.0.0.1:7947'], keyFile: 'open' },
+    { code: 'CONFIG_INVALID', message: /open: others than its owner may use this key: chmod 600 it$/ },
+  ],
+  [
     'an address that is none',
     { directors: ['10.0.0.1:7947'], keyFile: 'key', addresses: ['web1'] },
     { code: 'INPUT_INVALID', message: /address web1/ },
@@ -208,7 +219,8 @@ const refused: [string, Parameters<typeof runAgent>[0], { code: string; message:
 ]
 for (const [what, options, error] of refused) {
   test(`an agent with ${what} does not start`, async (t) => {
-    const folder = t.testdir({ key: text, short: 'abc' })
+    const folder = t.testdir({ key: text, short: 'abc', open: text })
+    for (const file of ['key', 'short']) chmodSync(`${folder}/${file}`, 0o600)
     await t.rejects(runAgent({ ...options, keyFile: `${folder}/${options.keyFile}` }), error)
   })
 }

@@ -82,7 +82,10 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['token key', "required option '--out <file>' not specified"],
   ['token create --key k --peer d2', NO_PEER_ID],
   [`token create --key k --peer 12D3KooW${'1'.repeat(44)}`, NO_PEER_ID],
-  ['token create --key k --name D3', /Expected a name of letters, digits and dashes/],
+  [
+    'token create --key k --name D3',
+    /Expected a name of at most 63 lower-case letters, digits and dashes, beginning with a letter or digit/,
+  ],
   ['token create --key k --address 10.0.0.1', /Expected ADDRESS:PORT/],
   ['token create --key k --expires 25', /Expected a time such as 30m, 24h or 7d/],
   ['token create --key k --expires 367d', /Expected a time such as 30m, 24h or 7d/],

@@ -118,6 +118,14 @@ const status: DirectorStatus = {
   refusedClients: 0,
   refusedStrangers: 0,
   droppedMessages: 0,
+  peerTroubles: {
+    oversizedMessages: 0,
+    malformedMessages: 0,
+    failedHandlers: 0,
+    silentPeers: 0,
+    abortedConnections: 0,
+    unreadableOpinions: 0,
+  },
   refusedTokens: {},
   replication: { batchesSent: 12 },
   drops: { 'no-service': 4, malformed: 0 },
@@ -240,6 +248,12 @@ test('strangers, and why their tokens did not let in, are shown only when there 
 test('messages of peers that were dropped are shown when there are any', async (t) => {
   t.notMatch(renderStatus(status), /Messages of peers/)
   t.match(renderStatus({ ...status, droppedMessages: 7 }), /^Messages of peers .* taken: 7 dropped$/m)
+})
+
+test('what went wrong between directors is shown by its name when there is any', async (t) => {
+  t.notMatch(renderStatus(status), /Trouble/)
+  const shown = renderStatus({ ...status, peerTroubles: { ...status.peerTroubles, silentPeers: 3 } })
+  t.match(shown, /^Trouble between directors +Times\nsilentPeers +3\n\n/m)
 })
 
 test('a director alone and without services shows no empty tables', async (t) => {

@@ -1,6 +1,6 @@
 /**
  * Keeps the connection tables of the pool alike: gossips what the own forwarder writes, applies what the peers gossip, asks for
- * what is missing, gives and takes snapshots, and knows who is how far behind. DESIGN section 6; docs/protocol.md.
+ * what is missing, gives and takes snapshots, and knows who is how far behind: docs/protocol.md, docs/decisions/replication.md.
  *
  * Everything runs on one thread and is driven by three things only: messages, the clock, and recordsWritten().
  */

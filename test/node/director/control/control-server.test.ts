@@ -282,7 +282,7 @@ test('what is asked wrongly is refused with a status, a code and the field', asy
       /^tunnel.checksum: expected none or plain with type gre/,
     ],
     ['POST', '/services', undefined, 400, 'INPUT_INVALID', /expected object/],
-    ['GET', '/nothing', undefined, 404, 'INPUT_INVALID', /there is no GET \/nothing/],
+    ['GET', '/nothing', undefined, 404, 'INPUT_INVALID', /there is no GET \/nothing: see docs\/control-api\.md$/],
     ['POST', '/services', { pad: 'x'.repeat(70_000) }, 413, 'INPUT_INVALID', /too large/],
   ]
   for (const [method, url, body, status, code, message] of cases) {

@@ -1,4 +1,5 @@
 /** Groups with authentication: among directors that share a key, with strangers on the wire, and while keys or directors change. */
+import { chmodSync } from 'node:fs'
 import { test } from 'tap'
 import { Authentication } from '../../../../node/director/vip/authentication.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
@@ -254,10 +255,16 @@ test('a director with authentication does not believe one without, which believe
   }
 })
 
-test('key files are read once each; a missing one is named, and a key in place of one is not shown', async (t) => {
+test('key files are read once each; one that is missing or open to others is named, and a key in place of one is not shown', async (t) => {
   const folder = t.testdir({ a: `${'01'.repeat(32)}\n`, b: `${'02'.repeat(32)}\n${'01'.repeat(32)}\n` })
   const group = (keyFile: string) => ({ authentication: { keyFile, required: true } })
   const [a, b] = [`${folder}/a`, `${folder}/b`]
+  chmodSync(a, 0o600)
+  t.throws(() => readVrrpKeys([group(a), group(b)]), {
+    code: 'CONFIG_INVALID',
+    message: `${b}: others than its owner may use this key: chmod 600 it`,
+  })
+  chmodSync(b, 0o600)
   const read = [...readVrrpKeys([group(a), {}, group(b), group(a)])]
   t.same(
     read.map(([file, keys]) => [file, ...keys.map(({ id }) => id)]),

@@ -206,8 +206,8 @@ export class Promises {
     else if (this.#masters.get(service)?.master !== master) this.#masters.set(service, { master, sinceMs: now })
     if (calmSinceMs === undefined) return
     const since = this.#notOneSince.get(service)
-    // Two: an interval, and the skew, which is less than another. None: a director out of sync waits for 4 intervals and its skew.
-    const limitMs = (masters.length > 1 ? 2 : 5) * intervalMs + SLACK_MS
+    // None: a director out of sync waits for 4 intervals and its skew.
+    const limitMs = (masters.length > 1 ? 1 : 5) * intervalMs + SLACK_MS
     if (since !== undefined && now - Math.max(since, calmSinceMs) > limitMs) {
       const names = masters.map(({ name }) => name).join(' and ') || 'nobody'
       this.fail('one master per virtual address', `vrid ${service.vrid} is held by ${names} for ${limitMs} ms`)

@@ -5,6 +5,7 @@
  * Source: Linux Documentation/networking/ipvs-sysctl.rst; net/netfilter/ipvs/ip_vs_ctl.c vs_vars[]; ip_vs_proto_tcp.c,
  * ip_vs_proto_udp.c and ip_vs_proto_sctp.c (timeouts).
  */
+import { LONGEST_TIMEOUT_MS } from '../protocol/wire/connection-record.ts'
 
 /** What the engine reads: numbers by fixed names, in one object whose fields are set anew when a setting changes. */
 export interface EngineSettings {
@@ -53,8 +54,8 @@ export interface Setting {
   readonly meaning: string
 }
 
-/** What a 32-bit count of milliseconds holds: as far as records between directors reach. */
-const LONGEST_S = 2_147_483
+/** As far as records between directors reach. */
+export const LONGEST_TIMEOUT_S: number = LONGEST_TIMEOUT_MS / 1000
 
 const onOff = (name: string, field: keyof EngineSettings, initial: 0 | 1, meaning: string): Setting => ({
   name,
@@ -87,7 +88,7 @@ const seconds = (name: string, field: keyof EngineSettings, initial: number, mea
   field,
   type: 'seconds',
   minimum: 1,
-  maximum: LONGEST_S,
+  maximum: LONGEST_TIMEOUT_S,
   default: initial,
   meaning,
 })

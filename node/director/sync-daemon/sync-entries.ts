@@ -24,7 +24,7 @@ import {
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/real-server.ts'
 import { isMapped } from '../../../forwarder/table/record-codec.ts'
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
-import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
+import { LONGEST_TIMEOUT_MS, RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, SYNC_METHOD, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
 
 /** States that are told of, by protocol; above all no half-open connection is. SCTP: ESTABLISHED, the shutdowns, CLOSED. */
@@ -55,7 +55,6 @@ const METHOD_TAKEN: Readonly<Record<number, number>> = {
   [SYNC_METHOD.direct]: METHOD_DR,
 }
 
-const LONGEST_TIMEOUT_MS = 2 ** 31
 /** Of a template that says none. */
 const TEMPLATE_TIMEOUT_S = 180
 const MAPPED_PREFIX = 0xffff

@@ -49,7 +49,7 @@ const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, P
 const { soundIPv4HeaderLength } = ipv4
 const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -347,9 +347,12 @@ export class IPv4Path {
     }
     if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
-    const counter = this.#states[state + STATE.server] * COUNTERS
-    this.#counters[counter + COUNTER.outPackets]++
-    this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // To IPVS the reply to a single datagram belongs to nothing.
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const counter = this.#states[state + STATE.server] * COUNTERS
+      this.#counters[counter + COUNTER.outPackets]++
+      this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    }
     const key = index * KEY_WORDS
     const virtual = this.#keys[key + KEY.virtualAddress]
     const virtualPort = this.#keys[key + KEY.ports] & 0xffff

@@ -44,7 +44,7 @@ const { ADDRESS_WORDS, isHostIPv6 } = addressWords
 const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
-const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -320,9 +320,12 @@ export class IPv6Path {
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
     if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
-    const counter = this.#states[state + STATE.server] * COUNTERS
-    this.#counters[counter + COUNTER.outPackets]++
-    this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // To IPVS the reply to a single datagram belongs to nothing.
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const counter = this.#states[state + STATE.server] * COUNTERS
+      this.#counters[counter + COUNTER.outPackets]++
+      this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    }
     const key = index * KEY_WORDS
     const client = key + KEY.clientAddress
     if (frame.length > this.#fitsAnywhere) {

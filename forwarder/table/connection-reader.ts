@@ -22,6 +22,7 @@ import {
   ConnectionMemory,
   FLAG_HALF_OPEN,
   FLAG_IPV6,
+  FLAG_ONE_PACKET,
   FLAG_REPLICATED,
   KEY,
   KEY_WORDS,
@@ -96,19 +97,19 @@ export class ConnectionReader {
     return calls.find(keys, hash) === entry ? pieces : 0
   }
 
-  /** The connection in a place; undefined when there is none. */
+  /** The connection in a place; undefined when there is none, or one of a single datagram, which IPVS forgets with it. */
   snapshot(place: number): ConnectionSnapshot | undefined {
     const { keys, states } = this.memory
     const identity = this.#identity(place)
     if (identity === 0) return undefined
     const key = place * KEY_WORDS
     const state = place * STATE_WORDS
+    const flags = states[state + STATE.flagsReturnPath] >>> 16
+    if ((flags & FLAG_ONE_PACKET) !== 0) return undefined
     const word = states[state + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
     const isOfCall = isTemplateOfCall(protocol)
-    const isIPv6 = isOfCall
-      ? protocol === TEMPLATE_CALL_ANY6
-      : ((states[state + STATE.flagsReturnPath] >>> 16) & FLAG_IPV6) !== 0
+    const isIPv6 = isOfCall ? protocol === TEMPLATE_CALL_ANY6 : (flags & FLAG_IPV6) !== 0
     const { addresses, book } = this.#directory
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const virtual = keys[key + KEY.virtualAddress]

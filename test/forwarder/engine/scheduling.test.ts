@@ -18,6 +18,7 @@ import {
   udpToClient,
   VIP,
 } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const neighbours = { '10.1.0.1': MAC.server1, '10.1.0.2': MAC.server2, '10.1.0.3': '02:00:00:00:02:03' }
 const persistence: PersistenceSpec = { timeoutS: 60, netmask: '255.255.255.255' }
@@ -267,6 +268,8 @@ test('with one-packet scheduling each datagram has its own server, and replies l
   const [reply] = pool.send(INSIDE, serverUdp({ sourceMac: MAC.server2, from, to: '203.0.113.7:1', payload: 'ok' }))
   t.same(reply.frame, udpToClient({ to: '203.0.113.7:1', payload: 'ok' }))
   t.same(countsOf(pool, 3), [0, 0, 0], 'it counts nowhere')
+  t.same(trafficOf(pool), { inPackets: 4, inBytes: 4 * (28 + 3), outPackets: 0, outBytes: 0 }, 'nor does the reply')
+  t.same(listing(pool), [])
 })
 
 test('of one-packet scheduling by direct routing nothing is left', async (t) => {

@@ -15,6 +15,7 @@ import {
   isTemplateOfMark,
   TEMPLATE_CALL_ANY6,
   templateProtocolName,
+  templateServerPort,
 } from '../engine/templates.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
@@ -113,6 +114,7 @@ export class ConnectionReader {
     const { addresses, book } = this.#directory
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const virtual = keys[key + KEY.virtualAddress]
+    const virtualPort = keys[key + KEY.ports] & 0xffff
     const snapshot: ConnectionSnapshot = {
       protocol: isTemplate(protocol) ? templateProtocolName(protocol) : (protocolByNumber(protocol)?.name ?? 'udp'),
       state: stateName(protocol, word & 255),
@@ -120,9 +122,9 @@ export class ConnectionReader {
       clientAddress: isIPv6 ? formatIPv6(keys, key + KEY.clientAddress) : formatIPv4(keys[key + KEY.clientAddress]),
       clientPort: keys[key + KEY.ports] >>> 16,
       virtualAddress: isTemplateOfMark(protocol) ? markAddress(virtual, isIPv6) : book.format(virtual),
-      virtualPort: keys[key + KEY.ports] & 0xffff,
+      virtualPort,
       serverAddress: book.format(addresses[states[state + STATE.server]]),
-      serverPort: word >>> 16,
+      serverPort: isTemplate(protocol) ? templateServerPort(virtualPort, word >>> 16) : word >>> 16,
     }
     if (isTemplate(protocol)) snapshot.isTemplate = true
     if (isOfCall) Object.assign(snapshot, this.#caller(key + KEY.clientAddress))

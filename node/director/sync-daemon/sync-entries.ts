@@ -20,6 +20,7 @@ import {
   TEMPLATE_CALL_ANY,
   TEMPLATE_CALL_ANY6,
   templateProtocol,
+  templateServerPort,
 } from '../../../forwarder/engine/templates.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/real-server.ts'
 import { isMapped } from '../../../forwarder/table/record-codec.ts'
@@ -83,7 +84,9 @@ export function entryOfRecord(bytes: Uint8Array, at: number, call?: CallDescript
   const address = (offset: number) => bytes.subarray(at + offset, at + offset + 16)
   const client = call?.client ?? address(RECORD.clientAddress)
   const virtual = address(RECORD.virtualAddress)
+  const virtualPort = view.getUint16(RECORD.virtualPort)
   const server = address(RECORD.serverAddress)
+  const serverPort = view.getUint16(RECORD.serverPort)
   const isOfMark = isTemplateOfMark(number)
   const isIPv4 = isMapped(client, 0) && isMapped(server, 0) && isMapped(virtual, 0)
   return {
@@ -91,8 +94,8 @@ export function entryOfRecord(bytes: Uint8Array, at: number, call?: CallDescript
     flags: method | (isOfTemplate ? SYNC_FLAG.template : 0) | (isActiveState(number, state) ? 0 : SYNC_FLAG.inactive),
     state,
     clientPort: view.getUint16(RECORD.clientPort),
-    virtualPort: view.getUint16(RECORD.virtualPort),
-    serverPort: view.getUint16(RECORD.serverPort),
+    virtualPort,
+    serverPort: isOfTemplate ? templateServerPort(virtualPort, serverPort) : serverPort,
     firewallMark: view.getUint32(RECORD.firewallMark),
     timeoutS: Math.floor(view.getUint32(RECORD.timeoutMs) / 1000),
     clientAddress: shorten(client, isIPv4),

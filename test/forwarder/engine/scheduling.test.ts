@@ -151,6 +151,20 @@ test('a persistent service of port 0 takes every port, an exact one comes first'
   t.ok(listing(pool).some((line) => line.endsWith(`${VIP}:8080 10.1.0.3:8080`)))
 })
 
+test('a template for several ports is listed without its server’s, to which its connections go all the same', async (t) => {
+  for (const port of [0, 21, 80]) {
+    const pool = bench({}, { port, persistence })
+    t.equal(serverOf(pool, syn('203.0.113.7:1', `${VIP}:${port || 8080}`)), 3)
+    const ports = port === 80 ? [80, 8000] : [0, 0]
+    const isTemplate = (line: string) => line.includes('203.0.113.7:0')
+    t.same(listing(pool).filter(isTemplate), [`tcp NONE 203.0.113.7:0 ${VIP}:${ports[0]} 10.1.0.3:${ports[1]}`])
+    t.match(
+      listing(pool).find((line) => !isTemplate(line)),
+      port === 0 ? /:8080$/ : /:8000$/,
+    )
+  }
+})
+
 const marked = (mark: number, more: Partial<ServiceSpec> = {}): ServiceSpec => ({
   ...service({ weights: [1, 1, 1] }),
   protocol: 'fwm',

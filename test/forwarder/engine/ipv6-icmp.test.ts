@@ -27,6 +27,7 @@ import {
   VIP6,
 } from '../../support/ipv6-scene.ts'
 import { INSIDE, MAC, OUTSIDE } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const toDirector = { sourceMac: MAC.router, destinationMac: MAC.outside }
 const fromDirector = { sourceMac: MAC.outside, destinationMac: MAC.router }
@@ -200,6 +201,8 @@ test('errors about datagrams are translated too', async (t) => {
   })
   const [sent] = bench.send(INSIDE, toClient)
   t.equal(hex(sent.frame.subarray(62)), hex(packetOf(clientUdp6({ payload: 'a', hopLimit: 63 }))))
+  const bytes = 49 + toVip.length - 14
+  t.same(trafficOf(bench), { inPackets: 2, inBytes: bytes, outPackets: 2, outBytes: bytes })
 })
 
 test('by direct routing an error goes to the server as it is', async (t) => {

@@ -51,15 +51,17 @@ export class Admission {
 
   /**
    * Whether a SYN or an INIT for a known connection starts a new one in its place: when it is over (conn_reuse_mode), or when its
-   * server takes no new connections any more, so that the client does not wait for the dead. An established one gives way to the
-   * latter only with expire_nodest_conn. A tentative one is none yet.
+   * server takes no new connections any more, so that the client does not wait for the dead. With a server that was removed, and an
+   * established one altogether, the latter needs expire_nodest_conn. A tentative one is none yet.
    */
   givesWay(index: ConnectionIndex, protocol: number): boolean {
     if (isTentative(this.#table.flags(index))) return true
     const { connReuseMode, expireNodestConn } = this.#settings
     if (connReuseMode !== 0 && this.isOver(index, protocol, connReuseMode)) return true
-    if (this.#services.serverBySlot[this.#table.server(index)]?.weight !== 0) return false
-    return expireNodestConn !== 0 || (protocol === PROTOCOL_TCP && this.#table.state(index) !== TCP_STATE.ESTABLISHED)
+    const server = this.#services.serverBySlot[this.#table.server(index)]
+    if (server?.weight !== 0) return false
+    if (expireNodestConn !== 0) return true
+    return protocol === PROTOCOL_TCP && !server.isRetired && this.#table.state(index) !== TCP_STATE.ESTABLISHED
   }
 
   /**

@@ -114,6 +114,24 @@ test('expire_nodest_conn: a datagram for a removed server goes to another one at
   }
 })
 
+test('a repeated SYN for a server that was removed is dropped; with expire_nodest_conn, or to one of weight 0, it goes elsewhere', async (t) => {
+  const spec = service({ weights: [1, 1] })
+  const removed = { ...spec, servers: spec.servers.slice(0, 1) }
+  for (const [changed, expireNodestConn, server] of [
+    [removed, 0, undefined],
+    [removed, 1, 1],
+    [service({ weights: [1, 0] }), 0, 1],
+  ] as const) {
+    const bench = scene({ weights: [1, 1] })
+    bench.set({ expireNodestConn })
+    t.equal(serverOf(bench, syn()), 2)
+    bench.engine.services.set(changed)
+    t.equal(serverOf(bench, syn()), server)
+    t.equal(bench.drops.toObject()['server-gone'], server === undefined ? 1 : 0)
+    t.equal(bench.table.memory.used, 1)
+  }
+})
+
 test('expire_nodest_conn: a segment for a removed server ends its connection, and the next SYN begins a new one', async (t) => {
   const bench = scene({ weights: [1, 1] })
   bench.set({ expireNodestConn: 1 })

@@ -180,7 +180,7 @@ export class IPv4Path {
       this.#newConnections.readIPv4(protocol, source, destination, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
-    if (this.#addresses.wasJustTaken(destination) && this.#admission.isOver(index, protocol))
+    if (this.#addresses.wasJustTaken(destination) && this.#admission.mayBeOfNext(index, view, transport, protocol))
       return this.#drops.drop(DROP_OVER)
     if (this.#isUnbegun(index)) return this.#hold(frame, link, index, this.#confirmations.follow(frame, link, index))
     return this.#toServer(frame, link, headerLength, protocol, index)

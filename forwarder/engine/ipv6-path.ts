@@ -180,7 +180,10 @@ export class IPv6Path {
       this.#engine.newConnections.readIPv6(protocol, view, ip, virtual, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
-    if (this.#engine.addresses.wasJustTaken(virtual) && this.#engine.admission.isOver(index, protocol))
+    if (
+      this.#engine.addresses.wasJustTaken(virtual) &&
+      this.#engine.admission.mayBeOfNext(index, view, transport, protocol)
+    )
       return this.#drops.drop(DROP_OVER)
     if (this.#isUnbegun(index))
       return this.#hold(frame, link, index, this.#engine.confirmations.follow(frame, link, index))

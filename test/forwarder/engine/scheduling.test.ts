@@ -193,6 +193,17 @@ test('packets that a rule marks go to the service of the mark, before any other'
   t.ok(listing(pool).includes(`tcp SYN_RECV 203.0.113.7:2 ${VIP}:81 10.1.0.3:81`))
 })
 
+test('what comes from the port of FTP’s data is for no service, as in IPVS', async (t) => {
+  const pool = bench({}, {}, { protocol: 'udp' }, marked(9))
+  mark(pool, { mark: 9, firstPort: 81 })
+  const to = `${VIP}:81`
+  for (const frame of [syn('203.0.113.7:20'), datagram('203.0.113.7:20'), syn('203.0.113.7:20', to)]) {
+    t.equal(serverOf(pool, frame), 'refused')
+  }
+  t.equal(pool.drops.toObject()['no-service'], 3)
+  t.equal(serverOf(pool, syn('203.0.113.7:21', to)), 3)
+})
+
 test('the first rule that matches counts, with all that it says', async (t) => {
   const pool = bench(
     {},

@@ -165,7 +165,7 @@ export const SETTINGS: readonly Setting[] = [
     0,
     `a stricter TCP state table: with nat a connection is established only when its server has acknowledged the client. ${DEFENCE_MODES}`,
   ),
-  onOff('sloppy_sctp', 'sloppySctp', 0, 'an SCTP connection may begin with any packet'),
+  onOff('sloppy_sctp', 'sloppySctp', 0, 'an SCTP connection may begin with any packet but an abort'),
   onOff('sloppy_tcp', 'sloppyTcp', 0, 'a TCP connection may begin with any segment but a reset'),
   timeout('timeoutTcpS', 900, 'TCP ESTABLISHED; the first of vsadm --set'),
   timeout('timeoutTcpFinS', 120, 'TCP FIN_WAIT; the second of vsadm --set'),

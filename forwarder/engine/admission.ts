@@ -42,8 +42,9 @@ export class Admission {
       const flags = view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)
       return flags === TCP_SYN || (flags === 0 && this.#settings.sloppyTcp !== 0)
     }
-    if (protocol !== PROTOCOL_SCTP || this.#settings.sloppySctp !== 0) return true
-    return view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT
+    if (protocol !== PROTOCOL_SCTP) return true
+    const chunk = view.getUint8(transport + SCTP.firstChunk)
+    return chunk === SCTP_CHUNK.INIT || (chunk !== SCTP_CHUNK.ABORT && this.#settings.sloppySctp !== 0)
   }
 
   /** Whether this packet of a known connection's client starts a new one in its place. */

@@ -128,6 +128,8 @@ test('sloppy_sctp: data of an unknown association begins one, which otherwise on
   const data = clientSctp({ chunks: [{ type: SCTP_CHUNK.DATA }] })
   t.equal(serverOf(bench, data), undefined)
   bench.set({ sloppySctp: 1 })
+  t.equal(serverOf(bench, clientSctp({ chunks: [{ type: SCTP_CHUNK.ABORT }] })), undefined, 'nor does an abort ever')
+  t.equal(bench.table.memory.used, 0)
   t.equal(serverOf(bench, data), 1)
 })
 

@@ -105,12 +105,12 @@ export class FragmentPath {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const virtual = view.getInt32(ip + IPV4.destination)
-    if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, virtual)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[table.memory.states[state + STATE.server]]
     if (server === undefined || server.removed) return drops.drop(DROP_SERVER_GONE)
     const data = frame.length - ETHERNET_HEADER_LENGTH - headerLength
     services.directory.counters[server.slot * COUNTERS + COUNTER.inBytes] += data
+    if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, virtual)
     const method = ((table.memory.states[state + STATE.flagsReturnPath] >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return tunnels.toServer(frame, link, headerLength, server)
     const mtu = egress.mtuToServer(server)

@@ -257,8 +257,6 @@ export class IPv4Path {
     const view = frame.memory.view
     const start = frame.start
     const ip = start + ETHERNET_HEADER_LENGTH
-    if (view.getUint8(ip + IPV4.ttl) <= 1)
-      return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
     const state = index * STATE_WORDS
     const server = this.#services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
@@ -284,10 +282,13 @@ export class IPv4Path {
     } else {
       this.#moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
-    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // Only here, as in IPVS: what ends here has been counted, and has moved the state.
+    if (view.getUint8(ip + IPV4.ttl) <= 1)
+      return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
+    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {

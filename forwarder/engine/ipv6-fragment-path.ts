@@ -161,11 +161,11 @@ export class IPv6FragmentPath {
     const { states } = table.memory
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    if (view.getUint8(ip + IPV6.hopLimit) <= 1) return drops.drop(DROP_TTL)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[states[state + STATE.server]]
     if (server === undefined || server.removed) return drops.drop(DROP_SERVER_GONE)
     services.directory.counters[server.slot * COUNTERS + COUNTER.inBytes] += countedLength(frame)
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1) return drops.drop(DROP_TTL)
     const method = ((states[state + STATE.flagsReturnPath] >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return tunnels.toServer(frame, link, 0, protocol, server, true)
     if (frame.length - ETHERNET_HEADER_LENGTH > egress.mtuToServer(server)) return drops.drop(DROP_TOO_BIG)

@@ -248,8 +248,6 @@ export class IPv6Path {
     const start = frame.start
     const ip = start + ETHERNET_HEADER_LENGTH
     const { services, egress } = this.#engine
-    if (view.getUint8(ip + IPV6.hopLimit) <= 1)
-      return this.#answers.fromDestination(frame).hopLimitExceeded(frame, link)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
@@ -264,10 +262,13 @@ export class IPv6Path {
     }
     const transport = ip + headerLength
     this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
-    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // Only here: see ipv4-path.ts.
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1)
+      return this.#answers.fromDestination(frame).hopLimitExceeded(frame, link)
+    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
     if (frame.length > this.#fitsAnywhere) {

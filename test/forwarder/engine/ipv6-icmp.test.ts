@@ -94,7 +94,10 @@ test('a port that is not served, and a service without servers, are told with po
 
 test('a packet that has travelled too far is told with time exceeded, to client and server', async (t) => {
   const old = clientTcp6({ hopLimit: 1 })
-  t.same(sentHex(open().send(OUTSIDE, old)), [[OUTSIDE, hex(errorToClient(TIME_EXCEEDED, 0, 0, old))]])
+  const bench = open()
+  const before = trafficOf(bench).inPackets
+  t.same(sentHex(bench.send(OUTSIDE, old)), [[OUTSIDE, hex(errorToClient(TIME_EXCEEDED, 0, 0, old))]])
+  t.equal(trafficOf(bench).inPackets, before + 1, 'and counted')
   const reply = serverTcp6({ hopLimit: 1 })
   const expected = icmpFrame6({
     sourceMac: MAC.inside,

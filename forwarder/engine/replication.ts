@@ -298,7 +298,7 @@ export class Replication {
       const server = isFtpData ? known : this.#services.serverFor(identity)
       if (server === undefined) return false
       const ownMethod = hasVersion || server.removed ? method : server.method
-      const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0
+      const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0 && !isTemplate(protocol)
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
       const flags =
         methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay

@@ -3,9 +3,9 @@ import { test } from 'tap'
 import type { PersistenceSpec, ServiceSpec } from '../../../forwarder/service.ts'
 import { type ConnectionIndex, TICK_MS } from '../../../forwarder/table/connection-layout.ts'
 import { recordVersion } from '../../../forwarder/table/record-codec.ts'
-import { writeInt32 } from '../../../protocol/packet/bytes.ts'
+import { writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_FLAG, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import {
   clientTcp,
@@ -102,6 +102,15 @@ test('a template of 31 days and its connection are taken by a peer, and nothing 
     writeInt32(record, RECORD.timeoutMs, days * 1000 + 1)
     t.notOk(scene({ services: [spec], state: 'standby' }).engine.replication.apply(record, 0))
   }
+})
+
+test('a template that says of itself that a template has made it is one all the same, and makes no other', async (t) => {
+  const [record] = templatesTold(withFirst())
+  writeUint16(record, RECORD.flags, RECORD_FLAG.controlled)
+  const peer = director({ state: 'standby' })
+  tell(peer, [record])
+  t.equal(peer.table.memory.used, 1)
+  t.equal([...peer.reader.connections()].length, 1)
 })
 
 test('a template that comes after its connections lasts as long as they do, at whichever director', async (t) => {

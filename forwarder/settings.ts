@@ -5,6 +5,7 @@
  * Source: Linux Documentation/networking/ipvs-sysctl.rst; net/netfilter/ipvs/ip_vs_ctl.c vs_vars[]; ip_vs_proto_tcp.c,
  * ip_vs_proto_udp.c and ip_vs_proto_sctp.c (timeouts).
  */
+import { LONGEST_TIMEOUT_MS } from '../protocol/wire/connection-record.ts'
 
 /** What the engine reads: numbers by fixed names, in one object whose fields are set anew when a setting changes. */
 export interface EngineSettings {
@@ -53,8 +54,8 @@ export interface Setting {
   readonly meaning: string
 }
 
-/** What a 32-bit count of milliseconds holds: as far as records between directors reach. */
-const LONGEST_S = 2_147_483
+/** As far as records between directors reach. */
+export const LONGEST_TIMEOUT_S: number = LONGEST_TIMEOUT_MS / 1000
 
 const onOff = (name: string, field: keyof EngineSettings, initial: 0 | 1, meaning: string): Setting => ({
   name,
@@ -87,7 +88,7 @@ const seconds = (name: string, field: keyof EngineSettings, initial: number, mea
   field,
   type: 'seconds',
   minimum: 1,
-  maximum: LONGEST_S,
+  maximum: LONGEST_TIMEOUT_S,
   default: initial,
   meaning,
 })
@@ -164,7 +165,7 @@ export const SETTINGS: readonly Setting[] = [
     0,
     `a stricter TCP state table: with nat a connection is established only when its server has acknowledged the client. ${DEFENCE_MODES}`,
   ),
-  onOff('sloppy_sctp', 'sloppySctp', 0, 'an SCTP connection may begin with any packet'),
+  onOff('sloppy_sctp', 'sloppySctp', 0, 'an SCTP connection may begin with any packet but an abort'),
   onOff('sloppy_tcp', 'sloppyTcp', 0, 'a TCP connection may begin with any segment but a reset'),
   timeout('timeoutTcpS', 900, 'TCP ESTABLISHED; the first of vsadm --set'),
   timeout('timeoutTcpFinS', 120, 'TCP FIN_WAIT; the second of vsadm --set'),

@@ -8,9 +8,16 @@ import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../../protocol/packet/ipv4.ts'
 import { SCTP, SCTP_CHUNK } from '../../protocol/packet/sctp.ts'
 import { TCP, TCP_RST, TCP_SYN } from '../../protocol/packet/tcp.ts'
 import type { EngineSettings } from '../settings.ts'
-import { type ConnectionIndex, FLAG_ONE_WAY, isTentative } from '../table/connection-layout.ts'
+import {
+  type ConnectionIndex,
+  FLAG_CONTROLLED,
+  FLAG_FTP_DATA,
+  FLAG_ONE_WAY,
+  isTentative,
+} from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import type { ServiceTable } from '../table/service-table.ts'
+import { SYNC_ESTABLISHED } from '../table/virtual-service.ts'
 import { isOverState } from './protocols/registry.ts'
 import { TCP_STATE } from './tcp-states.ts'
 
@@ -35,31 +42,41 @@ export class Admission {
       const flags = view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)
       return flags === TCP_SYN || (flags === 0 && this.#settings.sloppyTcp !== 0)
     }
-    if (protocol !== PROTOCOL_SCTP || this.#settings.sloppySctp !== 0) return true
-    return view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT
+    if (protocol !== PROTOCOL_SCTP) return true
+    const chunk = view.getUint8(transport + SCTP.firstChunk)
+    return chunk === SCTP_CHUNK.INIT || (chunk !== SCTP_CHUNK.ABORT && this.#settings.sloppySctp !== 0)
   }
 
   /** Whether this packet of a known connection's client starts a new one in its place. */
   isReopened(index: ConnectionIndex, view: DataView, transport: number, protocol: number): boolean {
-    if (protocol === PROTOCOL_TCP) {
-      if ((view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) !== TCP_SYN) return false
-    } else if (protocol !== PROTOCOL_SCTP || view.getUint8(transport + SCTP.firstChunk) !== SCTP_CHUNK.INIT) {
-      return false
-    }
-    return this.givesWay(index, protocol)
+    return isOpening(view, transport, protocol) && this.givesWay(index, protocol)
   }
 
   /**
-   * Whether a SYN or an INIT for a known connection starts a new one in its place: when it is over (conn_reuse_mode), or when its
-   * server takes no new connections any more, so that the client does not wait for the dead. An established one gives way to the
-   * latter only with expire_nodest_conn. A tentative one is none yet.
+   * Whether this packet, right after a takeover, may be of a connection that is not known yet, instead of the known one: that is over,
+   * and the packet opens none.
+   */
+  mayBeOfNext(index: ConnectionIndex, view: DataView, transport: number, protocol: number): boolean {
+    return this.isOver(index, protocol) && !isOpening(view, transport, protocol)
+  }
+
+  /**
+   * Whether a SYN or an INIT for a known connection starts a new one in its place: when it is over (conn_reuse_mode), unless another
+   * decides on its server, which then is the same again: its template, or the control connection of FTP. (What is to be confirmed is
+   * begun anew all the same, and so confirmed.) Or when its server takes no new connections any more, so that the client does not wait for
+   * the dead. With a server that was removed, and an established one altogether, the latter needs expire_nodest_conn. A tentative one is
+   * none yet.
    */
   givesWay(index: ConnectionIndex, protocol: number): boolean {
-    if (isTentative(this.#table.flags(index))) return true
+    const flags = this.#table.flags(index)
+    if (isTentative(flags)) return true
     const { connReuseMode, expireNodestConn } = this.#settings
-    if (connReuseMode !== 0 && this.isOver(index, protocol, connReuseMode)) return true
-    if (this.#services.serverBySlot[this.#table.server(index)]?.weight !== 0) return false
-    return expireNodestConn !== 0 || (protocol === PROTOCOL_TCP && this.#table.state(index) !== TCP_STATE.ESTABLISHED)
+    const server = this.#services.serverBySlot[this.#table.server(index)]
+    const isControlled = (flags & (FLAG_CONTROLLED | FLAG_FTP_DATA)) !== 0 && server?.service?.sync === SYNC_ESTABLISHED
+    if (connReuseMode !== 0 && !isControlled && this.isOver(index, protocol, connReuseMode)) return true
+    if (server?.weight !== 0) return false
+    if (expireNodestConn !== 0) return true
+    return protocol === PROTOCOL_TCP && !server.isRetired && this.#table.state(index) !== TCP_STATE.ESTABLISHED
   }
 
   /**
@@ -80,4 +97,10 @@ export class Admission {
     if (this.#table.protocol(index) !== protocol) return false
     return this.#services.serverBySlot[this.#table.server(index)]?.isRetired === true
   }
+}
+
+/** Whether a client opens a connection with this packet. */
+function isOpening(view: DataView, transport: number, protocol: number): boolean {
+  if (protocol === PROTOCOL_TCP) return (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) === TCP_SYN
+  return protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT
 }

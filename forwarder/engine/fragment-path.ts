@@ -3,6 +3,8 @@
  * connection's way with what a fragment has to change: an address for NAT, an outer header for TUN, the TTL for all. In which
  * order they may pass, fragment-order.ts says.
  *
+ * A datagram counts as one packet, and of its headers those of the first fragment: IPVS sees it put together.
+ *
  * Source: RFC 791 section 3.2; RFC 1858 section 3 and RFC 3128 section 2 (which first fragments are attacks).
  */
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
@@ -13,7 +15,7 @@ import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { mayBeCut } from '../method/fragmentation.ts'
 import { rewriteDestinationAddress, rewriteSourceAddress } from '../method/nat.ts'
-import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
+import { FLAG_ONE_PACKET, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { isOneWay, METHOD_LOCAL, METHOD_TUN } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -103,13 +105,12 @@ export class FragmentPath {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const virtual = view.getInt32(ip + IPV4.destination)
-    if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, virtual)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[table.memory.states[state + STATE.server]]
     if (server === undefined || server.removed) return drops.drop(DROP_SERVER_GONE)
-    const counter = server.slot * COUNTERS
-    services.directory.counters[counter + COUNTER.inPackets]++
-    services.directory.counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    const data = frame.length - ETHERNET_HEADER_LENGTH - headerLength
+    services.directory.counters[server.slot * COUNTERS + COUNTER.inBytes] += data
+    if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, virtual)
     const method = ((table.memory.states[state + STATE.flagsReturnPath] >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return tunnels.toServer(frame, link, headerLength, server)
     const mtu = egress.mtuToServer(server)
@@ -130,9 +131,10 @@ export class FragmentPath {
     const flags = states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return drops.drop(DROP_MARTIAN)
-    const counter = states[index * STATE_WORDS + STATE.server] * COUNTERS
-    services.directory.counters[counter + COUNTER.outPackets]++
-    services.directory.counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const data = frame.length - ETHERNET_HEADER_LENGTH - headerLength
+      services.directory.counters[states[index * STATE_WORDS + STATE.server] * COUNTERS + COUNTER.outBytes] += data
+    }
     const client = keys[index * KEY_WORDS + KEY.clientAddress]
     const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
     const mtu = egress.mtuToClient(path, client)

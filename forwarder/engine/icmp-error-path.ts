@@ -1,6 +1,7 @@
 /**
  * The way of an ICMP error of either family that belongs to a connection: about a reply, to the server that sent it; about a request,
- * to the client; about a tunnel packet, to the client too, as an error about its own packet inside.
+ * to the client; about a tunnel packet, to the client too, as an error about its own packet inside. The first two count as the
+ * connection's own packets.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_in_icmp(), ip_vs_out_icmp(), ip_vs_in_icmp_v6(), ip_vs_out_icmp_v6().
  */
@@ -17,6 +18,7 @@ import { NO_ADDRESS } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import {
   type ConnectionIndex,
+  FLAG_ONE_PACKET,
   isTentative,
   KEY,
   KEY_WORDS,
@@ -27,6 +29,7 @@ import {
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN, type RealServer } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
+import { COUNTER, COUNTERS } from '../table/server-directory.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Answers } from './answers.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
@@ -98,6 +101,9 @@ export class IcmpErrorPath {
     const index = this.#findByClient(view, quoted, quoted.destination, quoted.source, ports)
     const server = index === NO_CONNECTION ? undefined : services.serverBySlot[table.server(index)]
     if (server === undefined || server.removed) return drops.drop(DROP_ICMP_UNRELATED)
+    const { counters } = services.directory
+    counters[server.slot * COUNTERS + COUNTER.inPackets]++
+    counters[server.slot * COUNTERS + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
     if (view.getUint8(ip + (isIPv6 ? IPV6.hopLimit : IPV4.ttl)) <= 1) return drops.drop(DROP_TTL)
     const method = (table.flags(index) & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_NAT || method === METHOD_LOCAL) {
@@ -129,6 +135,12 @@ export class IcmpErrorPath {
     if (index === NO_CONNECTION) return this.#passTunnelError(frame, ip + headerLength)
     if (isTentative(table.flags(index))) return drops.drop(DROP_ICMP_UNRELATED)
     if (view.getUint8(ip + (quoted.isIPv6 ? IPV6.hopLimit : IPV4.ttl)) <= 1) return drops.drop(DROP_TTL)
+    if ((table.flags(index) & FLAG_ONE_PACKET) === 0) {
+      const { counters } = services.directory
+      const counter = table.server(index) * COUNTERS
+      counters[counter + COUNTER.outPackets]++
+      counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    }
     const virtual = keys[index * KEY_WORDS + KEY.virtualAddress]
     const virtualPort = keys[index * KEY_WORDS + KEY.ports] & 0xffff
     const length = frame.length - ETHERNET_HEADER_LENGTH - headerLength

@@ -49,7 +49,7 @@ const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, P
 const { soundIPv4HeaderLength } = ipv4
 const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
-const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -180,7 +180,7 @@ export class IPv4Path {
       this.#newConnections.readIPv4(protocol, source, destination, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
-    if (this.#addresses.wasJustTaken(destination) && this.#admission.isOver(index, protocol))
+    if (this.#addresses.wasJustTaken(destination) && this.#admission.mayBeOfNext(index, view, transport, protocol))
       return this.#drops.drop(DROP_OVER)
     if (this.#isUnbegun(index)) return this.#hold(frame, link, index, this.#confirmations.follow(frame, link, index))
     return this.#toServer(frame, link, headerLength, protocol, index)
@@ -257,8 +257,6 @@ export class IPv4Path {
     const view = frame.memory.view
     const start = frame.start
     const ip = start + ETHERNET_HEADER_LENGTH
-    if (view.getUint8(ip + IPV4.ttl) <= 1)
-      return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
     const state = index * STATE_WORDS
     const server = this.#services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
@@ -284,10 +282,13 @@ export class IPv4Path {
     } else {
       this.#moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
-    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // Only here, as in IPVS: what ends here has been counted, and has moved the state.
+    if (view.getUint8(ip + IPV4.ttl) <= 1)
+      return this.#answers.ttlExceeded(frame, link, view.getInt32(ip + IPV4.destination))
+    if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
     if (frame.length > this.#fitsAnywhere) {
@@ -347,9 +348,12 @@ export class IPv4Path {
     }
     if ((flags & FLAG_FTP) !== 0 && !this.#ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
-    const counter = this.#states[state + STATE.server] * COUNTERS
-    this.#counters[counter + COUNTER.outPackets]++
-    this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // To IPVS the reply to a single datagram belongs to nothing.
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const counter = this.#states[state + STATE.server] * COUNTERS
+      this.#counters[counter + COUNTER.outPackets]++
+      this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    }
     const key = index * KEY_WORDS
     const virtual = this.#keys[key + KEY.virtualAddress]
     const virtualPort = this.#keys[key + KEY.ports] & 0xffff

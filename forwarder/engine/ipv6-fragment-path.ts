@@ -23,7 +23,7 @@ import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, replaceAddress6 } from '../method/ipv6-nat.ts'
-import { KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
+import { FLAG_ONE_PACKET, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { isOneWay, METHOD_LOCAL, METHOD_TUN } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -161,13 +161,11 @@ export class IPv6FragmentPath {
     const { states } = table.memory
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    if (view.getUint8(ip + IPV6.hopLimit) <= 1) return drops.drop(DROP_TTL)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[states[state + STATE.server]]
     if (server === undefined || server.removed) return drops.drop(DROP_SERVER_GONE)
-    const counter = server.slot * COUNTERS
-    services.directory.counters[counter + COUNTER.inPackets]++
-    services.directory.counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    services.directory.counters[server.slot * COUNTERS + COUNTER.inBytes] += countedLength(frame)
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1) return drops.drop(DROP_TTL)
     const method = ((states[state + STATE.flagsReturnPath] >>> 16) & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return tunnels.toServer(frame, link, 0, protocol, server, true)
     if (frame.length - ETHERNET_HEADER_LENGTH > egress.mtuToServer(server)) return drops.drop(DROP_TOO_BIG)
@@ -188,9 +186,10 @@ export class IPv6FragmentPath {
     const flags = states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return drops.drop(DROP_MARTIAN)
-    const counter = states[index * STATE_WORDS + STATE.server] * COUNTERS
-    services.directory.counters[counter + COUNTER.outPackets]++
-    services.directory.counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const counter = states[index * STATE_WORDS + STATE.server] * COUNTERS + COUNTER.outBytes
+      services.directory.counters[counter] += countedLength(frame)
+    }
     const client = index * KEY_WORDS + KEY.clientAddress
     const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
     if (frame.length - ETHERNET_HEADER_LENGTH > egress.mtuToClient6(path, keys, client)) return drops.drop(DROP_TOO_BIG)
@@ -199,4 +198,17 @@ export class IPv6FragmentPath {
     decrementHopLimit(view, ip)
     return egress.toClient6(frame, path, keys, client)
   }
+}
+
+/**
+ * Bytes that a fragment adds to those which its first one counted for: its data. The first counted with its fragment header, which the
+ * packet does not have when it is put together: that comes off with the last.
+ */
+function countedLength(frame: Frame): number {
+  const view = frame.memory.view
+  const ip = frame.start + ETHERNET_HEADER_LENGTH
+  const header = fragmentHeaderAt(view, ip)
+  const data = frame.length - ETHERNET_HEADER_LENGTH - header - FRAGMENT_HEADER_LENGTH
+  const isLast = (view.getUint16(ip + header + FRAGMENT.offset) & FRAGMENT_MORE) === 0
+  return isLast ? data - FRAGMENT_HEADER_LENGTH : data
 }

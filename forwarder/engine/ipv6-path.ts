@@ -44,7 +44,7 @@ const { ADDRESS_WORDS, isHostIPv6 } = addressWords
 const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
-const { FLAG_FTP, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
+const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
@@ -180,7 +180,10 @@ export class IPv6Path {
       this.#engine.newConnections.readIPv6(protocol, view, ip, virtual, ports)
       return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
     }
-    if (this.#engine.addresses.wasJustTaken(virtual) && this.#engine.admission.isOver(index, protocol))
+    if (
+      this.#engine.addresses.wasJustTaken(virtual) &&
+      this.#engine.admission.mayBeOfNext(index, view, transport, protocol)
+    )
       return this.#drops.drop(DROP_OVER)
     if (this.#isUnbegun(index))
       return this.#hold(frame, link, index, this.#engine.confirmations.follow(frame, link, index))
@@ -245,8 +248,6 @@ export class IPv6Path {
     const start = frame.start
     const ip = start + ETHERNET_HEADER_LENGTH
     const { services, egress } = this.#engine
-    if (view.getUint8(ip + IPV6.hopLimit) <= 1)
-      return this.#answers.fromDestination(frame).hopLimitExceeded(frame, link)
     const state = index * STATE_WORDS
     const server = services.serverBySlot[this.#states[state + STATE.server]]
     if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
@@ -261,10 +262,13 @@ export class IPv6Path {
     }
     const transport = ip + headerLength
     this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
-    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const counter = server.slot * COUNTERS
     this.#counters[counter + COUNTER.inPackets]++
     this.#counters[counter + COUNTER.inBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // Only here: see ipv4-path.ts.
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1)
+      return this.#answers.fromDestination(frame).hopLimitExceeded(frame, link)
+    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
     if (frame.length > this.#fitsAnywhere) {
@@ -320,9 +324,12 @@ export class IPv6Path {
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
     if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
       return this.#drops.drop(DROP_FTP_INCOMPLETE)
-    const counter = this.#states[state + STATE.server] * COUNTERS
-    this.#counters[counter + COUNTER.outPackets]++
-    this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    // To IPVS the reply to a single datagram belongs to nothing.
+    if ((flags & FLAG_ONE_PACKET) === 0) {
+      const counter = this.#states[state + STATE.server] * COUNTERS
+      this.#counters[counter + COUNTER.outPackets]++
+      this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
+    }
     const key = index * KEY_WORDS
     const client = key + KEY.clientAddress
     if (frame.length > this.#fitsAnywhere) {

@@ -73,7 +73,7 @@ export class RecordServers {
 
   /**
    * By the services that there are here; undefined when none of them is meant. A server may be known by another port than its
-   * connection's: it has none of its own, or the connection is one of FTP's.
+   * connection's: it has none of its own, or the connection is one of FTP's. A template for several ports has none.
    * Source: Linux net/netfilter/ipvs/ip_vs_ctl.c ip_vs_find_dest().
    */
   #here({ transport, isIPv4, mark, virtual, virtualPort, address, port }: Naming): ServerIdentity | undefined {
@@ -88,7 +88,7 @@ export class RecordServers {
     const server =
       candidates.find((each) => each.port === port) ??
       candidates.find((each) => each.port === 0) ??
-      (virtualPort === service.port ? undefined : candidates[0])
+      (virtualPort === service.port && virtualPort !== 0 ? undefined : candidates[0])
     return {
       protocol: service.protocol,
       virtualAddress: service.address,

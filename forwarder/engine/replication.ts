@@ -11,6 +11,7 @@ import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
   CALL,
+  LONGEST_TIMEOUT_MS,
   RECORD,
   RECORD_CALL,
   RECORD_FLAG,
@@ -68,7 +69,6 @@ import { Versions } from './versions.ts'
 const SHORTEST_REFRESH_S = 4
 /** Versions have 16 bits of 128 ms: one that is left behind for 70 minutes, half of their turn, stands for the future. */
 const LONGEST_REFRESH_S = 1800
-const LONGEST_TIMEOUT_MS = 2 ** 31
 /** Told of when an address moves, before and after each: a flood of SYNs must become neither one of records nor one of the peers' tables. */
 const HANDSHAKES = 4096
 
@@ -298,7 +298,7 @@ export class Replication {
       const server = isFtpData ? known : this.#services.serverFor(identity)
       if (server === undefined) return false
       const ownMethod = hasVersion || server.removed ? method : server.method
-      const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0
+      const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0 && !isTemplate(protocol)
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
       const flags =
         methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay

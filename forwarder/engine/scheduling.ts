@@ -6,6 +6,7 @@
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_core.c ip_vs_schedule(), ip_vs_sched_persist().
  */
+import { PORT_FTP_DATA } from '../../protocol/packet/ftp.ts'
 import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import type { Flow } from '../../scheduler/scheduler.ts'
 import type { EngineSettings } from '../settings.ts'
@@ -60,10 +61,12 @@ export class Scheduling {
   }
 
   /**
-   * The service that takes a packet which belongs to no connection.
+   * The service that takes a packet which belongs to no connection. Whose source port is that of FTP's data, by whatever protocol, is
+   * taken for a real server, whose data connections are never scheduled (ip_vs_schedule()).
    * @param mark firewall mark; 0: none
    */
   serviceFor(key: ConnectionKey, mark: number): Service | undefined {
+    if (key.ports >>> 16 === PORT_FTP_DATA) return undefined
     const service = this.#connections.services.serviceFor(key, mark)
     if (service === undefined || service.isMark || service.persistence !== undefined) return service
     // Of a service that is not persistent, every other port is none of its.

@@ -67,6 +67,11 @@ export function protocolOfTemplate(template: number): number {
   return template === TEMPLATE_SCTP ? PROTOCOL_SCTP : PROTOCOL_UDP
 }
 
+/** The port of a template's server as IPVS has it: what is for several ports, of FTP, of every port or of a firewall mark, leads to none. */
+export function templateServerPort(virtualPort: number, serverPort: number): number {
+  return virtualPort === 0 ? 0 : serverPort
+}
+
 export function templateProtocolName(template: number): (typeof names)[number] {
   return names[template - TEMPLATE_TCP]
 }

@@ -15,6 +15,7 @@ import {
   isTemplateOfMark,
   TEMPLATE_CALL_ANY6,
   templateProtocolName,
+  templateServerPort,
 } from '../engine/templates.ts'
 import type { ConnectionSnapshot } from '../forwarder.ts'
 import {
@@ -22,6 +23,7 @@ import {
   ConnectionMemory,
   FLAG_HALF_OPEN,
   FLAG_IPV6,
+  FLAG_ONE_PACKET,
   FLAG_REPLICATED,
   KEY,
   KEY_WORDS,
@@ -96,22 +98,23 @@ export class ConnectionReader {
     return calls.find(keys, hash) === entry ? pieces : 0
   }
 
-  /** The connection in a place; undefined when there is none. */
+  /** The connection in a place; undefined when there is none, or one of a single datagram, which IPVS forgets with it. */
   snapshot(place: number): ConnectionSnapshot | undefined {
     const { keys, states } = this.memory
     const identity = this.#identity(place)
     if (identity === 0) return undefined
     const key = place * KEY_WORDS
     const state = place * STATE_WORDS
+    const flags = states[state + STATE.flagsReturnPath] >>> 16
+    if ((flags & FLAG_ONE_PACKET) !== 0) return undefined
     const word = states[state + STATE.portProtocolState]
     const protocol = (word >>> 8) & 255
     const isOfCall = isTemplateOfCall(protocol)
-    const isIPv6 = isOfCall
-      ? protocol === TEMPLATE_CALL_ANY6
-      : ((states[state + STATE.flagsReturnPath] >>> 16) & FLAG_IPV6) !== 0
+    const isIPv6 = isOfCall ? protocol === TEMPLATE_CALL_ANY6 : (flags & FLAG_IPV6) !== 0
     const { addresses, book } = this.#directory
     const left = states[state + STATE.expires] * TICK_MS - monotonicMs()
     const virtual = keys[key + KEY.virtualAddress]
+    const virtualPort = keys[key + KEY.ports] & 0xffff
     const snapshot: ConnectionSnapshot = {
       protocol: isTemplate(protocol) ? templateProtocolName(protocol) : (protocolByNumber(protocol)?.name ?? 'udp'),
       state: stateName(protocol, word & 255),
@@ -119,9 +122,9 @@ export class ConnectionReader {
       clientAddress: isIPv6 ? formatIPv6(keys, key + KEY.clientAddress) : formatIPv4(keys[key + KEY.clientAddress]),
       clientPort: keys[key + KEY.ports] >>> 16,
       virtualAddress: isTemplateOfMark(protocol) ? markAddress(virtual, isIPv6) : book.format(virtual),
-      virtualPort: keys[key + KEY.ports] & 0xffff,
+      virtualPort,
       serverAddress: book.format(addresses[states[state + STATE.server]]),
-      serverPort: word >>> 16,
+      serverPort: isTemplate(protocol) ? templateServerPort(virtualPort, word >>> 16) : word >>> 16,
     }
     if (isTemplate(protocol)) snapshot.isTemplate = true
     if (isOfCall) Object.assign(snapshot, this.#caller(key + KEY.clientAddress))

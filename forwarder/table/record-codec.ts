@@ -11,7 +11,7 @@ import {
   RECORD_LENGTH,
   RECORD_UPSERT,
 } from '../../protocol/wire/connection-record.ts'
-import { isTemplateOfMark } from '../engine/templates.ts'
+import { isTemplate, isTemplateOfMark } from '../engine/templates.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from './address-book.ts'
 import {
   type ConnectionIndex,
@@ -69,7 +69,9 @@ export function encodeRecord(
   writeInt32(target, at + RECORD.timeoutMs, Math.max(0, states[state + STATE.expires] - tick) * TICK_MS)
   writeUint16(target, at + RECORD.clientPort, ports >>> 16)
   writeUint16(target, at + RECORD.virtualPort, ports & 0xffff)
-  writeUint16(target, at + RECORD.serverPort, word >>> 16)
+  // The kernel's templates for several ports do not say their server's.
+  const serverPort = isTemplate((word >>> 8) & 255) ? directory.portOf(server) : word >>> 16
+  writeUint16(target, at + RECORD.serverPort, serverPort)
   const { addresses, book } = directory
   if (flags & FLAG_IPV6) writeIPv6Words(target, at + RECORD.clientAddress, keys, key + KEY.clientAddress)
   else writeMapped(target, at + RECORD.clientAddress, keys[key + KEY.clientAddress])

@@ -179,6 +179,11 @@ export class ServerDirectory {
     if (service !== NO_SLOT) Atomics.store(siblings, service, slot)
   }
 
+  /** The service that a server's slot counts for; NO_SLOT: none. */
+  serviceOf(slot: Slot): Slot {
+    return this.#identities[slot * IDENTITY_WORDS + IDENTITY.service]
+  }
+
   findService(service: ServiceIdentity): Slot {
     return this.#find(KIND_SERVICE, { ...service, address: 0, port: 0 })
   }

@@ -170,14 +170,8 @@ export class ServiceTable {
   /** To be called when a connection of a removed server has ended: frees the server's slot after the last one. */
   release(server: RealServer): void {
     if (!server.removed || !server.isUnused) return
-    const identity = this.directory.serverAt(server.slot)
-    const service = identity && this.find(identity.protocol, identity.virtualAddress, identity.virtualPort)
-    if (service) {
-      const { counters } = this.directory
-      for (let counter = COUNTER.connections; counter <= COUNTER.outBytes; counter++) {
-        counters[service.slot * COUNTERS + counter] += counters[server.slot * COUNTERS + counter]
-      }
-    }
+    const service = this.directory.serviceOf(server.slot)
+    if (service !== NO_SLOT) this.#addTraffic(service, server.slot, 1)
     server.leadTo(undefined)
     this.serverBySlot[server.slot] = undefined
     this.directory.free(server.slot)
@@ -246,10 +240,22 @@ export class ServiceTable {
     const { protocol, address: virtualAddress, port: virtualPort } = service
     const server = this.serverFor({ protocol, virtualAddress, virtualPort, address, port: spec.port })
     if (server === undefined) return undefined
-    this.directory.setService(server.slot, service.slot)
+    if (this.directory.serviceOf(server.slot) !== service.slot) {
+      // What it has counted for another service, between the same addresses but deleted since, is none of this one's traffic.
+      this.#addTraffic(service.slot, server.slot, -1)
+      this.directory.setService(server.slot, service.slot)
+    }
     server.enlist(service, spec)
     service.servers.unshift(server)
     return server
+  }
+
+  /** Adds what a server has counted to what its service has of servers that are gone, or takes it off. */
+  #addTraffic(service: Slot, server: Slot, sign: 1 | -1): void {
+    const { counters } = this.directory
+    for (let counter = COUNTER.connections; counter <= COUNTER.outBytes; counter++) {
+      counters[service * COUNTERS + counter] += sign * counters[server * COUNTERS + counter]
+    }
   }
 
   #make(identity: ServerIdentity, service: Slot): RealServer | undefined {

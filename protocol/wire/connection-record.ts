@@ -41,6 +41,9 @@
  */
 export const RECORD_LENGTH = 72
 
+/** The longest timeout of a connection or a template, 31 days: the longest of ipvsadm's. Of the 32 bits it needs all, without a sign. */
+export const LONGEST_TIMEOUT_MS: number = 31 * 86_400_000
+
 /** kind: the connection is as described. */
 export const RECORD_UPSERT = 1
 /** kind: the connection has ended; only the identifying fields count. */

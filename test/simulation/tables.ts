@@ -56,7 +56,7 @@ function readEntry(bytes: Uint8Array, at: number): Entry {
     state: bytes[at + RECORD.state],
     server: address(RECORD.serverAddress),
     version: port(RECORD.version),
-    leftMs: readInt32(bytes, at + RECORD.timeoutMs),
+    leftMs: readInt32(bytes, at + RECORD.timeoutMs) >>> 0,
   }
 }
 

@@ -1,4 +1,5 @@
 /** A keepalived.conf, as far as a pool can be that. */
+import { LONGEST_TIMEOUT_S } from '../../../forwarder/settings.ts'
 import type { VrrpVersion } from '../../../protocol/packet/vrrp.ts'
 import type { WholeService } from '../../director/control/api.ts'
 import { isVrrpGroup, OTHER_GROUP, type Vip } from './keepalived-instance.ts'
@@ -21,7 +22,6 @@ interface Globals {
   vrrpVersion: VrrpVersion
 }
 
-const LONGEST_TIMEOUT_S = 2_147_483
 const TIMEOUTS: Readonly<Record<string, string>> = { tcp: 'timeoutTcpS', tcpfin: 'timeoutTcpFinS', udp: 'timeoutUdpS' }
 const WHY_NOT: Readonly<Record<string, string>> = {
   vrrp_script: 'write it to `track.scripts` of the groups that track it',

@@ -27,18 +27,24 @@ interface MeteredService {
   readonly service: ServiceAddress
   readonly meter: Meter
   servers: ReadonlyMap<string, MeteredServer>
+  /** Those that were taken out, for as long as the forwarder has connections of theirs. */
+  readonly removed: Map<string, MeteredServer>
 }
 
 export class TrafficStatisticsBook {
   readonly #counters: Counters
   readonly #meters = new TrafficMeters()
   readonly #services = new Map<string, MeteredService>()
+  readonly #withRemoved = new Set<MeteredService>()
 
   constructor(counters: Counters) {
     this.#counters = counters
   }
 
-  /** Begins to count what is new, from 0, and forgets what is gone. The forwarder must know the service already. */
+  /**
+   * Begins to count what is new, from 0, and forgets what is gone. A server that comes back while it has connections goes on with what
+   * it had (ip_vs_ctl.c, __ip_vs_update_dest()). The forwarder must know the service already.
+   */
   setService(service: ServiceAddress & { readonly servers: readonly ServerAddress[] }): void {
     const counters = this.#counters
     const key = serviceKey(service)
@@ -46,18 +52,27 @@ export class TrafficStatisticsBook {
     if (!metered) {
       const { protocol, address, port, mark } = service
       const meter = this.#meters.begin(counters.serviceCounters(service))
-      metered = { service: { protocol, address, port, ...(mark && { mark }) }, meter, servers: new Map() }
+      metered = {
+        service: { protocol, address, port, ...(mark && { mark }) },
+        meter,
+        servers: new Map(),
+        removed: new Map(),
+      }
       this.#services.set(key, metered)
     }
+    this.#forgetEnded(metered)
     const before = metered.servers
     const after = new Map<string, MeteredServer>()
     for (const server of service.servers) {
-      const known = before.get(serverKey(server))
+      const name = serverKey(server)
+      const known = before.get(name) ?? metered.removed.get(name)
       const meter = known?.meter ?? this.#meters.begin(counters.serverCounters(service, server))
-      after.set(serverKey(server), { server, meter })
+      metered.removed.delete(name)
+      after.set(name, { server, meter })
     }
-    for (const [server, { meter }] of before) if (!after.has(server)) this.#meters.end(meter)
+    for (const [key, server] of before) if (!after.has(key)) metered.removed.set(key, server)
     metered.servers = after
+    this.#forgetEnded(metered)
   }
 
   removeService(service: ServiceAddress): void {
@@ -65,11 +80,13 @@ export class TrafficStatisticsBook {
     if (!metered) return
     this.#services.delete(serviceKey(service))
     this.#meters.end(metered.meter)
-    for (const { meter } of metered.servers.values()) this.#meters.end(meter)
+    this.#withRemoved.delete(metered)
+    for (const { meter } of [...metered.servers.values(), ...metered.removed.values()]) this.#meters.end(meter)
   }
 
   /** To be called every ESTIMATION_INTERVAL_MS. With many servers it takes its time, as the kernel does. */
   tick(): Promise<void> {
+    for (const metered of this.#withRemoved) this.#forgetEnded(metered)
     return this.#forEach(this.#services.values(), (meter, counters) => this.#meters.tick(meter, counters))
   }
 
@@ -96,6 +113,18 @@ export class TrafficStatisticsBook {
     if (!metered) throw new Error(`no statistics of ${serverKey(server)} in ${serviceKey(service)}`)
     const counters = view === 'now' ? this.#counters.serverCounters(service, server) : undefined
     return this.#meters.statistics(metered.meter, counters)
+  }
+
+  /** Forgets the removed servers whose last connection has ended: the forwarder has begun to count anew, or counts nothing. */
+  #forgetEnded(metered: MeteredService): void {
+    const { service, removed } = metered
+    for (const [key, { server, meter }] of removed) {
+      if (!this.#meters.hasBegunAnew(meter, this.#counters.serverCounters(service, server))) continue
+      removed.delete(key)
+      this.#meters.end(meter)
+    }
+    if (removed.size > 0) this.#withRemoved.add(metered)
+    else this.#withRemoved.delete(metered)
   }
 
   async #forEach(

@@ -47,6 +47,18 @@ export class TrafficMeters {
     }
   }
 
+  /** Whether these are not the counters that had been read at the last estimation, or there was nothing in them. */
+  hasBegunAnew(meter: Meter, counters: ServerCounters): boolean {
+    const numbers = this.#blockOf(meter)
+    const total = placeOf(meter) + TOTAL
+    let hasCounted = false
+    for (let each = 0; each < COUNTED.length; each++) {
+      if (counters[COUNTED[each]] < numbers[total + each]) return true
+      hasCounted ||= counters[COUNTED[each]] > 0
+    }
+    return !hasCounted
+  }
+
   /** Estimates the rates. To be called every ESTIMATION_INTERVAL_MS. */
   tick(meter: Meter, counters: ServerCounters): void {
     const numbers = this.#blockOf(meter)

@@ -20,11 +20,12 @@ import {
   TEMPLATE_CALL_ANY,
   TEMPLATE_CALL_ANY6,
   templateProtocol,
+  templateServerPort,
 } from '../../../forwarder/engine/templates.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN } from '../../../forwarder/table/real-server.ts'
 import { isMapped } from '../../../forwarder/table/record-codec.ts'
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../../protocol/packet/ipv4.ts'
-import { RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
+import { LONGEST_TIMEOUT_MS, RECORD, RECORD_LENGTH, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, SYNC_METHOD, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
 
 /** States that are told of, by protocol; above all no half-open connection is. SCTP: ESTABLISHED, the shutdowns, CLOSED. */
@@ -55,7 +56,6 @@ const METHOD_TAKEN: Readonly<Record<number, number>> = {
   [SYNC_METHOD.direct]: METHOD_DR,
 }
 
-const LONGEST_TIMEOUT_MS = 2 ** 31
 /** Of a template that says none. */
 const TEMPLATE_TIMEOUT_S = 180
 const MAPPED_PREFIX = 0xffff
@@ -84,7 +84,9 @@ export function entryOfRecord(bytes: Uint8Array, at: number, call?: CallDescript
   const address = (offset: number) => bytes.subarray(at + offset, at + offset + 16)
   const client = call?.client ?? address(RECORD.clientAddress)
   const virtual = address(RECORD.virtualAddress)
+  const virtualPort = view.getUint16(RECORD.virtualPort)
   const server = address(RECORD.serverAddress)
+  const serverPort = view.getUint16(RECORD.serverPort)
   const isOfMark = isTemplateOfMark(number)
   const isIPv4 = isMapped(client, 0) && isMapped(server, 0) && isMapped(virtual, 0)
   return {
@@ -92,8 +94,8 @@ export function entryOfRecord(bytes: Uint8Array, at: number, call?: CallDescript
     flags: method | (isOfTemplate ? SYNC_FLAG.template : 0) | (isActiveState(number, state) ? 0 : SYNC_FLAG.inactive),
     state,
     clientPort: view.getUint16(RECORD.clientPort),
-    virtualPort: view.getUint16(RECORD.virtualPort),
-    serverPort: view.getUint16(RECORD.serverPort),
+    virtualPort,
+    serverPort: isOfTemplate ? templateServerPort(virtualPort, serverPort) : serverPort,
     firewallMark: view.getUint32(RECORD.firewallMark),
     timeoutS: Math.floor(view.getUint32(RECORD.timeoutMs) / 1000),
     clientAddress: shorten(client, isIPv4),

@@ -1,6 +1,8 @@
 /** What begins a connection, and what takes the place of one: conn_reuse_mode, sloppy_tcp, sloppy_sctp, expire_nodest_conn. */
 import { test } from 'tap'
 import type { ForwardingMethod } from '../../../forwarder/service.ts'
+import { type ConnectionIndex, FLAG_FTP_DATA } from '../../../forwarder/table/connection-layout.ts'
+import { COUNTER, COUNTERS } from '../../../forwarder/table/server-directory.ts'
 import { SCTP_CHUNK } from '../../../protocol/packet/sctp.ts'
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
@@ -56,6 +58,36 @@ for (const [mode, method, state, server, sentence] of reuse) {
   })
 }
 
+test('conn_reuse_mode: a connection whose server a template or the control connection of FTP decides on goes on', async (t) => {
+  const persistence = { timeoutS: 60, netmask: '255.255.255.255' }
+  const persistent = scene({ services: [{ ...service({ weights: [1, 1], method: 'dr' }), persistence }] })
+  const data = scene({ weights: [1, 1], method: 'dr' })
+  for (const bench of [persistent, data]) {
+    bench.send(OUTSIDE, syn())
+    const index = [1, 2].find((each) => bench.table.protocol(each as ConnectionIndex) === 6) as ConnectionIndex
+    if (bench === data) bench.table.setFlags(index, bench.table.flags(index) | FLAG_FTP_DATA)
+    for (const flags of [TCP_ACK, TCP_RST]) bench.send(OUTSIDE, clientTcp({ flags }))
+    t.ok(states(bench).includes('CLOSE'))
+    t.equal(serverOf(bench, syn()), 2)
+    t.ok(states(bench).includes('SYN_RECV'))
+    t.equal(bench.engine.services.directory.counters[bench.table.server(index) * COUNTERS + COUNTER.connections], 1)
+  }
+})
+
+test('conn_reuse_mode: what is to be confirmed begins anew, whatever decides on its server', async (t) => {
+  const persistence = { timeoutS: 60, netmask: '255.255.255.255' }
+  const spec = { ...service({ weights: [1, 1] }), persistence }
+  const bench = scene({ services: [spec] })
+  bench.send(OUTSIDE, syn())
+  for (const flags of [TCP_ACK, TCP_RST]) bench.send(OUTSIDE, clientTcp({ flags }))
+  t.ok(states(bench).includes('CLOSE'))
+  bench.engine.services.set({ ...spec, sync: 'confirmed' })
+  bench.send(OUTSIDE, syn())
+  const { counters } = bench.engine.services.directory
+  const [server] = bench.engine.services.serverBySlot.filter((each) => each && each.persistentConnections > 0)
+  t.equal(counters[(server?.slot ?? 0) * COUNTERS + COUNTER.connections], 2)
+})
+
 test('conn_reuse_mode 2: with NAT a connection in FIN_WAIT, whose replies are seen, is not over', async (t) => {
   const bench = scene({ weights: [1, 1] })
   bench.set({ connReuseMode: 2 })
@@ -96,6 +128,8 @@ test('sloppy_sctp: data of an unknown association begins one, which otherwise on
   const data = clientSctp({ chunks: [{ type: SCTP_CHUNK.DATA }] })
   t.equal(serverOf(bench, data), undefined)
   bench.set({ sloppySctp: 1 })
+  t.equal(serverOf(bench, clientSctp({ chunks: [{ type: SCTP_CHUNK.ABORT }] })), undefined, 'nor does an abort ever')
+  t.equal(bench.table.memory.used, 0)
   t.equal(serverOf(bench, data), 1)
 })
 
@@ -111,6 +145,24 @@ test('expire_nodest_conn: a datagram for a removed server goes to another one at
     bench.engine.services.set({ ...spec, servers: spec.servers.slice(0, 1) })
     t.equal(serverOf(bench, clientUdp()), server, `expire_nodest_conn ${expireNodestConn}`)
     t.equal(bench.drops.toObject()['server-gone'], 1 - expireNodestConn)
+  }
+})
+
+test('a repeated SYN for a server that was removed is dropped; with expire_nodest_conn, or to one of weight 0, it goes elsewhere', async (t) => {
+  const spec = service({ weights: [1, 1] })
+  const removed = { ...spec, servers: spec.servers.slice(0, 1) }
+  for (const [changed, expireNodestConn, server] of [
+    [removed, 0, undefined],
+    [removed, 1, 1],
+    [service({ weights: [1, 0] }), 0, 1],
+  ] as const) {
+    const bench = scene({ weights: [1, 1] })
+    bench.set({ expireNodestConn })
+    t.equal(serverOf(bench, syn()), 2)
+    bench.engine.services.set(changed)
+    t.equal(serverOf(bench, syn()), server)
+    t.equal(bench.drops.toObject()['server-gone'], server === undefined ? 1 : 0)
+    t.equal(bench.table.memory.used, 1)
   }
 })
 

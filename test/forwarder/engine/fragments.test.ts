@@ -19,6 +19,7 @@ import {
   udpToServer,
   VIP,
 } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const DATA = Uint8Array.from({ length: 4000 }, (_, index) => index * 5)
 const datagram = (fields: Parameters<typeof clientUdp>[0] = {}) =>
@@ -59,6 +60,8 @@ for (const [sentence, order] of orders) {
     )
     const answer = udpToClient({ payload: DATA, fragment: 0, identification: 8 })
     t.equal(hex(wholeOf(toClient.map(({ frame }) => frame))), hex(answer))
+    const bytes = 28 + DATA.length
+    t.same(trafficOf(bench), { inPackets: 1, inBytes: bytes, outPackets: 1, outBytes: bytes }, 'counted as one packet')
     t.ok(nothingIsHeld(bench))
     t.ok(Object.values(bench.drops.toObject()).every((count) => count === 0))
   })

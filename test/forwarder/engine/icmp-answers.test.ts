@@ -18,6 +18,7 @@ import {
   serverTcp,
   VIP,
 } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const toVip = { sourceMac: MAC.router, destinationMac: MAC.outside, from: CLIENT_ADDRESS, to: VIP }
 const fromVip = { sourceMac: MAC.outside, destinationMac: MAC.router, from: VIP, to: CLIENT_ADDRESS }
@@ -100,6 +101,16 @@ for (const [sentence, frame, type, code, drop, options] of refusals) {
     t.equal(bench.drops.toObject()[drop], 1)
   })
 }
+
+test('what ends here has been counted, and has moved the state', async (t) => {
+  const bench = scene()
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN, ttl: 1 }))
+  t.same(trafficOf(bench), { inPackets: 1, inBytes: 40, outPackets: 0, outBytes: 0 })
+  t.same(
+    [...bench.reader.connections()].map(({ state }) => state),
+    ['SYN_RECV'],
+  )
+})
 
 test('of a long packet only so much is quoted that the error has 576 bytes', async (t) => {
   const frame = clientTcp({ flags: TCP_SYN, to: `${VIP}:81`, payload: new Uint8Array(1400) })

@@ -25,6 +25,7 @@ import {
   udpToServer,
   VIP,
 } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const CLIENTS_ROUTER = '203.0.113.1'
 const SERVERS_ROUTER = '10.1.0.99'
@@ -236,8 +237,21 @@ const cases: [sentence: string, link: string, frame: Uint8Array, out: string, ex
 
 for (const [sentence, link, frame, out, expected, options] of cases) {
   test(sentence, async (t) => {
-    const sent = open(options).send(link, frame)
-    t.same(sentHex(sent), [[out, hex(expected)]])
+    const bench = open(options)
+    const before = trafficOf(bench)
+    t.same(sentHex(bench.send(link, frame)), [[out, hex(expected)]])
+    const after = trafficOf(bench)
+    const counted = [
+      after.inPackets - before.inPackets,
+      after.inBytes - before.inBytes,
+      after.outPackets,
+      after.outBytes,
+    ]
+    const packet = [1, frame.length - 14]
+    // One about a tunnel packet is none of the connection's.
+    const expectedCounts =
+      link === OUTSIDE ? [...packet, 0, 0] : options?.method === 'tun' ? [0, 0, 0, 0] : [0, 0, ...packet]
+    t.same(counted, expectedCounts)
   })
 }
 

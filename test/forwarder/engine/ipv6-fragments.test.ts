@@ -21,6 +21,7 @@ import {
   VIP6,
 } from '../../support/ipv6-scene.ts'
 import { clientUdp, INSIDE, MAC, OUTSIDE, SERVER1_ADDRESS, service, VIP } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const DATA = Uint8Array.from({ length: 4000 }, (_, index) => index * 5)
 const destinationOptions: Extension = [60, Uint8Array.of(0, 0, 1, 4, 0, 0, 0, 0)]
@@ -55,6 +56,8 @@ for (const [sentence, order] of orders) {
     t.equal(hex(wholeOf6(framesOf(toServer))), hex(udpToServer6({ payload: DATA })))
     const toClient = sendAll(bench, INSIDE, shuffled(fragmentsOf6(serverUdp6({ payload: DATA }), 1500, 8)))
     t.equal(hex(wholeOf6(framesOf(toClient))), hex(udpToClient6({ payload: DATA })))
+    const bytes = 48 + DATA.length
+    t.same(trafficOf(bench), { inPackets: 1, inBytes: bytes, outPackets: 1, outBytes: bytes }, 'counted as one packet')
     t.ok(nothingIsHeld(bench))
     t.same(dropped(bench), [])
   })

@@ -27,6 +27,7 @@ import {
   VIP6,
 } from '../../support/ipv6-scene.ts'
 import { INSIDE, MAC, OUTSIDE } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const toDirector = { sourceMac: MAC.router, destinationMac: MAC.outside }
 const fromDirector = { sourceMac: MAC.outside, destinationMac: MAC.router }
@@ -93,7 +94,10 @@ test('a port that is not served, and a service without servers, are told with po
 
 test('a packet that has travelled too far is told with time exceeded, to client and server', async (t) => {
   const old = clientTcp6({ hopLimit: 1 })
-  t.same(sentHex(open().send(OUTSIDE, old)), [[OUTSIDE, hex(errorToClient(TIME_EXCEEDED, 0, 0, old))]])
+  const bench = open()
+  const before = trafficOf(bench).inPackets
+  t.same(sentHex(bench.send(OUTSIDE, old)), [[OUTSIDE, hex(errorToClient(TIME_EXCEEDED, 0, 0, old))]])
+  t.equal(trafficOf(bench).inPackets, before + 1, 'and counted')
   const reply = serverTcp6({ hopLimit: 1 })
   const expected = icmpFrame6({
     sourceMac: MAC.inside,
@@ -200,6 +204,8 @@ test('errors about datagrams are translated too', async (t) => {
   })
   const [sent] = bench.send(INSIDE, toClient)
   t.equal(hex(sent.frame.subarray(62)), hex(packetOf(clientUdp6({ payload: 'a', hopLimit: 63 }))))
+  const bytes = 49 + toVip.length - 14
+  t.same(trafficOf(bench), { inPackets: 2, inBytes: bytes, outPackets: 2, outBytes: bytes })
 })
 
 test('by direct routing an error goes to the server as it is', async (t) => {

@@ -19,6 +19,7 @@ import {
   VIP6,
 } from '../../support/ipv6-scene.ts'
 import { INSIDE, MAC, OUTSIDE, scene, service } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const THREE = [1, 1, 1]
 const neighbours = {
@@ -234,6 +235,8 @@ test('with one-packet scheduling each datagram has its own server, and replies l
   const reply = { sourceMac: MAC.server2, from: '[2001:db8:2::2]:8000', to: `[${a}]:1`, payload: 'ok' }
   const [sent] = pool.send(INSIDE, serverUdp6(reply))
   t.equal(hex(sent.frame), hex(udpToClient6({ to: `[${a}]:1`, payload: 'ok' })))
+  t.same(trafficOf(pool), { inPackets: 4, inBytes: 4 * (48 + 3), outPackets: 0, outBytes: 0 })
+  t.same(listing(pool), [])
   const direct = bench({ protocol: 'udp', method: 'dr' }, { onePacket: true })
   t.equal(serverOf(direct, datagram(a, 1)), 3)
   t.same(listing(direct), [], 'by direct routing nothing is left')

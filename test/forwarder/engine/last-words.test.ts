@@ -3,7 +3,7 @@ import { test } from 'tap'
 import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientTcp6, scene6, VIP6 } from '../../support/ipv6-scene.ts'
-import { clientTcp, INSIDE, OUTSIDE, scene, VIP } from '../../support/scene.ts'
+import { clientTcp, INSIDE, OUTSIDE, scene, service, VIP } from '../../support/scene.ts'
 
 const syn = () => clientTcp({ flags: TCP_SYN })
 const ack = () => clientTcp()
@@ -63,6 +63,18 @@ test('a SYN begins the next connection at once, and later than a second after a 
   const [, other] = afterTheFirst()
   take(other)
   t.equal(other.send(OUTSIDE, syn()).length, 1)
+})
+
+test('a SYN for a connection that its template has led is not held up by a takeover', async (t) => {
+  const persistence = { timeoutS: 60, netmask: '255.255.255.255' }
+  const services = [{ ...service({ weights: [1, 1] }), persistence }]
+  const [before, after] = [scene({ services }), scene({ services, state: 'standby' })]
+  for (const frame of [syn(), ack(), rst()]) before.send(OUTSIDE, frame)
+  tell(after, told(before))
+  pass(after, 1000)
+  take(after)
+  t.same(after.send(OUTSIDE, ack()), [])
+  t.equal(after.send(OUTSIDE, syn()).length, 1)
 })
 
 test('the same in IPv6', async (t) => {

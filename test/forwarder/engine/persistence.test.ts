@@ -1,9 +1,11 @@
 /** Persistence templates among directors: what takes which one's place, how long they last, and whose connections they count. */
 import { test } from 'tap'
 import type { PersistenceSpec, ServiceSpec } from '../../../forwarder/service.ts'
+import { type ConnectionIndex, TICK_MS } from '../../../forwarder/table/connection-layout.ts'
 import { recordVersion } from '../../../forwarder/table/record-codec.ts'
+import { writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_FLAG, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import {
   clientTcp,
@@ -83,6 +85,32 @@ test('a template that takes the place of another is newer, however much has happ
     versions.map((_, index) => index),
   )
   t.same([templateOf(bench), templateOf(peer)], [1, 1])
+})
+
+test('a template of 31 days and its connection are taken by a peer, and nothing of longer timeouts', async (t) => {
+  const days = 31 * 86_400
+  const spec: ServiceSpec = { ...persistent(1), persistence: { ...persistence, timeoutS: days } }
+  const first = scene({ services: [spec] })
+  first.set({ timeoutTcpS: days })
+  established(first, 1)
+  const records = told(first)
+  const peer = scene({ services: [spec], state: 'standby' })
+  tell(peer, records)
+  const left = [1, 2].map((index) => peer.table.expires(index as ConnectionIndex) - peer.table.memory.tick)
+  t.same(left, [(days * 1000) / TICK_MS, (days * 1000) / TICK_MS])
+  for (const record of records) {
+    writeInt32(record, RECORD.timeoutMs, days * 1000 + 1)
+    t.notOk(scene({ services: [spec], state: 'standby' }).engine.replication.apply(record, 0))
+  }
+})
+
+test('a template that says of itself that a template has made it is one all the same, and makes no other', async (t) => {
+  const [record] = templatesTold(withFirst())
+  writeUint16(record, RECORD.flags, RECORD_FLAG.controlled)
+  const peer = director({ state: 'standby' })
+  tell(peer, [record])
+  t.equal(peer.table.memory.used, 1)
+  t.equal([...peer.reader.connections()].length, 1)
 })
 
 test('a template that comes after its connections lasts as long as they do, at whichever director', async (t) => {

@@ -18,6 +18,7 @@ import {
   udpToClient,
   VIP,
 } from '../../support/scene.ts'
+import { trafficOf } from '../../support/traffic-counts.ts'
 
 const neighbours = { '10.1.0.1': MAC.server1, '10.1.0.2': MAC.server2, '10.1.0.3': '02:00:00:00:02:03' }
 const persistence: PersistenceSpec = { timeoutS: 60, netmask: '255.255.255.255' }
@@ -150,6 +151,20 @@ test('a persistent service of port 0 takes every port, an exact one comes first'
   t.ok(listing(pool).some((line) => line.endsWith(`${VIP}:8080 10.1.0.3:8080`)))
 })
 
+test('a template for several ports is listed without its server’s, to which its connections go all the same', async (t) => {
+  for (const port of [0, 21, 80]) {
+    const pool = bench({}, { port, persistence })
+    t.equal(serverOf(pool, syn('203.0.113.7:1', `${VIP}:${port || 8080}`)), 3)
+    const ports = port === 80 ? [80, 8000] : [0, 0]
+    const isTemplate = (line: string) => line.includes('203.0.113.7:0')
+    t.same(listing(pool).filter(isTemplate), [`tcp NONE 203.0.113.7:0 ${VIP}:${ports[0]} 10.1.0.3:${ports[1]}`])
+    t.match(
+      listing(pool).find((line) => !isTemplate(line)),
+      port === 0 ? /:8080$/ : /:8000$/,
+    )
+  }
+})
+
 const marked = (mark: number, more: Partial<ServiceSpec> = {}): ServiceSpec => ({
   ...service({ weights: [1, 1, 1] }),
   protocol: 'fwm',
@@ -176,6 +191,17 @@ test('packets that a rule marks go to the service of the mark, before any other'
   t.equal(serverOf(pool, syn('203.0.113.7:6', `${VIP}:82`)), 'refused')
   t.ok(listing(pool).includes('ip NONE 203.0.113.7:0 0.0.0.9:0 10.1.0.3:0'))
   t.ok(listing(pool).includes(`tcp SYN_RECV 203.0.113.7:2 ${VIP}:81 10.1.0.3:81`))
+})
+
+test('what comes from the port of FTP’s data is for no service, as in IPVS', async (t) => {
+  const pool = bench({}, {}, { protocol: 'udp' }, marked(9))
+  mark(pool, { mark: 9, firstPort: 81 })
+  const to = `${VIP}:81`
+  for (const frame of [syn('203.0.113.7:20'), datagram('203.0.113.7:20'), syn('203.0.113.7:20', to)]) {
+    t.equal(serverOf(pool, frame), 'refused')
+  }
+  t.equal(pool.drops.toObject()['no-service'], 3)
+  t.equal(serverOf(pool, syn('203.0.113.7:21', to)), 3)
 })
 
 test('the first rule that matches counts, with all that it says', async (t) => {
@@ -267,6 +293,8 @@ test('with one-packet scheduling each datagram has its own server, and replies l
   const [reply] = pool.send(INSIDE, serverUdp({ sourceMac: MAC.server2, from, to: '203.0.113.7:1', payload: 'ok' }))
   t.same(reply.frame, udpToClient({ to: '203.0.113.7:1', payload: 'ok' }))
   t.same(countsOf(pool, 3), [0, 0, 0], 'it counts nowhere')
+  t.same(trafficOf(pool), { inPackets: 4, inBytes: 4 * (28 + 3), outPackets: 0, outBytes: 0 }, 'nor does the reply')
+  t.same(listing(pool), [])
 })
 
 test('of one-packet scheduling by direct routing nothing is left', async (t) => {

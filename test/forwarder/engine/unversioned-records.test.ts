@@ -1,9 +1,9 @@
 /** Records without a version, as a backup of the kernel's sync protocol makes them: taken as the kernel takes its own. */
 import { test } from 'tap'
 import { recordOfEntry } from '../../../node/director/sync-daemon/sync-entries.ts'
-import { formatIPv4, parseIPv4 } from '../../../protocol/packet/bytes.ts'
+import { formatIPv4, parseIPv4, readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { SYNC_FLAG, type SyncEntry } from '../../../protocol/wire/ipvs-sync.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
 import { sentHex } from '../../support/hex.ts'
@@ -157,10 +157,25 @@ test('the server of a connection is found where it has no port of its own', asyn
 
 test('a template of a mark is the mark’s', async (t) => {
   const marked = { ...service({ weights: [1, 1] }), protocol: 'fwm' as const, mark: 7, address: '0.0.0.0', port: 0 }
-  const bench = standby({ services: [{ ...marked, persistence }] })
-  const told = { protocol: 0, flags: TEMPLATE, state: 1, clientPort: 0, virtualPort: 0, firewallMark: 7 }
-  t.ok(tell(bench, { ...told, virtualAddress: Uint8Array.of(0, 0, 0, 7) }))
-  t.same(table(bench), ['ASSURED 10.1.0.1'])
-  const [, first] = bench.engine.services.findMark(7, false)?.servers ?? []
-  t.equal(first?.persistentConnections, 1)
+  const virtualAddress = Uint8Array.of(0, 0, 0, 7)
+  const told = {
+    protocol: 0,
+    flags: TEMPLATE,
+    state: 1,
+    clientPort: 0,
+    virtualPort: 0,
+    firewallMark: 7,
+    virtualAddress,
+  }
+  // A kernel says none.
+  for (const serverPort of [8000, 0]) {
+    const bench = standby({ services: [{ ...marked, persistence }] })
+    t.ok(tell(bench, { ...told, serverPort }))
+    t.same(table(bench), ['ASSURED 10.1.0.1'])
+    const [, first] = bench.engine.services.findMark(7, false)?.servers ?? []
+    t.equal(first?.persistentConnections, 1)
+    const record = new Uint8Array(RECORD_LENGTH)
+    t.equal(bench.reader.encodeRange(1, 1, record, 0), 1)
+    t.equal(readUint16(record, RECORD.serverPort), 8000, 'what a peer finds the server by')
+  }
 })

@@ -239,6 +239,36 @@ test('a removed server with connections stays, counts for its service, and is re
   t.equal(server.weight, 1)
 })
 
+test('a service that is deleted and made again begins to count at 0, whichever of its servers still have connections', async (t) => {
+  const table = newTable()
+  const { counters } = table.directory
+  const count = () => {
+    const slots = table.directory.slotsOf(find(table).slot)
+    return slots.reduce((sum, slot) => sum + counters[slot * COUNTERS + COUNTER.inPackets], 0)
+  }
+  table.set(spec([1, 2]))
+  const [second, first] = find(table).servers
+  for (const server of [first, second]) {
+    counters[server.slot * COUNTERS + COUNTER.active] = 1
+    counters[server.slot * COUNTERS + COUNTER.inPackets] = 5
+  }
+  table.remove(spec([]))
+  table.set(spec([1]))
+  t.equal(find(table).servers[0], first)
+  t.equal(count(), 0)
+  counters[first.slot * COUNTERS + COUNTER.inPackets] += 3
+  t.equal(count(), 3)
+  counters[second.slot * COUNTERS + COUNTER.active] = 0
+  table.release(second)
+  t.equal(count(), 3, 'nor is it that of a server which the new one does not have')
+  table.set(spec([]))
+  counters[first.slot * COUNTERS + COUNTER.active] = 0
+  table.release(first)
+  t.equal(count(), 3)
+  table.set(spec([1]))
+  t.equal(count(), 3)
+})
+
 test('connections left over from a removed service never count for the one that gets its slot', async (t) => {
   const table = newTable()
   table.set(spec([1, 2]))

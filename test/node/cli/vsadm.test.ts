@@ -458,6 +458,11 @@ test('timeouts are set for the whole pool, 0 leaves one as it is', async (t) => 
   t.equal(await listing(pool, '-L --timeout'), 'Timeout (tcp tcpfin udp): 600 120 100\n')
 })
 
+test('timeouts reach as far as ipvsadm’s, 31 days', async (t) => {
+  const pool = await poolAfter(t, '--set 2678400 2678400 2678400')
+  t.equal(await listing(pool, '-L --timeout'), 'Timeout (tcp tcpfin udp): 2678400 2678400 2678400\n')
+})
+
 test('templates and the columns of a persistence engine are listed as recorded', async (t) => {
   const pool = await servePool(t)
   const template = {

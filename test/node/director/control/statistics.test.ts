@@ -114,6 +114,35 @@ test('a service that is set again keeps what it counted, and forgets servers tha
   t.throws(() => book.service(web), /no statistics of tcp/)
 })
 
+test('a server that comes back while it has connections goes on with what it had, and afterwards begins anew', async (t) => {
+  const counters = makeCounters()
+  const book = new TrafficStatisticsBook(counters)
+  const whole = { ...web, servers: [first, second] }
+  const rest = { ...web, servers: [second] }
+  book.setService(whole)
+  const counted = counters.serverCounters(web, first)
+  count(counted, 5)
+  await book.zero()
+  count(counted, 7)
+  book.setService(rest)
+  await book.tick()
+  t.throws(() => book.server(web, first), /no statistics/)
+  book.setService(whole)
+  t.equal(book.server(web, first).inPackets, 7)
+  await book.tick()
+  book.setService(rest)
+  Object.assign(counted, { connections: 0, inPackets: 0, outPackets: 0, inBytes: 0, outBytes: 0 })
+  for (const isSoon of [true, false]) {
+    if (!isSoon) await book.tick()
+    book.setService(whole)
+    t.equal(book.server(web, first).inPackets, 0)
+    count(counted, 3)
+    t.equal(book.server(web, first).inPackets, 3)
+    book.setService(rest)
+    Object.assign(counted, { connections: 0, inPackets: 0, outPackets: 0, inBytes: 0, outBytes: 0 })
+  }
+})
+
 test('thousands of servers are counted each for itself, and one that goes makes room for another', async (t) => {
   const counters = makeCounters()
   const book = new TrafficStatisticsBook(counters)

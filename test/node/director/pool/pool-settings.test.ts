@@ -56,7 +56,7 @@ const wrong: [changes: Record<string, number>, message: RegExp][] = [
   [{ drop_entry: 4 }, /^drop_entry: 4: expected a whole number from 0 to 3$/],
   [{ drop_entry: -1 }, /^drop_entry: -1: expected a whole number from 0 to 3$/],
   [{ am_droprate: 0 }, /^am_droprate: 0: expected a whole number from 1 to 1000000$/],
-  [{ timeoutTcpS: 2_147_484 }, /^timeoutTcpS: 2147484: expected a whole number from 1 to 2147483$/],
+  [{ timeoutTcpS: 2_678_401 }, /^timeoutTcpS: 2678401: expected a whole number from 1 to 2678400$/],
   [{ sync_threshold: 3 }, /^sync_threshold would do nothing here: a connection is told of when it is established/],
   [{ fast: 1 }, /^there is no setting "fast": `director settings list` shows all$/],
   [{ toString: 1 }, /^there is no setting "toString"/],

@@ -46,7 +46,11 @@ const cases: [what: string, fields: Partial<SyncEntry>, records: number][] = [
   ['whose name fills its pieces', { engineData: bytesOf('x'.repeat(2 * 36 - 16)) }, 3],
   ['with the longest name', { engineData: bytesOf('y'.repeat(255)) }, 9],
   ['of IPv6', IPV6, 2],
-  ['of a mark', { protocol: 0, firewallMark: 7, virtualPort: 0, virtualAddress: Uint8Array.of(0, 0, 0, 7) }, 2],
+  [
+    'of a mark',
+    { protocol: 0, firewallMark: 7, virtualPort: 0, serverPort: 0, virtualAddress: Uint8Array.of(0, 0, 0, 7) },
+    2,
+  ],
 ]
 for (const [what, fields, count] of cases) {
   test(`a call ${what} becomes ${count} records and comes back`, async (t) => {

@@ -88,7 +88,7 @@ test('methods have the kernel’s numbers, and those whose replies pass by are m
 
 test('a timeout is cut to what a record can say', async (t) => {
   const timeout = new DataView(record({ timeoutS: 0xffffffff }).buffer).getUint32(3 + RECORD.timeoutMs)
-  t.equal(timeout, 2 ** 31)
+  t.equal(timeout, 31 * 86_400_000)
 })
 
 test('a connection whose sequence numbers are told, and not shifted, gets a record', async (t) => {
@@ -99,9 +99,17 @@ const templates: [what: string, fields: Partial<SyncEntry>, protocol: number][] 
   ['of TCP', { protocol: TCP, virtualPort: 80 }, 200],
   ['of UDP for every port', { protocol: UDP, virtualPort: 0, serverPort: 0 }, 201],
   ['of SCTP', { protocol: SCTP }, 202],
-  ['of a firewall mark', { protocol: 0, virtualPort: 0, virtualAddress: Uint8Array.of(0xfe, 0xdc, 0xba, 0x98) }, 203],
+  [
+    'of a firewall mark',
+    { protocol: 0, virtualPort: 0, serverPort: 0, virtualAddress: Uint8Array.of(0xfe, 0xdc, 0xba, 0x98) },
+    203,
+  ],
   ['of IPv6', { protocol: TCP, ...ipv6 }, 200],
-  ['of a firewall mark and IPv6', { protocol: 0, virtualPort: 0, ...ipv6, virtualAddress: markWord }, 204],
+  [
+    'of a firewall mark and IPv6',
+    { protocol: 0, virtualPort: 0, serverPort: 0, ...ipv6, virtualAddress: markWord },
+    204,
+  ],
 ]
 for (const [what, fields, protocol] of templates) {
   test(`a template ${what} becomes a record and comes back`, async (t) => {
@@ -110,6 +118,12 @@ for (const [what, fields, protocol] of templates) {
     t.same(there(told), { ...entry, ...told })
   })
 }
+
+test('a template for several ports says none of its server, as the kernel’s do', async (t) => {
+  for (const protocol of [TCP, 0])
+    t.equal(there({ flags: 0x1183, clientPort: 0, virtualPort: 0, protocol })?.serverPort, 0)
+  t.equal(there({ flags: 0x1183, clientPort: 0, virtualPort: 80, protocol: TCP })?.serverPort, entry.serverPort)
+})
 
 test('a template that does not say how long it lives has the kernel’s three minutes', async (t) => {
   t.equal(there({ flags: 0x1100, clientPort: 0, timeoutS: 0 })?.timeoutS, 180)

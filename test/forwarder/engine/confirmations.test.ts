@@ -227,12 +227,12 @@ test('when the last standby goes, what waits for it waits no longer', async (t) 
 test('no more wait than there is room for', async (t) => {
   for (const sync of ['confirmed', 'confirmed-only'] as const) {
     const bench = confirming({ sync, slots: 1024 })
-    const sent = Array.from({ length: 300 }, (_, index) => bench.send(OUTSIDE, syn(index + 1)).length)
+    const sent = Array.from({ length: 300 }, (_, index) => bench.send(OUTSIDE, syn(1000 + index)).length)
     const waiting = bench.engine.confirmations.count
     t.ok(waiting > 50 && waiting <= 256, `${waiting} wait`)
     t.same(sent, [...new Array(waiting).fill(0), ...new Array(300 - waiting).fill(1)])
     t.equal(bench.outgoing.unconfirmed, sync === 'confirmed' ? 300 - waiting : 0)
-    t.equal(bench.send(OUTSIDE, syn(1)).length, 0, 'a SYN that comes again does not overtake the first')
+    t.equal(bench.send(OUTSIDE, syn(1000)).length, 0, 'a SYN that comes again does not overtake the first')
     t.equal(bench.drops.toObject().unconfirmed, sync === 'confirmed' ? 1 : 300 - waiting + 1)
     t.equal(confirm(bench).length, waiting)
     t.equal(pool(bench).free, pool(bench).total)

@@ -404,7 +404,7 @@ for (const [sentence, change] of malformed) {
 test('peers’ records are taken in from their ring, one breath a bounded number', async (t) => {
   const first = scene()
   const peer = standby({ ringSlots: 1024 })
-  for (let port = 1; port <= 600; port++) established(first, port)
+  for (let port = 1001; port <= 1600; port++) established(first, port)
   for (const record of told(first)) {
     peer.incoming.bytes.set(record, peer.incoming.reserve())
     peer.incoming.commit()

@@ -65,7 +65,7 @@ test('the connections of one client port are listed alone', async (t) => {
 
 test('ranges of the table become the records of what replication covers: what has been told of', async (t) => {
   const bench = scene()
-  for (let port = 1; port <= 20; port++) {
+  for (let port = 101; port <= 120; port++) {
     bench.send(OUTSIDE, clientTcp({ from: `203.0.113.7:${port}`, flags: TCP_SYN }))
     if (port % 2 === 0) bench.send(OUTSIDE, clientTcp({ from: `203.0.113.7:${port}` }))
   }
@@ -78,10 +78,10 @@ test('ranges of the table become the records of what replication covers: what ha
       ports.push(readUint16(target, record * RECORD_LENGTH + RECORD.clientPort))
     }
   }
-  t.same(ports, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20])
+  t.same(ports, [102, 104, 106, 108, 110, 112, 114, 116, 118, 120])
   t.equal(bench.reader.encodeRange(21, 100, target, 0), 0, 'beyond the last place there is nothing')
   t.equal(bench.reader.encodeRange(0, 3, target, RECORD_LENGTH), 1)
-  t.equal(readUint16(target, RECORD_LENGTH + RECORD.clientPort), 2, 'the offset is kept to')
+  t.equal(readUint16(target, RECORD_LENGTH + RECORD.clientPort), 102, 'the offset is kept to')
 })
 
 test('what nobody was told of is in no range, whatever its state: without a version it would count over what a peer knows', async (t) => {

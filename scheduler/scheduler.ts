@@ -65,8 +65,13 @@ export interface Scheduler<Memory = unknown> {
   readonly isHash?: true
   /** Makes the memory of one service. Called once, with the servers it starts with. */
   begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
-  /** A server was added, or edited, be it to the weight that it had. `servers` is the list as it is now. */
+  /** Servers were edited, be it to the weights that they had. `servers` is the list as it is now. */
   edited?(memory: Memory, servers: readonly Candidate[]): void
+  /**
+   * A server was added at the head of the list; absent: that is an edit as any other. Many may be added at once, so that it must not look
+   * at all of them.
+   */
+  added?(memory: Memory, servers: readonly Candidate[]): void
   /** `server` was removed from position `index`. `servers` is the list as it is now, without it. */
   removed?(memory: Memory, servers: readonly Candidate[], server: Candidate, index: number): void
   /**

@@ -34,8 +34,14 @@ export const weightedRoundRobin: Scheduler<WeightedRoundRobinMemory> = {
     return { cursor: AT_HEAD, required: maximum, maximum, step }
   },
 
-  edited: startRoundAgain,
-  removed: startRoundAgain,
+  edited: recalculate,
+  removed: recalculate,
+
+  added(memory, [{ weight }]) {
+    const heaviest = memory.maximum + memory.step - 1
+    const divisor = heaviest === 0 ? 0 : memory.step
+    startRoundAgain(memory, roundsOf(Math.max(heaviest, weight), greatestCommonDivisor(divisor, weight)))
+  },
 
   select(servers, memory) {
     if (memory.maximum === 0) return undefined
@@ -81,8 +87,11 @@ function heaviestAvailable(servers: readonly Candidate[]): number {
   return heaviest
 }
 
-function startRoundAgain(memory: WeightedRoundRobinMemory, servers: readonly Candidate[]): void {
-  const { maximum, step } = rounds(servers)
+function recalculate(memory: WeightedRoundRobinMemory, servers: readonly Candidate[]): void {
+  startRoundAgain(memory, rounds(servers))
+}
+
+function startRoundAgain(memory: WeightedRoundRobinMemory, { maximum, step }: Rounds): void {
   memory.cursor = AT_HEAD
   memory.step = step
   memory.maximum = maximum
@@ -91,13 +100,19 @@ function startRoundAgain(memory: WeightedRoundRobinMemory, servers: readonly Can
 }
 
 /** Highest required weight, and by how much it falls from round to round. */
-function rounds(servers: readonly Candidate[]): { maximum: number; step: number } {
+type Rounds = Pick<WeightedRoundRobinMemory, 'maximum' | 'step'>
+
+function rounds(servers: readonly Candidate[]): Rounds {
   let heaviest = 0
   let divisor = 0
   for (const { weight } of servers) {
     if (weight > heaviest) heaviest = weight
     divisor = greatestCommonDivisor(divisor, weight)
   }
+  return roundsOf(heaviest, divisor)
+}
+
+function roundsOf(heaviest: number, divisor: number): Rounds {
   const step = divisor || 1
   return { maximum: heaviest - (step - 1), step }
 }

@@ -225,9 +225,11 @@ export class ServiceTable {
       if (server === undefined) continue
       listed.set(number, server)
       inOrder.add(server)
-      isEdited = !known || known.edit(spec) || isEdited
+      if (known) isEdited = known.edit(spec) || isEdited
+      else if (service.scheduler.added) service.scheduler.added(service.memory, service.servers)
+      else service.scheduler.edited?.(service.memory, service.servers)
     }
-    // Once: a scheduler may look at all of thousands of servers, and packets wait meanwhile.
+    // Once for all of them: a scheduler may look at all of thousands of servers, and packets wait meanwhile.
     if (isEdited) service.scheduler.edited?.(service.memory, service.servers)
     if (reverse(service.servers, inOrder)) this.#begin(service)
   }

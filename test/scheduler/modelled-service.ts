@@ -54,7 +54,9 @@ export class ModelledService {
   add(server: ModelledServer): void {
     server.lastWeight = server.weight
     this.servers.unshift(server)
-    this.#scheduler.edited?.(this.memory, this.servers)
+    const { added, edited } = this.#scheduler
+    if (added) added(this.memory, this.servers)
+    else edited?.(this.memory, this.servers)
   }
 
   edit(server: ModelledServer, weight: number): void {

@@ -14,7 +14,7 @@ has_newer_source() {
     [ -n "$newer" ]
     return
   fi
-  for folder in node/cli node/cli/vsadm node/director node/director/control protocol scheduler; do
+  for folder in node/agent node/cli node/cli/vsadm node/director node/director/control protocol scheduler; do
     for source in "$root/$folder"/*.ts; do
       [ "$source" -nt "$1" ] && return 0
     done

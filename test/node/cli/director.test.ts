@@ -68,7 +68,7 @@ const wrong: [line: string, stderr: string | RegExp][] = [
   ['settings set drop_entry=4', /^drop_entry: 4: expected a whole number from 0 to 3/],
   ['settings set drop_entry=1e0', /^drop_entry: "1e0": expected a whole number from 0 to 3/],
   ['settings set drop_entry=', /^drop_entry: "": expected/],
-  ['settings set timeoutTcpS=0', /^timeoutTcpS: 0: expected a whole number from 1 to 2147483/],
+  ['settings set timeoutTcpS=0', /^timeoutTcpS: 0: expected a whole number from 1 to 2678400/],
   ['settings set conntrack=1', /^conntrack would do nothing here/],
   ['settings set drop_entry=1 drop_entry=2', /^drop_entry is given twice/],
   ['peer', /^Usage: director peer/],

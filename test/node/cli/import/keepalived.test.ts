@@ -261,7 +261,7 @@ const omissions: [text: string, told: RegExp[]][] = [
   [instance('A', 1, 'track_interface {\n eth$N\n }'), [/^7: eth\$N: expected an interface/]],
   ['vrrp_sync_group G {\n group {\n A\n }\n}', [/^1: vrrp_sync_group G: none of its instances/, /^3: A: is not here/]],
   ['global_defs {\n lvs_timeouts tcp soon\n lvs_sync_daemon eth0\n}', [/^2: .*: expected tcp/, /^3: .*--start-daemon/]],
-  ['global_defs {\n lvs_timeouts\n lvs_timeouts udp 2147484\n}', [/^2: .*: expected tcp/, /^3: .* up to 2147483$/]],
+  ['global_defs {\n lvs_timeouts\n lvs_timeouts udp 2678401\n}', [/^2: .*: expected tcp/, /^3: .* up to 2678400$/]],
   ['$PORT=80\n@lb1 virtual_server 10.0.0.1 80 { }', [/^1: \$PORT= \.\.\.: conditions and/, /^2: @lb1 virtual_server/]],
   [
     '}\n{\n}\nglobal_defs {',

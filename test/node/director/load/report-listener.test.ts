@@ -1,5 +1,6 @@
 /** The director's ear for agents. */
 import { createSocket } from 'node:dgram'
+import { chmodSync } from 'node:fs'
 import { test } from 'tap'
 import { runAgent } from '../../../../node/agent/agent.ts'
 import { ReportListener } from '../../../../node/director/load/report-listener.ts'
@@ -156,6 +157,7 @@ test('it hears a real agent', async (t) => {
   await listens.start()
   t.teardown(() => listens.stop())
   const keyFile = `${t.testdir({ key: Buffer.from(key.secret).toString('hex') })}/key`
+  chmodSync(keyFile, 0o600)
   const agent = await runAgent({ directors: [`127.0.0.1:${listens.port}`], keyFile, addresses: ['10.0.0.1'] })
   t.teardown(() => agent.stop())
   await heard.promise

@@ -83,7 +83,7 @@ test('processes with the key of a file elect one holder, and who has none counts
   const folder = mkdtempSync(join(tmpdir(), 'vrrp-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const keyFile = join(folder, 'directors.key')
-  writeFileSync(keyFile, `${'0f'.repeat(32)}\n`)
+  writeFileSync(keyFile, `${'0f'.repeat(32)}\n`, { mode: 0o600 })
   const signed = { ...VIP6, authentication: { keyFile, required: true } }
   const stranger = startPeer('vip0', { ...VIP6, priority: 200 })
   t.teardown(() => stranger.end('SIGKILL'))

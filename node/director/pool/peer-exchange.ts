@@ -6,7 +6,7 @@ import type { PeerName, Transport } from '../cluster/transport.ts'
 import { startPace } from '../pace.ts'
 import { decodeConfigMessage, encodeDigest, encodeEntries, packEntry } from './config-message.ts'
 import type { PoolEntries } from './pool-entries.ts'
-import type { PoolEntry } from './pool-entry.ts'
+import { isMembership, type PoolEntry } from './pool-entry.ts'
 import { Tellings } from './tellings.ts'
 
 /** Messages of one peer that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
@@ -28,7 +28,7 @@ export interface PeerExchangeOptions {
   /** A peer has said that it has exactly these entries. */
   readonly onAgreed: () => void
   /** What a peer tells, all of it. Nothing else is read before the promise resolves. */
-  readonly onEntries: (entries: readonly PoolEntry[], from: PeerName) => Promise<void>
+  readonly onEntries: (entries: Iterable<PoolEntry>, from: PeerName) => Promise<void>
   /** So many entries of a message, or the whole of it, are nothing that this version understands. */
   readonly onInvalid: (count: number) => void
 }
@@ -118,8 +118,14 @@ export class PeerExchange {
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
     if (message.digest && entries.digest.equals(message.digest)) onAgreed()
     else if (message.digest) void this.#sendEverything(from)
-    const told = message.part ? this.#tellings.take(from, message.part, message.entries) : message.entries
-    if (told.length > 0) await onEntries(told, from)
+    if (!message.part) {
+      await onEntries(message.entries, from)
+      return
+    }
+    // Who belongs to the pool does not wait for the rest, which alone comes at the end.
+    await onEntries(message.entries.filter(isMembership), from)
+    const messages = this.#tellings.take(from, message.part, bytes)
+    if (messages) await onEntries(configuredBy(messages), from)
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {
@@ -140,5 +146,13 @@ export class PeerExchange {
   /** The same when the same is told again, and then the parts are the same as well. */
   #tellingOf(what: 'change' | 'everything'): string {
     return `${what} ${this.#options.entries.digest.toString('hex', 0, 16)}`
+  }
+}
+
+/** One message after the other, so that all of them are never inflated at once. */
+function* configuredBy(messages: readonly Uint8Array[]): Generator<PoolEntry> {
+  for (const bytes of messages) {
+    const entries = decodeConfigMessage(bytes)?.entries ?? []
+    yield* entries.filter((entry) => !isMembership(entry))
   }
 }

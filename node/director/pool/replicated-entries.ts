@@ -229,7 +229,7 @@ export class ReplicatedEntries {
     this.#handler.onApplied(entries)
   }
 
-  async #hear(entries: readonly PoolEntry[], from: PeerName): Promise<void> {
+  async #hear(entries: Iterable<PoolEntry>, from: PeerName): Promise<void> {
     const pace = startPace()
     this.#isHearing = true
     try {

@@ -3,10 +3,10 @@
  * a document must not leave half of it in force.
  *
  * Of each peer the two newest are waited for, a change and a whole configuration. Parts that never come cost nothing but that: the next
- * digest shows that something is missing, and all is told again. Who belongs to the pool does not wait (pool-entry.ts isMembership).
+ * digest shows that something is missing, and all is told again. Messages are kept as they came, deflated, and of all peers together
+ * there is a bound.
  */
 import type { PeerName } from '../cluster/transport.ts'
-import { isMembership, type PoolEntry } from './pool-entry.ts'
 
 /** One of the messages of a telling. */
 export interface Part {
@@ -19,10 +19,12 @@ export interface Part {
 
 /** More than all of a pool's configuration takes. */
 export const PARTS_MAX = 512
+/** Of all peers. Whoever has most of them waiting loses his oldest telling. */
+export const HELD_MAX = 1024
 const TELLINGS_MAX = 2
 
 interface Telling {
-  readonly parts: Map<number, readonly PoolEntry[]>
+  readonly messages: Map<number, Uint8Array>
   length: number | undefined
 }
 
@@ -30,22 +32,43 @@ export class Tellings {
   /** Of each peer by id, the oldest first. */
   readonly #tellings = new Map<PeerName, Map<string, Telling>>()
 
-  /** @returns the entries that count now, in the order in which they were told */
-  take(from: PeerName, { telling: id, part, isLast }: Part, entries: readonly PoolEntry[]): readonly PoolEntry[] {
+  /** @returns the messages of the telling, in their order, when this was the last that was missing */
+  take(from: PeerName, { telling: id, part, isLast }: Part, message: Uint8Array): readonly Uint8Array[] | undefined {
     const known = this.#tellings.get(from) ?? new Map<string, Telling>()
     this.#tellings.set(from, known)
-    const telling = known.get(id) ?? { parts: new Map(), length: undefined }
+    const telling = known.get(id) ?? { messages: new Map(), length: undefined }
     known.set(id, telling)
-    const [oldest] = known.keys()
-    if (known.size > TELLINGS_MAX) known.delete(oldest)
+    if (known.size > TELLINGS_MAX) forgetOldest(known)
     if (isLast) telling.length = part + 1
-    telling.parts.set(part, entries)
-    if (telling.parts.size !== telling.length) return entries.filter(isMembership)
-    known.delete(id)
-    return Array.from({ length: telling.length }, (_, at) => telling.parts.get(at) ?? []).flat()
+    telling.messages.set(part, message)
+    if (telling.messages.size === telling.length) {
+      known.delete(id)
+      const messages = Array.from({ length: telling.length }, (_, at) => telling.messages.get(at))
+      return messages.filter((each) => each !== undefined)
+    }
+    if (this.#held() > HELD_MAX) this.#makeRoom()
+    return undefined
   }
 
   forget(peer: PeerName): void {
     this.#tellings.delete(peer)
   }
+
+  #held(): number {
+    return this.#tellings.values().reduce((sum, known) => sum + countMessages(known), 0)
+  }
+
+  #makeRoom(): void {
+    const all = [...this.#tellings.values()]
+    forgetOldest(all.reduce((most, each) => (countMessages(each) > countMessages(most) ? each : most)))
+  }
+}
+
+function forgetOldest(tellings: Map<string, Telling>): void {
+  const [oldest] = tellings.keys()
+  tellings.delete(oldest)
+}
+
+function countMessages(tellings: ReadonlyMap<string, Telling>): number {
+  return tellings.values().reduce((sum, { messages }) => sum + messages.size, 0)
 }

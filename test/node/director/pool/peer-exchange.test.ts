@@ -32,8 +32,10 @@ function exchange(ids: Record<PeerName, string>) {
     idOf: (peer) => current.get(peer),
     onAgreed: () => agreed.times++,
     onEntries: async (entries, from) => {
+      const all = [...entries]
+      if (all.length === 0) return
       read.push(from)
-      told.push(entries)
+      told.push(all)
     },
     onInvalid: () => {},
   }).start()
@@ -140,6 +142,27 @@ test('who belongs to the pool is taken at once', async (t) => {
   say('b', 1, first)
   await untilDone()
   t.same(told, [[revocation]])
+})
+
+test('of all peers together no more parts are kept than the bound', async (t) => {
+  const { told, say } = exchange({ b: 'B', c: 'C', d: 'D' })
+  const parts = messagesOf(services(600), 'everything')
+  for (const part of parts.slice(1)) say('d', 1, part)
+  await untilDone()
+  const large = packEntry({ ...services(1)[0], note: 'n'.repeat(40_000) } as PoolEntry)
+  for (const peer of ['b', 'c']) {
+    for (const telling of ['1', '2']) {
+      for (const part of [...encodeEntries(new Array(PARTS_MAX).fill(large), telling)].slice(1)) say(peer, 1, part)
+      await untilDone()
+    }
+  }
+  say('d', 1, parts[0])
+  await untilDone()
+  t.same(told, [services(600)], 'who fills them takes nothing from the others')
+  const [first] = encodeEntries(new Array(PARTS_MAX).fill(large), '1')
+  say('b', 1, first)
+  await untilDone()
+  t.equal(told.length, 1, 'but loses his oldest')
 })
 
 test('more parts than are waited for are taken as they come', async (t) => {

@@ -130,9 +130,10 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
   try {
     unpackEach(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value) => {
       const { data } = poolEntrySchema.safeParse(value)
+      const part = data || decoded.part ? undefined : partSchema.safeParse(value).data
       if (data) decoded.entries.push(data)
-      else if (!decoded.part) decoded.part = partSchema.safeParse(value).data
-      if (!data && !decoded.part) decoded.invalidEntries++
+      else if (part) decoded.part = part
+      else decoded.invalidEntries++
       return decoded.invalidEntries < INVALID_ENTRIES_MAX
     })
   } catch {

@@ -143,11 +143,11 @@ export class TableComparison {
     this.#found.set(peer, lasting.length)
     if (lasting.length === 0) return
     // Those behind the last ones come first: a difference that cannot be repaired must not keep the others waiting.
-    const next = lasting.findIndex((range) => range > this.#lastWanted)
-    const wanted = [...lasting.slice(Math.max(0, next)), ...lasting.slice(0, Math.max(0, next))].slice(
+    const next = Math.max(
       0,
-      RANGES_AT_ONCE,
+      lasting.findIndex((range) => range > this.#lastWanted),
     )
+    const wanted = [...lasting.slice(next), ...lasting.slice(0, next)].slice(0, RANGES_AT_ONCE)
     this.#lastWanted = wanted[wanted.length - 1]
     this.counters.rangesRepaired += wanted.length
     this.#send(peer, { kind: 'wanted', id: ++this.#id, ranges: wanted })

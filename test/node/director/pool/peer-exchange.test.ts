@@ -1,12 +1,19 @@
 /** What peers say waits to be read: of whom, how much, and who is believed when it is. */
+import { deflateRawSync } from 'node:zlib'
 import { test } from 'tap'
 import type { MessageHandler, PeerName } from '../../../../node/director/cluster/transport.ts'
 import { untilDone } from '../../../../node/director/pace.ts'
-import { encodeDigest, encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
+import {
+  decodeConfigMessage,
+  encodeDigest,
+  encodeEntries,
+  packEntry,
+} from '../../../../node/director/pool/config-message.ts'
 import { PeerExchange, UNREAD_MAX, UNREAD_OF_ONE_MAX } from '../../../../node/director/pool/peer-exchange.ts'
 import { PoolEntries } from '../../../../node/director/pool/pool-entries.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { PARTS_MAX } from '../../../../node/director/pool/tellings.ts'
+import { pack } from '../../../../protocol/message-pack.ts'
 
 const [message] = encodeEntries([
   packEntry({ kind: 'settings', stamp: { wallMs: 1, counter: 0, director: 'b' }, settings: {} }),
@@ -163,6 +170,13 @@ test('of all peers together no more parts are kept than the bound', async (t) =>
   say('b', 1, first)
   await untilDone()
   t.equal(told.length, 1, 'but loses his oldest')
+})
+
+test('behind the mark of a part garbage is counted, and no more of it is read than elsewhere', async (t) => {
+  const mark = pack({ telling: 'change', part: 1, isLast: true })
+  const garbage = new Uint8Array(1_000_000)
+  const message = Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(Buffer.concat([mark, garbage]))])
+  t.match(decodeConfigMessage(message), { part: { telling: 'change' }, invalidEntries: 100 })
 })
 
 test('more parts than are waited for are taken as they come', async (t) => {

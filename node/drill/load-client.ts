@@ -1,5 +1,5 @@
 /**
- * The drill's end of its client process (session-client.ts): starts it in the client's namespace, and asks it things.
+ * The drill's end of its client process (session-client.ts): starts it, and asks it things.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { programFile } from '../../forwarder/program-file.ts'
@@ -10,6 +10,11 @@ import type { FromClient, LoadOptions, LoadProgress, ToClient } from './load-mes
 
 type Answer<T extends FromClient['type']> = Extract<FromClient, { type: T }>
 
+/** The command line that runs the client in a namespace. */
+export function sessionClientIn(namespace: string): string[] {
+  return inNamespace(namespace, [process.execPath, programFile('node/drill/session-client')])
+}
+
 export class LoadClient {
   readonly #child: ChildProcess
   readonly #waiting = new Map<FromClient['type'], (message: FromClient) => void>()
@@ -18,11 +23,11 @@ export class LoadClient {
 
   /** @param place gives the process its share of the processors */
   constructor(
-    namespace: string,
+    command: readonly string[],
     onProgress: (progress: LoadProgress) => void,
     place: (processId: number) => void = putFirst,
   ) {
-    const [program, ...args] = inNamespace(namespace, [process.execPath, programFile('node/drill/session-client')])
+    const [program, ...args] = command
     // Out of the terminal's process group: Ctrl-C is ours to handle.
     this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
     if (this.#child.pid !== undefined) place(this.#child.pid)
@@ -31,11 +36,12 @@ export class LoadClient {
       this.#waiting.get(message.type)?.(message)
     })
     this.#ended = new Promise((_, reject) => {
-      const fail = (how: string) => {
-        if (!this.#expectEnd) reject(new DirectorError('LAB_FAILED', `the client of the drill has ended: ${how}`))
-      }
+      const fail = (how: string) => reject(new DirectorError('LAB_FAILED', `the client of the drill has ended: ${how}`))
       this.#child.once('error', (error) => fail(error.message))
-      this.#child.once('exit', (code, signal) => fail(`${signal ?? `exit code ${code}`}`))
+      this.#child.once('exit', (code, signal) => {
+        // It ends with 0 only when it has handed its result over, which may still be on its way.
+        if (!this.#expectEnd || code !== 0) fail(`${signal ?? `exit code ${code}`}`)
+      })
     })
     // Whoever asks meets it; when nobody does, the lab is being ended.
     this.#ended.catch(() => {})

@@ -10,7 +10,7 @@ import { test } from 'tap'
 import { withLab } from '../../node/drill/lab.ts'
 import { statusOf } from '../../node/drill/lab-directors.ts'
 import { FAMILIES, type Family, hostsOf, SESSION_PORT, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
-import { LoadClient } from '../../node/drill/load-client.ts'
+import { LoadClient, sessionClientIn } from '../../node/drill/load-client.ts'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { tcpFrame } from '../support/frames.ts'
@@ -33,7 +33,7 @@ test('every real client is served through a SYN flood at twenty times their rate
   const options = { name: `t${process.pid}-f`, directors: 1, servers: 2, clients: 2, connections: CONNECTIONS }
   await withLab(options, new AbortController().signal, async (lab) => {
     const { namespace } = hostsOf(lab.plan, 'client')[0]
-    const clients = FAMILIES.map((family) => ({ family, load: new LoadClient(namespace, () => {}) }))
+    const clients = FAMILIES.map((family) => ({ family, load: new LoadClient(sessionClientIn(namespace), () => {}) }))
     for (const { family, load } of clients) t.equal((await load.open(realLoad(family))).opened, SESSIONS)
     const [sourceMac, destinationMac] = [await macOf(lab, 'c2', 'outside'), await macOf(lab, 'd1', 'outside')]
     const forged = forgedSyns(sourceMac, destinationMac, FORGED_PER_SECOND * SECONDS)

@@ -15,7 +15,7 @@ import { namespacesOf } from '../../node/drill/lab-network.ts'
 import { hostsOf, type LabMethod, SESSION_PORT, SYNCS, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
 import { hasEnded } from '../../node/drill/lab-programs.ts'
 import { awaitWholePool } from '../../node/drill/lab-ready.ts'
-import { LoadClient } from '../../node/drill/load-client.ts'
+import { LoadClient, sessionClientIn } from '../../node/drill/load-client.ts'
 import {
   type FailedBeginning,
   type LoadProgress,
@@ -94,7 +94,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     if (progress.lastFailure) void tellOfFailure(lab, progress.lastFailure)
   }
   // When the machine has no time for all of them, the load shall become less, not the directors slower.
-  const client = new LoadClient(hostsOf(lab.plan, 'client')[0].namespace, follow, putSecond)
+  const client = new LoadClient(sessionClientIn(hostsOf(lab.plan, 'client')[0].namespace), follow, putSecond)
   await client.open({
     virtualAddress: VIRTUAL_ADDRESSES.ipv4,
     sessionPort: SESSION_PORT,

@@ -137,7 +137,7 @@ async function rehearse(
   const { family = 'ipv4', sessions = 1000, seconds = 10, rate = 50 } = options
   await failure.prepare?.({ lab, family, active: await findActive(lab, family), signal })
   let phase = `opening ${sessions} sessions`
-  const client = new LoadClient(sessionClientIn(hostsOf(lab.plan, 'client')[0].namespace), (progress) =>
+  const client = new LoadClient(sessionClientIn(hostsOf(lab.plan, 'client')[0].namespace), signal, (progress) =>
     line.show(`${failure.name}: ${describeProgress(phase, progress)}`),
   )
   line.show(`${failure.name}: ${phase}`)

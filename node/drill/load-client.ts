@@ -21,15 +21,24 @@ export class LoadClient {
   readonly #ended: Promise<never>
   #expectEnd = false
 
-  /** @param place gives the process its share of the processors */
+  /**
+   * @param signal ends the process, and whoever waits for it
+   * @param place gives the process its share of the processors
+   */
   constructor(
     command: readonly string[],
+    signal: AbortSignal,
     onProgress: (progress: LoadProgress) => void,
     place: (processId: number) => void = putFirst,
   ) {
     const [program, ...args] = command
     // Out of the terminal's process group: Ctrl-C is ours to handle.
-    this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
+    this.#child = spawn(program, args, {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      detached: true,
+      signal,
+      killSignal: 'SIGKILL',
+    })
     if (this.#child.pid !== undefined) place(this.#child.pid)
     this.#child.on('message', (message: FromClient) => {
       if (message.type === 'progress') onProgress(message)
@@ -37,10 +46,10 @@ export class LoadClient {
     })
     this.#ended = new Promise((_, reject) => {
       const fail = (how: string) => reject(new DirectorError('LAB_FAILED', `the client of the drill has ended: ${how}`))
-      this.#child.once('error', (error) => fail(error.message))
-      this.#child.once('exit', (code, signal) => {
+      this.#child.once('error', (error) => (signal.aborted ? reject(signal.reason) : fail(error.message)))
+      this.#child.once('exit', (code, killedBy) => {
         // It ends with 0 only when it has handed its result over, which may still be on its way.
-        if (!this.#expectEnd || code !== 0) fail(`${signal ?? `exit code ${code}`}`)
+        if (!this.#expectEnd || code !== 0) fail(killedBy ?? `exit code ${code}`)
       })
     })
     // Whoever asks meets it; when nobody does, the lab is being ended.

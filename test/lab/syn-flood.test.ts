@@ -31,9 +31,11 @@ test('every real client is served through a SYN flood at twenty times their rate
   timeout: 120_000,
 }, async (t) => {
   const options = { name: `t${process.pid}-f`, directors: 1, servers: 2, clients: 2, connections: CONNECTIONS }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  const { signal } = new AbortController()
+  await withLab(options, signal, async (lab) => {
     const { namespace } = hostsOf(lab.plan, 'client')[0]
-    const clients = FAMILIES.map((family) => ({ family, load: new LoadClient(sessionClientIn(namespace), () => {}) }))
+    const command = sessionClientIn(namespace)
+    const clients = FAMILIES.map((family) => ({ family, load: new LoadClient(command, signal, () => {}) }))
     for (const { family, load } of clients) t.equal((await load.open(realLoad(family))).opened, SESSIONS)
     const [sourceMac, destinationMac] = [await macOf(lab, 'c2', 'outside'), await macOf(lab, 'd1', 'outside')]
     const forged = forgedSyns(sourceMac, destinationMac, FORGED_PER_SECOND * SECONDS)

@@ -94,7 +94,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     if (progress.lastFailure) void tellOfFailure(lab, progress.lastFailure)
   }
   // When the machine has no time for all of them, the load shall become less, not the directors slower.
-  const client = new LoadClient(sessionClientIn(hostsOf(lab.plan, 'client')[0].namespace), follow, putSecond)
+  const client = new LoadClient(sessionClientIn(hostsOf(lab.plan, 'client')[0].namespace), signal, follow, putSecond)
   await client.open({
     virtualAddress: VIRTUAL_ADDRESSES.ipv4,
     sessionPort: SESSION_PORT,

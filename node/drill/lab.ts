@@ -46,13 +46,14 @@ export async function withLab<T>(
   const plan = planLab(options)
   await sweep()
   const folder = claimLab(plan)
+  const processes: LabProcess[] = []
   try {
-    return await work(await build(plan, folder, signal))
+    return await work(await build(plan, folder, signal, processes))
   } catch (error) {
     onFailure(folder, error)
     throw error
   } finally {
-    await demolish(plan.name)
+    await demolish(plan.name, processes)
   }
 }
 
@@ -61,13 +62,16 @@ export async function labUp(options: LabOptions): Promise<LabDescription> {
   const plan = planLab(options)
   await sweep()
   const folder = claimLab(plan)
+  const processes: LabProcess[] = []
   return await untilInterrupted(async (signal) => {
     try {
-      await build(plan, folder, signal)
+      await build(plan, folder, signal, processes)
+      // Whoever has interrupted it does not expect it to stand.
+      signal.throwIfAborted()
       keepLab(plan.name)
       return describe(readLab(plan.name)!)
     } catch (error) {
-      await demolish(plan.name)
+      await demolish(plan.name, processes)
       throw error
     }
   })
@@ -130,9 +134,9 @@ async function sweep(except?: string): Promise<void> {
   for (const name of abandonedLabs()) if (name !== except) await demolish(name)
 }
 
-async function build(plan: LabPlan, folder: string, signal: AbortSignal): Promise<Lab> {
+/** @param processes where each is added that is started */
+async function build(plan: LabPlan, folder: string, signal: AbortSignal, processes: LabProcess[]): Promise<Lab> {
   await createNetwork(plan)
-  const processes: LabProcess[] = []
   signal.throwIfAborted()
   const bulkFiles = prepareFiles(plan, folder)
   const onStart = (started: LabProcess) => void processes.push(started)
@@ -149,8 +153,12 @@ async function build(plan: LabPlan, folder: string, signal: AbortSignal): Promis
   }
 }
 
-/** The folder goes last: until then the lab can be found. */
-async function demolish(name: string): Promise<void> {
+/**
+ * The folder goes last: until then the lab can be found.
+ * @param processes of those that this process has started: one that is just about to enter its namespace is not found in it
+ */
+async function demolish(name: string, processes: readonly LabProcess[] = []): Promise<void> {
+  for (const { child } of processes) child.kill('SIGKILL')
   await destroyNetwork(name)
   releaseLab(name)
 }

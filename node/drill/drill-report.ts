@@ -75,6 +75,7 @@ export function judge(observations: Observations): Verdict {
   if (!reaction) {
     needless.push(victimServer ? `${victimServer} was never found dead` : 'nobody took the virtual address over')
   }
+  for (const host of fault.hung ?? []) needless.push(`${host} did not end in time when it was stopped, and was killed`)
   if (remains) needless.push(`the pool did not recover: ${remains}`)
   if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
   weigh('session', load.lost, ({ server }) => server === victimServer)

@@ -23,6 +23,8 @@ export interface Fault {
   readonly atMs: number
   /** When a director was lost without notice; the beginning, unless given. */
   readonly lossesMs?: readonly number[]
+  /** Directors that should have stopped in order, did not end in time, and were killed. */
+  readonly hung?: readonly string[]
 }
 
 export interface Reaction {

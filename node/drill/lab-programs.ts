@@ -9,6 +9,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { programFile } from '../../forwarder/program-file.ts'
+import { DirectorError } from '../../protocol/errors.ts'
 import { peerIdOf } from '../director/cluster/identity.ts'
 import { loadIdentity } from '../director/identity.ts'
 import { LevelStore } from '../director/store/level-store.ts'
@@ -43,6 +44,8 @@ export interface LabProcess {
   readonly child: ChildProcess
 }
 
+/** A director that stops hands over, which takes a moment, and then keeps its table, which may be large. */
+const END_WITHIN_MS = 30_000
 const BULK_FILES = 4
 export const BULK_BYTES = 16 * 1024 * 1024
 const VRIDS = { ipv4: 51, ipv6: 52 }
@@ -120,17 +123,33 @@ export function startDirector(folder: string, host: LabHost, onStart: OnStart): 
   onStart(start(folder, host, 'director', directorCommand('node', '--config', file)))
 }
 
-/** Sends a signal that ends a process, and waits until it has ended. */
-export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  child.kill(signal)
-  await hasEnded(child)
+/** Sends a signal that ends a process, and waits until it has ended. @throws DirectorError LAB_FAILED when it did not in time */
+export async function endProcess(child: ChildProcess, kill: NodeJS.Signals, signal?: AbortSignal): Promise<void> {
+  child.kill(kill)
+  if (await endsInTime(child, signal)) return
+  throw new DirectorError('LAB_FAILED', `process ${child.pid} did not end within ${END_WITHIN_MS / 1000} s of ${kill}`)
 }
 
-export async function hasEnded(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
+/** Waits until a process has ended, and kills it when that takes too long. @returns whether it ended by itself */
+export async function endsInTime(
+  child: ChildProcess,
+  signal?: AbortSignal,
+  withinMs = END_WITHIN_MS,
+): Promise<boolean> {
+  if (child.exitCode !== null || child.signalCode !== null) return true
   // The lab does not let its processes keep us from ending.
   child.ref()
-  await once(child, 'exit')
+  let isLate = false
+  const late = setTimeout(() => {
+    isLate = true
+    child.kill('SIGKILL')
+  }, withinMs)
+  try {
+    await once(child, 'exit', { signal })
+    return !isLate
+  } finally {
+    clearTimeout(late)
+  }
 }
 
 function directorConfig(plan: LabPlan, folder: string, host: LabHost, peers: object[]): object {

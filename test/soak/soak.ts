@@ -13,7 +13,7 @@ import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
 import { hostsOf, type LabMethod, SESSION_PORT, SYNCS, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
-import { hasEnded } from '../../node/drill/lab-programs.ts'
+import { endsInTime } from '../../node/drill/lab-programs.ts'
 import { awaitWholePool } from '../../node/drill/lab-ready.ts'
 import { LoadClient, sessionClientIn } from '../../node/drill/load-client.ts'
 import {
@@ -131,10 +131,12 @@ async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<
   endured.push({ failure, fault, reaction, sync: lab.plan.sync })
   if (!reaction) return 'nobody took the virtual address over'
   await failure.mend?.(rehearsal, fault)
+  const hung = [...(fault.hung ?? [])]
   if (!failure.isMended) {
-    await hasEnded(directorOn(lab, fault.victim).child)
+    if (!(await endsInTime(directorOn(lab, fault.victim).child, signal))) hung.push(fault.victim)
     lab.startDirector(fault.victim)
   }
+  if (hung.length > 0) return `${hung.join(', ')} did not end in time, and was killed`
   try {
     await awaitWholePool(lab, signal)
     return undefined

@@ -17,10 +17,10 @@ export const join: Failure = {
   isMended: true,
 
   async prepare(rehearsal) {
-    const { lab } = rehearsal
+    const { lab, signal } = rehearsal
     const [newcomer] = hostsOf(lab.plan, 'director')
     const atMs = monotonicMs()
-    await endProcess(directorOn(lab, newcomer.name).child, 'SIGTERM')
+    await endProcess(directorOn(lab, newcomer.name).child, 'SIGTERM', signal)
     const reaction = await awaitSuccessor(rehearsal, { victim: newcomer.name, atMs })
     if (!reaction) throw new DirectorError('LAB_FAILED', `lab ${lab.plan.name}: nobody follows ${newcomer.name}`)
     return reaction.active

@@ -2,7 +2,7 @@
 import { directorOn, type Failure } from '../failure.ts'
 import { findActive } from '../lab-directors.ts'
 import { hostsOf } from '../lab-plan.ts'
-import { endProcess } from '../lab-programs.ts'
+import { endsInTime } from '../lab-programs.ts'
 import { awaitWholePool } from '../lab-ready.ts'
 import { monotonicMs } from '../load-messages.ts'
 
@@ -16,12 +16,15 @@ export const rollingRestart: Failure = {
   async make({ lab, active, signal }, announce) {
     const atMs = monotonicMs()
     announce(atMs)
+    const hung: string[] = []
     for (const { name } of hostsOf(lab.plan, 'director')) {
-      await endProcess(directorOn(lab, name).child, 'SIGTERM')
+      const { child } = directorOn(lab, name)
+      child.kill('SIGTERM')
+      if (!(await endsInTime(child, signal))) hung.push(name)
       lab.startDirector(name)
       await awaitWholePool(lab, signal)
     }
-    return { victim: active, atMs }
+    return { victim: active, atMs, hung }
   },
 
   async awaitReaction({ lab, family }) {

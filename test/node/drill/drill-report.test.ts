@@ -77,6 +77,11 @@ test('each thing that a pool must not lose fails the drill', (t) => {
     ['a session', observed({}, { lost: [lost('s1'), lost('s2')] }), /2 sessions lost \(2 x ECONNRESET\)/],
     ['a session that never opened', observed({}, { opened: 99 }), /1 of 100 sessions could not be opened/],
     ['a pool that stays broken', observed({ remains: 'd2: not in sync' }), /did not recover: d2: not in sync/],
+    [
+      'a director that does not stop',
+      observed({ failure: rollingRestart, fault: { victim: 'd1', atMs: 5000, hung: ['d2'] } }),
+      /d2 did not end in time when it was stopped, and was killed/,
+    ],
     ['a record', observed({ missingRecords: 3 }), /3 connection records were missing/],
     ['the virtual address', observed({ reaction: undefined }), /nobody took the virtual address over/],
     [

@@ -74,7 +74,7 @@ export class Downloads {
     })
     const failure = await promise
     if (conversation) this.#underWay.delete(conversation)
-    if (failure) this.#failed.push({ server, startedMs, reason: failure })
+    if (failure) this.#failed.push({ server, startedMs, failedMs: this.#now(), reason: failure })
     else this.#intact++
     // A service that refuses at once must not make this loop spin.
     if (failure) await new Promise((wait) => setTimeout(wait, 500))

@@ -78,10 +78,11 @@ export function judge(observations: Observations): Verdict {
   for (const host of fault.hung ?? []) needless.push(`${host} did not end in time when it was stopped, and was killed`)
   if (remains) needless.push(`the pool did not recover: ${remains}`)
   if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
-  weigh('session', load.lost, ({ server }) => server === victimServer)
+  const diedWith = (server: string, atMs: number) => server === victimServer && atMs >= fault.atMs
+  weigh('session', load.lost, ({ server, atMs }) => diedWith(server, atMs))
   weigh('new connection', load.connections.failed, (one) => explainsBeginning(observations, handshakeMs, one))
   weigh('download', load.downloads.failed, (one) =>
-    one.server ? one.server === victimServer : explainsBeginning(observations, handshakeMs, one),
+    one.server ? diedWith(one.server, one.failedMs) : explainsBeginning(observations, handshakeMs, one),
   )
 
   const setUps = [...load.connections.setUpMs].sort((a, b) => a - b)

@@ -70,7 +70,7 @@ export interface LoadResult {
     started: number
     intact: number
     /** `server` is empty when none has answered. */
-    failed: ({ server: string } & FailedBeginning)[]
+    failed: ({ server: string; failedMs: number } & FailedBeginning)[]
   }
 }
 

@@ -88,7 +88,13 @@ test('each thing that a pool must not lose fails the drill', (t) => {
       'a download',
       observed(
         {},
-        { downloads: { started: 2, intact: 1, failed: [{ server: 's1', startedMs: 1, reason: 'SHA-256 differs' }] } },
+        {
+          downloads: {
+            started: 2,
+            intact: 1,
+            failed: [{ server: 's1', startedMs: 1, failedMs: 5100, reason: 'SHA-256 differs' }],
+          },
+        },
       ),
       /1 download lost \(SHA-256 differs; begun at -5.00 s\)/,
     ],
@@ -204,8 +210,8 @@ test('when a server dies only its own sessions, and what was given to it before 
         started: 3,
         intact: 1,
         failed: [
-          { server: 's1', startedMs: 100, reason: 'ECONNRESET' },
-          { server: '', startedMs: 5500, reason: 'no progress' },
+          { server: 's1', startedMs: 100, failedMs: 5200, reason: 'ECONNRESET' },
+          { server: '', startedMs: 5500, failedMs: 9000, reason: 'no progress' },
         ],
       },
     }),
@@ -219,10 +225,26 @@ test('when a server dies only its own sessions, and what was given to it before 
     observed(death, {
       lost: [lost('s2')],
       connections: { attempted: 9, failed: [{ startedMs: 6100, reason: 'no answer within 10 s' }], setUpMs: [] },
-      downloads: { started: 1, intact: 0, failed: [{ server: 's2', startedMs: 5500, reason: 'ECONNRESET' }] },
+      downloads: {
+        started: 1,
+        intact: 0,
+        failed: [{ server: 's2', startedMs: 5500, failedMs: 5600, reason: 'ECONNRESET' }],
+      },
     }),
   )
   t.equal(others.result.needless.length, 3)
+
+  const earlier = judge(
+    observed(death, {
+      lost: [{ ...lost('s1'), atMs: 4900 }],
+      downloads: {
+        started: 1,
+        intact: 0,
+        failed: [{ server: 's1', startedMs: 100, failedMs: 4900, reason: 'ECONNRESET' }],
+      },
+    }),
+  )
+  t.equal(earlier.result.needless.length, 2, 'its death explains nothing that was lost before it')
   t.end()
 })
 

@@ -1,0 +1,73 @@
+/** What becomes of rounds of drills, also of those that are cut short. */
+import { test } from 'tap'
+import type { DrillResult } from '../../node/drill/drill-report.ts'
+import { type Method, type Run, runRounds, tableOf } from './rounds.ts'
+
+const seen = (drill: string, method: Method, p99: number): DrillResult => ({
+  drill,
+  method,
+  family: 'ipv4',
+  directors: 3,
+  servers: 3,
+  sessions: { opened: 100, survived: 99, lost: 1 },
+  pauseMs: { baseline: 10, p50: 100, p99, max: 300 },
+  takeoverMs: 150,
+  newConnections: { attempted: 50, failed: 2, setUpMs: { p50: 1, p99: 2 } },
+  downloads: { started: 4, intact: 3 },
+  missingRecords: 0,
+  needless: [],
+  excused: [],
+})
+const ended = (drill: string, method: Method, hasPassed = true, p99 = 200): Run => {
+  return { drill, method, hasPassed, result: seen(drill, method, p99) }
+}
+const never = new AbortController().signal
+
+test('each drill is run by every method in each round, and a round is told when it is over', async (t) => {
+  const told: string[] = []
+  const run = async (drill: string, method: Method) => ended(drill, method, !(drill === 'flap' && method === 'dr'))
+  const runs = await runRounds(2, ['crash', 'flap'], run, never, (line) => told.push(line))
+  const round = ['crash nat', 'flap nat', 'crash dr', 'flap dr', 'crash tun', 'flap tun']
+  t.strictSame(
+    runs.map(({ drill, method }) => `${drill} ${method}`),
+    [...round, ...round],
+  )
+  t.strictSame(told, [
+    '1 of 2, nat: passed',
+    '1 of 2, dr: failed',
+    '1 of 2, tun: passed',
+    '2 of 2, nat: passed',
+    '2 of 2, dr: failed',
+    '2 of 2, tun: passed',
+  ])
+})
+
+test('nothing is begun after an interruption, and what it cut short does not count', async (t) => {
+  for (const [what, wasInTime] of [
+    ['cut short', false],
+    ['over at the same time', true],
+  ] as const) {
+    const interruption = new AbortController()
+    let begun = 0
+    const run = async (drill: string, method: Method): Promise<Run> => {
+      if (++begun < 3) return ended(drill, method)
+      interruption.abort()
+      return wasInTime ? ended(drill, method) : { drill, method, hasPassed: false, result: undefined }
+    }
+    const runs = await runRounds(10, ['crash', 'flap'], run, interruption.signal, () => {})
+    t.equal(begun, 3, what)
+    t.equal(runs.length, wasInTime ? 3 : 2, what)
+  }
+})
+
+test('the table says how many of the drills passed, with those that could not be ended', async (t) => {
+  const table = tableOf([
+    ended('crash', 'nat', true, 200),
+    ended('crash', 'nat', false, 250),
+    ended('crash', 'nat', true, 210),
+    { drill: 'crash', method: 'nat', hasPassed: false, result: undefined },
+    { drill: 'join', method: 'dr', hasPassed: false, result: undefined },
+  ])
+  t.match(table, /crash nat +│ 2 of 4 +│ 3 of 300 +│ 210, 250 ms +│ 10, 10 ms +│ 200, 240 ms +│ 6 of 150 +│ 3 of 12 /)
+  t.match(table, /join dr +│ 0 of 1 +│ 0 of 0 +│ none +│ none +│ none /)
+})

@@ -1,0 +1,80 @@
+/** Rounds of drills: one after another until somebody interrupts them, and the table of what came of them. */
+import Table from 'cli-table3'
+import { type DrillResult, percentile } from '../../node/drill/drill-report.ts'
+
+const METHODS = ['nat', 'dr', 'tun'] as const
+export type Method = (typeof METHODS)[number]
+
+/** One drill that was run. */
+export interface Run {
+  readonly drill: string
+  readonly method: Method
+  readonly hasPassed: boolean
+  /** undefined: it could not be ended. */
+  readonly result: DrillResult | undefined
+}
+
+/**
+ * Runs each drill by every method, so many times. One that the interruption cut short does not count.
+ * @param tell is given a line a round and method
+ */
+export async function runRounds(
+  times: number,
+  drills: readonly string[],
+  run: (drill: string, method: Method) => Promise<Run>,
+  signal: AbortSignal,
+  tell: (line: string) => void,
+): Promise<Run[]> {
+  const runs: Run[] = []
+  for (let round = 1; round <= times; round++) {
+    for (const method of METHODS) {
+      const begin = runs.length
+      for (const drill of drills) {
+        const one = await run(drill, method)
+        if (!signal.aborted || one.result) runs.push(one)
+        if (signal.aborted) return runs
+      }
+      const isWell = runs.slice(begin).every(({ hasPassed }) => hasPassed)
+      tell(`${round} of ${times}, ${method}: ${isWell ? 'passed' : 'failed'}`)
+    }
+  }
+  return runs
+}
+
+/** A line for each drill by each method, in the order in which they were first run, of the worst that was seen. */
+export function tableOf(runs: readonly Run[]): string {
+  const head = [
+    'drill',
+    'passed',
+    'sessions lost',
+    'pause p99: median, worst',
+    'baseline',
+    'over it: median, worst',
+    'new failed',
+    'downloads lost',
+  ]
+  const table = new Table({ head, style: { head: [], border: [] } })
+  for (const [name, those] of Map.groupBy(runs, ({ drill, method }) => `${drill} ${method}`)) {
+    const results = those.flatMap(({ result }) => result ?? [])
+    table.push([
+      name,
+      `${those.filter(({ hasPassed }) => hasPassed).length} of ${those.length}`,
+      `${sum(results, ({ sessions }) => sessions.lost)} of ${sum(results, ({ sessions }) => sessions.opened)}`,
+      medianAndWorst(results, ({ pauseMs }) => pauseMs.p99),
+      medianAndWorst(results, ({ pauseMs }) => pauseMs.baseline),
+      medianAndWorst(results, ({ pauseMs }) => Math.round(10 * (pauseMs.p99 - pauseMs.baseline)) / 10),
+      `${sum(results, (each) => each.newConnections.failed)} of ${sum(results, (each) => each.newConnections.attempted)}`,
+      `${sum(results, ({ downloads }) => downloads.started - downloads.intact)} of ${sum(results, ({ downloads }) => downloads.started)}`,
+    ])
+  }
+  return table.toString()
+}
+
+function sum(results: readonly DrillResult[], of: (result: DrillResult) => number): number {
+  return results.reduce((total, each) => total + of(each), 0)
+}
+
+function medianAndWorst(results: readonly DrillResult[], of: (result: DrillResult) => number): string {
+  const sorted = results.map(of).sort((a, b) => a - b)
+  return sorted.length === 0 ? 'none' : `${percentile(sorted, 50)}, ${sorted.at(-1)} ms`
+}

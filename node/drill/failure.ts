@@ -13,6 +13,8 @@ export interface Rehearsal {
   readonly family: Family
   /** The director that holds the VIP before the failure. */
   readonly active: string
+  /** A director that is not to be ended, though others are. */
+  readonly spared?: string
   readonly signal: AbortSignal
 }
 

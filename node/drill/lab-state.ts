@@ -87,7 +87,7 @@ export function abandonedLabs(): string[] {
 }
 
 /** Clock ticks after boot at which a process started (proc(5), stat field 22); undefined: there is no such process. */
-function startTimeOf(pid: number): string | undefined {
+export function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     // The name in field 2 may hold blanks and brackets; field 3 follows its last bracket.

@@ -1,12 +1,13 @@
 /**
  * npm run soak -- [--minutes 60] [--rate 2000] [--sessions 500] [--method nat] [--sync established] [--failures crash,freeze,...]
  * [--times N] [--seed N]: a lab under load while random failures come one after the other, until the time is over or there were so many. At
- * the end: nothing lost that no failure explains, and nothing grown: memory, descriptors, frames in use, namespaces left behind.
+ * the end: nothing lost that no failure explains, no namespace left behind, and nothing grown in directors, agents and session servers:
+ * memory, descriptors, threads. The director with the lowest priority is never ended, so that one lives for as long as the soak.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { explainsBeginning, HANDSHAKE_MS, type Observations } from '../../node/drill/drill-report.ts'
-import { directorOn, type Failure } from '../../node/drill/failure.ts'
+import { directorOn, type Failure, lookUntil } from '../../node/drill/failure.ts'
 import { FAILURE_NAMES, failureNamed } from '../../node/drill/failures/registry.ts'
 import { untilInterrupted } from '../../node/drill/interruption.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
@@ -24,14 +25,17 @@ import {
 } from '../../node/drill/load-messages.ts'
 import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
-import { growth, measure, type Sample } from './growth.ts'
+import { describeTrend, type Sample, trendsOf } from './growth.ts'
 import { traceConnection, tracePaths } from './trace.ts'
+import { measure } from './usage.ts'
 
 /** Those that can come again and again. A server that died does not come back, and a newcomer is what every director is that does. */
 const ENDURABLE = FAILURE_NAMES.filter((name) => name !== 'server-death' && name !== 'join')
 /** Between the pool's recovery and the next failure. */
 const LONGEST_REST_MS = 3000
 const PATIENCE_MS = 10_000
+/** A director leaves the address to one of higher priority as soon as that is in sync. */
+const PREEMPTED_WITHIN_MS = 30_000
 /** Failed connections that are traced, and failures to connect of which the paths are: what that takes is taken from the next connections. */
 const MOST_TRACES = 30
 const MOST_PATH_TRACES = 3
@@ -115,7 +119,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
       brokenBy = `${failure.name}: ${problem}`
       break
     }
-    samples.push(measure(lab))
+    samples.push(...measure(lab))
     const minutes = ((monotonicMs() - startMs) / 60_000).toFixed(1)
     say(`${minutes} min, ${endured.length} failures endured, the last: ${failure.name}`)
   }
@@ -125,7 +129,13 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
 
 /** Makes one failure and lets the pool recover. Returns what went wrong with that. */
 async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<string | undefined> {
-  const rehearsal = { lab, family: 'ipv4', active: await findActive(lab), signal } as const
+  const spared = hostsOf(lab.plan, 'director').at(-1)!.name
+  const active = await lookUntil(monotonicMs() + PREEMPTED_WITHIN_MS, signal, async () => {
+    const found = await findActive(lab)
+    return found === spared ? undefined : found
+  })
+  if (active === undefined) return `${spared} keeps the virtual address, though others have a higher priority`
+  const rehearsal = { lab, family: 'ipv4', active, spared, signal } as const
   const fault = await failure.make(rehearsal, () => {})
   const reaction = await failure.awaitReaction(rehearsal, fault)
   endured.push({ failure, fault, reaction, sync: lab.plan.sync })
@@ -153,6 +163,7 @@ async function tellOfFailure(lab: Lab, { port, reason }: FailedBeginning): Promi
 }
 
 function report(load: LoadResult): void {
+  const trends = trendsOf(samples)
   const unexplained = load.connections.failed.filter(
     (failed) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)),
   )
@@ -166,7 +177,9 @@ function report(load: LoadResult): void {
   })
   const problems = [
     ...(brokenBy ? [brokenBy] : []),
-    ...growth(samples),
+    ...trends
+      .filter(({ grown }) => grown.length > 0)
+      .map((trend) => `too much of ${trend.grown.join(', ')}: ${describeTrend(trend)}`),
     ...namespacesOf(name).map((namespace) => `namespace ${namespace} is left behind`),
     ...sampleOf(lost),
     ...sampleOf(beginnings),
@@ -181,6 +194,7 @@ function report(load: LoadResult): void {
     (failure) => `${endured.filter((each) => each.failure === failure).length} ${failure.name}`,
   )
   say(`endured: ${counts.join(', ')}`)
+  for (const trend of trends) say(describeTrend(trend))
   for (const problem of problems) process.stderr.write(`${problem}\n`)
   process.exitCode = problems.length > 0 ? 1 : 0
 }

@@ -13,11 +13,12 @@ export const rollingRestart: Failure = {
   explains: 'nothing',
   isMended: true,
 
-  async make({ lab, active, signal }, announce) {
+  async make({ lab, active, spared, signal }, announce) {
     const atMs = monotonicMs()
     announce(atMs)
     const hung: string[] = []
     for (const { name } of hostsOf(lab.plan, 'director')) {
+      if (name === spared) continue
       const { child } = directorOn(lab, name)
       child.kill('SIGTERM')
       if (!(await endsInTime(child, signal))) hung.push(name)

@@ -1,0 +1,32 @@
+/** Names for addresses and ports that vsadm takes and prints: what is printed can be read back. */
+import { test } from 'tap'
+import { testNames, vsadm } from './run-vsadm.ts'
+import { servePool } from './served-pool.ts'
+
+const LINES = [
+  '-A -t 127.0.0.1:80 -s rr',
+  '-A -t [2001:db8::1]:80 -s rr',
+  '-a -t [2001:db8::1]:80 -r [2001:db8::2]:8080 -m -w 1',
+  '-a -t [2001:db8::1]:80 -r 127.0.0.1:80 -i -w 1 --tun-type ipip',
+]
+/** Of a host where IPv6 has names, which lead to IPv4 as well, as those of most hosts do. */
+const names = {
+  ...testNames,
+  addressOf: async (host: string) => (host === 'web.example.net' ? '192.0.2.1' : testNames.addressOf(host)),
+  hostOf: async (address: string) => (address.includes(':') ? 'web.example.net' : testNames.hostOf(address)),
+}
+
+test('what -S prints with names is read back as what it was, though IPv6 has names', async (t) => {
+  const pool = await servePool(t)
+  await vsadm(['-R'], pool, { standardInput: LINES.join('\n') })
+  const saved = (await vsadm(['-Sn'], pool)).stdout
+  t.same(saved.trimEnd().split('\n'), LINES)
+  const named = (await vsadm(['-S'], pool, { names })).stdout
+  t.match(named, '-A -t localhost:http -s rr\n-A -t [2001:db8::1]:http -s rr\n')
+  await vsadm(['-C'], pool)
+  t.same(await vsadm(['-R'], pool, { names, standardInput: named }), { stdout: '', stderr: '', rc: 0 })
+  t.equal((await vsadm(['-Sn'], pool)).stdout, saved)
+  const strict = (await vsadm(['--strict', '-S'], pool, { names })).stdout
+  t.match(strict, '\n-A -t [web.example.net]:http -s rr\n')
+  t.match((await vsadm(['-L'], pool, { names })).stdout, '\nTCP  [web.example.net]:http rr\n')
+})

@@ -122,8 +122,8 @@ async function listServices(
   return formatServices(services, format)
 }
 
-function chooseLabel({ options }: Request, { names }: Dialect, addresses: string[]): Label | Promise<Label> {
-  return options.has('numeric') ? numericLabel : namedLabel(names, addresses)
+function chooseLabel({ options }: Request, { names, strict }: Dialect, addresses: string[]): Label | Promise<Label> {
+  return options.has('numeric') ? numericLabel : namedLabel(names, addresses, strict)
 }
 
 function addressOf({ protocol, address, port, mark }: ServiceInput) {

@@ -30,3 +30,13 @@ test('what -S prints with names is read back as what it was, though IPv6 has nam
   t.match(strict, '\n-A -t [web.example.net]:http -s rr\n')
   t.match((await vsadm(['-L'], pool, { names })).stdout, '\nTCP  [web.example.net]:http rr\n')
 })
+
+test('names are whole in rules, and with --strict cut where ipvsadm cuts them', async (t) => {
+  const pool = await servePool(t)
+  await vsadm(['-A', '-t', '10.0.0.1:80', '-s', 'rr'], pool)
+  const host = `${'a'.repeat(56)}.example.net`
+  const save = async (...words: string[]) =>
+    (await vsadm(words, pool, { names: { ...testNames, hostOf: async () => host } })).stdout
+  t.equal(await save('-S'), `-A -t ${host}:http -s rr\n`)
+  t.equal(await save('--strict', '-S'), `-A -t ${host.slice(0, 59)} -s rr\n`)
+})

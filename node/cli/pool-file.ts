@@ -94,7 +94,8 @@ export function printComment(part: object): string {
 
 /** @param folded paths of what goes on one line */
 function print(part: object, folded: readonly (string | number)[][] = []): string {
-  const document = new Document(part)
+  // Servers that have the same tunnel are to be read, and edited, each by itself; and a reader refuses more than 100 aliases.
+  const document = new Document(part, { aliasDuplicateObjects: false })
   for (const path of folded) {
     const node = document.getIn(path, true)
     if (isCollection(node)) node.flow = true

@@ -7,6 +7,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.ts'
 import { type TunnelInput, type WholeService, wholeServiceSchema } from '../../director/control/api.ts'
 import { withWholeService } from '../../director/pool/service-changes.ts'
@@ -152,16 +153,21 @@ class VirtualServer {
     }
   }
 
+  /** Each by itself: one that does not fit leaves the others. */
   #setFlags(): void {
-    const [{ line, words }] = this.#flags.length > 0 ? this.#flags : [this.#statement]
-    const flags = this.#flags.map((each) => each.words[0]).join(',')
-    try {
-      const schedulerFlags = [...readSchedulerFlags(flags, this.#values.scheduler ?? DEFAULT_SCHEDULER)]
-      if (schedulerFlags.length > 0) this.#values.schedulerFlags = schedulerFlags
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error
-      this.#omissions.add(line, words, error.message)
+    const scheduler = this.#values.scheduler ?? DEFAULT_SCHEDULER
+    const fitting = new Set<string>()
+    for (const { line, words } of this.#flags) {
+      const [flag] = words
+      try {
+        readSchedulerFlags(flag, scheduler)
+        fitting.add(flag)
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error
+        this.#omissions.add(line, words, error.message)
+      }
     }
+    if (fitting.size > 0) this.#values.schedulerFlags = [...readSchedulerFlags([...fitting].join(','), scheduler)]
   }
 
   #setOnePacket(): void {
@@ -228,12 +234,13 @@ class VirtualServer {
   }
 
   #readServer({ line, words, block = [] }: Statement): void {
-    const [, address = '', portWord = '0'] = words
+    const [, text = '', portWord = '0'] = words
     const port = wholeNumber(portWord)
-    if (isIP(address) === 0 || port === undefined) {
+    if (isIP(text) === 0 || port === undefined) {
       this.#omissions.add(line, words, 'expected an address and a port')
       return
     }
+    const address = canonical(text)
     const key = `${address} ${port}`
     if (this.#known.has(key)) {
       this.#omissions.add(line, words, 'this server is there already')
@@ -293,14 +300,19 @@ function tunnelOf(type: string, port: number, checksum: TunnelInput['checksum'])
 
 /** "10.0.0.1", or those of "10.0.0.1-9" and "fd00::1-9"; none for what is neither. */
 function addressesOf(text: string): string[] {
-  if (isIP(text) !== 0) return [text]
+  if (isIP(text) !== 0) return [canonical(text)]
   const [, network, first, last] = /^(.*[.:])([0-9a-f]+)-([0-9a-f]+)$/i.exec(text) ?? []
   if (network === undefined || isIP(network + first) === 0) return []
   const base = isIPv4(network + first) ? 10 : 16
   const [from, to] = [Number.parseInt(first, base), Number.parseInt(last, base)]
   if (!(to >= from) || to - from >= RANGE_MAX) return []
   const addresses = Array.from({ length: to - from + 1 }, (_, index) => network + (from + index).toString(base))
-  return addresses.every((address) => isIP(address) !== 0) ? addresses : []
+  return addresses.every((address) => isIP(address) !== 0) ? addresses.map(canonical) : []
+}
+
+/** In the form in which addresses are compared. One with a zone stays as it is: it is refused. */
+function canonical(address: string): string {
+  return address.includes('%') ? address : canonicalAddress(address)
 }
 
 /** Why the pool would not take the service. */

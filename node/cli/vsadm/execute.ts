@@ -110,18 +110,20 @@ async function listServices(
   })
   const services = (await control('GET', query.size > 0 ? `/services?${query}` : '/services')) as ServiceListing[]
   const addresses = services.flatMap(({ address, servers }) => [address, ...servers.map((server) => server.address)])
+  // A name is read back as the address of IPv4 that it has: in rules IPv6 stays a number.
+  const named = kind === 'rule' && !dialect.strict ? addresses.filter((address) => !address.includes(':')) : addresses
   const format: ListingFormat = {
     kind,
     strict: dialect.strict,
     sort: !options.has('nosort'),
     exact: options.has('exact'),
-    label: await chooseLabel(request, dialect, addresses),
+    label: await chooseLabel(request, dialect, named),
   }
   return formatServices(services, format)
 }
 
-function chooseLabel({ options }: Request, { names }: Dialect, addresses: string[]): Label | Promise<Label> {
-  return options.has('numeric') ? numericLabel : namedLabel(names, addresses)
+function chooseLabel({ options }: Request, { names, strict }: Dialect, addresses: string[]): Label | Promise<Label> {
+  return options.has('numeric') ? numericLabel : namedLabel(names, addresses, strict)
 }
 
 function addressOf({ protocol, address, port, mark }: ServiceInput) {

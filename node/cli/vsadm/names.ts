@@ -75,8 +75,14 @@ export type Label = (address: string, port: number, protocol: string) => string
 
 export const numericLabel: Label = (address, port) => endpoint(address, address, port)
 
-/** A label that prints names where there are any; the addresses are looked up beforehand, side by side. */
-export async function namedLabel(names: NameDatabase, addresses: Iterable<string>): Promise<Label> {
+/** What ipvsadm has room for, the port included. Source: ipvsadm.c, addrport_to_anyname(). */
+const STRICT_LENGTH = 59
+
+/**
+ * A label that prints names where there are any; the addresses are looked up beforehand, side by side.
+ * @param strict cut where ipvsadm cuts it
+ */
+export async function namedLabel(names: NameDatabase, addresses: Iterable<string>, strict: boolean): Promise<Label> {
   const hosts = new Map<string, string>()
   await Promise.all(
     [...new Set(addresses)].map(async (address) => {
@@ -84,8 +90,9 @@ export async function namedLabel(names: NameDatabase, addresses: Iterable<string
       if (host !== undefined) hosts.set(address, host)
     }),
   )
+  const longest = strict ? STRICT_LENGTH : undefined
   return (address, port, protocol) =>
-    endpoint(address, hosts.get(address) ?? address, names.serviceOf(port, protocol) ?? port)
+    endpoint(address, hosts.get(address) ?? address, names.serviceOf(port, protocol) ?? port).slice(0, longest)
 }
 
 /** What stands for an IPv6 address is in brackets, a name too. */

@@ -232,6 +232,15 @@ const omissions: [text: string, told: RegExp[]][] = [
     [/^2: .*: tcp 10\.0\.0\.1:80 is there already/],
   ],
   [
+    'virtual_server fd00:0::1 80 { protocol TCP }\nvirtual_server FD00::1 80 { protocol TCP }',
+    [/^2: .*: tcp \[fd00::1\]:80 is there already/],
+  ],
+  [
+    'virtual_server fd00::1 80 { protocol TCP\n real_server fd00:0::2 80 { }\n real_server fd00::2 80 { }\n}',
+    [/^3: real_server fd00::2 80: this server is there already/],
+  ],
+  ['virtual_server fe80::1%eth0 80 { protocol TCP }', [/^1: .*: address: .* without a zone/]],
+  [
     'virtual_server 10.0.0.1 80 { protocol TCP\n real_server www 80 { }\n}',
     [/^2: real_server www 80: expected an address/],
   ],
@@ -278,6 +287,13 @@ for (const [text, expected] of omissions) {
     t.equal(lines.length, expected.length, lines.join('\n'))
   })
 }
+
+test('a flag that is not its scheduler’s leaves the others', async (t) => {
+  const text = 'virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo sh\n mh-port\n sh-port\n flag-1\n mh-fallback\n}'
+  t.same(service(text).schedulerFlags, ['sh-fallback', 'sh-port'])
+  t.match(told(text), [/^3: mh-port: incompatible scheduler flag/, /^6: mh-fallback: incompatible scheduler flag/])
+  t.equal(told(text).length, 2)
+})
 
 test('what is beyond all bounds is no keepalived.conf', async (t) => {
   t.throws(() => imported('a {\n'.repeat(17)), {
@@ -331,6 +347,17 @@ virtual_server 10.0.0.9 80 {
     /^11: ~SEQ\(N, 1, 4\) virtual_server/,
     /^15: @main lb_algo rr: conditions/,
   ])
+})
+
+test('all blocks of a definition are passed over with it', async (t) => {
+  const block = (address: string) => `virtual_server ${address} 80 { \\\n protocol TCP \\\n } \\\n`
+  const { services, omissions } = imported(`$TWO= \\\n${block('10.0.0.2')}${block('10.0.0.3')}# no more\n${OUTSIDE}`)
+  t.match(omissions, [{ line: 1, message: /^\$TWO= \.\.\.: conditions and definitions/ }])
+  t.equal(omissions.length, 1)
+  t.match(services, [{ address: '10.0.0.1' }])
+  t.equal(services.length, 1)
+  // Within a line it takes no brace.
+  t.match(told('a { $X=1 }\n$Y=}\nb'), [/^1: \$X= /, /^1: a: has no/, /^2: \$Y= \.\.\.: conditions/, /^3: b: has no/])
 })
 
 test('no secret is repeated, wherever it stands', async (t) => {

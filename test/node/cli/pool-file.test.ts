@@ -1,0 +1,24 @@
+/** The file of the pool's configuration as it is printed: whatever it was made from, it can be read and edited. */
+import { test } from 'tap'
+import { parsePoolFile, printComment, printPoolFile } from '../../../node/cli/pool-file.ts'
+import { imported, instance } from './import/keepalived-text.ts'
+
+const ALIAS = /[&*]a\d/
+
+test('what servers have in common is printed with each, and so can be read however many there are', async (t) => {
+  const servers = Array.from({ length: 150 }, (_, n) => ` real_server 10.1.0.${n + 1} 80 {\n }\n`).join('')
+  const { services } = imported(
+    `virtual_server 10.0.0.1 80 {\n protocol TCP\n lvs_method TUN type gue port 6080\n${servers}}\n`,
+  )
+  const text = [...printPoolFile({ services, settings: {}, marks: [] })].join('')
+  t.notMatch(text, ALIAS)
+  t.same(parsePoolFile(text, 'x').content.services, services)
+})
+
+test('what the groups of one instance have in common is printed with each', async (t) => {
+  const { vips } = imported(instance('A', 1, 'track_interface {\n eth1\n }', '10.0.0.1\n fd00::1'))
+  t.equal(vips.length, 2)
+  const text = printComment({ vips })
+  t.equal(text.match(/name: eth1/g)?.length, 2)
+  t.notMatch(text, ALIAS)
+})

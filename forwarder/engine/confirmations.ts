@@ -96,7 +96,9 @@ export class Confirmations {
     const isOptional = sync !== SYNC_CONFIRMED_ONLY
     // Then there is nothing to tell.
     if (!isOptional && !this.#outgoing.hasWitness) return REFUSED
+    this.#outgoing.wantsConfirmation = true
     this.#moves.begin(index, protocol, frame, transport)
+    this.#outgoing.wantsConfirmation = false
     // Asked of the whole breath, since a datagram's record has gone out before. That there is room now says nothing of then: the ring is being read.
     if (this.#outgoing.hasWitness && this.#outgoing.lost === this.#lostBefore) {
       const position = this.#outgoing.awaitConfirmation()

@@ -143,6 +143,7 @@ export class Engine {
       scheduling: this.scheduling,
       replication: this.replication,
       tentative: this.tentative,
+      outgoing: options.outgoing,
     })
     this.confirmations = new Confirmations(this.egress, this.moves, this.replication, options.outgoing, (frame, link) =>
       this.handle(frame, link),

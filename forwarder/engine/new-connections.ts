@@ -13,6 +13,7 @@ import { type Flow, memoryCopy } from '../../scheduler/scheduler.ts'
 import type { Frame } from '../link/link.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
 import { type ConnectionIndex, NO_CONNECTION } from '../table/connection-layout.ts'
+import type { RecordRing } from '../table/record-ring.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { type Persistence, type Service, SYNC_ESTABLISHED } from '../table/virtual-service.ts'
 import type { Admission } from './admission.ts'
@@ -49,6 +50,7 @@ export interface NewConnectionParts {
   readonly scheduling: Scheduling
   readonly replication: Replication
   readonly tentative: TentativeConnections
+  readonly outgoing: RecordRing
 }
 
 export class NewConnections {
@@ -175,12 +177,15 @@ export class NewConnections {
   open(frame: Frame, transport: number, link: number, addressState: number, versionBefore: number): ConnectionIndex {
     this.decide(frame, transport, link, addressState, false)
     if (this.refusal !== NOT_REFUSED) return NO_CONNECTION
-    const { expected, scheduling, replication, tentative } = this.#parts
+    const { expected, scheduling, replication, tentative, outgoing } = this.#parts
     const { key, service } = this
+    // Of datagrams the peers are told here.
+    outgoing.wantsConfirmation = this.sync !== SYNC_ESTABLISHED
     const index =
       service === undefined
         ? expected.claim(this.expected, key, versionBefore)
         : scheduling.connect(service, key, versionBefore)
+    outgoing.wantsConfirmation = false
     if (index === NO_CONNECTION) {
       this.refusal = DROP_TABLE_FULL
       return NO_CONNECTION

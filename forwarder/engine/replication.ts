@@ -287,7 +287,10 @@ export class Replication {
       const sameServer = known !== undefined && this.#table.server(index) === known.slot
       if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
-      if (!sameServer || (hasVersion && !sameMethod)) {
+      // The data connections of FTP's servers at one address are all those of one of them here.
+      const samePort =
+        isTemplate(protocol) || this.#table.serverPort(index) === readUint16(bytes, at + RECORD.serverPort)
+      if (!sameServer || (hasVersion && !(sameMethod && samePort))) {
         if (isTemplate(protocol)) counted = this.#table.controlled(index)
         this.#connections.discard(index)
         index = NO_CONNECTION

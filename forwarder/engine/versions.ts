@@ -4,6 +4,7 @@
  * A version is a clock of 128 ms ticks that never stands still between two changes (a hybrid logical clock of 16 bits), so that a
  * connection that takes the place of an ended one with the same addresses is newer than it, whoever made it. Version 0: there is none.
  */
+import { readUint16 } from '../../protocol/packet/bytes.ts'
 import { RECORD, RECORD_UPSERT } from '../../protocol/wire/connection-record.ts'
 import { type ConnectionIndex, FLAG_HALF_OPEN, STATE, STATE_WORDS, TICK_MS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
@@ -12,6 +13,7 @@ import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { NOT_HALF_OPEN } from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, isOverState } from './protocols/registry.ts'
+import { isTemplate } from './templates.ts'
 
 /** As far as the clocks of two directors may differ, in ticks: a second. */
 const CLOCKS_APART = 8
@@ -102,24 +104,26 @@ export class Versions {
     if (isUpsert && isHandshake(protocol, state) && isEstablished(protocol, known))
       return isNewer(version, (knownVersion + CLOCKS_APART) & 0xffff)
     if (version !== knownVersion) return isNewer(version, knownVersion)
-    return isUpsert && this.#winsTie(state, server, timeoutMs, index)
+    return isUpsert && this.#winsTie(state, server, readUint16(bytes, at + RECORD.serverPort), timeoutMs, index)
   }
 
   /**
    * Whether what is told counts over what is known, if two directors have changed a connection within one tick and so under one version:
-   * the same of the two at every director. What lives counts over an end, then the greater state, then the greater server. And
-   * whether the same is told again of one that is over, which goes on for longer than was known: Replication.renew().
+   * the same of the two at every director. What lives counts over an end, then the greater state, then the server of the greater address, then
+   * of the greater port. And whether the same is told again of one that is over, which goes on for longer than was known: Replication.renew().
    */
-  #winsTie(state: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
+  #winsTie(state: number, server: number, serverPort: number, timeoutMs: number, index: ConnectionIndex): boolean {
     const known = this.#table.state(index)
     if (state !== known) return state > known
     const knownServer = this.#services.serverBySlot[this.#table.server(index)]
     if (knownServer === undefined) return false
-    if (knownServer.address === server) {
-      const expires = this.#table.memory.tick + Math.ceil(timeoutMs / TICK_MS)
-      return isOverState(this.#table.protocol(index), state) && expires - this.#table.expires(index) > 0
-    }
-    return compareWords(this.#services.directory.book.wordsOf(server), knownServer.addressWords) > 0
+    const protocol = this.#table.protocol(index)
+    const knownPort = isTemplate(protocol) ? knownServer.port : this.#table.serverPort(index)
+    const words = this.#services.directory.book.wordsOf(server)
+    const greater = compareWords(words, knownServer.addressWords) || serverPort - knownPort
+    if (greater !== 0) return greater > 0
+    const expires = this.#table.memory.tick + Math.ceil(timeoutMs / TICK_MS)
+    return isOverState(protocol, state) && expires - this.#table.expires(index) > 0
   }
 
   /** Of a handshake nobody is told; but of one that is none any more to the timers. */

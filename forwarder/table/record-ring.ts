@@ -5,8 +5,8 @@
  * from another. Positions only grow (modulo 2^32); a slot is RECORD_LENGTH bytes. When the ring is full the writer
  * counts the record as lost instead of waiting: the reader sees `lost` grow and must compare tables by other means.
  *
- * The writer may wait until what it wrote is known elsewhere too: it says so with awaitConfirmation(), and the reader answers
- * with confirm(). Both positions stand still while nothing is waited for, for longer than positions take to come round: then they seem to
+ * The writer may wait until what it wrote is known elsewhere too: it says so with awaitConfirmation(), and before with
+ * wantsConfirmation, since the reader may take a record and send it on as soon as it is written; and the reader answers with confirm(). Both positions stand still while nothing is waited for, for longer than positions take to come round: then they seem to
  * lie ahead of everything that was written, and count for nothing.
  *
  * Source: L. Lamport, "Specifying Concurrent Program Modules", 1983 (the single-producer single-consumer queue).
@@ -28,6 +28,8 @@ export class RecordRing {
   readonly shared: SharedArrayBuffer
   /** Record memory; offsets given by reserve() and peek() point into it. */
   readonly bytes: Uint8Array
+  /** Writer: whether it is going to wait for what it writes now. If it then does not, nobody does. */
+  wantsConfirmation = false
   readonly #header: Int32Array
   readonly #mask: number
 
@@ -58,7 +60,9 @@ export class RecordRing {
 
   /** Writer: makes the reserved slot visible to the reader. */
   commit(): void {
-    Atomics.store(this.#header, TAIL, (this.#header[TAIL] + 1) | 0)
+    const tail = (this.#header[TAIL] + 1) | 0
+    if (this.wantsConfirmation && this.hasWitness) this.#want(tail)
+    Atomics.store(this.#header, TAIL, tail)
   }
 
   /** Writer: wakes a reader that waits in whenWritten(). Call once after a batch of commits. */
@@ -74,10 +78,15 @@ export class RecordRing {
   /** Writer: wants everything that it has written to be confirmed. Returns the position for isConfirmed(). */
   awaitConfirmation(): number {
     const tail = this.#header[TAIL]
-    const confirmed = Atomics.load(this.#header, CONFIRMED)
-    if (((confirmed - tail) | 0) > 0) Atomics.compareExchange(this.#header, CONFIRMED, confirmed, (tail - 1) | 0)
-    Atomics.store(this.#header, WANTED, tail)
+    this.#want(tail)
     return tail
+  }
+
+  #want(position: number): void {
+    const confirmed = Atomics.load(this.#header, CONFIRMED)
+    if (((confirmed - position) | 0) > 0)
+      Atomics.compareExchange(this.#header, CONFIRMED, confirmed, (position - 1) | 0)
+    Atomics.store(this.#header, WANTED, position)
   }
 
   isConfirmed(position: number): boolean {
@@ -97,7 +106,8 @@ export class RecordRing {
   /** Reader: whether the writer waits for something from `position` on. */
   isAwaitedAfter(position: number): boolean {
     const wanted = Atomics.load(this.#header, WANTED)
-    return ((wanted - position) | 0) > 0 && ((Atomics.load(this.#header, TAIL) - wanted) | 0) >= 0
+    // It may be about to write the last of it: what it had wanted before is wanted still.
+    return ((wanted - position) | 0) > 0 && ((Atomics.load(this.#header, TAIL) - wanted) | 0) >= -1
   }
 
   /** Reader: a peer has everything from before `position`. */

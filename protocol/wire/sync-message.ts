@@ -13,7 +13,7 @@
  * ```
  *
  * A resend is answered with the batches themselves. A snapshot goes over the table of whoever is asked, `pieces` at a time: the
- * one who asks says how much he can take, and asks for more from `next slot` when he has taken it. The header, sent before
+ * one who asks says how much he can take, and asks for more from `next slot`, under another id, when he has taken it. The header, sent before
  * the first piece, says up to which batch of each director (its own included) the pieces contain everything.
  * Version rule: format-version.ts.
  */

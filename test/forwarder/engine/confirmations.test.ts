@@ -99,6 +99,36 @@ test('datagrams and SCTP wait as well, and what follows waits behind', async (t)
   t.equal(confirm(sctp).length, 1)
 })
 
+test('what is told of a connection that will wait is awaited before the reader can see it, and nothing else is', async (t) => {
+  const persistence = { timeoutS: 300, netmask: '255.255.255.255' }
+  for (const [name, spec, frame, ...seen] of [
+    ['TCP', { ...service(), sync: 'confirmed' }, syn(1), true],
+    ['UDP', { ...service({ protocol: 'udp' }), sync: 'confirmed' }, clientUdp(), true],
+    [
+      'UDP, with a template',
+      { ...service({ protocol: 'udp' }), sync: 'confirmed', persistence },
+      clientUdp(),
+      true,
+      true,
+    ],
+    ['TCP that does not wait', { ...service(), persistence }, syn(1), false],
+    ['UDP that does not wait', service({ protocol: 'udp' }), clientUdp(), false],
+  ] as const) {
+    const bench = scene({ services: [spec] })
+    const { outgoing } = bench
+    outgoing.setWitnesses(1)
+    const isAwaited: boolean[] = []
+    const commit = outgoing.commit.bind(outgoing)
+    outgoing.commit = () => {
+      commit()
+      isAwaited.push(outgoing.isAwaitedAfter(outgoing.position))
+      outgoing.advance()
+    }
+    bench.send(OUTSIDE, frame)
+    t.same(isAwaited, seen, name)
+  }
+})
+
 test('each goes when its own record is confirmed, in the order in which they came', async (t) => {
   const bench = confirming()
   for (const port of [1, 2, 3]) bench.send(OUTSIDE, syn(port))

@@ -153,39 +153,6 @@ test('of two descriptions the newer counts, whatever their order', async (t) => 
   }
 })
 
-test('of two changes under one version the same counts everywhere, and none counts twice', async (t) => {
-  const active = scene()
-  established(active, 1)
-  const [first] = told(active)
-  const changed = (change: (record: Uint8Array) => void) => {
-    const record = first.slice()
-    change(record)
-    return record
-  }
-  const greaterState = changed((record) => {
-    record[RECORD.state] = 7
-  })
-  const greaterServer = changed((record) => {
-    record[RECORD.serverAddress + 15] = 2
-  })
-  const end = changed((record) => {
-    record[RECORD.kind] = RECORD_REMOVE
-  })
-  const outcome = (...records: Uint8Array[]) => {
-    const bench = standby({ weights: [1, 1] })
-    for (const record of records) tell(bench, record)
-    return [...bench.reader.connections()].map((each) => `${each.state} ${each.serverAddress}`)
-  }
-  t.same(outcome(first, greaterState), outcome(greaterState, first))
-  t.same(outcome(first, greaterState), ['CLOSE_WAIT 10.1.0.1'])
-  t.same(outcome(first, greaterServer), outcome(greaterServer, first))
-  t.same(outcome(first, greaterServer), ['ESTABLISHED 10.1.0.2'])
-  t.same(outcome(first, end), outcome(end, first), 'what lives counts over an end')
-  t.same(outcome(first, end), ['ESTABLISHED 10.1.0.1'])
-  const bench = standby()
-  t.same([tell(bench, first), tell(bench, first)], [true, false])
-})
-
 test('an old description is passed over and says so', async (t) => {
   const first = scene()
   established(first, 1)

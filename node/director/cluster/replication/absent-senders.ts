@@ -28,12 +28,12 @@ export class AbsentSenders {
   readonly #observed = new Map<string, Observation>()
   readonly #askedMs = new Map<Epoch, number>()
 
-  /** Everything of this sender up to here is in the table. */
+  /** What the position tells of this sender is in the table. */
   note(position: Position): void {
     const known = this.#positions.get(position.epoch)
     if (known && !isAhead(position, known)) return
     this.#positions.delete(position.epoch)
-    this.#positions.set(position.epoch, position)
+    this.#positions.set(position.epoch, known ? furthest(position, known) : position)
     dropOldest(this.#positions)
   }
 
@@ -49,39 +49,45 @@ export class AbsentSenders {
   }
 
   /** The peers whose tables have something that was said by a sender which cannot be asked here, and is missing here. */
-  *rescuers(views: readonly SenderView[], self: Epoch, nowMs: number): Generator<{ peer: PeerName; reason: string }> {
+  rescuers(views: readonly SenderView[], self: Epoch, nowMs: number): { peer: PeerName; reason: string }[] {
+    const rescuers: { peer: PeerName; reason: string }[] = []
     for (const peer of views) {
       if (!peer.connected) continue
       for (const theirs of peer.presence?.applied ?? []) {
-        const sender = views.find(({ epoch }) => epoch === theirs.epoch)
-        if (theirs.epoch === self || sender?.connected || !this.#isMissing(theirs, peer.name, sender, nowMs)) continue
+        const { epoch } = theirs
+        const sender = views.find((view) => view.epoch === epoch)
+        if (epoch === self || sender?.connected) continue
+        const own = sender?.applied ?? this.#positions.get(epoch)
+        if (own && !isAhead(theirs, own)) continue
+        const isSilent = nowMs - this.#standsSince(theirs, peer.name, nowMs) >= SILENCE_MS
+        if (!isSilent || nowMs - (this.#askedMs.get(epoch) ?? Number.NEGATIVE_INFINITY) < PAUSE_MS) continue
+        this.#askedMs.set(epoch, nowMs)
+        dropOldest(this.#askedMs)
         const whom = sender ? `${sender.name}, which is gone` : 'a director that is gone'
-        yield { peer: peer.name, reason: `${peer.name} has seen more of ${whom}` }
+        rescuers.push({ peer: peer.name, reason: `${peer.name} has seen more of ${whom}` })
       }
     }
+    return rescuers
   }
 
-  #isMissing(theirs: Position, peer: PeerName, sender: SenderView | undefined, nowMs: number): boolean {
-    const { epoch } = theirs
-    const own = sender?.applied ?? this.#positions.get(epoch)
-    if (own && !isAhead(theirs, own)) return false
-    const key = `${epoch} ${peer}`
+  /** Since when the peer has told nothing newer of this sender. */
+  #standsSince(theirs: Position, peer: PeerName, nowMs: number): number {
+    const key = `${theirs.epoch} ${peer}`
     const before = this.#observed.get(key)
-    if (!before || isAhead(theirs, before.position)) {
-      this.#observed.set(key, { position: theirs, sinceMs: nowMs })
-      dropOldest(this.#observed)
-      return false
-    }
-    if (nowMs - before.sinceMs < SILENCE_MS) return false
-    if (nowMs - (this.#askedMs.get(epoch) ?? Number.NEGATIVE_INFINITY) < PAUSE_MS) return false
-    this.#askedMs.set(epoch, nowMs)
-    dropOldest(this.#askedMs)
-    return true
+    if (before && !isAhead(theirs, before.position)) return before.sinceMs
+    this.#observed.set(key, { position: theirs, sinceMs: nowMs })
+    dropOldest(this.#observed)
+    return nowMs
   }
 }
 
 function isAhead(one: Position, other: Position): boolean {
   return one.sequence > other.sequence || one.records > other.records
+}
+
+/** Of two peers who lack different batches neither is behind the other: who has the tables of both has what either counts. */
+function furthest({ epoch, ...one }: Position, other: Position): Position {
+  return { epoch, sequence: Math.max(one.sequence, other.sequence), records: Math.max(one.records, other.records) }
 }
 
 function dropOldest<Key>(map: Map<Key, unknown>): void {

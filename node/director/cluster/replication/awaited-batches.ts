@@ -31,10 +31,13 @@ export class AwaitedBatches {
     return last === undefined || now - last.sentAt > LIMIT_MS
   }
 
-  /** A batch is sent, with everything read from the ring by now. */
-  sent(sequence: number, now: number): void {
+  /**
+   * A batch is sent, with everything read from the ring by now.
+   * @param isAwaited what isMoreAwaited was when it was made, as it tells the peers: the forwarder may want more since
+   */
+  sent(sequence: number, now: number, isAwaited: boolean): void {
     const { position } = this.#ring
-    if (this.isMoreAwaited) {
+    if (isAwaited) {
       this.#batches = this.#batches.filter(({ sentAt }) => now - sentAt <= LIMIT_MS)
       this.#batches.push({ sequence, position, sentAt: now })
     }

@@ -147,7 +147,7 @@ export class RecordSender {
       sentAtMs: now,
       isAwaited,
     })
-    this.#awaited.sent(this.#sequence, now)
+    this.#awaited.sent(this.#sequence, now, isAwaited)
     this.#pace.sent(now)
     this.#records += count
     const bytes = this.#bytes.slice(0, end)

@@ -193,6 +193,8 @@ export class Replicator {
   stop(): void {
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
+    // Messages come until the transport stops, too: none of them is to begin the ticks anew.
+    this.#tickAt = Number.NEGATIVE_INFINITY
     this.#sender.stop()
     this.#copies.stop()
     this.#incoming.stop()

@@ -1,6 +1,6 @@
 /**
  * What this director still knows from before its restart (node/director/checkpoint/), given to its forwarder piece by piece before it starts a
- * pool with its own table. Who copies the table of a peer has no use for it: that one is newer.
+ * pool with its own table. Who has copied the table of a peer has no use for it: that one is newer.
  */
 import { blockOf, type RecordBlock } from '../../../../protocol/wire/record-block.ts'
 import { type Clock, sleep } from '../../clock.ts'
@@ -22,6 +22,10 @@ export class Restoration {
   readonly #options: RestorationOptions
   #state: 'due' | 'running' | 'over' = 'due'
   #records = 0
+  /** What was asked for and not yet given: whoever has it to give does not give it twice. */
+  #upcoming: Promise<Uint8Array | undefined> | undefined
+  /** One that is paused ends only when what it waits for has come, or goes on then. */
+  #isGiving = false
 
   constructor(options: RestorationOptions) {
     this.#options = options
@@ -37,26 +41,39 @@ export class Restoration {
   }
 
   begin(): void {
-    if (this.#state === 'due') void this.#run()
+    if (this.#state !== 'due') return
+    this.#state = 'running'
+    if (!this.#isGiving) void this.#give()
+  }
+
+  /** A peer's table is copied, and may never be whole: then the rest is wanted. */
+  pause(): void {
+    if (this.#state === 'running') this.#state = 'due'
   }
 
   stop(): void {
     this.#state = 'over'
+    this.#upcoming = undefined
   }
 
-  async #run(): Promise<void> {
+  async #give(): Promise<void> {
     const { clock, incoming, next, apply, onEnd } = this.#options
-    this.#state = 'running'
-    for (;;) {
-      const records = await next()
-      if (!records || this.#state !== 'running') break
+    this.#isGiving = true
+    while (this.#state === 'running') {
+      this.#upcoming ??= next()
+      const records = await this.#upcoming
+      if (this.#state !== 'running') break
+      this.#upcoming = undefined
+      if (!records) {
+        this.#state = 'over'
+        onEnd()
+        break
+      }
       const block = blockOf(records)
       apply(block)
       this.#records += block.count
       while (this.#state === 'running' && incoming.taken < incoming.accepted) await sleep(clock, LOOK_MS)
     }
-    if (this.#state !== 'running') return
-    this.#state = 'over'
-    onEnd()
+    this.#isGiving = false
   }
 }

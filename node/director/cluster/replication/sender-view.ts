@@ -42,6 +42,8 @@ export class SenderView {
   /** How many of the sender's lost records we have made good by a snapshot. */
   lostCovered = 0
   #tracker: SequenceTracker | undefined
+  /** Its records that the tables of others had, which may lie beyond batches that nobody has: no number tells of them here. */
+  #coveredRecords = 0
   readonly #retired: Epoch[] = []
   readonly #remembered = new Map<string, number>()
   readonly #record = new Uint8Array(RECORD_LENGTH)
@@ -76,7 +78,8 @@ export class SenderView {
   get applied(): AppliedPosition | undefined {
     const tracker = this.#tracker
     if (!tracker) return undefined
-    const { epoch, sequence, records, newestSentAtMs } = tracker
+    const { epoch, sequence, newestSentAtMs } = tracker
+    const records = Math.max(tracker.records, this.#coveredRecords)
     return { epoch, sequence, records, newestSentAtMs, heardMs: this.presence?.sentAtMs ?? 0 }
   }
 
@@ -90,6 +93,7 @@ export class SenderView {
     if (this.#tracker) this.#retired.push(this.#tracker.epoch)
     if (this.#retired.length > MAX_RETIRED) this.#retired.shift()
     this.#tracker = new SequenceTracker(epoch)
+    this.#coveredRecords = 0
     this.#remembered.clear()
     this.presence = undefined
     this.lostCovered = 0
@@ -152,9 +156,10 @@ export class SenderView {
     this.#tracker?.announce(presence.sequence, presence.records, now)
   }
 
-  /** A snapshot holds everything up to this position. */
+  /** A snapshot holds everything up to this position, and as many records. */
   cover(position: Position): void {
     if (this.#tracker?.epoch !== position.epoch) return
+    this.#coveredRecords = Math.max(this.#coveredRecords, position.records)
     this.#tracker.advanceTo(position.sequence, position.records)
     if (!this.#tracker.hasHoles) this.#remembered.clear()
   }

@@ -112,13 +112,13 @@ export class SequenceTracker {
       right.from = sequence
       right.before = before
     } else {
-      if (beyond.length >= MAX_INTERVALS) return 'refused'
+      // The first missing one makes no interval that stays.
+      if (beyond.length >= MAX_INTERVALS && sequence !== this.#next) return 'refused'
       const holeSince = right?.holeSince ?? (this.#announcedSequence > highest ? this.#tailSince : now)
       beyond.splice(index, 0, { from: sequence, to: sequence, before, after, holeSince })
     }
     this.#absorb()
-    if (sequence <= highest) return 'late'
-    return this.#next > sequence ? 'next' : 'early'
+    return sequence <= highest ? 'late' : 'early'
   }
 
   /** The sender says that this is its last batch. */

@@ -9,7 +9,7 @@ import type { PeerName } from '../transport.ts'
 
 export interface SnapshotClientOptions {
   readonly clock: Clock
-  /** Tells two snapshots of the same pair of directors apart; 32 bits. */
+  /** Tells two questions of the same pair of directors apart; 32 bits. */
   readonly nextId: () => number
   readonly send: (peer: PeerName, message: Uint8Array) => void
   readonly apply: (block: RecordBlock) => void
@@ -21,7 +21,8 @@ export interface SnapshotClientOptions {
 
 interface Running {
   readonly peer: PeerName
-  readonly id: number
+  /** Of the last question. What still comes of an older one may lie behind pieces that were left. */
+  id: number
   slots: number
   positions: readonly Position[] | undefined
   next: number
@@ -51,16 +52,15 @@ export class SnapshotClient {
   }
 
   begin(peer: PeerName): void {
-    const { clock, nextId } = this.#options
     this.#running = {
       peer,
-      id: nextId(),
+      id: 0,
       slots: 0,
       positions: undefined,
       next: 0,
       expected: 0,
       records: 0,
-      heardAt: clock.now(),
+      heardAt: 0,
     }
     this.#ask(this.#running)
   }
@@ -101,6 +101,7 @@ export class SnapshotClient {
 
   #take(running: Running, piece: SyncMessage & { kind: 'snapshot-piece' }): void {
     const { positions } = running
+    // The last piece of a table that has become shorter meanwhile (its ends are forgotten) ends where the one before it did.
     if (!positions || running.expected === 0 || piece.next < running.next) return
     running.expected--
     running.next = piece.next
@@ -113,6 +114,7 @@ export class SnapshotClient {
   }
 
   #ask(running: Running): void {
+    running.id = this.#options.nextId()
     running.expected = PIECES_PER_REQUEST
     running.heardAt = this.#options.clock.now()
     this.#options.send(

@@ -163,8 +163,8 @@ export class TableCopies {
     if (!this.#joined) {
       const decision = this.joinDecision()
       if (decision.kind === 'copy') {
-        // Somebody has come who knows better than the checkpoint.
-        this.#restoration.stop()
+        // Somebody has come who knows better than the checkpoint, if he stays.
+        this.#restoration.pause()
         this.#take(decision.from)
       } else if (decision.kind === 'found') this.#found()
       return
@@ -216,6 +216,7 @@ export class TableCopies {
     this.#wanted.delete(peer)
     if (isFirst) {
       this.#joined = true
+      this.#restoration.stop()
       for (const view of views) {
         const isCovered = view.name === peer || positions.some((position) => position.epoch === view.epoch)
         if (view.presence?.joined && !isCovered)

@@ -13,19 +13,18 @@ export async function walkTable(
   source: ConnectionSource,
   clock: Clock,
   take: (bytes: Uint8Array, at: number) => boolean | Promise<boolean>,
-): Promise<boolean> {
+): Promise<void> {
   const bytes = new Uint8Array(PLACES_PER_STEP * RECORDS_OF_PLACE_MAX * RECORD_LENGTH)
   let records = 0
   for (let from = 0; from < source.capacity; from += PLACES_PER_STEP) {
     const count = source.encodeRange(from, PLACES_PER_STEP, bytes, 0)
     for (let index = 0; index < count; index++) {
       const goesOn = take(bytes, index * RECORD_LENGTH)
-      if (!(typeof goesOn === 'boolean' ? goesOn : await goesOn)) return false
+      if (!(typeof goesOn === 'boolean' ? goesOn : await goesOn)) return
     }
     records += count
     if (records < RECORDS_PER_TURN && (from + PLACES_PER_STEP) % PLACES_PER_TURN !== 0) continue
     records = 0
     await sleep(clock, 0)
   }
-  return true
 }

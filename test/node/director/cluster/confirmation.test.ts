@@ -1,5 +1,7 @@
 /** When a peer's confirmation reaches the forwarder that waits for it (`sync: confirmed`). */
 import { test } from 'tap'
+import { RecordRing } from '../../../../forwarder/table/record-ring.ts'
+import { AwaitedBatches } from '../../../../node/director/cluster/replication/awaited-batches.ts'
 import { Pool, sameTables } from './replication-pool.ts'
 
 test('a confirmation comes as soon as a peer has the records, and only for what it has', async (t) => {
@@ -17,6 +19,55 @@ test('a confirmation comes as soon as a peer has the records, and only for what 
   d1.flush()
   await pool.clock.until(() => d1.outgoing.isConfirmed(second), 2, 0.1)
   pool.stop()
+})
+
+test('a record that is sent in the instant in which it is written is awaited, and so is what was before it', async (t) => {
+  const ring = new RecordRing(RecordRing.allocate(8))
+  ring.setWitnesses(1)
+  const awaited = new AwaitedBatches(ring)
+  const write = () => {
+    ring.reserve()
+    ring.commit()
+  }
+  /** Sends what there is, as RecordSender does. */
+  const send = (sequence: number) => {
+    while (ring.peek() >= 0) ring.advance()
+    const isAwaited = awaited.isMoreAwaited
+    awaited.sent(sequence, 0, isAwaited)
+    return isAwaited
+  }
+  write()
+  t.notOk(send(1))
+  ring.wantsConfirmation = true
+  t.notOk(awaited.isUrgent(0), 'nothing is written yet')
+  write()
+  t.ok(send(2))
+  const position = ring.awaitConfirmation()
+  t.notOk(ring.isConfirmed(position))
+  t.ok(awaited.confirm(2))
+  t.ok(ring.isConfirmed(position))
+  ring.wantsConfirmation = true
+  ring.wantsConfirmation = false
+  write()
+  t.notOk(send(3), 'a wish of which nothing came')
+  ring.wantsConfirmation = true
+  write()
+  // The writer is in the midst of the next record: it has said up to where it wants, but not yet that it has written.
+  const WANTED = 33
+  Atomics.add(new Int32Array(ring.shared), WANTED, 1)
+  t.ok(send(4))
+})
+
+test('a batch keeps others back only if it tells the peers that it is awaited', async (t) => {
+  const ring = new RecordRing(RecordRing.allocate(8))
+  const awaited = new AwaitedBatches(ring)
+  ring.reserve()
+  ring.commit()
+  ring.advance()
+  const { isMoreAwaited } = awaited
+  ring.awaitConfirmation()
+  awaited.sent(1, 0, isMoreAwaited)
+  t.notOk(awaited.confirm(1))
 })
 
 test('what gossip lost is confirmed once it was sent again', async (t) => {

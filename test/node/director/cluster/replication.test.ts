@@ -430,6 +430,27 @@ test('two halves that each started alone exchange their tables when they meet', 
   pool.stop()
 })
 
+test('who has stopped asks for nothing any more, whatever comes until its transport stops too', async (t) => {
+  // So long after the last look at what is missing.
+  for (const afterMs of [0, 25, 50, 75]) {
+    const pool = new Pool(['d1', 'd2'])
+    const [d1, d2] = await pool.startAll()
+    await pool.clock.advance(afterMs)
+    d1.replicator.stop()
+    const { resendRequests } = d1.replicator.status().counters
+    pool.network.loss = 1
+    d2.write(1)
+    d2.flush()
+    await pool.clock.advance(5)
+    pool.network.loss = 0
+    d2.write(2)
+    d2.flush()
+    await pool.clock.advance(5000)
+    t.match(d1.replicator.status().counters, { batchesApplied: 1, resendRequests }, `${afterMs} ms`)
+    pool.stop()
+  }
+})
+
 test('what is malformed is counted and changes nothing', async (t) => {
   const pool = new Pool(['d1', 'd2'])
   const [d1, d2] = await pool.startAll()

@@ -1,7 +1,12 @@
 /** Directors that know something from before their restart: who uses it, who does not, and what comes of it. */
 import { test } from 'tap'
+import { RecordRing } from '../../../../forwarder/table/record-ring.ts'
+import { connectionKey } from '../../../../node/director/cluster/replication/connection-key.ts'
+import { IncomingQueue } from '../../../../node/director/cluster/replication/incoming-queue.ts'
+import { Restoration } from '../../../../node/director/cluster/replication/restoration.ts'
+import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
 import { makeRecord } from './record.ts'
-import { Pool, sameTables } from './replication-pool.ts'
+import { type Director, Pool, sameTables, writeSteadily } from './replication-pool.ts'
 
 /** Records of the connections [from, to), in pieces of ten. */
 function pieces(from: number, to: number, version = 1): Uint8Array[] {
@@ -86,3 +91,94 @@ test('who reaches a pool while it reads what it knew itself takes its table, and
   t.equal(d1.connections.size, 60)
   pool.stop()
 })
+
+test('who begins to copy a table, and loses its peer before it is whole, goes on with what it knew itself', async (t) => {
+  const pool = new Pool(['d1', 'd2'], { network: { bytesPerMs: 1000 } })
+  const d1 = await pool.start('d1')
+  await pool.untilAll(({ joined }) => joined)
+  await writeSteadily(pool, d1, 100, 20_000, 1000)
+  pool.checkpoints.set('d2', pieces(0, 50))
+  const d2 = await pool.start('d2')
+  await pool.clock.until(() => /from d1: [1-9]/.test(d2.replicator.status().reason), 1000)
+  await d1.kill()
+  await pool.clock.until(() => d2.joined, 5000, 10)
+  t.ok(d2.connections.size > 50 && d2.connections.size < 19_950, `part of the table, too: ${d2.connections.size}`)
+  t.same(missing(d2, 0, 50), [])
+  pool.stop()
+})
+
+test('so does who had read some of that before it met the peer', async (t) => {
+  const pool = new Pool(['d1', 'd2'], { network: { bytesPerMs: 1000 } })
+  pool.network.cut('d1', 'd2')
+  const d2 = await pool.start('d2')
+  await pool.untilAll(({ joined }) => joined)
+  await writeSteadily(pool, d2, 100, 20_000, 1000)
+  pool.checkpoints.set('d1', pieces(0, 50))
+  const starting = pool.start('d1')
+  const d1 = pool.directors[1]
+  d1.takes = false
+  await starting
+  await pool.clock.advance(3000)
+  t.match(d1.replicator.status().reason, 'reads its own checkpoint: 10 records')
+  pool.network.heal('d1', 'd2')
+  await pool.clock.until(() => /from d2: [1-9]/.test(d1.replicator.status().reason), 1000)
+  await d2.kill()
+  d1.takes = true
+  d1.take()
+  await pool.clock.until(() => d1.joined, 5000, 10)
+  t.same(missing(d1, 0, 50), [])
+  pool.stop()
+})
+
+test('nothing is left out or read twice, whenever the reading is interrupted', async (t) => {
+  const clock = new VirtualClock()
+  const read: ((piece: Uint8Array | undefined) => void)[] = []
+  const given: number[] = []
+  let ends = 0
+  const restoration = new Restoration({
+    clock,
+    incoming: new IncomingQueue({
+      ring: new RecordRing(RecordRing.allocate(64)),
+      clock,
+      wake: () => {},
+      onEmpty: () => {},
+    }),
+    next: () => new Promise((resolve) => read.push(resolve)),
+    apply: ({ count }) => given.push(count),
+    onEnd: () => ends++,
+  })
+  const interrupt = async () => {
+    restoration.pause()
+    t.equal(restoration.running, undefined)
+    await clock.advance(1)
+  }
+  const answer = async (piece: Uint8Array | undefined) => {
+    read.at(-1)?.(piece)
+    await clock.advance(1)
+  }
+  restoration.begin()
+  await interrupt()
+  restoration.begin()
+  t.equal(read.length, 1, 'it is asked once, while the answer is awaited')
+  await interrupt()
+  await answer(pieces(0, 7)[0])
+  t.same(given, [])
+  restoration.begin()
+  await clock.advance(1)
+  t.same(given, [7])
+  await answer(pieces(0, 8)[0])
+  t.same(given, [7, 8])
+  await interrupt()
+  await answer(undefined)
+  t.notOk(restoration.isOver)
+  restoration.begin()
+  await clock.advance(1)
+  t.ok(restoration.isOver)
+  t.same([read.length, ends], [3, 1])
+})
+
+/** Those of the connections [from, to) that the director does not know. */
+function missing({ connections }: Director, from: number, to: number): number[] {
+  const numbers = Array.from({ length: to - from }, (_, n) => from + n)
+  return numbers.filter((n) => !connections.has(connectionKey(makeRecord(n, 1), 0)))
+}

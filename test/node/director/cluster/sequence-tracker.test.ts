@@ -68,6 +68,16 @@ test('too many holes are refused, and memory stays bounded', async (t) => {
   t.equal(tracker.accept(batch(1), 0), 'late', 'a hole can still be filled')
 })
 
+test('with as many holes as there may be the first one can be filled, however long it is', async (t) => {
+  const tracker = new SequenceTracker('e')
+  for (let n = 400; tracker.accept(batch(n), 0) !== 'refused'; n += 2);
+  for (let n = 1; n < 399; n++) {
+    if (tracker.accept(batch(n), 0) !== 'late' || tracker.sequence !== n) t.fail(`batch ${n}`)
+  }
+  t.equal(tracker.accept(batch(399), 0), 'late')
+  t.match(tracker, { sequence: 400, hasHoles: true })
+})
+
 for (const seed of seeds(3)) {
   test(`any order of arrival is accounted for as a set would (seed ${seed})`, async (t) => {
     const { below, oneIn } = seededRandom(seed)

@@ -1,5 +1,12 @@
 /** Copies of tables that are interrupted, or begun while their giver is behind: on a virtual network. */
 import { test } from 'tap'
+import { SnapshotClient } from '../../../../node/director/cluster/replication/snapshot-client.ts'
+import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
+import { readUint16 } from '../../../../protocol/packet/bytes.ts'
+import { RECORD, RECORD_LENGTH } from '../../../../protocol/wire/connection-record.ts'
+import { blockOf } from '../../../../protocol/wire/record-block.ts'
+import { parseSyncMessage } from '../../../../protocol/wire/sync-message.ts'
+import { makeRecord } from './record.ts'
 import { Pool, sameTables, writeSteadily } from './replication-pool.ts'
 
 test('a newcomer whose snapshot breaks off takes it from another', async (t) => {
@@ -60,4 +67,53 @@ test('a snapshot has what its giver had been sent, though its forwarder had not 
   t.equal(d3.connections.size, 1000)
   t.equal(d3.replicator.status().counters.snapshotsTaken, 1)
   pool.stop()
+})
+
+test('no piece is left out, though a question is answered three times, and the forwarder does not take all of that', async (t) => {
+  const asked: { id: number; from: number }[] = []
+  const taken: number[] = []
+  const record = new Uint8Array(RECORD_LENGTH)
+  let isBusy = false
+  let ids = 0
+  let isFinished = false
+  const client = new SnapshotClient({
+    clock: new VirtualClock(),
+    nextId: () => ++ids,
+    send: (_, bytes) => {
+      const message = parseSyncMessage(bytes)
+      if (message?.kind === 'snapshot-request') asked.push(message)
+    },
+    apply: (block) => {
+      block.read(0, record, 0)
+      taken.push(readUint16(record, RECORD.clientPort) - 1024)
+    },
+    isBusy: () => isBusy,
+    finished: () => {
+      isFinished = true
+    },
+    failed: () => t.fail('failed'),
+  })
+  const answer = (id: number, from: number, to: number) => {
+    if (from === 1) client.handle('d1', { kind: 'snapshot-header', id, slots: 10, positions: [] })
+    for (let next = from; next <= to; next++)
+      client.handle('d1', { kind: 'snapshot-piece', id, next, last: next === 10, block: blockOf(makeRecord(next, 1)) })
+  }
+  client.begin('d1')
+  answer(1, 1, 3)
+  answer(1, 1, 5)
+  isBusy = true
+  answer(1, 1, 7)
+  isBusy = false
+  client.resume()
+  answer(1, 8, 8)
+  t.same(
+    asked.map(({ id, from }) => [id, from]),
+    [
+      [1, 0],
+      [2, 6],
+    ],
+  )
+  answer(2, 7, 10)
+  t.same([...new Set(taken)], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  t.ok(isFinished)
 })

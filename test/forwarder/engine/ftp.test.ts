@@ -351,6 +351,18 @@ test('no client makes the director expect more than a bounded number of connecti
   )
 })
 
+test('an expected connection is not given up for one that was made in the same place of the table long ago', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const port = (number: number) => say(bench, `PORT 203,0,113,7,${number >> 8},${number & 255}\r\n`)
+  for (let made = 0; made < MAX_EXPECTED; made++) {
+    port(4000)
+    bench.nowMs += 121_000
+  }
+  port(4001)
+  port(4002)
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4001>20 LISTEN', '4002>20 LISTEN'])
+})
+
 test('a control connection that ends leaves its data connection alone', async (t) => {
   const bench = logIn(ftpScene('nat'))
   answer(bench, REPLY_227)

@@ -1,7 +1,7 @@
 /** FTP through the director: data connections find the control connection's server, by every method and across a takeover. */
 import { test } from 'tap'
 import { MAX_EXPECTED } from '../../../forwarder/engine/ftp/expected-connections.ts'
-import type { ForwardingMethod } from '../../../forwarder/service.ts'
+import type { ForwardingMethod, ServiceSpec } from '../../../forwarder/service.ts'
 import { readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
@@ -28,11 +28,15 @@ const CONTROL = 3456
 const SYN_ACK = TCP_SYN | TCP_ACK
 const PUSH = TCP_PSH | TCP_ACK
 
+function ftpService(method: ForwardingMethod, options: SceneOptions = {}): ServiceSpec {
+  const specification = service({ weights: [1, 1], ...options, method })
+  const servers = specification.servers.map((server) => ({ ...server, port: 21 }))
+  return { ...specification, port: 21, servers }
+}
+
 /** An FTP service on two servers. Its first control connection goes to server 2, the newest; others in turn. */
 function ftpScene(method: ForwardingMethod, options: SceneOptions = {}): DirectorBench {
-  const specification = service({ ...options, method, weights: [1, 1] })
-  const servers = specification.servers.map((server) => ({ ...server, port: 21 }))
-  return scene({ ...options, services: [{ ...specification, port: 21, servers }] })
+  return scene({ ...options, services: [ftpService(method, options)] })
 }
 
 const client = (port: number, virtualPort: number, fields: Partial<TcpFields> = {}) =>
@@ -114,6 +118,24 @@ test('NAT, passive (EPSV): the reply names no address and passes as it is', asyn
   const [syn] = bench.send(OUTSIDE, client(5000, 40_000, { flags: TCP_SYN }))
   t.equal(ends(syn.frame), `${CLIENT_ADDRESS}:5000 > ${SERVER2_ADDRESS}:40000`)
 })
+
+for (const method of ['nat', 'dr'] as const) {
+  test(`the data connections of a server that takes no new sessions any more go on (${method})`, async (t) => {
+    for (const expireNodestConn of [0, 1]) {
+      const bench = logIn(ftpScene(method))
+      bench.set({ expireNodestConn })
+      bench.engine.services.set(ftpService(method, { weights: [1, 0] }))
+      const isToServer = (frame: Uint8Array) =>
+        hex(bench.send(OUTSIDE, frame)[0].frame.subarray(0, 6)) === MAC.server2.replaceAll(':', '')
+      say(bench, 'PORT 203,0,113,7,15,160\r\n')
+      bench.send(INSIDE, server(20, 4000, { flags: TCP_SYN }))
+      t.ok(isToServer(client(4000, 20, { flags: SYN_ACK })), 'active')
+      say(bench, 'PASV\r\n')
+      answer(bench, REPLY_227)
+      for (let time = 0; time < 2; time++) t.ok(isToServer(client(5000, 40_000, { flags: TCP_SYN })), 'passive')
+    }
+  })
+}
 
 test('a reply that is sent again, at an odd place, or behind other lines is rewritten each time', async (t) => {
   const bench = logIn(ftpScene('nat'))

@@ -18,6 +18,7 @@ import {
   type SceneOptions,
   SERVER2_ADDRESS,
   scene,
+  segmentationHeader,
   service,
   unfinish,
   unfinishedHeader,
@@ -169,6 +170,60 @@ test('a reply whose end is not there yet waits for the server to send it whole',
   t.equal(bench.drops.toObject()['ftp-incomplete'], 1)
   t.match(text(answer(bench, REPLY_227)[0].frame), /^227 Passive Mode/)
   t.equal(answer(bench, `227 ${'without an end'.repeat(30)}`).length, 1, 'but not without bound')
+})
+
+for (const [sentence, headerFor, size] of [
+  ['', undefined, 0],
+  [' with an unfinished checksum', unfinishedHeader, 0],
+  [' that the card is to cut', segmentationHeader, 1000],
+  [' that the card would have had to cut', segmentationHeader, 1447],
+] as const) {
+  test(`a full segment${sentence} that ends within such a reply passes without that end, as often as it comes`, async (t) => {
+    for (const end of ['2', '22', '227', REPLY_227.slice(0, 29)]) {
+      const bench = logIn(ftpScene('nat'))
+      const whole = '230 welcome\r\n'.padStart(1448 - end.length, '230-of a long banner\r\n')
+      const say = (payload: string, sequence: number, flags = PUSH) => {
+        const frame = server(21, CONTROL, { payload, sequence, flags })
+        if (headerFor === undefined) return bench.send(INSIDE, frame).map((sent) => sent.frame)
+        return bench.send(INSIDE, unfinish(frame), headerFor(frame, size)).map(({ frame, vnetHeader }) => {
+          t.equal(vnetHeader[1] !== 0, size > 0 && text(frame).length > size, 'the card cuts what is longer')
+          return finish(frame, vnetHeader)
+        })
+      }
+      for (let time = 0; time < 2; time++) {
+        const [passed] = say(whole + end, 1000, PUSH | TCP_FIN)
+        t.equal(text(passed), whole)
+        t.equal(readUint16(passed, 16), passed.length - 14)
+        t.equal(passed[47], TCP_ACK, 'as if there were more to come')
+        t.ok(checksumsAreRight(passed), `without ${end.length} bytes`)
+        t.same(say('226 Transfer complete.\r\n', 1000 + whole.length + REPLY_227.length), [], 'what is behind waits')
+      }
+      if (size > 0) continue
+      const [rest] = say(REPLY_227, 1000 + whole.length)
+      t.match(text(rest), /^227 Passive Mode \(198,51,100,10,156,64\)/, 'the server goes on where it was cut')
+    }
+  })
+}
+
+test('a reply at the end of what is read of a very long segment is cut off and comes again', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const banner = '230 welcome\r\n'.padStart(4094)
+  for (const [line, passes] of [
+    [REPLY_227, banner],
+    ['214 help\r\n', `${banner}214 help\r\n`],
+  ]) {
+    const frame = server(21, CONTROL, { payload: banner + line, flags: PUSH })
+    const [sent] = bench.send(INSIDE, unfinish(frame), segmentationHeader(frame, 1448))
+    t.equal(text(sent.frame), passes)
+  }
+})
+
+test('a full segment that was damaged on its way is damaged without its end', async (t) => {
+  const frame = server(21, CONTROL, { payload: `${'230 welcome\r\n'.padStart(1446)}227 Ent`, flags: PUSH })
+  frame[frame.length - 1] ^= 1
+  const [sent] = logIn(ftpScene('nat')).send(INSIDE, frame)
+  t.equal(text(sent.frame).length, 1446)
+  t.notOk(checksumsAreRight(sent.frame))
 })
 
 test('what comes behind a dropped piece waits with it, and all passes when the server sends from there again', async (t) => {

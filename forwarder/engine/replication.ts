@@ -288,7 +288,7 @@ export class Replication {
       if (!hasVersion && !sameServer && !isActive) return false
       const sameMethod = (this.#table.flags(index) & METHOD_MASK) >> METHOD_SHIFT === method
       if (!sameServer || (hasVersion && !sameMethod)) {
-        if (isTemplate(protocol)) counted = this.#table.controlled(index)
+        if (isTemplate(protocol)) counted = this.#connections.controlled(index)
         this.#connections.discard(index)
         index = NO_CONNECTION
       }
@@ -306,7 +306,7 @@ export class Replication {
       if (isControlled) this.#connections.provideTemplate(key, server)
       index = this.#connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
-      if (counted > 0) this.#table.setControlled(index, counted)
+      if (counted > 0) this.#connections.setControlled(index, counted)
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {

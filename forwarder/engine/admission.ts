@@ -64,8 +64,8 @@ export class Admission {
    * Whether a SYN or an INIT for a known connection starts a new one in its place: when it is over (conn_reuse_mode), unless another
    * decides on its server, which then is the same again: its template, or the control connection of FTP. (What is to be confirmed is
    * begun anew all the same, and so confirmed.) Or when its server takes no new connections any more, so that the client does not wait for
-   * the dead. With a server that was removed, and an established one altogether, the latter needs expire_nodest_conn. A tentative one is
-   * none yet.
+   * the dead. With a server that was removed, and an established one altogether, the latter needs expire_nodest_conn. A data connection of
+   * FTP has nowhere else to go, and in active mode its client's first packet is a SYN as well. A tentative one is none yet.
    */
   givesWay(index: ConnectionIndex, protocol: number): boolean {
     const flags = this.#table.flags(index)
@@ -74,7 +74,7 @@ export class Admission {
     const server = this.#services.serverBySlot[this.#table.server(index)]
     const isControlled = (flags & (FLAG_CONTROLLED | FLAG_FTP_DATA)) !== 0 && server?.service?.sync === SYNC_ESTABLISHED
     if (connReuseMode !== 0 && !isControlled && this.isOver(index, protocol, connReuseMode)) return true
-    if (server?.weight !== 0) return false
+    if (server?.weight !== 0 || (flags & FLAG_FTP_DATA) !== 0) return false
     if (expireNodestConn !== 0) return true
     return protocol === PROTOCOL_TCP && !server.isRetired && this.#table.state(index) !== TCP_STATE.ESTABLISHED
   }

@@ -202,7 +202,7 @@ export class Connections {
   /** Whether connections live on that a template has made, if its service still counts them there: by its mask as it is now. */
   #isNeeded(template: ConnectionIndex): boolean {
     const { table } = this
-    if (table.controlled(template) === 0) return false
+    if (this.controlled(template) === 0) return false
     const service = this.services.serverBySlot[table.server(template)]?.service
     if (service?.persistence === undefined || service.persistence.isByCall) return false
     table.readKey(template, this.#key)
@@ -223,14 +223,14 @@ export class Connections {
     former: ConnectionIndex,
   ): ConnectionIndex {
     const { table } = this
-    const counted = former === NO_CONNECTION ? 0 : table.controlled(former)
+    const counted = former === NO_CONNECTION ? 0 : this.controlled(former)
     if (former !== NO_CONNECTION) this.discard(former)
     const key = this.#newTemplateKey
     this.writeTemplateKey(service, persistence, client, key)
     const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY
     const made = this.insert(key, server, server.port, flags)
     if (made === NO_CONNECTION) return made
-    table.setControlled(made, counted)
+    this.setControlled(made, counted)
     table.setExpires(made, table.memory.tick + toTicks(persistence.timeoutS))
     table.file(made)
     return made
@@ -284,7 +284,23 @@ export class Connections {
     const template = this.templateOf(index)
     // The service may have been given another mask, and with it other templates, since the connection was made.
     if (template === NO_CONNECTION) return
-    this.table.setControlled(template, Math.max(0, this.table.controlled(template) + change))
+    this.setControlled(template, Math.max(0, this.controlled(template) + change))
+  }
+
+  /**
+   * How many connections live on that a template has made since its service's persistence was last edited: the end of one from before is
+   * subtracted elsewhere, or nowhere.
+   */
+  controlled(template: ConnectionIndex): number {
+    return this.table.controlled(template, this.#editionOf(template))
+  }
+
+  setControlled(template: ConnectionIndex, count: number): void {
+    this.table.setControlled(template, this.#editionOf(template), count)
+  }
+
+  #editionOf(template: ConnectionIndex): number {
+    return this.services.serverBySlot[this.table.server(template)]?.service?.persistenceEdition ?? 0
   }
 
   #count(slot: Slot, protocol: number, flags: number, change: number): void {

@@ -30,7 +30,7 @@ export const DROP_REASONS = [
   'icmp-unrelated', // an ICMP error that belongs to no connection
   'icmp-limited', // an ICMP answer that the rate limit kept back
   'outbox-full', // no room for a frame of our own
-  'ftp-incomplete', // ends within an FTP server's reply that must be seen whole; the server sends it again
+  'ftp-incomplete', // the beginning of an FTP server's reply that must be seen whole, or behind one; the server sends it again
   'unsupported', // a protocol that is not forwarded
 ] as const
 

@@ -63,7 +63,6 @@ const DROP_OVER = dropCode('over')
 const DROP_TTL = dropCode('ttl-exceeded')
 const DROP_TOO_BIG = dropCode('too-big')
 const DROP_MARTIAN = dropCode('martian-source')
-const DROP_FTP_INCOMPLETE = dropCode('ftp-incomplete')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 const DROP_UNCONFIRMED = dropCode('unconfirmed')
 
@@ -322,8 +321,7 @@ export class IPv6Path {
       flags &= ~FLAG_UNANSWERED
     }
     this.#move(frame, index, DIRECTION_OUTPUT, protocol, transport, flags)
-    if ((flags & FLAG_FTP) !== 0 && !this.#engine.ftp.reply(frame, transport, index))
-      return this.#drops.drop(DROP_FTP_INCOMPLETE)
+    if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.reply(frame, transport, index)
     // To IPVS the reply to a single datagram belongs to nothing.
     if ((flags & FLAG_ONE_PACKET) === 0) {
       const counter = this.#states[state + STATE.server] * COUNTERS

@@ -27,8 +27,8 @@ export interface Neighbour {
   readonly link: number
   /** By its number (address-book.ts), as `source`. */
   readonly address: number
-  /** Our address on the link, sender of requests. */
-  readonly source: number
+  /** Our address on the link, sender of requests and of what goes through tunnels. */
+  source: number
   resolved: boolean
   /** First two bytes of the MAC. */
   macHigh: number
@@ -89,7 +89,10 @@ export class Neighbours {
   /** The entry for an address, made and asked for if it is new; undefined when the table is full. */
   get(link: number, address: number, source: number, nowMs: number): Neighbour | undefined {
     const known = this.#byLink[link].get(address)
-    if (known) return known
+    if (known) {
+      if (known.source !== source) this.#changeSource(known, source)
+      return known
+    }
     if (this.#count >= MAX_NEIGHBOURS) return undefined
     const neighbour = newNeighbour(link, address, source, nowMs)
     this.#byLink[link].set(address, neighbour)
@@ -103,8 +106,9 @@ export class Neighbours {
   /** The entry for an address will soon be wanted: it is asked for, or kept, as long as that leaves room for those that are wanted now. */
   expect(link: number, address: number, source: number, nowMs: number): void {
     const known = this.#byLink[link].get(address)
-    if (known) known.usedMs = nowMs
-    else if (this.#count < MAX_EXPECTED) this.get(link, address, source, nowMs)
+    if (known === undefined && this.#count >= MAX_EXPECTED) return
+    const neighbour = this.get(link, address, source, nowMs)
+    if (neighbour) neighbour.usedMs = nowMs
   }
 
   /** Takes a MAC that somebody says is his in, if it is somebody we have asked for. */
@@ -163,6 +167,14 @@ export class Neighbours {
       for (const neighbour of neighbours.values()) count += neighbour.held.length
     }
     return count
+  }
+
+  /** Our address has changed. The servers' route counts before others that lead the same way: new routes find none of them here. */
+  #changeSource(neighbour: Neighbour, source: number): void {
+    if (neighbour.servers > 0) return
+    this.#book.retain(source)
+    this.#book.release(neighbour.source)
+    neighbour.source = source
   }
 
   #dropHeld(neighbour: Neighbour): number {

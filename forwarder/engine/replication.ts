@@ -291,7 +291,7 @@ export class Replication {
       const samePort =
         isTemplate(protocol) || this.#table.serverPort(index) === readUint16(bytes, at + RECORD.serverPort)
       if (!sameServer || (hasVersion && !(sameMethod && samePort))) {
-        if (isTemplate(protocol)) counted = this.#table.controlled(index)
+        if (isTemplate(protocol)) counted = this.#connections.controlled(index)
         this.#connections.discard(index)
         index = NO_CONNECTION
       }
@@ -309,7 +309,7 @@ export class Replication {
       if (isControlled) this.#connections.provideTemplate(key, server)
       index = this.#connections.insert(key, server, serverPort, flags)
       if (index === NO_CONNECTION) return false
-      if (counted > 0) this.#table.setControlled(index, counted)
+      if (counted > 0) this.#connections.setControlled(index, counted)
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {

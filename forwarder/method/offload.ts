@@ -71,6 +71,15 @@ export function clearOffload(frame: Frame): void {
   view.setUint16(header + 8, 0)
 }
 
+/** The frame is an ordinary one: it need not be cut, its checksum may still be unfinished. */
+export function clearSegmentation(frame: Frame): void {
+  const { bytes } = frame.memory
+  const header = frame.start - VNET_HEADER_LENGTH
+  bytes[header + 1] = VNET_GSO_NONE
+  bytes[header + 4] = 0
+  bytes[header + 5] = 0
+}
+
 /** Whether the checksum that the virtio header speaks of lies in the packet. */
 export function checksumIsInside(frame: Frame): boolean {
   const view = frame.memory.view

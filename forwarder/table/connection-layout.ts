@@ -13,7 +13,8 @@
  *  2 expiry tick                3 timer next   4 timer previous
  *  5 flags << 16 | return path (packets from bit 27, IPv6 in bit 31)  6 version << 16 | second of the last replication
  * ```
- * A persistence template is in no server chain: word 1 of its key counts the connections that it has made.
+ * A persistence template is in no server chain: word 1 of its key counts the connections that it has made (24 bits, as many as a table
+ * has), above them for which edition of its service's persistence.
  *
  * Chain heads, 1 word: half as many buckets as connections, for each direction.
  *

@@ -329,13 +329,17 @@ export class ConnectionTable {
     return this.#states[index * STATE_WORDS + STATE.portProtocolState] >>> 16
   }
 
-  /** How many connections a persistence template has made that have not ended. */
-  controlled(template: ConnectionIndex): number {
-    return this.#keys[template * KEY_WORDS + KEY.nextServer]
+  /**
+   * How many connections a persistence template has made that have not ended.
+   * @param edition of its service's persistence (virtual-service.ts): what was counted for another is not known any more
+   */
+  controlled(template: ConnectionIndex, edition: number): number {
+    const word = this.#keys[template * KEY_WORDS + KEY.nextServer]
+    return word >>> 24 === edition ? word & 0xff_ffff : 0
   }
 
-  setControlled(template: ConnectionIndex, count: number): void {
-    this.#keys[template * KEY_WORDS + KEY.nextServer] = count
+  setControlled(template: ConnectionIndex, edition: number, count: number): void {
+    this.#keys[template * KEY_WORDS + KEY.nextServer] = (edition << 24) | count
   }
 
   setExpires(index: ConnectionIndex, tick: number): void {

@@ -27,7 +27,7 @@ import {
   type ServiceIdentity,
   type Slot,
 } from './server-directory.ts'
-import { persistenceOf, type Service, SYNC_ESTABLISHED, syncOf } from './virtual-service.ts'
+import { isSamePersistence, persistenceOf, type Service, SYNC_ESTABLISHED, syncOf } from './virtual-service.ts'
 
 /** What an FTP data connection may come to: the port of active mode, and those that no server needs the right to listen on; 0 of templates. */
 const FTP_DATA_PORT = 20
@@ -117,6 +117,7 @@ export class ServiceTable {
         scheduler,
         schedulerFlags,
         persistence: undefined,
+        persistenceEdition: 0,
         onePacket: false,
         sync: SYNC_ESTABLISHED,
         memory: undefined,
@@ -130,7 +131,11 @@ export class ServiceTable {
       service.schedulerFlags = spec.schedulerFlags ?? []
       this.#begin(service)
     }
-    service.persistence = spec.persistence && persistenceOf(spec.persistence, service.isIPv6)
+    const persistence = spec.persistence && persistenceOf(spec.persistence, service.isIPv6)
+    if (!isSamePersistence(service.persistence, persistence)) {
+      service.persistenceEdition = (service.persistenceEdition + 1) & 0xff
+    }
+    service.persistence = persistence
     service.onePacket = spec.onePacket === true
     service.sync = syncOf(spec)
     this.#setServers(service, spec.servers)

@@ -32,6 +32,8 @@ export interface Service {
   scheduler: Scheduler
   schedulerFlags: readonly string[]
   persistence: Persistence | undefined
+  /** Another, of 256, each time that clients come to be told apart otherwise: templates' counts are for one. */
+  persistenceEdition: number
   /** Each datagram is scheduled for itself. */
   onePacket: boolean
   /** One of SYNC_*. */
@@ -46,6 +48,12 @@ export interface Service {
 export function syncOf({ sync, onePacket }: ServiceSpec): number {
   if (sync === undefined || onePacket === true) return SYNC_ESTABLISHED
   return sync === 'confirmed' ? SYNC_CONFIRMED : SYNC_CONFIRMED_ONLY
+}
+
+/** Whether clients are told apart alike. */
+export function isSamePersistence(one: Persistence | undefined, other: Persistence | undefined): boolean {
+  if (one === undefined || other === undefined) return one === other
+  return one.isByCall === other.isByCall && one.mask.every((word, index) => word === other.mask[index])
 }
 
 export function persistenceOf({ timeoutS, netmask, engine }: PersistenceSpec, isIPv6: boolean): Persistence {

@@ -31,9 +31,8 @@ const FIRST_USER_PORT = 1024
 export class ExpectedConnections {
   readonly #connections: Connections
   readonly #replication: Replication
-  /** The last that were made, in turn; 0 where none was. */
-  readonly #made = new Int32Array(MAX_EXPECTED)
-  #next = 0
+  /** The last that were made, the oldest first, and when each ends: by then another may stand in the same place of the table. */
+  readonly #made = new Map<ConnectionIndex, number>()
   readonly #key = new ConnectionKey()
 
   constructor(connections: Connections, replication: Replication) {
@@ -128,11 +127,14 @@ export class ExpectedConnections {
     return (table.flags(index) & FLAG_FTP_DATA) !== 0 && table.state(index) === TCP_STATE.LISTEN
   }
 
-  /** What stood in the place for MAX_EXPECTED expectations has been waited for long enough. */
+  /** The oldest of too many has been waited for long enough. If it is over, what stands in its place may be another client's. */
   #remember(index: ConnectionIndex): void {
-    const oldest = this.#made[this.#next] as ConnectionIndex
-    if (oldest !== NO_CONNECTION && oldest !== index && this.#isWaiting(oldest)) this.#giveUp(oldest)
-    this.#made[this.#next] = index
-    this.#next = (this.#next + 1) % MAX_EXPECTED
+    const { table } = this.#connections
+    this.#made.delete(index)
+    this.#made.set(index, table.expires(index))
+    if (this.#made.size <= MAX_EXPECTED) return
+    const [oldest, expires] = this.#made.entries().next().value as [ConnectionIndex, number]
+    this.#made.delete(oldest)
+    if (this.#isWaiting(oldest) && table.expires(oldest) === expires) this.#giveUp(oldest)
   }
 }

@@ -16,11 +16,12 @@ import {
   rewritePassiveReply,
 } from '../../../protocol/packet/ftp.ts'
 import { formatIPv6 } from '../../../protocol/packet/ipv6-address.ts'
-import { TCP, tcpHeaderLength } from '../../../protocol/packet/tcp.ts'
+import { TCP, TCP_HEADER_LENGTH, tcpHeaderLength } from '../../../protocol/packet/tcp.ts'
 import type { Frame } from '../../link/link.ts'
 import { hasUnfinishedChecksum } from '../../method/offload.ts'
+import { shortenSegment } from '../../method/shortening.ts'
 import { ConnectionKey } from '../../table/connection-key.ts'
-import { type ConnectionIndex, FLAG_ONE_WAY, KEY, KEY_WORDS } from '../../table/connection-layout.ts'
+import { type ConnectionIndex, FLAG_IPV6, FLAG_ONE_WAY, KEY, KEY_WORDS } from '../../table/connection-layout.ts'
 import type { ConnectionTable } from '../../table/connection-table.ts'
 import type { ServiceTable } from '../../table/service-table.ts'
 import type { ExpectedConnections } from './expected-connections.ts'
@@ -49,7 +50,7 @@ export class Ftp {
   command(frame: Frame, transport: number, index: ConnectionIndex): void {
     const bytes = frame.memory.bytes
     const from = transport + tcpHeaderLength(bytes, transport)
-    const text = readText(frame, from)
+    const text = readText(frame, transport, from)
     if (text === '') return
     const isOneWay = (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
     for (const line of this.#commands.take(index, readInt32(bytes, transport + TCP.sequence), text)) {
@@ -69,24 +70,27 @@ export class Ftp {
   }
 
   /**
-   * Sees a server's segment, and writes the virtual address into reply 227.
-   * @returns false when the segment must not go on: it ends within a reply that would have to be rewritten, or comes behind such a one.
-   * The server sends it again, together with what follows.
+   * Sees a server's segment, and writes the virtual address into reply 227. A segment that ends within a reply that would have to be
+   * rewritten is cut before it.
+   * @returns false when the segment must not go on: it has nothing else in it, or comes behind such a beginning. The server sends that
+   * again, together with what follows. Over IPv6 every segment goes on.
    */
   reply(frame: Frame, transport: number, index: ConnectionIndex): boolean {
     const { bytes } = frame.memory
     const from = transport + tcpHeaderLength(bytes, transport)
-    const text = readText(frame, from)
+    const text = readText(frame, transport, from)
     if (text === '') return true
     const sequence = readInt32(bytes, transport + TCP.sequence)
-    if (this.#held.isBehind(index, sequence)) return false
+    const isRewritten = (this.#table.flags(index) & FLAG_IPV6) === 0
+    if (isRewritten && this.#held.isBehind(index, sequence)) return false
     let at = 0
     while (at < text.length) {
       const end = text.indexOf('\n', at)
       if (end < 0) {
-        if (!mayBecome227(text.slice(at))) return true
-        this.#held.hold(index, sequence)
-        return false
+        if (!isRewritten || !mayBecome227(text.slice(at))) return true
+        // Not the whole segment: one that is full would be sent again with the same end, for ever.
+        this.#held.hold(index, sequence + at)
+        return at > 0 && shortenSegment(frame, transport, at)
       }
       const line = text.slice(at, end).replace(/\r$/, '')
       this.#passiveReply(frame, transport, from + at, line, index)
@@ -117,9 +121,11 @@ function mayBecome227(beginning: string): boolean {
 }
 
 /** What the segment carries, one character a byte; empty when its header makes no sense. */
-function readText(frame: Frame, from: number): string {
+function readText(frame: Frame, transport: number, from: number): string {
   const end = Math.min(frame.start + frame.length, from + READ_LENGTH)
-  return from >= end ? '' : String.fromCharCode(...frame.memory.bytes.subarray(from, end))
+  return from >= end || from < transport + TCP_HEADER_LENGTH
+    ? ''
+    : String.fromCharCode(...frame.memory.bytes.subarray(from, end))
 }
 
 /** Writes text over what stands at `at`, which is as long, and brings the TCP checksum up to date. */

@@ -1,7 +1,7 @@
 /** FTP through the director: data connections find the control connection's server, by every method and across a takeover. */
 import { test } from 'tap'
 import { MAX_EXPECTED } from '../../../forwarder/engine/ftp/expected-connections.ts'
-import type { ForwardingMethod } from '../../../forwarder/service.ts'
+import type { ForwardingMethod, ServiceSpec } from '../../../forwarder/service.ts'
 import { readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
@@ -18,6 +18,7 @@ import {
   type SceneOptions,
   SERVER2_ADDRESS,
   scene,
+  segmentationHeader,
   service,
   unfinish,
   unfinishedHeader,
@@ -28,11 +29,15 @@ const CONTROL = 3456
 const SYN_ACK = TCP_SYN | TCP_ACK
 const PUSH = TCP_PSH | TCP_ACK
 
+function ftpService(method: ForwardingMethod, options: SceneOptions = {}): ServiceSpec {
+  const specification = service({ weights: [1, 1], ...options, method })
+  const servers = specification.servers.map((server) => ({ ...server, port: 21 }))
+  return { ...specification, port: 21, servers }
+}
+
 /** An FTP service on two servers. Its first control connection goes to server 2, the newest; others in turn. */
 function ftpScene(method: ForwardingMethod, options: SceneOptions = {}): DirectorBench {
-  const specification = service({ ...options, method, weights: [1, 1] })
-  const servers = specification.servers.map((server) => ({ ...server, port: 21 }))
-  return scene({ ...options, services: [{ ...specification, port: 21, servers }] })
+  return scene({ ...options, services: [ftpService(method, options)] })
 }
 
 const client = (port: number, virtualPort: number, fields: Partial<TcpFields> = {}) =>
@@ -115,6 +120,24 @@ test('NAT, passive (EPSV): the reply names no address and passes as it is', asyn
   t.equal(ends(syn.frame), `${CLIENT_ADDRESS}:5000 > ${SERVER2_ADDRESS}:40000`)
 })
 
+for (const method of ['nat', 'dr'] as const) {
+  test(`the data connections of a server that takes no new sessions any more go on (${method})`, async (t) => {
+    for (const expireNodestConn of [0, 1]) {
+      const bench = logIn(ftpScene(method))
+      bench.set({ expireNodestConn })
+      bench.engine.services.set(ftpService(method, { weights: [1, 0] }))
+      const isToServer = (frame: Uint8Array) =>
+        hex(bench.send(OUTSIDE, frame)[0].frame.subarray(0, 6)) === MAC.server2.replaceAll(':', '')
+      say(bench, 'PORT 203,0,113,7,15,160\r\n')
+      bench.send(INSIDE, server(20, 4000, { flags: TCP_SYN }))
+      t.ok(isToServer(client(4000, 20, { flags: SYN_ACK })), 'active')
+      say(bench, 'PASV\r\n')
+      answer(bench, REPLY_227)
+      for (let time = 0; time < 2; time++) t.ok(isToServer(client(5000, 40_000, { flags: TCP_SYN })), 'passive')
+    }
+  })
+}
+
 test('a reply that is sent again, at an odd place, or behind other lines is rewritten each time', async (t) => {
   const bench = logIn(ftpScene('nat'))
   for (const before of ['', '150 Ok\r\n', '226 Odd.\r\n', '200 one\r\n226 two\r\n']) {
@@ -147,6 +170,60 @@ test('a reply whose end is not there yet waits for the server to send it whole',
   t.equal(bench.drops.toObject()['ftp-incomplete'], 1)
   t.match(text(answer(bench, REPLY_227)[0].frame), /^227 Passive Mode/)
   t.equal(answer(bench, `227 ${'without an end'.repeat(30)}`).length, 1, 'but not without bound')
+})
+
+for (const [sentence, headerFor, size] of [
+  ['', undefined, 0],
+  [' with an unfinished checksum', unfinishedHeader, 0],
+  [' that the card is to cut', segmentationHeader, 1000],
+  [' that the card would have had to cut', segmentationHeader, 1447],
+] as const) {
+  test(`a full segment${sentence} that ends within such a reply passes without that end, as often as it comes`, async (t) => {
+    for (const end of ['2', '22', '227', REPLY_227.slice(0, 29)]) {
+      const bench = logIn(ftpScene('nat'))
+      const whole = '230 welcome\r\n'.padStart(1448 - end.length, '230-of a long banner\r\n')
+      const say = (payload: string, sequence: number, flags = PUSH) => {
+        const frame = server(21, CONTROL, { payload, sequence, flags })
+        if (headerFor === undefined) return bench.send(INSIDE, frame).map((sent) => sent.frame)
+        return bench.send(INSIDE, unfinish(frame), headerFor(frame, size)).map(({ frame, vnetHeader }) => {
+          t.equal(vnetHeader[1] !== 0, size > 0 && text(frame).length > size, 'the card cuts what is longer')
+          return finish(frame, vnetHeader)
+        })
+      }
+      for (let time = 0; time < 2; time++) {
+        const [passed] = say(whole + end, 1000, PUSH | TCP_FIN)
+        t.equal(text(passed), whole)
+        t.equal(readUint16(passed, 16), passed.length - 14)
+        t.equal(passed[47], TCP_ACK, 'as if there were more to come')
+        t.ok(checksumsAreRight(passed), `without ${end.length} bytes`)
+        t.same(say('226 Transfer complete.\r\n', 1000 + whole.length + REPLY_227.length), [], 'what is behind waits')
+      }
+      if (size > 0) continue
+      const [rest] = say(REPLY_227, 1000 + whole.length)
+      t.match(text(rest), /^227 Passive Mode \(198,51,100,10,156,64\)/, 'the server goes on where it was cut')
+    }
+  })
+}
+
+test('a reply at the end of what is read of a very long segment is cut off and comes again', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const banner = '230 welcome\r\n'.padStart(4094)
+  for (const [line, passes] of [
+    [REPLY_227, banner],
+    ['214 help\r\n', `${banner}214 help\r\n`],
+  ]) {
+    const frame = server(21, CONTROL, { payload: banner + line, flags: PUSH })
+    const [sent] = bench.send(INSIDE, unfinish(frame), segmentationHeader(frame, 1448))
+    t.equal(text(sent.frame), passes)
+  }
+})
+
+test('a full segment that was damaged on its way is damaged without its end', async (t) => {
+  const frame = server(21, CONTROL, { payload: `${'230 welcome\r\n'.padStart(1446)}227 Ent`, flags: PUSH })
+  frame[frame.length - 1] ^= 1
+  const [sent] = logIn(ftpScene('nat')).send(INSIDE, frame)
+  t.equal(text(sent.frame).length, 1446)
+  t.notOk(checksumsAreRight(sent.frame))
 })
 
 test('what comes behind a dropped piece waits with it, and all passes when the server sends from there again', async (t) => {
@@ -349,6 +426,18 @@ test('no client makes the director expect more than a bounded number of connecti
     ],
     'and the peers are told',
   )
+})
+
+test('an expected connection is not given up for one that was made in the same place of the table long ago', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const port = (number: number) => say(bench, `PORT 203,0,113,7,${number >> 8},${number & 255}\r\n`)
+  for (let made = 0; made < MAX_EXPECTED; made++) {
+    port(4000)
+    bench.nowMs += 121_000
+  }
+  port(4001)
+  port(4002)
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4001>20 LISTEN', '4002>20 LISTEN'])
 })
 
 test('a control connection that ends leaves its data connection alone', async (t) => {

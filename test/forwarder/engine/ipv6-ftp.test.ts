@@ -96,6 +96,11 @@ test('NAT, passive: the reply names no address and passes as it is, and the data
   t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '5000>40000 ESTABLISHED'])
 })
 
+test('NAT: a segment that ends within a reply passes as it is, since nothing would be rewritten', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  for (const line of ['220 welcome\r\n22', '22', '227 Entering']) t.equal(text(answer(bench, line)[0].frame), line)
+})
+
 for (const method of ['dr', 'tun'] as const) {
   const goesToSecond = (frame: Uint8Array) =>
     method === 'dr' ? formatMac(frame) === MAC.server2 : readIPv6Text(frame, 38) === SERVER2_ADDRESS6

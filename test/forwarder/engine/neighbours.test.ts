@@ -1,5 +1,6 @@
 /** The way to the next hop: asked for by ARP, waited for, kept fresh, given up. */
 import { test } from 'tap'
+import { ConnectionKey } from '../../../forwarder/table/connection-key.ts'
 import { ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, writeArpFrame } from '../../../protocol/packet/arp.ts'
 import { parseIPv4, parseMac } from '../../../protocol/packet/bytes.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
@@ -190,4 +191,28 @@ test('the address that a server is asked for with is the director’s own on tha
   const [sent] = wait(unresolved(), 1)
   t.equal(hex(sent.frame.subarray(28, 32)), hex(Uint8Array.from(INSIDE_SOURCE.split('.'), Number)))
   t.not(INSIDE_SOURCE, VIP)
+})
+
+test('when the director has another address there, tunnels and requests have it too, though the next hop was known', async (t) => {
+  const bench = scene({ method: 'tun', weights: [1] })
+  bench.send(OUTSIDE, syn(1))
+  bench.engine.setRoutes([{ destination: '10.1.0.0', prefixLength: 24, link: INSIDE, source: '10.1.0.253' }])
+  const [sent] = bench.send(OUTSIDE, syn(2))
+  t.equal(sent.frame.subarray(26, 30).join('.'), '10.1.0.253')
+  const asked = wait(bench, 31).find(({ frame }) => frame[13] === 6)
+  t.equal(asked?.frame.subarray(28, 32).join('.'), '10.1.0.253')
+})
+
+test('a client that is reached by the same next hop as a server, with another address of ours, leaves the server its own', async (t) => {
+  const bench = scene({ method: 'tun' })
+  bench.engine.setRoutes([
+    { destination: SERVER1_ADDRESS, prefixLength: 32, gateway: '10.1.0.9', link: INSIDE, source: INSIDE_SOURCE },
+    { destination: '0.0.0.0', prefixLength: 0, gateway: '10.1.0.9', link: INSIDE, source: '10.1.0.253' },
+  ])
+  bench.resolve({ '10.1.0.9': MAC.server1 })
+  const client = new ConnectionKey()
+  client.setIPv4(6, parseIPv4('203.0.113.9'), parseIPv4(VIP), 0)
+  bench.engine.egress.expectClient(client)
+  const [sent] = bench.send(OUTSIDE, syn(1))
+  t.equal(sent.frame.subarray(26, 30).join('.'), INSIDE_SOURCE)
 })

@@ -4,7 +4,7 @@ import type { PersistenceSpec, ServiceSpec } from '../../../forwarder/service.ts
 import { type ConnectionIndex, TICK_MS } from '../../../forwarder/table/connection-layout.ts'
 import { recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { writeInt32, writeUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_FLAG, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import {
@@ -196,6 +196,31 @@ test('nor is one kept that is none any more by the service’s mask: what ends i
   bench.engine.services.set({ ...persistent(1, 2), persistence: { ...persistence, netmask: '255.255.255.0' } })
   pass(bench, 11)
   t.equal(templateOf(bench), undefined)
+})
+
+for (const [sentence, meanwhile] of [
+  ['not persistent', undefined],
+  ['persistent by networks', { ...persistence, netmask: '255.255.255.0' }],
+] as const) {
+  test(`a service that was ${sentence} for a while keeps no template for a connection that has ended meanwhile`, async (t) => {
+    const spec: ServiceSpec = { ...persistent(1, 2), persistence: { ...persistence, timeoutS: 1000 } }
+    const bench = scene({ services: [spec] })
+    established(bench, 1)
+    bench.engine.services.set({ ...spec, persistence: meanwhile })
+    bench.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_RST }))
+    pass(bench, 20)
+    t.equal(bench.table.memory.used, 1)
+    bench.engine.services.set(spec)
+    pass(bench, 1000)
+    t.equal(bench.table.memory.used, 0)
+  })
+}
+
+test('a service that is given another timeout, or nothing new, keeps its templates for the same connections', async (t) => {
+  const bench = withFirst()
+  bench.engine.services.set({ ...persistent(1, 2), persistence: { ...persistence, timeoutS: 20 } })
+  pass(bench, 100)
+  t.equal(templateOf(bench), 1)
 })
 
 test('a template that is kept for its connections is told of every half an hour, by the director that has the address', async (t) => {

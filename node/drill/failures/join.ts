@@ -20,8 +20,11 @@ export const join: Failure = {
     const { lab, signal } = rehearsal
     const [newcomer] = hostsOf(lab.plan, 'director')
     const atMs = monotonicMs()
-    await endProcess(directorOn(lab, newcomer.name).child, 'SIGTERM', signal)
-    const reaction = await awaitSuccessor(rehearsal, { victim: newcomer.name, atMs })
+    // It may take a while to end once another has taken over.
+    const [reaction] = await Promise.all([
+      awaitSuccessor(rehearsal, { victim: newcomer.name, atMs }),
+      endProcess(directorOn(lab, newcomer.name).child, 'SIGTERM', signal),
+    ])
     if (!reaction) throw new DirectorError('LAB_FAILED', `lab ${lab.plan.name}: nobody follows ${newcomer.name}`)
     return reaction.active
   },

@@ -240,6 +240,8 @@ export class Director {
       membership,
       onOverridden: (overridden, by) =>
         log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
+      onBeside: (beside, by) =>
+        log.warn({ beside, by }, "a peer's change was made at the same time as others, and all are in force"),
       onStoreFailure: (error) => {
         // The store's own trouble is told of once, above.
         const level = error instanceof DirectorError ? 'debug' : 'error'

@@ -137,6 +137,7 @@ export class SimulatedDirector {
       poolKeys: [],
       onMembers: () => {},
       membership: { idOf: (peer) => peer, isConfigured: () => true },
+      onBeside: () => {},
       onOverridden: () => {},
       onCorrected: () => {},
       onStoreFailure: (error) => {

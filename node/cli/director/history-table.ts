@@ -5,9 +5,10 @@ import { table } from './table.ts'
 export function renderHistory(revisions: readonly RevisionListing[]): string {
   const rows = revisions.flatMap(({ revision, change }) => {
     if (!change) return [[revision, '', '', 'what there was before']]
-    const { madeMs, director, summary, overridden } = change
+    const { madeMs, director, summary, overridden, beside } = change
     const first = [revision, new Date(madeMs).toISOString(), director, summary]
-    return [first, ...overridden.map((what) => ['', '', '', `overrides ${what}`])]
+    const notes = [...overridden.map((what) => `overrides ${what}`), ...beside.map((what) => `beside ${what}`)]
+    return [first, ...notes.map((note) => ['', '', '', note])]
   })
   return table(['Revision', 'When', 'Director', 'Change'], rows)
 }

@@ -32,6 +32,8 @@ export interface RevisionListing {
     summary: string
     /** Changes that were in force here until then, of which whoever made this one did not know. */
     overridden: string[]
+    /** Changes to other things that were made at the same time: neither of the directors knew of the other's, and all are in force. */
+    beside: string[]
   } | null
 }
 

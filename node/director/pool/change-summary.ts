@@ -16,6 +16,9 @@ export const summarySchema = z.strictObject({
   removed: z.int(),
   settings: z.boolean(),
   marks: z.boolean(),
+  /** How many changes of others it overrides, and how many were made at the same time; absent: none. */
+  overridden: z.int().optional(),
+  beside: z.int().optional(),
   /** In full, where it is about one entry alone. */
   line: z.string().optional(),
 })
@@ -41,6 +44,8 @@ export function addSummaries(one: ChangeSummary, other: ChangeSummary): ChangeSu
     removed: one.removed + other.removed,
     settings: one.settings || other.settings,
     marks: one.marks || other.marks,
+    overridden: (one.overridden ?? 0) + (other.overridden ?? 0),
+    beside: (one.beside ?? 0) + (other.beside ?? 0),
   }
 }
 

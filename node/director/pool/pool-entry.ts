@@ -47,31 +47,43 @@ export const stampSchema = z.looseObject({
 })
 
 /** As many as directors may have changed one entry before the longest silent ones are forgotten. */
-const SEEN_MAX = 64
+export const SEEN_MAX = 64
 
-/** By director, its latest change to the same thing that was known where this one was made: wallMs and counter. */
-const seen = z
+/** By director, its latest change that was known where this one was made: wallMs and counter. */
+export const seenSchema = z
   .record(z.string().min(1).max(63), z.tuple([z.int().min(0), z.int().min(0).max(MAX_COUNTER)]))
   .refine((directors) => Object.keys(directors).length <= SEEN_MAX)
-  .optional()
+
+/** Of changes to the same thing. */
+const seen = seenSchema.optional()
+/** Of changes to anything. */
+const knew = seenSchema.optional()
 
 const settings = z.record(z.string().min(1).max(SETTING_NAME_MAX), z.int())
 
 export const poolEntrySchema = z.discriminatedUnion('kind', [
-  z.looseObject({ kind: z.literal('service'), stamp: stampSchema, seen, service }),
+  z.looseObject({ kind: z.literal('service'), stamp: stampSchema, seen, knew, service }),
   /** Keeps an older copy of the service, at a director that was away, from coming back. */
-  z.looseObject({ kind: z.literal('tombstone'), stamp: stampSchema, seen, service: address }),
+  z.looseObject({ kind: z.literal('tombstone'), stamp: stampSchema, seen, knew, service: address }),
   /** Those that somebody has set, by name. */
-  z.looseObject({ kind: z.literal('settings'), stamp: stampSchema, seen, settings }),
+  z.looseObject({ kind: z.literal('settings'), stamp: stampSchema, seen, knew, settings }),
   /** Of a director: whether it is shut out of the pool. */
-  z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, peer: peerId, revoked: z.boolean() }),
+  z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, knew, peer: peerId, revoked: z.boolean() }),
   /** Of a director that has shown a token. */
-  z.looseObject({ kind: z.literal('admission'), stamp: stampSchema, seen, peer: peerId, token: z.string().max(1024) }),
+  z.looseObject({
+    kind: z.literal('admission'),
+    stamp: stampSchema,
+    seen,
+    knew,
+    peer: peerId,
+    token: z.string().max(1024),
+  }),
   /** In the order in which they are asked. */
   z.looseObject({
     kind: z.literal('marks'),
     stamp: stampSchema,
     seen,
+    knew,
     rules: z.array(z.looseObject(markRuleSchema.shape)),
   }),
 ])
@@ -107,7 +119,7 @@ export function serviceEntryKey(service: ServiceAddress): string {
   return `service/${serviceKey(service)}`
 }
 
-export type Seen = NonNullable<PoolEntry['seen']>
+export type Seen = z.infer<typeof seenSchema>
 
 /** What a change has seen that is made where `before` is in force. */
 export function seenAfter(before: PoolEntry | undefined): Seen {
@@ -117,10 +129,15 @@ export function seenAfter(before: PoolEntry | undefined): Seen {
   return Object.fromEntries(directors.sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1]).slice(0, SEEN_MAX))
 }
 
-/** Whether who made `entry` knew of this change to the same thing. A version that does not say counts as having known. */
-export function hasSeen(entry: PoolEntry, { wallMs, counter, director }: Stamp): boolean {
-  if (!entry.seen) return true
-  const [latestMs, latest] = Object.hasOwn(entry.seen, director) ? entry.seen[director] : [-1, 0]
+/** Whether who made `entry` knew of this change to the same thing. */
+export function hasSeen(entry: PoolEntry, stamp: Stamp): boolean {
+  return covers(entry.seen, stamp)
+}
+
+/** Whether a change is one of those that were known. A version that does not say counts as having known of all. */
+export function covers(known: Seen | undefined, { wallMs, counter, director }: Stamp): boolean {
+  if (!known) return true
+  const [latestMs, latest] = Object.hasOwn(known, director) ? known[director] : [-1, 0]
   return latestMs > wallMs || (latestMs === wallMs && latest >= counter)
 }
 

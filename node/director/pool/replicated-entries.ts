@@ -14,6 +14,7 @@ import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
 import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
+import { KnownChanges } from './known-changes.ts'
 import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
@@ -36,6 +37,8 @@ export interface ReplicationOptions {
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
   readonly onOverridden: (overridden: readonly string[], by: Stamp) => void
+  /** A peer's change was made at the same time as these, and neither author knew of the other's: all are in force. One line for each. */
+  readonly onBeside: (beside: readonly string[], by: Stamp) => void
   /** The store refused what peers told. It is in force all the same, and stored when the store takes changes again. */
   readonly onStoreFailure: (error: Error) => void
   /** So many changes were made here while the clock was ahead, and refused by everybody else: they have been made anew. */
@@ -64,6 +67,7 @@ export class ReplicatedEntries {
   readonly #handler: EntryHandler
   readonly #clock: HybridLogicalClock
   readonly #exchange: PeerExchange
+  readonly #known = new KnownChanges()
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
   /** Then a part of what a peer tells is among them, and the rest is to come. */
@@ -112,6 +116,7 @@ export class ReplicatedEntries {
       // Whatever the wall clock says now, changes made here must be newer than those that were in force here. If it is the stamps that
       // are wrong, peers show it (#correctStamps).
       this.#clock.witness(entry.stamp)
+      this.#known.witness(entry)
     }
     const newest = await this.history.load(this.inForce.revision)
     // The change itself may have been lost with a part of the store, while peers have it.
@@ -135,7 +140,9 @@ export class ReplicatedEntries {
     return this.inTurn(async () => {
       if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
       const entries = await decide(this.#clock.next())
-      if (entries.length > 0) await this.#make(entries)
+      if (entries.length === 0) return
+      const knew = this.#known.vector()
+      await this.#make(await Array.fromAsync(paced(entries.values().map((entry) => ({ ...entry, knew })))))
     })
   }
 
@@ -172,7 +179,7 @@ export class ReplicatedEntries {
     this.#demandRoom(entries)
     const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
     for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
-    await this.#keep(entries, packed, await historicChanges(this.inForce, entries))
+    await this.#keep(entries, packed, await historicChanges(this.inForce, entries, this.history.revisions))
     await this.#apply(entries)
     await this.#exchange.tell(packed)
   }
@@ -223,6 +230,7 @@ export class ReplicatedEntries {
   async #apply(entries: readonly PoolEntry[]): Promise<void> {
     const pace = startPace()
     for (const entry of entries) {
+      this.#known.witness(entry)
       this.#handler.onEntry(entry, this.inForce.put(entryKey(entry), entry))
       await pace()
     }
@@ -284,7 +292,7 @@ export class ReplicatedEntries {
     this.#heard = new CountedEntries()
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
-    const changes = await historicChanges(this.inForce, entries)
+    const changes = await historicChanges(this.inForce, entries, this.history.revisions)
     try {
       await this.#keep(entries, await Array.fromAsync(paced(entries.values().map(packEntry))), changes)
     } catch (error) {
@@ -293,8 +301,9 @@ export class ReplicatedEntries {
       this.#options.onStoreFailure(error as Error)
     }
     await this.#apply(entries)
-    for (const { overridden, stamp } of changes) {
+    for (const { overridden, beside, stamp } of changes) {
       if (overridden.length > 0) this.#options.onOverridden(overridden, stamp)
+      if (beside.length > 0) this.#options.onBeside(beside, stamp)
     }
   }
 

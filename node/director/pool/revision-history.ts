@@ -16,18 +16,18 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import { pack, unpack } from '../../../protocol/message-pack.ts'
 import { startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
-import { addSummaries, type Replacement, summarise, summarySchema } from './change-summary.ts'
+import { addSummaries, type ChangeSummary, type Replacement, summarise, summarySchema } from './change-summary.ts'
 import { packEntry, unpackEntry } from './config-message.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
-import { entryKey, type PoolEntry, stampSchema } from './pool-entry.ts'
+import { entryKey, type PoolEntry, type Seen, seenSchema, stampSchema } from './pool-entry.ts'
 
 export const REVISIONS_MAX = 100
 /** Of all that is kept; the newest revision is, whatever it takes. */
 const HISTORY_BYTES_MAX = 64 * 1024 * 1024
 /** Of changes that wait for the store: what they replaced is kept in memory. */
 const DEFERRED_ENTRIES_MAX = 65_536
-/** Told one by one. */
-const OVERRIDDEN_MAX = 20
+/** Changes that are overridden, or were made at the same time: so many are told one by one. */
+const TOLD_MAX = 20
 const REVISION_PREFIX = 'revision/'
 const REPLACED_PREFIX = 'replaced/'
 
@@ -39,6 +39,8 @@ const revisionSchema = z.strictObject({
   stamp: stampSchema,
   summary: summarySchema,
   overridden: z.array(z.string()),
+  beside: z.array(z.string()).optional(),
+  knew: seenSchema.optional(),
   /** What it takes in the store. */
   bytes: z.int(),
 })
@@ -53,8 +55,13 @@ export interface HistoricChange {
   readonly id: string
   readonly before: string
   readonly stamp: Stamp
+  /** What whoever made it knew of other changes. */
+  readonly knew: Seen | undefined
   readonly replacements: readonly Replacement[]
+  /** What it replaced without having known of it. */
   readonly overridden: readonly string[]
+  /** Changes to other things that were made at the same time. */
+  readonly beside: readonly string[]
 }
 
 export interface PreparedHistory {
@@ -111,11 +118,12 @@ export class RevisionHistory {
 
   /** Newest first. */
   get revisions(): readonly Omit<Revision, 'number' | 'bytes'>[] {
-    const deferred = this.#deferred.map(({ replacements, stamp, overridden, ...change }) => ({
+    const deferred = this.#deferred.map(({ replacements, ...change }) => ({
       ...change,
-      stamp: { ...stamp },
-      summary: summarise(replacements),
-      overridden: overridden.slice(0, OVERRIDDEN_MAX),
+      stamp: { ...change.stamp },
+      summary: summaryOf({ replacements, ...change }),
+      overridden: change.overridden.slice(0, TOLD_MAX),
+      beside: change.beside.slice(0, TOLD_MAX),
     }))
     return [...this.#revisions, ...deferred].toReversed()
   }
@@ -154,14 +162,16 @@ export class RevisionHistory {
         operations.push({ type: 'put', key: replacedPrefix(number) + entryKey(after), value })
         await pace()
       }
-      const summary = summarise(change.replacements)
+      const summary = summaryOf(change)
       const revision: Revision = {
         number,
         id: change.id,
         before: begun?.before ?? change.before,
         stamp: { ...change.stamp },
         summary: begun ? addSummaries(begun.summary, summary) : summary,
-        overridden: [...(begun?.overridden ?? []), ...change.overridden].slice(0, OVERRIDDEN_MAX),
+        overridden: [...(begun?.overridden ?? []), ...change.overridden].slice(0, TOLD_MAX),
+        beside: [...(begun?.beside ?? []), ...change.beside].slice(0, TOLD_MAX),
+        knew: begun?.knew ?? change.knew,
         bytes,
       }
       revisions.push(revision)
@@ -225,6 +235,14 @@ export class RevisionHistory {
         : `this director has no revision ${name}: \`director config history\` shows those that it has`
     throw new DirectorError('REVISION_MISSING', message)
   }
+}
+
+function summaryOf({ replacements, overridden, beside }: HistoricChange): ChangeSummary {
+  const counts = [
+    overridden.length > 0 && { overridden: overridden.length },
+    beside.length > 0 && { beside: beside.length },
+  ]
+  return Object.assign(summarise(replacements), ...counts)
 }
 
 /** How many of the oldest have no room. */

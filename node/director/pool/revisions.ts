@@ -3,49 +3,85 @@ import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { RevisionListing } from '../control/answers.ts'
 import { startPace } from '../pace.ts'
-import { type Replacement, summaryText } from './change-summary.ts'
+import { type Replacement, summarise, summaryText } from './change-summary.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
 import { isRevised, type PoolEntries } from './pool-entries.ts'
-import { entryKey, hasSeen, type PoolEntry } from './pool-entry.ts'
-import type { HistoricChange, RevisionHistory } from './revision-history.ts'
+import { covers, entryKey, hasSeen, type PoolEntry } from './pool-entry.ts'
+import { type HistoricChange, REVISIONS_MAX, type Revision, type RevisionHistory } from './revision-history.ts'
 
 /**
  * Who belongs to the pool is in no revision: to go back to one must let nobody in again. Nor is the removal of what was never known here. Revocations
  * that are overridden are told all the same.
  * @param entries that will be put, each under a key of its own, in the order of their stamps
+ * @param revisions that there are
  */
-export async function historicChanges(state: PoolEntries, entries: readonly PoolEntry[]): Promise<HistoricChange[]> {
+export async function historicChanges(
+  state: PoolEntries,
+  entries: readonly PoolEntry[],
+  revisions: RevisionHistory['revisions'],
+): Promise<HistoricChange[]> {
   const pace = startPace()
   const forecast = state.forecast()
   const changes: HistoricChange[] = []
+  const known: KnownRevision[] = revisions.toReversed()
   for (let from = 0; from < entries.length; ) {
-    const { stamp } = entries[from]
+    const { stamp, knew } = entries[from]
     const before = forecast.revision
     const replacements: Replacement[] = []
-    const overridden: string[] = []
+    const overridden: PoolEntry[] = []
     for (; from < entries.length && compareStamps(entries[from].stamp, stamp) === 0; from++) {
       const after = entries[from]
       const key = entryKey(after)
-      const known = state.get(key)
-      if (isRevised(after) || (known && isRevised(known))) replacements.push({ before: known, after })
-      if (known && !hasSeen(after, known.stamp)) overridden.push(describeEntry(known))
+      const replaced = state.get(key)
+      if (isRevised(after) || (replaced && isRevised(replaced))) replacements.push({ before: replaced, after })
+      if (replaced && !hasSeen(after, replaced.stamp)) overridden.push(replaced)
       forecast.put(key, after)
       await pace()
     }
-    changes.push({ id: forecast.revision, before, stamp, replacements, overridden })
+    const change = {
+      id: forecast.revision,
+      before,
+      stamp,
+      knew,
+      replacements,
+      overridden: overridden.map(describeEntry),
+    }
+    const isOverridden = (other: Stamp) => overridden.some((entry) => compareStamps(entry.stamp, other) === 0)
+    const beside = known.filter((other) => areSimultaneous(change, other) && !isOverridden(other.stamp))
+    changes.push({ ...change, beside: replacements.length > 0 ? beside.map(describeRevision) : [] })
+    if (replacements.length > 0) known.push(change)
+    if (known.length > REVISIONS_MAX) known.shift()
   }
   return changes
 }
 
+type KnownRevision = Pick<Revision, 'id' | 'stamp' | 'knew'> &
+  Partial<Pick<Revision, 'summary'> & Pick<HistoricChange, 'replacements'>>
+
+/** Whether neither of those who made them knew of the other. The newer one's author is known to have known of the older one, if of any. */
+function areSimultaneous(one: Pick<Revision, 'stamp' | 'knew'>, other: Pick<Revision, 'stamp' | 'knew'>): boolean {
+  const [older, newer] = compareStamps(one.stamp, other.stamp) < 0 ? [one, other] : [other, one]
+  return one.stamp.director !== other.stamp.director && !covers(newer.knew, older.stamp)
+}
+
 /** @param revisions newest first */
 export function listRevisions(revisions: RevisionHistory['revisions'], current: string): RevisionListing[] {
-  const listed = revisions.map(
-    ({ id, stamp, summary, overridden }): RevisionListing => ({
-      revision: id,
-      change: { madeMs: stamp.wallMs, director: stamp.director, summary: summaryText(summary), overridden },
-    }),
-  )
+  const listed = revisions.map(({ id, stamp, summary, overridden, beside = [] }): RevisionListing => {
+    const change = {
+      madeMs: stamp.wallMs,
+      director: stamp.director,
+      summary: summaryText(summary),
+      overridden: withRest(overridden, summary.overridden),
+      beside: withRest(beside, summary.beside),
+    }
+    return { revision: id, change }
+  })
   return [...listed, { revision: revisions.at(-1)?.before ?? current, change: null }]
+}
+
+/** What there was no room for is a number. */
+function withRest(first: readonly string[], all = first.length): string[] {
+  return all > first.length ? [...first, `${all - first.length} more`] : [...first]
 }
 
 /**
@@ -68,6 +104,11 @@ export function demandRevision(basedOn: string, current: string, revisions: Revi
 /** "tcp 10.0.0.100:80 by d1, 2026-01-01T00:00:00.000Z". */
 function describeEntry(entry: PoolEntry): string {
   return `${nameOf(entry)} ${describeStamp(entry.stamp)}`
+}
+
+/** "3f1c9a0b77e2 by d1, 2026-01-01T00:00:00.000Z: 2 services added". */
+function describeRevision({ id, stamp, summary, replacements = [] }: KnownRevision): string {
+  return `${id} ${describeStamp(stamp)}: ${summaryText(summary ?? summarise(replacements))}`
 }
 
 function nameOf(entry: PoolEntry): string {

@@ -242,7 +242,7 @@ test('the way back is taken only from what the difference was shown of', async (
   t.same(asked, ['GET /revisions', 'GET /difference?from=aaaaaaaaaaaa&to=bbbb', 'POST /rollback "aaaaaaaaaaaa"'])
 })
 
-test('what a change of a peer has overridden stands below it', async (t) => {
+test('what a change of a peer has overridden stands below it, and what was made at the same time', async (t) => {
   const table = renderHistory([
     {
       revision: 'abcdabcdabcd',
@@ -251,6 +251,7 @@ test('what a change of a peer has overridden stands below it', async (t) => {
         director: 'd2',
         summary: '~ setting drop_entry 0 -> 1',
         overridden: ['settings by d1, then'],
+        beside: ['aaaaaaaaaaaa by d1, then: mark rules'],
       },
     },
     { revision: '000000000000', change: null },
@@ -258,6 +259,7 @@ test('what a change of a peer has overridden stands below it', async (t) => {
   t.same(table.split('\n').slice(1), [
     'abcdabcdabcd  1970-01-01T00:00:00.000Z  d2        ~ setting drop_entry 0 -> 1',
     '                                                  overrides settings by d1, then',
+    '                                                  beside aaaaaaaaaaaa by d1, then: mark rules',
     '000000000000                                      what there was before',
   ])
 })

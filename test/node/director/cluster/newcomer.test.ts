@@ -43,6 +43,7 @@ async function startDirector(
       cluster.setPeers(membership.peers)
     },
     membership,
+    onBeside: () => {},
     onOverridden: () => {},
     onStoreFailure: (error) => t.fail(error.message),
     onCorrected: () => {},

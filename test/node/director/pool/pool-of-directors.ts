@@ -48,6 +48,8 @@ export interface TestDirector {
   readonly settings: SettingValues[]
   /** The mark rules, likewise. */
   readonly marks: (readonly MarkRule[])[]
+  /** What was changed at the same time as peers' changes, as it was reported. */
+  readonly beside: string[]
   /** What peers' changes have overridden, as it was reported. */
   readonly overridden: string[]
   readonly storeFailures: Error[]
@@ -84,7 +86,7 @@ export class PoolOfDirectors {
   }
 
   /**
-   * Starts a director, with the store that it had before if there is one.
+   * Starts a director, with an empty store unless it is given the one that it had before.
    * @param newcomer knows these alone, and has a token
    */
   async start(
@@ -114,6 +116,7 @@ export class PoolOfDirectors {
     const changes: PoolChange[] = []
     const settings: SettingValues[] = []
     const marks: (readonly MarkRule[])[] = []
+    const beside: string[] = []
     const overridden: string[] = []
     const storeFailures: Error[] = []
     const corrected: number[] = []
@@ -133,6 +136,7 @@ export class PoolOfDirectors {
         transport.setPeers(membership.peers)
       },
       membership,
+      onBeside: (what, by) => beside.push(...what.map((each) => `${each} <- ${by.director}`)),
       onOverridden: (what, by) => overridden.push(...what.map((each) => `${each} <- ${by.director}`)),
       onStoreFailure: (error) => storeFailures.push(error),
       onCorrected: (changes) => corrected.push(changes),
@@ -145,6 +149,7 @@ export class PoolOfDirectors {
       changes,
       settings,
       marks,
+      beside,
       overridden,
       storeFailures,
       corrected,

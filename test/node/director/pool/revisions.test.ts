@@ -309,7 +309,7 @@ test('after a partition both sides agree, and the side whose change was overridd
   )
 })
 
-test('changes one after the other, seen in part or late, override nothing', async (t) => {
+test('changes one after the other, seen in part or late, override nothing, and none was made beside another', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const [a, b, c] = await Promise.all(pool.names.map((name) => pool.start(name)))
   await pool.advance(100)
@@ -329,4 +329,5 @@ test('changes one after the other, seen in part or late, override nothing', asyn
   await pool.settle()
   t.equal(c.configuration.revision, a.configuration.revision)
   t.same([a.overridden, b.overridden, c.overridden], [[], [], []])
+  t.same([a.beside, b.beside, c.beside], [[], [], []])
 })

@@ -8,7 +8,7 @@
  */
 import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { PeerName, Transport } from '../cluster/transport.ts'
+import type { Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
@@ -44,8 +44,8 @@ export interface ReplicationOptions {
 
 /** For whoever knows what the entries say. */
 export interface EntryHandler {
-  /** Why an entry is not taken. @param from who tells of it; undefined: it was in the store */
-  refusal(entry: PoolEntry, from?: PeerName): MemberRefusal | undefined
+  /** Why an entry is not taken. @param from id of who tells of it; undefined: it was in the store */
+  refusal(entry: PoolEntry, from?: string): MemberRefusal | undefined
   /** An entry is in force now. */
   onEntry(entry: PoolEntry, before: PoolEntry | undefined): void
   /** So are all of a change. */
@@ -229,7 +229,7 @@ export class ReplicatedEntries {
     this.#handler.onApplied(entries)
   }
 
-  async #hear(entries: Iterable<PoolEntry>, from: PeerName): Promise<void> {
+  async #hear(entries: Iterable<PoolEntry>, from: string): Promise<void> {
     const pace = startPace()
     this.#isHearing = true
     try {
@@ -243,7 +243,7 @@ export class ReplicatedEntries {
     if (this.#heard.size > 0) void this.inTurn(() => this.#merge())
   }
 
-  #take(entry: PoolEntry, from: PeerName): void {
+  #take(entry: PoolEntry, from: string): void {
     const key = entryKey(entry)
     const known = this.inForce.get(key)
     if (known && compareStamps(entry.stamp, known.stamp) === 0) {
@@ -257,7 +257,7 @@ export class ReplicatedEntries {
     else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.put(key, entry)
   }
 
-  #refusal(entry: PoolEntry, from: PeerName): keyof ReplicatedEntries['refused'] | undefined {
+  #refusal(entry: PoolEntry, from: string): keyof ReplicatedEntries['refused'] | undefined {
     const refusal = this.#handler.refusal(entry, from)
     if (refusal) return refusal
     if (!this.#clock.isCredible(entry.stamp)) return 'stamps'

@@ -151,8 +151,9 @@ export class ReplicatedEntries {
     if (!known) return !this.#isExpired(entry)
     const order = compareStamps(entry.stamp, known.stamp)
     if (order >= 0 || this.#clock.isCredible(known.stamp)) return order > 0
-    // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its own change replaced.
-    return !(this.#isAhead(known) && hasSeen(known, entry.stamp))
+    // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its change knew, which
+    // is as likely to be told while this clock is behind.
+    return !hasSeen(known, entry.stamp)
   }
 
   /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */

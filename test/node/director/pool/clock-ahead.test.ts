@@ -121,6 +121,27 @@ for (const [behind, skewMs] of [
   })
 }
 
+test('a director with a clock behind is not told back to what a change of a peer had seen', async (t) => {
+  const { pool, a, b } = await poolOfTwo()
+  const c = await pool.start('c')
+  await b.configuration.addService({ ...web, scheduler: 'rr' })
+  await pool.settle(1)
+  await pool.stop('c')
+  await pool.advance(2 * HOUR_MS)
+  await b.configuration.removeService(web)
+  await pool.settle(1)
+  for (const name of ['a', 'b']) await pool.stop(name)
+  const behind = await pool.start('a', a.store, -HOUR_MS)
+  const stale = await pool.start('c', c.store)
+  t.equal(schedulerAt(stale), 'rr')
+  await pool.settle()
+  t.same([schedulerAt(behind), schedulerAt(stale)], [undefined, undefined])
+  t.notOk(
+    behind.changes.some(({ kind }) => kind === 'set'),
+    'not even for a while',
+  )
+})
+
 test('what the store refuses to take anew is tried again', async (t) => {
   const { pool, a, b } = await poolOfTwo(2 * HOUR_MS)
   await a.configuration.addService({ ...web, scheduler: 'rr' })

@@ -18,13 +18,21 @@ import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
-import { admissionEntryKey, entryKey, hasSeen, isMembership, type PoolEntry, seenStamps } from './pool-entry.ts'
+import {
+  admissionEntryKey,
+  entryKey,
+  hasSeen,
+  isMembership,
+  type PoolEntry,
+  seenAfter,
+  seenStamps,
+} from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { historicChanges } from './revisions.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
-/** Announcements after which changes that no peer has taken are made anew: each is answered by all of a peer's entries that are others. */
+/** Announcements after which a change that no peer has taken is made anew: each is answered by all of a peer's entries that are others. */
 const UNCONFIRMED_MAX = 3
 const KEY_PREFIX = 'pool/'
 
@@ -70,8 +78,10 @@ export class ReplicatedEntries {
   #isHearing = false
   /** Keys of what peers told while the store failed. */
   readonly #unstored = new Set<string>()
-  /** Announcements since a peer was last known to have what this director's clock says is not made yet. */
-  #unconfirmed = 0
+  /** What this director has made and its clock says is not made yet, until a peer is known to have it: announcements since. */
+  #unconfirmed = new Map<PoolEntry, number>()
+  /** Ahead of the clock as well, and a peer has them. */
+  readonly #confirmed = new WeakSet<PoolEntry>()
   #isPuttingRight = false
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
@@ -87,7 +97,7 @@ export class ReplicatedEntries {
       entries: this.inForce,
       idOf: (peer) => options.membership.idOf(peer),
       onAgreed: () => {
-        this.#unconfirmed = 0
+        for (const entry of this.#unconfirmed.keys()) this.#confirmed.add(entry)
       },
       onEntries: (entries, from) => this.#hear(entries, from),
       onInvalid: (count) => {
@@ -152,8 +162,8 @@ export class ReplicatedEntries {
     const order = compareStamps(entry.stamp, known.stamp)
     if (order >= 0 || this.#clock.isCredible(known.stamp)) return order > 0
     // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its change knew, which
-    // is as likely to be told while this clock is behind.
-    return !hasSeen(known, entry.stamp)
+    // is as likely to be told while this clock is behind. Of two that know each other's director as later, the one made of the other is.
+    return !hasSeen(known, entry.stamp) || (entry.seen !== undefined && hasSeen(entry, known.stamp))
   }
 
   /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */
@@ -248,7 +258,7 @@ export class ReplicatedEntries {
     const key = entryKey(entry)
     const known = this.inForce.get(key)
     if (known && compareStamps(entry.stamp, known.stamp) === 0) {
-      if (!this.#clock.isCredible(known.stamp)) this.#unconfirmed = 0
+      if (!this.#clock.isCredible(known.stamp)) this.#confirmed.add(known)
       return
     }
     if (!this.isNews(entry)) return
@@ -319,14 +329,18 @@ export class ReplicatedEntries {
 
   /**
    * A stamp of this director's that lies ahead of its clock: either the clock was ahead when the change was made, and then everybody
-   * else refuses it; or the clock is behind now, and then peers have the change, as they say. What they do not say in time is made anew.
+   * else refuses it; or the clock is behind now, and then peers have the change, as they say. When they do not say so of one in time, it is
+   * the clock that was ahead, and all are made anew: those as well that a peer believes whose clock was ahead too.
    */
   async #correctStamps(): Promise<void> {
     const ahead = [...this.inForce.values()].filter((entry) => this.#isAhead(entry))
-    if (ahead.length === 0) this.#unconfirmed = 0
-    else if (this.#options.transport.connectedPeers().length > 0) this.#unconfirmed++
-    if (this.#unconfirmed <= UNCONFIRMED_MAX) return
-    this.#unconfirmed = 0
+    const announcements = this.#options.transport.connectedPeers().length > 0 ? 1 : 0
+    const unconfirmed = ahead.filter((entry) => !this.#confirmed.has(entry))
+    this.#unconfirmed = new Map(
+      unconfirmed.map((entry) => [entry, (this.#unconfirmed.get(entry) ?? 0) + announcements]),
+    )
+    if (!this.#unconfirmed.values().some((times) => times > UNCONFIRMED_MAX)) return
+    this.#unconfirmed.clear()
     const pace = startPace()
     this.#clock.setBack()
     for (const entry of this.inForce.values()) {
@@ -335,7 +349,7 @@ export class ReplicatedEntries {
       await pace()
     }
     const stamp = this.#clock.next()
-    await this.#make(ahead.map((entry) => ({ ...entry, stamp: { ...stamp } })))
+    await this.#make(ahead.map((entry) => ({ ...entry, stamp: { ...stamp }, seen: seenAfter(entry) })))
     this.#options.onCorrected(ahead.length)
   }
 

@@ -74,6 +74,8 @@ export class ReplicatedEntries {
   readonly #exchange: PeerExchange
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
+  /** Those of them that are about something new, and so take room. */
+  #added = new CountedEntries()
   /** Then a part of what a peer tells is among them, and the rest is to come. */
   #isHearing = false
   /** Keys of what peers told while the store failed. */
@@ -265,7 +267,9 @@ export class ReplicatedEntries {
     const waiting = this.#heard.get(key)
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
-    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.put(key, entry)
+    if (refusal || (waiting && compareStamps(entry.stamp, waiting.stamp) <= 0)) return
+    this.#heard.put(key, entry)
+    if (!known) this.#added.put(key, entry)
   }
 
   #refusal(entry: PoolEntry, from: string): keyof ReplicatedEntries['refused'] | undefined {
@@ -278,9 +282,9 @@ export class ReplicatedEntries {
 
   /** Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not outlast his revocation. */
   #isSurplus(entry: PoolEntry): boolean {
-    const all = [this.inForce, this.#heard]
+    const all = [this.inForce, this.#added]
     if (entry.kind === 'admission' || all.some((entries) => entries.has(entryKey(entry)))) return false
-    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#heard)
+    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#added)
     if (entry.kind !== 'peer') return sum(({ configured }) => configured) >= CONFIGURED_MAX
     const isKnown =
       this.#options.membership.isConfigured(entry.peer) ||
@@ -293,6 +297,7 @@ export class ReplicatedEntries {
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
     this.#heard = new CountedEntries()
+    this.#added = new CountedEntries()
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
     const changes = await historicChanges(this.inForce, entries)

@@ -65,6 +65,16 @@ test('revocations of directors that nobody knows are bounded; those of known one
   t.equal(a.configuration.refused.surplus, 3)
 })
 
+test('what a peer changes of what is there takes no room from what it adds', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  const revocations = Array.from({ length: STRANGERS_MAX }, (_, index) => revocationOf(stranger(index)))
+  await tell(pool, revocations.slice(1))
+  const edits = revocations.slice(1, 100).map((entry) => ({ ...entry, stamp: { ...stamp, counter: 1 } }))
+  await tell(pool, [...edits, revocations[0]])
+  t.equal(a.configuration.refused.surplus, 0)
+  t.equal(a.revoked.current.size, STRANGERS_MAX)
+})
+
 test('a pool that holds all entries it can takes no more, from here or from peers, but removals and edits', async (t) => {
   const store = new MemoryStore()
   await store.open()

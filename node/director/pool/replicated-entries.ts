@@ -6,6 +6,7 @@
  *
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
+import type { KeyObject } from 'node:crypto'
 import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { Transport } from '../cluster/transport.ts'
@@ -40,6 +41,8 @@ export interface ReplicationOptions {
   readonly store: Store
   readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'>
   readonly membership: PeerIds
+  /** By which admissions prove themselves; none: they cannot here. */
+  readonly poolKeys: readonly KeyObject[]
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
@@ -280,16 +283,22 @@ export class ReplicatedEntries {
     return this.#isSurplus(entry) ? 'surplus' : undefined
   }
 
-  /** Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not outlast his revocation. */
+  /**
+   * Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not
+   * outlast his revocation. Without a key here anybody can have signed it.
+   */
   #isSurplus(entry: PoolEntry): boolean {
     const all = [this.inForce, this.#added]
-    if (entry.kind === 'admission' || all.some((entries) => entries.has(entryKey(entry)))) return false
+    const has = (key: string) => all.some((entries) => entries.has(key))
     const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#added)
-    if (entry.kind !== 'peer') return sum(({ configured }) => configured) >= CONFIGURED_MAX
+    if (has(entryKey(entry))) return false
+    if (!isMembership(entry)) return sum(({ configured }) => configured) >= CONFIGURED_MAX
+    const { membership, poolKeys } = this.#options
     const isKnown =
-      this.#options.membership.isConfigured(entry.peer) ||
-      all.some((entries) => entries.has(admissionEntryKey(entry.peer)))
-    return !isKnown && sum((entries) => entries.count('peer')) >= STRANGERS_MAX
+      entry.kind === 'admission'
+        ? poolKeys.length > 0
+        : membership.isConfigured(entry.peer) || has(admissionEntryKey(entry.peer))
+    return !isKnown && sum((entries) => entries.count(entry.kind)) >= STRANGERS_MAX
   }
 
   async #merge(): Promise<void> {

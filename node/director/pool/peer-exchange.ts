@@ -23,6 +23,8 @@ interface Unread {
 export interface PeerExchangeOptions {
   readonly transport: Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
   readonly entries: PoolEntries
+  /** Does something while no change of the entries is under way. */
+  readonly inTurn: <T>(task: () => Promise<T>) => Promise<T>
   /** The id of the peer that has this name now. */
   readonly idOf: (peer: PeerName) => string | undefined
   /** A peer has said that it has exactly these entries. */
@@ -142,9 +144,14 @@ export class PeerExchange {
     if (this.#beingSentTo.has(peer)) return
     this.#beingSentTo.add(peer)
     try {
-      const packed = this.#options.entries.values().map(packEntry)
-      for (const message of encodeEntries(packed, this.#tellingOf('everything'))) {
-        await this.#options.transport.send(peer, 'config', message)
+      const { entries, inTurn, transport } = this.#options
+      // As it is at one moment: of a change that is made meanwhile the peer must get all or nothing.
+      const { all, telling } = await inTurn(async () => ({
+        all: [...entries.values()],
+        telling: this.#tellingOf('everything'),
+      }))
+      for (const message of encodeEntries(all.values().map(packEntry), telling)) {
+        await transport.send(peer, 'config', message)
       }
     } catch {
       // It is gone or does not keep up: it gets everything when it connects again or tells its digest.

@@ -100,6 +100,7 @@ export class ReplicatedEntries {
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.inForce,
+      inTurn: (task) => this.inTurn(task),
       idOf: (peer) => options.membership.idOf(peer),
       onAgreed: () => {
         for (const entry of this.#unconfirmed.keys()) this.#confirmed.add(entry)

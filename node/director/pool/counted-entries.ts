@@ -4,7 +4,7 @@ import type { PoolEntry } from './pool-entry.ts'
 
 /** More than a pool configures. */
 export const CONFIGURED_MAX = 65_536
-/** Of directors that are neither configured nor were let in, those that are said to be shut out. */
+/** Of directors that are neither configured nor were let in, those that are said to be shut out; and those that are said to be let in, where no key proves it. */
 export const STRANGERS_MAX = 1024
 /** Services and real servers together: as many as the forwarder has places for (forwarder/shared-state.ts), of which place 0 is nobody's. */
 export const SLOTS_MAX = 2 ** 17 - 1

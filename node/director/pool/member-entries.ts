@@ -5,7 +5,7 @@
 import type { KeyObject } from 'node:crypto'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { JoinToken } from '../../../protocol/wire/join-token.ts'
-import type { PeerName, Transport } from '../cluster/transport.ts'
+import type { Transport } from '../cluster/transport.ts'
 import { AdmissionReader, admissionEntry } from './admissions.ts'
 import { peerEntry } from './entry-changes.ts'
 import type { PeerIds, PoolMembers } from './membership.ts'
@@ -64,11 +64,10 @@ export class MemberEntries {
     return this.#entries.change(async () => (this.#entries.isNews(entry) ? [entry] : []))
   }
 
-  /** @param from who tells of the entry; undefined: it was in the store, and its key may be none of the pool's any more */
-  refusal(entry: PoolEntry, from?: PeerName): MemberRefusal | undefined {
+  /** @param from id of who tells of the entry; undefined: it was in the store, and its key may be none of the pool's any more */
+  refusal(entry: PoolEntry, from?: string): MemberRefusal | undefined {
     // A revoked director that is faster than the news of it must not undo it.
-    const isOwn = entry.kind === 'peer' && from !== undefined && this.#options.membership.idOf(from) === entry.peer
-    if (isOwn) return 'revocations'
+    if (entry.kind === 'peer' && entry.peer === from) return 'revocations'
     return entry.kind === 'admission' && !this.#admissions.tokenOf(entry) ? 'admissions' : undefined
   }
 }

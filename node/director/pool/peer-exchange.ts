@@ -23,12 +23,14 @@ interface Unread {
 export interface PeerExchangeOptions {
   readonly transport: Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
   readonly entries: PoolEntries
+  /** Does something while no change of the entries is under way. */
+  readonly inTurn: <T>(task: () => Promise<T>) => Promise<T>
   /** The id of the peer that has this name now. */
   readonly idOf: (peer: PeerName) => string | undefined
   /** A peer has said that it has exactly these entries. */
   readonly onAgreed: () => void
-  /** What a peer tells, all of it. Nothing else is read before the promise resolves. */
-  readonly onEntries: (entries: Iterable<PoolEntry>, from: PeerName) => Promise<void>
+  /** What a peer tells, all of it. Nothing else is read before the promise resolves. @param from the peer's id */
+  readonly onEntries: (entries: Iterable<PoolEntry>, from: string) => Promise<void>
   /** So many entries of a message, or the whole of it, are nothing that this version understands. */
   readonly onInvalid: (count: number) => void
 }
@@ -101,14 +103,14 @@ export class PeerExchange {
         const { id, bytes } = unread.shift() as Unread
         if (unread.length === 0) this.#unread.delete(from)
         // It may have ceased to be a peer while this was waiting.
-        if (this.#options.idOf(from) === id) await this.#read(from, bytes).catch(() => this.#options.onInvalid(1))
+        if (this.#isStill(from, id)) await this.#read(from, id, bytes).catch(() => this.#options.onInvalid(1))
         await pace()
         this.#unreadCount--
       }
     }
   }
 
-  async #read(from: PeerName, bytes: Uint8Array): Promise<void> {
+  async #read(from: PeerName, id: string, bytes: Uint8Array): Promise<void> {
     const { entries, onAgreed, onEntries, onInvalid } = this.#options
     const message = decodeConfigMessage(bytes)
     if (!message) {
@@ -118,23 +120,38 @@ export class PeerExchange {
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
     if (message.digest && entries.digest.equals(message.digest)) onAgreed()
     else if (message.digest) void this.#sendEverything(from)
-    if (!message.part) {
-      await onEntries(message.entries, from)
-      return
-    }
     // Who belongs to the pool does not wait for the rest, which alone comes at the end.
-    await onEntries(message.entries.filter(isMembership), from)
+    const entriesNow = message.part ? message.entries.filter(isMembership) : message.entries
+    await onEntries(this.#saidBy(from, id, entriesNow), id)
+    if (!message.part || !this.#isStill(from, id)) return
     const messages = this.#tellings.take(from, message.part, bytes)
-    if (messages) await onEntries(configuredBy(messages), from)
+    if (messages) await onEntries(configuredBy(messages), id)
+  }
+
+  /**
+   * Whoever is shut out while he is being heard has no say any more in who belongs to the pool, himself least of all. The rest of what he
+   * told stays whole.
+   */
+  *#saidBy(from: PeerName, id: string, entries: readonly PoolEntry[]): Generator<PoolEntry> {
+    for (const entry of entries) if (!isMembership(entry) || this.#isStill(from, id)) yield entry
+  }
+
+  #isStill(peer: PeerName, id: string): boolean {
+    return this.#options.idOf(peer) === id
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {
     if (this.#beingSentTo.has(peer)) return
     this.#beingSentTo.add(peer)
     try {
-      const packed = this.#options.entries.values().map(packEntry)
-      for (const message of encodeEntries(packed, this.#tellingOf('everything'))) {
-        await this.#options.transport.send(peer, 'config', message)
+      const { entries, inTurn, transport } = this.#options
+      // As it is at one moment: of a change that is made meanwhile the peer must get all or nothing.
+      const { all, telling } = await inTurn(async () => ({
+        all: [...entries.values()],
+        telling: this.#tellingOf('everything'),
+      }))
+      for (const message of encodeEntries(all.values().map(packEntry), telling)) {
+        await transport.send(peer, 'config', message)
       }
     } catch {
       // It is gone or does not keep up: it gets everything when it connects again or tells its digest.

@@ -6,9 +6,10 @@
  *
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
+import type { KeyObject } from 'node:crypto'
 import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { PeerName, Transport } from '../cluster/transport.ts'
+import type { Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
@@ -19,13 +20,21 @@ import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
-import { admissionEntryKey, entryKey, hasSeen, isMembership, type PoolEntry, seenStamps } from './pool-entry.ts'
+import {
+  admissionEntryKey,
+  entryKey,
+  hasSeen,
+  isMembership,
+  type PoolEntry,
+  seenAfter,
+  seenStamps,
+} from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { historicChanges } from './revisions.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
-/** Announcements after which changes that no peer has taken are made anew: each is answered by all of a peer's entries that are others. */
+/** Announcements after which a change that no peer has taken is made anew: each is answered by all of a peer's entries that are others. */
 const UNCONFIRMED_MAX = 3
 const KEY_PREFIX = 'pool/'
 
@@ -33,6 +42,8 @@ export interface ReplicationOptions {
   readonly store: Store
   readonly transport: Pick<Transport, 'self' | 'broadcast' | 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'>
   readonly membership: PeerIds
+  /** By which admissions prove themselves; none: they cannot here. */
+  readonly poolKeys: readonly KeyObject[]
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
@@ -47,8 +58,8 @@ export interface ReplicationOptions {
 
 /** For whoever knows what the entries say. */
 export interface EntryHandler {
-  /** Why an entry is not taken. @param from who tells of it; undefined: it was in the store */
-  refusal(entry: PoolEntry, from?: PeerName): MemberRefusal | undefined
+  /** Why an entry is not taken. @param from id of who tells of it; undefined: it was in the store */
+  refusal(entry: PoolEntry, from?: string): MemberRefusal | undefined
   /** An entry is in force now. */
   onEntry(entry: PoolEntry, before: PoolEntry | undefined): void
   /** So are all of a change. */
@@ -70,12 +81,16 @@ export class ReplicatedEntries {
   readonly #known = new KnownChanges()
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
+  /** Those of them that are about something new, and so take room. */
+  #added = new CountedEntries()
   /** Then a part of what a peer tells is among them, and the rest is to come. */
   #isHearing = false
   /** Keys of what peers told while the store failed. */
   readonly #unstored = new Set<string>()
-  /** Announcements since a peer was last known to have what this director's clock says is not made yet. */
-  #unconfirmed = 0
+  /** What this director has made and its clock says is not made yet, until a peer is known to have it: announcements since. */
+  #unconfirmed = new Map<PoolEntry, number>()
+  /** Ahead of the clock as well, and a peer has them. */
+  readonly #confirmed = new WeakSet<PoolEntry>()
   #isPuttingRight = false
   /** The end of the queue in which changes happen one after the other. */
   #last: Promise<unknown> = Promise.resolve()
@@ -89,9 +104,10 @@ export class ReplicatedEntries {
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.inForce,
+      inTurn: (task) => this.inTurn(task),
       idOf: (peer) => options.membership.idOf(peer),
       onAgreed: () => {
-        this.#unconfirmed = 0
+        for (const entry of this.#unconfirmed.keys()) this.#confirmed.add(entry)
       },
       onEntries: (entries, from) => this.#hear(entries, from),
       onInvalid: (count) => {
@@ -158,8 +174,9 @@ export class ReplicatedEntries {
     if (!known) return !this.#isExpired(entry)
     const order = compareStamps(entry.stamp, known.stamp)
     if (order >= 0 || this.#clock.isCredible(known.stamp)) return order > 0
-    // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its own change replaced.
-    return !(this.#isAhead(known) && hasSeen(known, entry.stamp))
+    // What a clock far ahead has left behind must not win for as long as that clock was ahead; nor be undone by what its change knew, which
+    // is as likely to be told while this clock is behind. Of two that know each other's director as later, the one made of the other is.
+    return !hasSeen(known, entry.stamp) || (entry.seen !== undefined && hasSeen(entry, known.stamp))
   }
 
   /** Tells peers a digest of everything, and puts right what could not be right before. To be called every few seconds. */
@@ -237,7 +254,7 @@ export class ReplicatedEntries {
     this.#handler.onApplied(entries)
   }
 
-  async #hear(entries: Iterable<PoolEntry>, from: PeerName): Promise<void> {
+  async #hear(entries: Iterable<PoolEntry>, from: string): Promise<void> {
     const pace = startPace()
     this.#isHearing = true
     try {
@@ -251,21 +268,23 @@ export class ReplicatedEntries {
     if (this.#heard.size > 0) void this.inTurn(() => this.#merge())
   }
 
-  #take(entry: PoolEntry, from: PeerName): void {
+  #take(entry: PoolEntry, from: string): void {
     const key = entryKey(entry)
     const known = this.inForce.get(key)
     if (known && compareStamps(entry.stamp, known.stamp) === 0) {
-      if (!this.#clock.isCredible(known.stamp)) this.#unconfirmed = 0
+      if (!this.#clock.isCredible(known.stamp)) this.#confirmed.add(known)
       return
     }
     if (!this.isNews(entry)) return
     const waiting = this.#heard.get(key)
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
-    else if (!waiting || compareStamps(entry.stamp, waiting.stamp) > 0) this.#heard.put(key, entry)
+    if (refusal || (waiting && compareStamps(entry.stamp, waiting.stamp) <= 0)) return
+    this.#heard.put(key, entry)
+    if (!known) this.#added.put(key, entry)
   }
 
-  #refusal(entry: PoolEntry, from: PeerName): keyof ReplicatedEntries['refused'] | undefined {
+  #refusal(entry: PoolEntry, from: string): keyof ReplicatedEntries['refused'] | undefined {
     const refusal = this.#handler.refusal(entry, from)
     if (refusal) return refusal
     if (!this.#clock.isCredible(entry.stamp)) return 'stamps'
@@ -273,16 +292,22 @@ export class ReplicatedEntries {
     return this.#isSurplus(entry) ? 'surplus' : undefined
   }
 
-  /** Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not outlast his revocation. */
+  /**
+   * Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not
+   * outlast his revocation. Without a key here anybody can have signed it.
+   */
   #isSurplus(entry: PoolEntry): boolean {
-    const all = [this.inForce, this.#heard]
-    if (entry.kind === 'admission' || all.some((entries) => entries.has(entryKey(entry)))) return false
-    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#heard)
-    if (entry.kind !== 'peer') return sum(({ configured }) => configured) >= CONFIGURED_MAX
+    const all = [this.inForce, this.#added]
+    const has = (key: string) => all.some((entries) => entries.has(key))
+    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#added)
+    if (has(entryKey(entry))) return false
+    if (!isMembership(entry)) return sum(({ configured }) => configured) >= CONFIGURED_MAX
+    const { membership, poolKeys } = this.#options
     const isKnown =
-      this.#options.membership.isConfigured(entry.peer) ||
-      all.some((entries) => entries.has(admissionEntryKey(entry.peer)))
-    return !isKnown && sum((entries) => entries.count('peer')) >= STRANGERS_MAX
+      entry.kind === 'admission'
+        ? poolKeys.length > 0
+        : membership.isConfigured(entry.peer) || has(admissionEntryKey(entry.peer))
+    return !isKnown && sum((entries) => entries.count(entry.kind)) >= STRANGERS_MAX
   }
 
   async #merge(): Promise<void> {
@@ -290,6 +315,7 @@ export class ReplicatedEntries {
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
     this.#heard = new CountedEntries()
+    this.#added = new CountedEntries()
     if (entries.length === 0) return
     for (const { stamp } of entries) this.#clock.witness(stamp)
     const changes = await historicChanges(this.inForce, entries, this.history.revisions)
@@ -327,14 +353,18 @@ export class ReplicatedEntries {
 
   /**
    * A stamp of this director's that lies ahead of its clock: either the clock was ahead when the change was made, and then everybody
-   * else refuses it; or the clock is behind now, and then peers have the change, as they say. What they do not say in time is made anew.
+   * else refuses it; or the clock is behind now, and then peers have the change, as they say. When they do not say so of one in time, it is
+   * the clock that was ahead, and all are made anew: those as well that a peer believes whose clock was ahead too.
    */
   async #correctStamps(): Promise<void> {
     const ahead = [...this.inForce.values()].filter((entry) => this.#isAhead(entry))
-    if (ahead.length === 0) this.#unconfirmed = 0
-    else if (this.#options.transport.connectedPeers().length > 0) this.#unconfirmed++
-    if (this.#unconfirmed <= UNCONFIRMED_MAX) return
-    this.#unconfirmed = 0
+    const announcements = this.#options.transport.connectedPeers().length > 0 ? 1 : 0
+    const unconfirmed = ahead.filter((entry) => !this.#confirmed.has(entry))
+    this.#unconfirmed = new Map(
+      unconfirmed.map((entry) => [entry, (this.#unconfirmed.get(entry) ?? 0) + announcements]),
+    )
+    if (!this.#unconfirmed.values().some((times) => times > UNCONFIRMED_MAX)) return
+    this.#unconfirmed.clear()
     const pace = startPace()
     this.#clock.setBack()
     for (const entry of this.inForce.values()) {
@@ -343,7 +373,7 @@ export class ReplicatedEntries {
       await pace()
     }
     const stamp = this.#clock.next()
-    await this.#make(ahead.map((entry) => ({ ...entry, stamp: { ...stamp } })))
+    await this.#make(ahead.map((entry) => ({ ...entry, stamp: { ...stamp }, seen: seenAfter(entry) })))
     this.#options.onCorrected(ahead.length)
   }
 

@@ -1,6 +1,8 @@
 /** What a pool's configuration may grow to: by changes made here, and by what a peer tells, a stolen one too. */
 import { Packr } from 'msgpackr'
 import { test } from 'tap'
+import { peerIdOfPublicKey } from '../../../../node/director/cluster/identity.ts'
+import { admissionEntry } from '../../../../node/director/pool/admissions.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import { CONFIGURED_MAX, SLOTS_MAX, STRANGERS_MAX } from '../../../../node/director/pool/counted-entries.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
@@ -63,6 +65,33 @@ test('revocations of directors that nobody knows are bounded; those of known one
   await tell(pool, [{ ...revocationOf(stranger(0)), revoked: false, stamp: { ...stamp, counter: 1 } } as PoolEntry])
   t.notOk(a.revoked.current.has(stranger(0)), 'news of what is there already is no surplus')
   t.equal(a.configuration.refused.surplus, 3)
+})
+
+test('admissions are bounded where no key of the pool can prove them', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  const key = createTestPoolKey()
+  const times = { issuedMs: START_MS, expiresMs: START_MS + 3_600_000 }
+  const idOf = (index: number) => peerIdOfPublicKey(Buffer.alloc(32, `${index} `))
+  const forged = Array.from({ length: STRANGERS_MAX + 100 }, (_, index) => {
+    const token = { peer: idOf(index), name: `d${index}`, address: '192.0.2.3:7946', ...times }
+    return admissionEntry(token, key.sign(token))
+  })
+  await tell(pool, forged)
+  t.equal(a.configuration.refused.surplus, forged.length - STRANGERS_MAX)
+  const stored = await Array.fromAsync(a.store.iterate('pool/admission/'))
+  t.equal(stored.length, STRANGERS_MAX)
+  await tell(pool, [revocationOf(peerIdOf('c')), revocationOf(idOf(0))])
+  t.same([...a.revoked.current], [peerIdOf('c'), idOf(0)])
+})
+
+test('what a peer changes of what is there takes no room from what it adds', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  const revocations = Array.from({ length: STRANGERS_MAX }, (_, index) => revocationOf(stranger(index)))
+  await tell(pool, revocations.slice(1))
+  const edits = revocations.slice(1, 100).map((entry) => ({ ...entry, stamp: { ...stamp, counter: 1 } }))
+  await tell(pool, [...edits, revocations[0]])
+  t.equal(a.configuration.refused.surplus, 0)
+  t.equal(a.revoked.current.size, STRANGERS_MAX)
 })
 
 test('a pool that holds all entries it can takes no more, from here or from peers, but removals and edits', async (t) => {

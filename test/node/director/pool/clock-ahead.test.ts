@@ -1,5 +1,5 @@
 /** A director whose clock was ahead, or is behind: what it changed counts for everybody once the clock is right, and nothing is lost over it. */
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import { PoolOfDirectors, peerIdOf, type TestDirector } from './pool-of-directors.ts'
 
@@ -99,6 +99,70 @@ test('so it is after a restart with the right clock, and not before a peer is th
   t.same(third.corrected, [], 'the new stamps are in the store')
 })
 
+/** Both clocks are ahead, and then right. */
+async function aheadTogether(
+  t: Test,
+  change: (pool: PoolOfDirectors, a: TestDirector, b: TestDirector) => Promise<void>,
+) {
+  const both = await poolOfTwo()
+  const { pool, a, b } = both
+  a.skewMs = b.skewMs = 2 * HOUR_MS
+  await change(pool, a, b)
+  await pool.settle(1)
+  a.skewMs = b.skewMs = 0
+  await pool.settle()
+  t.same([a.corrected, b.corrected], [[], []], 'what both believe stays')
+  return both
+}
+
+test('after the clocks of all were ahead, what any of them changes comes to the others', async (t) => {
+  const { pool, a, b } = await aheadTogether(t, async (_, { configuration }) => {
+    await configuration.addService({ ...web, scheduler: 'rr' })
+    await configuration.editService({ ...web, scheduler: 'lc' })
+  })
+  await b.configuration.addService({ ...web, port: 81, scheduler: 'rr' })
+  await b.configuration.members.setRevoked(peerIdOf('c'), true)
+  await pool.settle(6)
+  t.equal(a.configuration.services().length, 2)
+  t.same([...a.revoked.current], [peerIdOf('c')])
+  t.same([a.corrected, b.corrected], [[], [2]])
+  await a.configuration.addService({ ...web, port: 82, scheduler: 'rr' })
+  await pool.settle(6)
+  t.equal(b.configuration.services().length, 3)
+  t.same([a.corrected, b.corrected], [[2], [2]], 'what peers had believed is made anew with it')
+  t.ok(await agree(pool))
+  t.same([...a.overridden, ...b.overridden], [])
+})
+
+test('so it is with a service that they had changed one after the other', async (t) => {
+  const { pool, a, b } = await aheadTogether(t, async (pool, a, b) => {
+    await b.configuration.addService({ ...web, scheduler: 'rr' })
+    await pool.advance(100)
+    await a.configuration.editService({ ...web, scheduler: 'lc' })
+  })
+  t.same([schedulerAt(a), schedulerAt(b)], ['lc', 'lc'])
+  await b.configuration.editService({ ...web, scheduler: 'sed' })
+  await pool.settle(6)
+  t.same([schedulerAt(a), schedulerAt(b)], ['sed', 'sed'])
+  t.ok(await agree(pool))
+})
+
+test('a director with a clock behind makes nothing anew, however much it changes', async (t) => {
+  const { pool, a, b } = await poolOfTwo()
+  await a.configuration.addService({ ...web, scheduler: 'rr' })
+  await pool.settle(1)
+  a.skewMs = -HOUR_MS
+  for (let round = 0; round < 8; round++) {
+    await pool.settle(1)
+    // Unknown to all when the next announcement is made.
+    await a.configuration.editService({ ...web, scheduler: round % 2 ? 'lc' : 'wlc' })
+    a.configuration.announce()
+  }
+  await pool.settle(1)
+  t.same(a.corrected, [])
+  t.equal(schedulerAt(b), schedulerAt(a))
+})
+
 for (const [behind, skewMs] of [
   ['an hour', -HOUR_MS],
   ['fifty years', -50 * 366 * 24 * HOUR_MS],
@@ -120,6 +184,27 @@ for (const [behind, skewMs] of [
     t.ok(await agree(pool))
   })
 }
+
+test('a director with a clock behind is not told back to what a change of a peer had seen', async (t) => {
+  const { pool, a, b } = await poolOfTwo()
+  const c = await pool.start('c')
+  await b.configuration.addService({ ...web, scheduler: 'rr' })
+  await pool.settle(1)
+  await pool.stop('c')
+  await pool.advance(2 * HOUR_MS)
+  await b.configuration.removeService(web)
+  await pool.settle(1)
+  for (const name of ['a', 'b']) await pool.stop(name)
+  const behind = await pool.start('a', a.store, -HOUR_MS)
+  const stale = await pool.start('c', c.store)
+  t.equal(schedulerAt(stale), 'rr')
+  await pool.settle()
+  t.same([schedulerAt(behind), schedulerAt(stale)], [undefined, undefined])
+  t.notOk(
+    behind.changes.some(({ kind }) => kind === 'set'),
+    'not even for a while',
+  )
+})
 
 test('what the store refuses to take anew is tried again', async (t) => {
   const { pool, a, b } = await poolOfTwo(2 * HOUR_MS)

@@ -11,7 +11,7 @@ import {
 } from '../../../../node/director/pool/config-message.ts'
 import { PeerExchange, UNREAD_MAX, UNREAD_OF_ONE_MAX } from '../../../../node/director/pool/peer-exchange.ts'
 import { PoolEntries } from '../../../../node/director/pool/pool-entries.ts'
-import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
+import { entryKey, type PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { PARTS_MAX } from '../../../../node/director/pool/tellings.ts'
 import { pack } from '../../../../protocol/message-pack.ts'
 
@@ -21,21 +21,29 @@ const [message] = encodeEntries([
 
 function exchange(ids: Record<PeerName, string>) {
   let hear: MessageHandler = () => {}
-  const read: PeerName[] = []
+  /** By id. */
+  const read: string[] = []
   const told: (readonly PoolEntry[])[] = []
   const agreed = { times: 0 }
   const entries = new PoolEntries()
+  const sent: Uint8Array[] = []
+  /** For what is told to a peer: until it has its turn, and until a message is sent. */
+  const wait = { turn: Promise.resolve(), send: Promise.resolve() }
   const current = new Map(Object.entries(ids))
   new PeerExchange({
     transport: {
       broadcast: () => {},
-      send: async () => {},
+      send: async (_, __, message) => {
+        sent.push(message)
+        await wait.send
+      },
       onPeer: () => {},
       onMessage: (_, handler) => {
         hear = handler
       },
     },
     entries,
+    inTurn: (task) => wait.turn.then(task),
     idOf: (peer) => current.get(peer),
     onAgreed: () => agreed.times++,
     onEntries: async (entries, from) => {
@@ -49,21 +57,21 @@ function exchange(ids: Record<PeerName, string>) {
   const say = (from: PeerName, times: number, what = message) => {
     for (let each = 0; each < times; each++) hear(from, what)
   }
-  return { current, read, told, agreed, entries, say }
+  return { current, read, told, agreed, entries, sent, wait, say }
 }
 
-const timesOf = (name: PeerName, read: readonly PeerName[]) => read.filter((each) => each === name).length
+const timesOf = (id: string, read: readonly string[]) => read.filter((each) => each === id).length
 
 test('what waits of one who ceases to be a peer is not read, not even when another has his name', async (t) => {
   const { current, read, say } = exchange({ b: 'old', c: 'C', d: 'D' })
   for (const peer of ['b', 'c', 'd']) say(peer, 3)
-  t.same(read, ['b'], 'the others wait')
+  t.same(read, ['old'], 'the others wait')
   current.set('b', 'new')
   current.delete('c')
   say('c', 1)
   say('b', 1)
   await untilDone()
-  t.same(read.toSorted(), ['b', 'b', 'd', 'd', 'd'], 'but what he says who has the name now')
+  t.same(read.toSorted(), ['D', 'D', 'D', 'new', 'old'], 'but what he says who has the name now')
 })
 
 test('who says much does not keep the others waiting', async (t) => {
@@ -71,10 +79,10 @@ test('who says much does not keep the others waiting', async (t) => {
   say('b', 2 * UNREAD_MAX)
   say('c', 2)
   await untilDone()
-  t.same(read.slice(0, 5), ['b', 'b', 'c', 'b', 'c'])
-  t.equal(timesOf('b', read), 1 + UNREAD_OF_ONE_MAX, 'one was read at once')
+  t.same(read.slice(0, 5), ['B', 'B', 'C', 'B', 'C'])
+  t.equal(timesOf('B', read), 1 + UNREAD_OF_ONE_MAX, 'one was read at once')
   say('b', 1)
-  t.equal(timesOf('b', read), 2 + UNREAD_OF_ONE_MAX, 'when all is read, it is heard again')
+  t.equal(timesOf('B', read), 2 + UNREAD_OF_ONE_MAX, 'when all is read, it is heard again')
 })
 
 test('of all together no more waits than the bound', async (t) => {
@@ -89,7 +97,7 @@ test('two who fill all the room make some for a third', async (t) => {
   for (const peer of ['b', 'c']) say(peer, UNREAD_MAX)
   say('d', 3)
   await untilDone()
-  t.equal(timesOf('d', read), 3)
+  t.equal(timesOf('D', read), 3)
   t.equal(read.length, UNREAD_MAX)
 })
 
@@ -125,6 +133,32 @@ test('what is told in several messages counts when all of them have come, in wha
   say('b', 1, parts[0])
   await untilDone()
   t.same(told, [entries])
+})
+
+test('everything is told as it is between two changes, however long it takes to send', async (t) => {
+  const { entries, sent, wait, say } = exchange({ b: 'B' })
+  const known = services(600)
+  const change = (each: PoolEntry | undefined, counter: number) => {
+    const changed = { ...each, stamp: { ...stamp, counter } } as PoolEntry
+    entries.put(entryKey(changed), changed)
+  }
+  for (const each of known) change(each, 0)
+  const [first, last] = [known[0], known.at(-1)]
+  const [turn, sending] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  Object.assign(wait, { turn: turn.promise, send: sending.promise })
+  change(first, 1)
+  say('b', 1, encodeDigest(Buffer.alloc(32, 1)))
+  await untilDone()
+  t.same(sent, [], 'not in the middle of one')
+  change(last, 1)
+  turn.resolve()
+  await untilDone()
+  t.equal(sent.length, 1)
+  for (const each of [first, last]) change(each, 2)
+  sending.resolve()
+  await untilDone()
+  const counters = sent.flatMap((each) => decodeConfigMessage(each)?.entries.map(({ stamp }) => stamp.counter))
+  t.same([counters.length, counters[0], counters.at(-1)], [known.length, 1, 1])
 })
 
 test('parts of two tellings are kept apart, and the oldest of three that are not complete is given up', async (t) => {

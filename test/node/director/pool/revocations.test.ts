@@ -1,6 +1,10 @@
 /** Directors that are shut out of the pool: everywhere, for good, and not by their own leave. */
+import { deflateRawSync } from 'node:zlib'
 import { test } from 'tap'
+import { untilDone } from '../../../../node/director/pace.ts'
+import { admissionEntry } from '../../../../node/director/pool/admissions.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
+import { createTestPoolKey } from '../../../support/join-tokens.ts'
 import { PoolOfDirectors, peerIdOf, START_MS } from './pool-of-directors.ts'
 
 async function poolOf(...names: string[]) {
@@ -54,6 +58,30 @@ test('a revoked director cannot undo it, not even where the news of it has not c
   await pool.settle()
   for (const { revoked } of [a, b]) t.same([...revoked.current], [peerIdOf('c')])
   t.same(b.transport.connectedPeers(), ['a'])
+})
+
+test('a director that is revoked while something long of it is being read does not undo it at the end of that', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b', 'c'])
+  pool.poolKeys = [createTestPoolKey().publicKey]
+  const [a] = [await pool.start('a'), await pool.start('b'), await pool.start('c')]
+  await pool.settle(1)
+  const wallMs = START_MS + pool.clock.now()
+  const times = { issuedMs: wallMs, expiresMs: wallMs + 1 }
+  const token = { peer: peerIdOf('d'), name: 'd', address: '192.0.2.3:7946', ...times }
+  // Each costs the check of a signature.
+  const forged = new Array(1500).fill(packEntry(admissionEntry(token, createTestPoolKey().sign(token))))
+  const stamp = { wallMs: wallMs + 9 * 60_000, counter: 0, director: 'b' }
+  const undone = ['b', 'c'].map((peer) => packEntry({ kind: 'peer', stamp, peer: peerIdOf(peer), revoked: false }))
+  const long = Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(Buffer.concat([...forged, ...undone]))])
+  pool.network.member('a')?.deliver('config', 'b', long)
+  for (const peer of ['b', 'c']) await a.configuration.members.setRevoked(peerIdOf(peer), true)
+  const { admissions } = a.configuration.refused
+  t.ok(admissions < forged.length, `${admissions} were read before`)
+  await untilDone()
+  t.equal(a.configuration.refused.admissions, admissions, 'and no more after it')
+  await pool.settle()
+  t.same([...a.revoked.current], [peerIdOf('b'), peerIdOf('c')], 'nor does it let in others')
+  t.same(a.transport.connectedPeers(), [])
 })
 
 test('any other director lets it in again', async (t) => {

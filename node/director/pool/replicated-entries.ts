@@ -13,6 +13,7 @@ import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
 import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
+import { HistoryExchange } from './history-exchange.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
@@ -64,6 +65,7 @@ export class ReplicatedEntries {
   readonly #handler: EntryHandler
   readonly #clock: HybridLogicalClock
   readonly #exchange: PeerExchange
+  readonly #histories: HistoryExchange
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
   /** Then a part of what a peer tells is among them, and the rest is to come. */
@@ -82,14 +84,24 @@ export class ReplicatedEntries {
     this.#handler = handler
     this.#clock = new HybridLogicalClock(options.transport.self, options.wallClockMs)
     this.history = new RevisionHistory(options.store)
+    this.#histories = new HistoryExchange({
+      transport: options.transport,
+      store: options.store,
+      entries: this.inForce,
+      history: this.history,
+      inTurn: (task) => this.inTurn(task),
+      isCredible: (stamp) => this.#clock.isCredible(stamp),
+    })
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.inForce,
       idOf: (peer) => options.membership.idOf(peer),
-      onAgreed: () => {
+      onAgreed: (peer) => {
         this.#unconfirmed = 0
+        this.#histories.agreed(peer)
       },
       onEntries: (entries, from) => this.#hear(entries, from),
+      onHistory: (message, from) => this.#histories.hear(from, message),
       onInvalid: (count) => {
         this.refused.invalid += count
       },
@@ -116,6 +128,7 @@ export class ReplicatedEntries {
     const newest = await this.history.load(this.inForce.revision)
     // The change itself may have been lost with a part of the store, while peers have it.
     if (newest && this.#clock.isCredible(newest)) this.#clock.witness(newest)
+    this.#histories.start()
     this.#exchange.start()
   }
 
@@ -165,6 +178,7 @@ export class ReplicatedEntries {
         this.#isPuttingRight = false
       })
     }
+    this.#histories.announced()
     this.#exchange.announce()
   }
 
@@ -293,6 +307,7 @@ export class ReplicatedEntries {
       this.#options.onStoreFailure(error as Error)
     }
     await this.#apply(entries)
+    this.#histories.heard(changes)
     for (const { overridden, stamp } of changes) {
       if (overridden.length > 0) this.#options.onOverridden(overridden, stamp)
     }

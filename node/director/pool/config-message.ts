@@ -6,6 +6,7 @@
  * +---------+--------+-----------------------------------------------------------+
  * | version | kind   | 1: entries, msgpack values one after the other, deflated  |
  * |    1    |        | 3: digest, 32 bytes                                       |
+ * |         |        | 4 and 5: history-message.ts                               |
  * +---------+--------+-----------------------------------------------------------+
  * ```
  * What does not fit into one message has, behind the entries of each, a map {telling, part, isLast} (tellings.ts). A version that does not
@@ -23,14 +24,14 @@ import { type PoolEntry, poolEntrySchema } from './pool-entry.ts'
 import { PARTS_MAX, type Part } from './tellings.ts'
 
 export const DIGEST_BYTES = 32
-const VERSION = 1
+export const VERSION = 1
 const ENTRIES = 1
 const DIGEST = 3
 const HEADER_BYTES = 2
 /** Entries are put together up to this size, which fits into a message even where nothing repeats. */
-const BATCH_BYTES = 48 * 1024
+export const BATCH_BYTES = 48 * 1024
 /** An entry alone in its message, and what a message may grow to. */
-const INFLATED_BYTES_MAX = 1024 * 1024
+export const INFLATED_BYTES_MAX = 1024 * 1024
 const INVALID_ENTRIES_MAX = 100
 /** Objects and lists within each other; an entry of this version has six. */
 const NESTING_MAX = 32

@@ -5,6 +5,7 @@
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { startPace } from '../pace.ts'
 import { decodeConfigMessage, encodeDigest, encodeEntries, packEntry } from './config-message.ts'
+import { isAboutHistory } from './history-message.ts'
 import type { PoolEntries } from './pool-entries.ts'
 import { isMembership, type PoolEntry } from './pool-entry.ts'
 import { Tellings } from './tellings.ts'
@@ -28,9 +29,11 @@ export interface PeerExchangeOptions {
   /** The id of the peer that has this name now. */
   readonly idOf: (peer: PeerName) => string | undefined
   /** A peer has said that it has exactly these entries. */
-  readonly onAgreed: () => void
+  readonly onAgreed: (peer: PeerName) => void
   /** What a peer tells, all of it. Nothing else is read before the promise resolves. @param from the peer's id */
   readonly onEntries: (entries: Iterable<PoolEntry>, from: string) => Promise<void>
+  /** A question or an answer about revisions. Returns whether it is understood. */
+  readonly onHistory: (message: Uint8Array, from: PeerName) => boolean
   /** So many entries of a message, or the whole of it, are nothing that this version understands. */
   readonly onInvalid: (count: number) => void
 }
@@ -111,14 +114,18 @@ export class PeerExchange {
   }
 
   async #read(from: PeerName, id: string, bytes: Uint8Array): Promise<void> {
-    const { entries, onAgreed, onEntries, onInvalid } = this.#options
+    const { entries, onAgreed, onEntries, onHistory, onInvalid } = this.#options
+    if (isAboutHistory(bytes)) {
+      if (!onHistory(bytes, from)) onInvalid(1)
+      return
+    }
     const message = decodeConfigMessage(bytes)
     if (!message) {
       onInvalid(1)
       return
     }
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
-    if (message.digest && entries.digest.equals(message.digest)) onAgreed()
+    if (message.digest && entries.digest.equals(message.digest)) onAgreed(from)
     else if (message.digest) void this.#sendEverything(from)
     // Who belongs to the pool does not wait for the rest, which alone comes at the end.
     const entriesNow = message.part ? message.entries.filter(isMembership) : message.entries

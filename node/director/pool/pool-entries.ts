@@ -38,14 +38,22 @@ export class PoolEntries extends CountedEntries {
     return before
   }
 
-  /** What the revision will be when entries are put, each under another key; undefined: none is there any more. */
-  forecast(): { put(key: string, entry: PoolEntry | undefined): void; readonly revision: string } {
+  /** What the revision will be when entries are put; undefined: none is there any more. */
+  forecast(): {
+    get(key: string): PoolEntry | undefined
+    put(key: string, entry: PoolEntry | undefined): void
+    readonly revision: string
+  } {
     const inForce = Buffer.from(this.#inForce)
+    const others = new Map<string, PoolEntry | undefined>()
+    const get = (key: string) => (others.has(key) ? others.get(key) : this.get(key))
     return {
+      get,
       put: (key, entry) => {
-        for (const each of [this.get(key), entry]) {
+        for (const each of [get(key), entry]) {
           if (each && isRevised(each)) toggle(inForce, lineOf(key, each))
         }
+        others.set(key, entry)
       },
       get revision() {
         return revisionOf(inForce)

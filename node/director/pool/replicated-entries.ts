@@ -14,6 +14,7 @@ import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
 import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
+import { HistoryExchange } from './history-exchange.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import { KnownChanges } from './known-changes.ts'
 import type { MemberRefusal } from './member-entries.ts'
@@ -79,6 +80,7 @@ export class ReplicatedEntries {
   readonly #clock: HybridLogicalClock
   readonly #exchange: PeerExchange
   readonly #known = new KnownChanges()
+  readonly #histories: HistoryExchange
   /** From peers, not yet merged; the newest of each key. */
   #heard = new CountedEntries()
   /** Those of them that are about something new, and so take room. */
@@ -101,15 +103,25 @@ export class ReplicatedEntries {
     this.#handler = handler
     this.#clock = new HybridLogicalClock(options.transport.self, options.wallClockMs)
     this.history = new RevisionHistory(options.store)
+    this.#histories = new HistoryExchange({
+      transport: options.transport,
+      store: options.store,
+      entries: this.inForce,
+      history: this.history,
+      inTurn: (task) => this.inTurn(task),
+      isCredible: (stamp) => this.#clock.isCredible(stamp),
+    })
     this.#exchange = new PeerExchange({
       transport: options.transport,
       entries: this.inForce,
       inTurn: (task) => this.inTurn(task),
       idOf: (peer) => options.membership.idOf(peer),
-      onAgreed: () => {
+      onAgreed: (peer) => {
         for (const entry of this.#unconfirmed.keys()) this.#confirmed.add(entry)
+        this.#histories.agreed(peer)
       },
       onEntries: (entries, from) => this.#hear(entries, from),
+      onHistory: (message, from) => this.#histories.hear(from, message),
       onInvalid: (count) => {
         this.refused.invalid += count
       },
@@ -137,6 +149,7 @@ export class ReplicatedEntries {
     const newest = await this.history.load(this.inForce.revision)
     // The change itself may have been lost with a part of the store, while peers have it.
     if (newest && this.#clock.isCredible(newest)) this.#clock.witness(newest)
+    this.#histories.start()
     this.#exchange.start()
   }
 
@@ -189,6 +202,7 @@ export class ReplicatedEntries {
         this.#isPuttingRight = false
       })
     }
+    this.#histories.announced()
     this.#exchange.announce()
   }
 
@@ -327,6 +341,7 @@ export class ReplicatedEntries {
       this.#options.onStoreFailure(error as Error)
     }
     await this.#apply(entries)
+    this.#histories.heard(changes)
     for (const { overridden, beside, stamp } of changes) {
       if (overridden.length > 0) this.#options.onOverridden(overridden, stamp)
       if (beside.length > 0) this.#options.onBeside(beside, stamp)

@@ -1,5 +1,6 @@
 /**
- * The last changes of the pool's configuration as this director made or heard of them, in its store, and the way back.
+ * The last changes of the pool's configuration as this director made or heard of them (history-exchange.ts: also later), in its store, and
+ * the way back.
  *
  * A revision is kept as what it replaced, so that it takes the room of what it changed and not that of the configuration. The
  * configuration that was in force then is today's, with what each later revision replaced put back, newest first.
@@ -62,6 +63,11 @@ export interface HistoricChange {
   readonly overridden: readonly string[]
   /** Changes to other things that were made at the same time. */
   readonly beside: readonly string[]
+}
+
+/** A revision that a peer told of, with what it replaced: by key, packed as in the store. */
+export interface ProvedRevision extends Omit<Revision, 'number'> {
+  readonly replaced: ReadonlyMap<string, Uint8Array>
 }
 
 export interface PreparedHistory {
@@ -128,6 +134,22 @@ export class RevisionHistory {
     return [...this.#revisions, ...deferred].toReversed()
   }
 
+  /** What is in the store, newest first. */
+  get stored(): readonly Revision[] {
+    return this.#revisions.toReversed()
+  }
+
+  /** Whether changes wait for the store. Without them what is stored does not lead to what is in force. */
+  get isDeferring(): boolean {
+    return this.#deferred.length > 0
+  }
+
+  /** By key, the entries that a revision replaced, as packed; empty: there was none. */
+  async *replacedBy({ number }: Pick<Revision, 'number'>): AsyncGenerator<readonly [key: string, packed: Uint8Array]> {
+    const prefix = replacedPrefix(number)
+    for await (const [key, packed] of this.#store.iterate(prefix)) yield [key.slice(prefix.length), packed]
+  }
+
   /** Changes that are in force though the store did not take them. They come with the next that it takes. */
   defer(changes: readonly HistoricChange[]): void {
     this.#deferred.push(...changes.filter(({ replacements }) => replacements.length > 0))
@@ -150,7 +172,7 @@ export class RevisionHistory {
     const outlived = changes.length > REVISIONS_MAX ? this.#revisions : []
     const revisions = changes.length > REVISIONS_MAX ? [] : [...this.#revisions]
     let lastNumber = this.#lastNumber
-    let operations: StoreOperation[] = []
+    const operations: StoreOperation[] = []
     for (const change of changes.slice(-REVISIONS_MAX)) {
       const newest = revisions.at(-1)
       const begun = newest && compareStamps(newest.stamp, change.stamp) === 0 ? revisions.pop() : undefined
@@ -178,6 +200,39 @@ export class RevisionHistory {
       operations.push({ type: 'put', key: revisionKey(number), value: write(revision) })
       await pace()
     }
+    return this.#prepared(revisions, outlived, lastNumber, operations)
+  }
+
+  /**
+   * Nothing may be deferred.
+   * @param kept so many of the oldest stay
+   * @param others in place of those behind them, oldest first
+   */
+  async prepareOthers(kept: number, others: readonly ProvedRevision[]): Promise<PreparedHistory> {
+    const pace = startPace()
+    const revisions = this.#revisions.slice(0, kept)
+    const operations: StoreOperation[] = []
+    let lastNumber = this.#lastNumber
+    for (const { replaced, ...other } of others) {
+      const revision: Revision = { number: ++lastNumber, ...other }
+      for (const [key, value] of replaced) {
+        operations.push({ type: 'put', key: replacedPrefix(revision.number) + key, value })
+        await pace()
+      }
+      revisions.push(revision)
+      operations.push({ type: 'put', key: revisionKey(revision.number), value: write(revision) })
+    }
+    return this.#prepared(revisions, this.#revisions.slice(kept), lastNumber, operations)
+  }
+
+  /** @param revisions as they are to be, less those for which there is no room @param outlived no longer among them */
+  async #prepared(
+    revisions: readonly Revision[],
+    outlived: readonly Revision[],
+    lastNumber: number,
+    puts: readonly StoreOperation[],
+  ): Promise<PreparedHistory> {
+    let operations = [...puts]
     const surplus = surplusOf(revisions)
     const kept = revisions.slice(surplus)
     const dropped = [...outlived, ...revisions.slice(0, surplus)].map(({ number }) => number)
@@ -214,10 +269,9 @@ export class RevisionHistory {
       if (before === revision) return { revision, replaced }
     }
     const pace = startPace()
-    for (const { number, before } of this.#revisions.toReversed()) {
-      const prefix = replacedPrefix(number)
-      for await (const [key, bytes] of this.#store.iterate(prefix)) {
-        replaced.set(key.slice(prefix.length), bytes.length > 0 ? unpackEntry(bytes) : undefined)
+    for (const { number, before } of this.stored) {
+      for await (const [key, packed] of this.replacedBy({ number })) {
+        replaced.set(key, packed.length > 0 ? unpackEntry(packed) : undefined)
         await pace()
       }
       if (before === revision) break

@@ -69,7 +69,7 @@ test('a removal of what was never known here is no revision, and keeps the other
   }
   await a.configuration.addService({ ...web, scheduler: 'rr' })
   const b = await pool.start('b')
-  await pool.settle()
+  await pool.advance(1000)
   t.equal(b.configuration.revision, a.configuration.revision)
   t.same(summariesOf(b), ['+ tcp 10.0.0.100:80 scheduler rr'])
 })

@@ -366,7 +366,9 @@ test('-M counts before its service too, and with --strict not before one of IPv6
   t.match(saved, '-A -f 7 -6 -s wlc -p 60 -M 48\n')
   await vsadm(['--strict', '-E', ...v6.split(' ')], pool)
   t.match(await listing(pool, '-Sn'), '-A -t [2001:db8::1]:80 -s wlc -p 60\n')
-  t.match(await vsadm(['-A', ...v6.replace('64', '129').split(' ')], nobody), { stderr: 'illegal ipv6 netmask specified\n' })
+  t.match(await vsadm(['-A', ...v6.replace('64', '129').split(' ')], nobody), {
+    stderr: 'illegal ipv6 netmask specified\n',
+  })
 })
 
 test('a server that is the director itself is shown as that, and saved as it was given', async (t) => {

@@ -9,17 +9,7 @@ import { isAboutHistory } from './history-message.ts'
 import type { PoolEntries } from './pool-entries.ts'
 import { isMembership, type PoolEntry } from './pool-entry.ts'
 import { Tellings } from './tellings.ts'
-
-/** Messages of one peer that wait to be read: more than all of a pool's configuration takes. Further ones are told again later. */
-export const UNREAD_OF_ONE_MAX = 512
-/** Of all peers. Whoever has most of them waiting makes room for the others. */
-export const UNREAD_MAX = 1024
-
-interface Unread {
-  /** Of the peer at that time: a name may be another's by the time it is read. */
-  readonly id: string
-  readonly bytes: Uint8Array
-}
+import { UnreadMessages } from './unread-messages.ts'
 
 export interface PeerExchangeOptions {
   readonly transport: Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
@@ -40,8 +30,8 @@ export interface PeerExchangeOptions {
 
 export class PeerExchange {
   readonly #options: PeerExchangeOptions
-  readonly #unread = new Map<PeerName, Unread[]>()
-  #unreadCount = 0
+  readonly #unread = new UnreadMessages()
+  #isReading = false
   readonly #tellings = new Tellings()
   readonly #beingSentTo = new Set<PeerName>()
   #isClosed = false
@@ -79,38 +69,20 @@ export class PeerExchange {
 
   #hear(from: PeerName, bytes: Uint8Array): void {
     const id = this.#options.idOf(from)
-    const unread = this.#unread.get(from) ?? []
     if (this.#isClosed || id === undefined) return
-    if (unread.length >= UNREAD_OF_ONE_MAX) return
-    if (this.#unreadCount >= UNREAD_MAX && !this.#makeRoom(unread.length)) return
-    unread.push({ id, bytes })
-    this.#unread.set(from, unread)
-    if (++this.#unreadCount === 1) void this.#readAll()
+    this.#unread.push(from, { id, bytes })
+    if (!this.#isReading) void this.#readAll()
   }
 
-  /** For a peer of which so many wait. Returns whether another has more, and has lost its newest. */
-  #makeRoom(waiting: number): boolean {
-    let longest: Unread[] = []
-    for (const unread of this.#unread.values()) if (unread.length > longest.length) longest = unread
-    if (longest.length <= waiting + 1) return false
-    longest.pop()
-    this.#unreadCount--
-    return true
-  }
-
-  /** One of each peer in turn, so that whoever says much does not keep the others waiting. */
   async #readAll(): Promise<void> {
     const pace = startPace()
-    while (this.#unreadCount > 0) {
-      for (const [from, unread] of this.#unread) {
-        const { id, bytes } = unread.shift() as Unread
-        if (unread.length === 0) this.#unread.delete(from)
-        // It may have ceased to be a peer while this was waiting.
-        if (this.#isStill(from, id)) await this.#read(from, id, bytes).catch(() => this.#options.onInvalid(1))
-        await pace()
-        this.#unreadCount--
-      }
+    this.#isReading = true
+    for (const [from, { id, bytes }] of this.#unread.take()) {
+      // It may have ceased to be a peer while this was waiting.
+      if (this.#isStill(from, id)) await this.#read(from, id, bytes).catch(() => this.#options.onInvalid(1))
+      await pace()
     }
+    this.#isReading = false
   }
 
   async #read(from: PeerName, id: string, bytes: Uint8Array): Promise<void> {

@@ -7,6 +7,7 @@
  * there is a bound.
  */
 import type { PeerName } from '../cluster/transport.ts'
+import { keptBytes } from './unread-messages.ts'
 
 /** One of the messages of a telling. */
 export interface Part {
@@ -17,15 +18,16 @@ export interface Part {
   readonly isLast: boolean
 }
 
-/** More than all of a pool's configuration takes. */
-export const PARTS_MAX = 512
-/** Of all peers. Whoever has most of them waiting loses his oldest telling. */
-export const HELD_MAX = 1024
+/** More than all of a pool's configuration takes, also where every service was changed by many directors. */
+export const PARTS_MAX = 4096
+/** Of all peers. Whoever has most of it waiting loses his oldest telling. */
+export const HELD_BYTES_MAX = 64 * 1024 * 1024
 const TELLINGS_MAX = 2
 
 interface Telling {
   readonly messages: Map<number, Uint8Array>
   length: number | undefined
+  bytes: number
 }
 
 export class Tellings {
@@ -36,17 +38,19 @@ export class Tellings {
   take(from: PeerName, { telling: id, part, isLast }: Part, message: Uint8Array): readonly Uint8Array[] | undefined {
     const known = this.#tellings.get(from) ?? new Map<string, Telling>()
     this.#tellings.set(from, known)
-    const telling = known.get(id) ?? { messages: new Map(), length: undefined }
+    const telling = known.get(id) ?? { messages: new Map(), length: undefined, bytes: 0 }
     known.set(id, telling)
     if (known.size > TELLINGS_MAX) forgetOldest(known)
     if (isLast) telling.length = part + 1
+    const before = telling.messages.get(part)
+    telling.bytes += keptBytes(message) - (before ? keptBytes(before) : 0)
     telling.messages.set(part, message)
     if (telling.messages.size === telling.length) {
       known.delete(id)
       const messages = Array.from({ length: telling.length }, (_, at) => telling.messages.get(at))
       return messages.filter((each) => each !== undefined)
     }
-    if (this.#held() > HELD_MAX) this.#makeRoom()
+    if (this.#held() > HELD_BYTES_MAX) this.#makeRoom()
     return undefined
   }
 
@@ -55,12 +59,12 @@ export class Tellings {
   }
 
   #held(): number {
-    return this.#tellings.values().reduce((sum, known) => sum + countMessages(known), 0)
+    return this.#tellings.values().reduce((sum, known) => sum + bytesOf(known), 0)
   }
 
   #makeRoom(): void {
     const all = [...this.#tellings.values()]
-    forgetOldest(all.reduce((most, each) => (countMessages(each) > countMessages(most) ? each : most)))
+    forgetOldest(all.reduce((most, each) => (bytesOf(each) > bytesOf(most) ? each : most)))
   }
 }
 
@@ -69,6 +73,6 @@ function forgetOldest(tellings: Map<string, Telling>): void {
   tellings.delete(oldest)
 }
 
-function countMessages(tellings: ReadonlyMap<string, Telling>): number {
-  return tellings.values().reduce((sum, { messages }) => sum + messages.size, 0)
+function bytesOf(tellings: ReadonlyMap<string, Telling>): number {
+  return tellings.values().reduce((sum, { bytes }) => sum + bytes, 0)
 }

@@ -9,15 +9,22 @@ import {
   encodeEntries,
   packEntry,
 } from '../../../../node/director/pool/config-message.ts'
-import { PeerExchange, UNREAD_MAX, UNREAD_OF_ONE_MAX } from '../../../../node/director/pool/peer-exchange.ts'
+import { CONFIGURED_MAX } from '../../../../node/director/pool/counted-entries.ts'
+import { PeerExchange } from '../../../../node/director/pool/peer-exchange.ts'
 import { PoolEntries } from '../../../../node/director/pool/pool-entries.ts'
 import { entryKey, type PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
-import { PARTS_MAX } from '../../../../node/director/pool/tellings.ts'
+import { HELD_BYTES_MAX, PARTS_MAX } from '../../../../node/director/pool/tellings.ts'
+import { keptBytes, UNREAD_BYTES_MAX, UNREAD_OF_ONE_BYTES_MAX } from '../../../../node/director/pool/unread-messages.ts'
 import { pack } from '../../../../protocol/message-pack.ts'
 
-const [message] = encodeEntries([
-  packEntry({ kind: 'settings', stamp: { wallMs: 1, counter: 0, director: 'b' }, settings: {} }),
-])
+const stamp = { wallMs: 1, counter: 0, director: 'b' }
+const messageOf = (...packed: readonly Uint8Array[]): Uint8Array =>
+  Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(Buffer.concat(packed), { level: 0 })])
+/** Nearly as long as a message may be, and quickly made and read. */
+const longMessage = (...packed: readonly Uint8Array[]) => messageOf(...packed, pack('x'.repeat(60_000)))
+const message = longMessage(packEntry({ kind: 'settings', stamp, settings: {} }))
+const UNREAD_OF_ONE_MAX = Math.floor(UNREAD_OF_ONE_BYTES_MAX / keptBytes(message))
+const UNREAD_MAX = Math.floor(UNREAD_BYTES_MAX / keptBytes(message))
 
 function exchange(ids: Record<PeerName, string>) {
   let hear: MessageHandler = () => {}
@@ -90,7 +97,7 @@ test('of all together no more waits than the bound', async (t) => {
   const { read, say } = exchange({ b: 'B', c: 'C', d: 'D' })
   for (const peer of ['b', 'c', 'd']) say(peer, UNREAD_MAX)
   await untilDone()
-  t.equal(read.length, UNREAD_MAX)
+  t.equal(read.length, 1 + UNREAD_MAX)
 })
 
 test('two who fill all the room make some for a third', async (t) => {
@@ -99,7 +106,7 @@ test('two who fill all the room make some for a third', async (t) => {
   say('d', 3)
   await untilDone()
   t.equal(timesOf('D', read), 3)
-  t.equal(read.length, UNREAD_MAX)
+  t.equal(read.length, 1 + UNREAD_MAX)
 })
 
 test('a peer with the same digest is said to agree', async (t) => {
@@ -111,7 +118,6 @@ test('a peer with the same digest is said to agree', async (t) => {
   t.equal(agreed.times, 1)
 })
 
-const stamp = { wallMs: 1, counter: 0, director: 'b' }
 /** Services of some 300 bytes each that differ in their port. */
 const services = (count: number): PoolEntry[] =>
   Array.from({ length: count }, (_, port) => ({
@@ -191,20 +197,25 @@ test('of all peers together no more parts are kept than the bound', async (t) =>
   const parts = messagesOf(services(600), 'everything')
   for (const part of parts.slice(1)) say('d', 1, part)
   await untilDone()
-  const large = packEntry({ ...services(1)[0], note: 'n'.repeat(40_000) } as PoolEntry)
+  const [service] = services(1)
+  const count = Math.ceil((0.3 * HELD_BYTES_MAX) / keptBytes(message))
+  const part = (telling: string, at: number) =>
+    longMessage(packEntry(service), pack({ telling, part: at, isLast: at === count }))
   for (const peer of ['b', 'c']) {
     for (const telling of ['1', '2']) {
-      for (const part of [...encodeEntries(new Array(PARTS_MAX).fill(large), telling)].slice(1)) say(peer, 1, part)
+      for (let at = 1; at <= count; at++) say(peer, 1, part(telling, at))
       await untilDone()
     }
   }
   say('d', 1, parts[0])
   await untilDone()
   t.same(told, [services(600)], 'who fills them takes nothing from the others')
-  const [first] = encodeEntries(new Array(PARTS_MAX).fill(large), '1')
-  say('b', 1, first)
+  say('b', 1, part('1', 0))
   await untilDone()
   t.equal(told.length, 1, 'but loses his oldest')
+  for (const [peer, telling] of ['b2', 'c1', 'c2']) say(peer, 1, part(telling, 0))
+  await untilDone()
+  t.equal(told.length, 4, 'and no other')
 })
 
 test('behind the mark of a part garbage is counted, and no more of it is read than elsewhere', async (t) => {
@@ -214,13 +225,35 @@ test('behind the mark of a part garbage is counted, and no more of it is read th
   t.match(decodeConfigMessage(message), { part: { telling: 'change' }, invalidEntries: 100 })
 })
 
+test('of the largest pool all parts are waited for, also when they come at once', async (t) => {
+  const { told, say } = exchange({ b: 'B' })
+  const directors = Array.from({ length: 63 }, (_, index) => `director-${index}`)
+  const tunnel = { type: 'gue', port: 6080, checksum: 'none' } as const
+  const server = { address: '2001:db8:1::10', port: 8080, method: 'tun', weight: 1, tunnel } as const
+  const sample = Array.from({ length: 128 }, (_, port): PoolEntry => {
+    const seen = directors.map((name) => [name, [1_800_000_000_000 - ((port * 7919) % 1e6), port]])
+    const address = { protocol: 'tcp', address: '2001:db8::10', port } as const
+    const service = { ...address, scheduler: 'wlc', servers: [server] }
+    return { kind: 'service', stamp, seen: Object.fromEntries(seen), service }
+  })
+  const times = CONFIGURED_MAX / sample.length
+  const messages = messagesOf(sample, 'everything')
+  t.ok(messages.length * times <= PARTS_MAX)
+  t.ok(messages.reduce((sum, each) => sum + keptBytes(each), 0) * times <= HELD_BYTES_MAX)
+  const [service] = services(1)
+  for (let part = 0; part < PARTS_MAX; part++) {
+    const mark = pack({ telling: 'everything', part, isLast: part === PARTS_MAX - 1 })
+    say('b', 1, messageOf(packEntry(service), mark))
+  }
+  await untilDone()
+  t.equal(told.length, 1)
+  t.equal(told[0]?.length, PARTS_MAX)
+})
+
 test('more parts than are waited for are taken as they come', async (t) => {
   const { told, say } = exchange({ b: 'B' })
   const [service] = services(1)
-  const large = packEntry({ ...service, note: 'n'.repeat(40_000) } as PoolEntry)
-  const messages = [...encodeEntries(new Array(PARTS_MAX + 1).fill(large), 'everything')]
-  t.equal(messages.length, PARTS_MAX + 1)
-  say('b', 1, messages[PARTS_MAX])
+  say('b', 1, messageOf(packEntry(service), pack({ telling: 'everything', part: PARTS_MAX, isLast: true })))
   await untilDone()
   t.equal(told.length, 1)
 })

@@ -9,14 +9,14 @@
  * then, for each sender it follows:
  *  0         8            16          24           28         32
  * +---------+------------+-----------+------------+----------+
- * | epoch   | sequence   | records   | newest ms  | heard ms |
+ * | epoch   | sequence   | records   | any        | heard ms |
  * +---------+------------+-----------+------------+----------+
  * ```
  *
  * flags: 1 joined (its table holds what the pool knows), 2 in sync (and it misses nothing).
  * Head: `sequence` and `records` are its last batch and the records up to it; `lost` counts records that never were in a batch.
- * Entry: everything up to `sequence` is applied, `records` counts all that is, `newest` echoes `sent at` of the newest batch, and
- * `heard` that of the newest presence; 0: none is known.
+ * Entry: everything up to `sequence` is applied, `records` counts all that is, and `heard` echoes `sent at` of the newest
+ * presence; 0: none is known. `any` was that of the newest batch, which nobody reads.
  * A director is known here by its epoch: a restarted one is another one.
  * Version rule: format-version.ts. Entry length says where the next entry starts; fields of the head are added behind the last entry.
  */
@@ -39,7 +39,6 @@ export interface Position {
 }
 
 export interface AppliedPosition extends Position {
-  readonly newestSentAtMs: number
   readonly heardMs: number
 }
 
@@ -64,7 +63,6 @@ export function encodePresence(presence: Presence): Uint8Array {
   presence.applied.forEach((entry, index) => {
     const at = HEADER_LENGTH + index * ENTRY_LENGTH
     writePosition(view, at, entry)
-    view.setUint32(at + 24, entry.newestSentAtMs >>> 0)
     view.setUint32(at + 28, entry.heardMs >>> 0)
   })
   return bytes
@@ -85,7 +83,7 @@ export function parsePresence(bytes: Uint8Array): Presence | undefined {
   for (let at = HEADER_LENGTH; at < end; at += entryLength) {
     const position = readPosition(view, at)
     if (!position) return undefined
-    applied.push({ ...position, newestSentAtMs: view.getUint32(at + 24), heardMs: view.getUint32(at + 28) })
+    applied.push({ ...position, heardMs: view.getUint32(at + 28) })
   }
   const flags = view.getUint8(1)
   return {

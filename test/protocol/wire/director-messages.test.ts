@@ -23,8 +23,8 @@ const presence: Presence = {
   lost: 7,
   sentAtMs: 4_000_000_000,
   applied: [
-    { epoch: '0000000000000001', sequence: 0, records: 0, newestSentAtMs: 0, heardMs: 0 },
-    { epoch: 'ffffffffffffffff', sequence: large, records: 12, newestSentAtMs: 99, heardMs: 2 ** 32 - 1 },
+    { epoch: '0000000000000001', sequence: 0, records: 0, heardMs: 0 },
+    { epoch: 'ffffffffffffffff', sequence: large, records: 12, heardMs: 2 ** 32 - 1 },
   ],
 }
 

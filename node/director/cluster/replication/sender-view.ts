@@ -78,9 +78,9 @@ export class SenderView {
   get applied(): AppliedPosition | undefined {
     const tracker = this.#tracker
     if (!tracker) return undefined
-    const { epoch, sequence, newestSentAtMs } = tracker
+    const { epoch, sequence } = tracker
     const records = Math.max(tracker.records, this.#coveredRecords)
-    return { epoch, sequence, records, newestSentAtMs, heardMs: this.presence?.sentAtMs ?? 0 }
+    return { epoch, sequence, records, heardMs: this.presence?.sentAtMs ?? 0 }
   }
 
   /**
@@ -106,8 +106,8 @@ export class SenderView {
   /** What is to be applied of a batch; undefined: it has come before, or cannot be taken. The epoch has been met. */
   accept(batch: RecordBatch, now: number): RecordBlock | undefined {
     const tracker = this.#tracker as SequenceTracker
-    const { sequence, recordsBefore, sentAtMs, block } = batch
-    switch (tracker.accept({ sequence, recordsBefore, sentAtMs, count: block.count }, now)) {
+    const { sequence, recordsBefore, block } = batch
+    switch (tracker.accept({ sequence, recordsBefore, count: block.count }, now)) {
       case 'next':
         return block
       case 'early':

@@ -30,7 +30,6 @@ export class SequenceTracker {
   #announcedTotal = 0
   /** When the hole behind everything that has come was noticed. */
   #tailSince = 0
-  #newestSentAtMs = 0
 
   constructor(epoch: Epoch) {
     this.epoch = epoch
@@ -48,10 +47,6 @@ export class SequenceTracker {
 
   get hasHoles(): boolean {
     return this.#beyond.length > 0
-  }
-
-  get newestSentAtMs(): number {
-    return this.#newestSentAtMs
   }
 
   /** Records that have come. */
@@ -79,7 +74,7 @@ export class SequenceTracker {
    * 'early': a number before it is missing; 'late': a later one came first
    */
   accept(
-    batch: { sequence: number; recordsBefore: number; count: number; sentAtMs: number },
+    batch: { sequence: number; recordsBefore: number; count: number },
     now: number,
   ): 'next' | 'early' | 'late' | 'duplicate' | 'refused' {
     const { sequence } = batch
@@ -87,7 +82,6 @@ export class SequenceTracker {
     const after = before + batch.count
     if (sequence < this.#next) return 'duplicate'
     const highest = this.highest
-    if (sequence > highest) this.#newestSentAtMs = batch.sentAtMs
     if (sequence === this.#next && this.#beyond.length === 0) {
       this.#next++
       this.#total = after

@@ -103,9 +103,7 @@ export class Standing {
   }
 
   #applied() {
-    const absent = this.#options.copies
-      .absentPositions()
-      .map((position) => ({ ...position, newestSentAtMs: 0, heardMs: 0 }))
+    const absent = this.#options.copies.absentPositions().map((position) => ({ ...position, heardMs: 0 }))
     return [...this.#views().flatMap((view) => view.applied ?? []), ...absent]
   }
 

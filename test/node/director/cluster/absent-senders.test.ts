@@ -92,7 +92,7 @@ test('who has copied the tables of two that had heard different last words asks 
     const view = new SenderView(`d${index + 2}`)
     view.connected = true
     const head = { epoch: view.name, sequence: 0, records: 0, joined: true, inSync: true, lost: 0, sentAtMs: 0 }
-    view.presence = { ...head, applied: [{ ...theirs, newestSentAtMs: 0, heardMs: 0 }] }
+    view.presence = { ...head, applied: [{ ...theirs, heardMs: 0 }] }
     return view
   })
   const asked: string[] = []

@@ -95,6 +95,6 @@ function presence(sequence: number, applied: { epoch: string; heardMs: number }[
     inSync: true,
     lost: 0,
     sentAtMs: 77,
-    applied: applied.map((entry) => ({ sequence: 0, records: 0, newestSentAtMs: 0, ...entry })),
+    applied: applied.map((entry) => ({ sequence: 0, records: 0, ...entry })),
   }
 }

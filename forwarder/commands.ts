@@ -38,8 +38,8 @@ export type Command =
   | { readonly kind: 'remove-service'; readonly service: ServiceAddress }
   /** The whole list; an address that is not in it is no longer ours. */
   | { readonly kind: 'virtual-addresses'; readonly addresses: readonly VirtualAddress[] }
-  /** The whole routing table. */
-  | { readonly kind: 'routes'; readonly routes: readonly Route[] }
+  /** The whole routing table, and the MTUs of links by their names. */
+  | { readonly kind: 'routes'; readonly routes: readonly Route[]; readonly mtus: Readonly<Record<string, number>> }
   /** All of them. */
   | { readonly kind: 'settings'; readonly settings: EngineSettings }
   /** Pages of 4 KiB that the host has to give. */

@@ -126,8 +126,8 @@ class ForwarderThread implements Forwarder {
     this.#post({ kind: 'virtual-addresses', addresses })
   }
 
-  setRoutes(routes: readonly Route[]): void {
-    this.#post({ kind: 'routes', routes })
+  setRoutes(routes: readonly Route[], mtus: Readonly<Record<string, number>> = {}): void {
+    this.#post({ kind: 'routes', routes, mtus })
   }
 
   setSettings(settings: EngineSettings): void {

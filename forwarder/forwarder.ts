@@ -75,7 +75,8 @@ export interface Forwarder {
   setService(service: ServiceSpec): void
   removeService(service: ServiceAddress): void
   setVirtualAddresses(addresses: readonly VirtualAddress[]): void
-  setRoutes(routes: readonly Route[]): void
+  /** @param mtus of links, by name; the others' stay. None becomes larger than the largest was at the start */
+  setRoutes(routes: readonly Route[], mtus?: Readonly<Record<string, number>>): void
   setSettings(settings: EngineSettings): void
   /** For the defences that are at work while memory is short. @param pages of 4 KiB that the host has to give */
   setAvailableMemory(pages: number): void

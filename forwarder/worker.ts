@@ -149,7 +149,7 @@ class ForwardingThread {
         for (const link of this.#interfaces) link.takeMacs(heldMacs(command.addresses, link.name))
         break
       case 'routes':
-        this.#engine.setRoutes(command.routes)
+        this.#engine.setRoutes(command.routes, command.mtus)
         break
       case 'settings':
         this.#engine.applySettings(command.settings)

@@ -44,7 +44,10 @@ export class Egress {
   readonly hostLink: number
   readonly linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
-  readonly mtus: readonly number[]
+  readonly #mtus: number[]
+  /** Frames up to this length fit any link's MTU. */
+  fitsAnywhere = 0
+  readonly #largestMtu: number
   readonly #macHigh: Int32Array
   readonly #macLow: Int32Array
   readonly #pool: FramePool
@@ -84,12 +87,14 @@ export class Egress {
     this.hostLink = hostLink
     this.linkNames = links.map((link) => link.name)
     this.macs = links.map((link) => link.mac)
-    this.mtus = links.map((link) => link.mtu)
+    this.#mtus = links.map((link) => link.mtu)
+    this.#largestMtu = Math.max(...this.#mtus)
+    this.setMtus({})
     this.#macHigh = Int32Array.from(links, (link) => readUint16(link.mac, 0))
     this.#macLow = Int32Array.from(links, (link) => readInt32(link.mac, 2))
     this.#drops = drops
     // A slot holds any frame that fits the largest MTU, header room included, on whole cache lines.
-    this.#pool = new FramePool(poolMemory, (Math.max(...this.mtus) + 255) & ~63)
+    this.#pool = new FramePool(poolMemory, (this.#largestMtu + 255) & ~63)
     this.neighbours = new Neighbours(this.macs, this.#pool, book, (frame) => this.#outbox.push(frame))
     this.#settings = settings
     this.#emitPiece = (piece) => {
@@ -114,6 +119,14 @@ export class Egress {
 
   setRoutes(routes: readonly Route[]): void {
     this.#routes.replace(routes, this.linkNames)
+  }
+
+  /** Takes MTUs of links, by name. Pieces of packets are no longer than those that the pool was made for. */
+  setMtus(mtus: Readonly<Record<string, number>>): void {
+    for (const [link, name] of this.linkNames.entries()) {
+      this.#mtus[link] = Math.min(mtus[name] ?? this.#mtus[link], this.#largestMtu)
+    }
+    this.fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.#mtus)
   }
 
   setTime(nowMs: number): void {
@@ -161,7 +174,7 @@ export class Egress {
   mtuToServer(server: RealServer): number {
     const hop = this.nextHop(server)
     if (hop === undefined) return Number.POSITIVE_INFINITY
-    return this.#pathMtus.find(server.address, this.mtus[hop.link], this.#nowMs)
+    return this.#pathMtus.find(server.address, this.#mtus[hop.link], this.#nowMs)
   }
 
   /** A router on the way to a tunnel's far end has said what it can carry. */
@@ -172,7 +185,7 @@ export class Egress {
   /** MTU of the link that toClient() would choose. */
   mtuToClient(path: number, client: number): number {
     const link = path === NO_RETURN_PATH ? this.#routes.find(client)?.link : this.returnPaths.links[path]
-    return link === undefined ? Number.POSITIVE_INFINITY : this.mtus[link]
+    return link === undefined ? Number.POSITIVE_INFINITY : this.#mtus[link]
   }
 
   /** Our own address on a link. */
@@ -188,7 +201,7 @@ export class Egress {
   /** As mtuToClient(), of the IPv6 client in the words from `at`. */
   mtuToClient6(path: number, words: Int32Array, at: number): number {
     const link = path === NO_RETURN_PATH ? this.#routes.find6(words, at)?.link : this.returnPaths.links[path]
-    return link === undefined ? Number.POSITIVE_INFINITY : this.mtus[link]
+    return link === undefined ? Number.POSITIVE_INFINITY : this.#mtus[link]
   }
 
   toServer(frame: Frame, server: RealServer): Verdict {
@@ -246,11 +259,11 @@ export class Egress {
     const paths = this.returnPaths
     if (path !== NO_RETURN_PATH) {
       this.#address(frame, paths.links[path], paths.macHigh[path], paths.macLow[path])
-      return this.#cut(frame, ipHeaderLength, paths.links[path], this.mtus[paths.links[path]])
+      return this.#cut(frame, ipHeaderLength, paths.links[path], this.#mtus[paths.links[path]])
     }
     const neighbour = this.#neighbourOf(client)
     if (neighbour === undefined) return this.#drops.drop(DROP_NO_ROUTE)
-    return this.#piecesTo(frame, ipHeaderLength, neighbour, this.mtus[neighbour.link])
+    return this.#piecesTo(frame, ipHeaderLength, neighbour, this.#mtus[neighbour.link])
   }
 
   /** @param path where the client's packets came from; by route when that is not known */

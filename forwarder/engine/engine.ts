@@ -223,9 +223,13 @@ export class Engine {
     if (this.addresses.replace(addresses, links)) this.replication.publishHandshakes()
   }
 
-  /** Takes a new routing table; servers' next hops are looked up again by it. */
-  setRoutes(routes: readonly Route[]): void {
+  /**
+   * Takes a new routing table; servers' next hops are looked up again by it.
+   * @param mtus of links, by name; the others' stay
+   */
+  setRoutes(routes: readonly Route[], mtus: Readonly<Record<string, number>> = {}): void {
     this.egress.setRoutes(routes)
+    this.egress.setMtus(mtus)
     for (const server of this.services.serverBySlot) server?.leadTo(undefined)
   }
 

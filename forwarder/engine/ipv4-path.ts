@@ -95,8 +95,6 @@ export class IPv4Path {
   readonly #icmp: Icmp
   readonly fragments: FragmentPath
   readonly #drops: Drops
-  /** Frames up to this length fit any link's MTU. */
-  readonly #fitsAnywhere: number
 
   constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
     const { services, addresses, egress, answers, tunnels } = engine
@@ -124,7 +122,6 @@ export class IPv4Path {
     this.#icmp = new Icmp({ ...parts, errors: engine.icmpErrors })
     this.#packetSize = new PacketSize(parts)
     this.fragments = new FragmentPath({ ...parts, order: engine.fragmentOrder })
-    this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
   /** Decides on one frame of IPv4 that came in on link number `link`. */
@@ -291,7 +288,7 @@ export class IPv4Path {
     if ((flags & FLAG_FTP) !== 0) this.#ftp.command(frame, transport, index)
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, server)
-    if (frame.length > this.#fitsAnywhere) {
+    if (frame.length > this.#egress.fitsAnywhere) {
       const mtu = this.#egress.mtuToServer(server)
       if (wireLength(frame, headerLength, protocol) > mtu) {
         const port = this.#table.serverPort(index)
@@ -358,7 +355,7 @@ export class IPv4Path {
     const virtual = this.#keys[key + KEY.virtualAddress]
     const virtualPort = this.#keys[key + KEY.ports] & 0xffff
     const client = this.#keys[key + KEY.clientAddress]
-    if (frame.length > this.#fitsAnywhere) {
+    if (frame.length > this.#egress.fitsAnywhere) {
       const mtu = this.#egress.mtuToClient(path, client)
       if (wireLength(frame, headerLength, protocol) > mtu) {
         const sizes = this.#packetSize

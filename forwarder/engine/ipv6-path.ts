@@ -81,7 +81,6 @@ export class IPv6Path {
   readonly #tunnels: IPv6Tunnels
   readonly #icmp: IPv6Icmp
   readonly fragments: IPv6FragmentPath
-  readonly #fitsAnywhere: number
   readonly #destination = new Int32Array(ADDRESS_WORDS)
 
   constructor(engine: Engine, table: ConnectionTable, drops: Drops) {
@@ -98,7 +97,6 @@ export class IPv6Path {
     this.#icmp = new IPv6Icmp({ book: this.#book, addresses, egress, errors: engine.icmpErrors, drops })
     const parts = { table, services, addresses, egress, tunnels: this.#tunnels, drops }
     this.fragments = new IPv6FragmentPath({ ...parts, order: engine.fragmentOrder })
-    this.#fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...egress.mtus)
   }
 
   setTime(nowMs: number): void {
@@ -270,7 +268,7 @@ export class IPv6Path {
     if ((flags & FLAG_FTP) !== 0) this.#engine.ftp.command(frame, transport, index)
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     if (method === METHOD_TUN) return this.#tunnels.toServer(frame, link, headerLength, protocol, server, false)
-    if (frame.length > this.#fitsAnywhere) {
+    if (frame.length > egress.fitsAnywhere) {
       const mtu = egress.mtuToServer(server)
       if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answers.fromDestination(frame).tooBig(frame, link, mtu)
@@ -330,7 +328,7 @@ export class IPv6Path {
     }
     const key = index * KEY_WORDS
     const client = key + KEY.clientAddress
-    if (frame.length > this.#fitsAnywhere) {
+    if (frame.length > egress.fitsAnywhere) {
       const mtu = egress.mtuToClient6(path, this.#keys, client)
       if (wireLength(frame, headerLength, protocol) > mtu) {
         return this.#answerServer(link) ? this.#answers.tooBig(frame, link, mtu) : this.#drops.drop(DROP_TOO_BIG)

@@ -29,7 +29,7 @@ import { lookForInterference, refuseInterference } from './host/interference.ts'
 import { InterferenceWatch } from './host/interference-watch.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
-import { readHostNetwork, readSettledHostNetwork } from './host/network.ts'
+import { mtusOf, readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { letIn } from './pool/admissions.ts'
@@ -178,7 +178,7 @@ export class Director {
 
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
     this.#started.push(() => forwarder.stop())
-    forwarder.setRoutes(network.routes)
+    forwarder.setRoutes(network.routes, mtusOf(network))
     const localServers = new LocalServers({
       forwarder,
       mtu: Math.min(...network.interfaces.map(({ mtu }) => mtu)),
@@ -409,15 +409,15 @@ export class Director {
     )
   }
 
-  /** Keeps the forwarder's routes what the kernel's are; to be called when they may have changed. */
+  /** Keeps the forwarder's routes and MTUs what the kernel's are; to be called when they may have changed. */
   #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: () => void): () => void {
     let timer: NodeJS.Timeout | undefined
     this.#started.push(() => clearTimeout(timer))
     const read = async () => {
       timer = undefined
       try {
-        const { routes } = await readHostNetwork(interfaces)
-        forwarder.setRoutes(routes)
+        const now = await readHostNetwork(interfaces)
+        forwarder.setRoutes(now.routes, mtusOf(now))
         onRead()
       } catch (error) {
         this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')

@@ -61,6 +61,11 @@ export async function readSettledHostNetwork(names: readonly string[], run: RunI
   }
 }
 
+/** MTUs of the interfaces, by name. */
+export function mtusOf({ interfaces }: HostNetwork): Record<string, number> {
+  return Object.fromEntries(interfaces.map(({ name, mtu }) => [name, mtu]))
+}
+
 /** The link-local address that the kernel sends to link-local groups from; undefined when there is none. */
 export function linkLocalAddress({ addresses }: HostInterface): string | undefined {
   return addresses.find(({ address }) => isLinkLocal(address))?.address

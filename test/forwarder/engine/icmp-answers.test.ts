@@ -160,6 +160,22 @@ test('a reply that does not fit into the link to the client is answered with tha
   t.same(sentHex(bench.send(INSIDE, frame)), [[INSIDE, hex(expected)]])
 })
 
+test('an MTU that changes while the director runs counts from then on, up to the largest of the start', async (t) => {
+  const bench = scene({ method: 'dr' })
+  bench.send(OUTSIDE, tcpSyn)
+  const route = { destination: '10.1.0.0', prefixLength: 24, link: INSIDE, source: INSIDE_SOURCE }
+  for (const [mtu, longest] of [
+    [1400, 1400],
+    [9000, 1500],
+  ]) {
+    bench.engine.setRoutes([route], { [INSIDE]: mtu, another: 500 })
+    const [fits] = bench.send(OUTSIDE, clientTcp({ payload: new Uint8Array(longest - 40) }))
+    t.equal(fits.link, INSIDE)
+    const frame = clientTcp({ payload: new Uint8Array(longest - 39) })
+    t.same(sentHex(bench.send(OUTSIDE, frame)), [[OUTSIDE, hex(error(3, 4, frame, { rest: longest }))]])
+  }
+})
+
 const silent: [sentence: string, frame: Uint8Array, drop: string][] = [
   ['a segment in the middle of an unknown conversation is dropped in silence', clientTcp(), 'no-connection'],
   ['so is a reset', clientTcp({ flags: TCP_RST }), 'no-connection'],

@@ -3,6 +3,7 @@ import { test } from 'tap'
 import type { IpRoute, RunIp } from '../../../../node/director/host/ip-command.ts'
 import {
   linkLocalAddress,
+  mtusOf,
   primaryIPv4Address,
   readHostNetwork,
   readSettledHostNetwork,
@@ -46,8 +47,9 @@ function kernel(routes: Partial<IpRoute>[], family: '-4' | '-6' = '-4', links: o
 }
 
 test('the facts of the used interfaces are read, in the order asked for', async (t) => {
-  const { interfaces } = await readHostNetwork(['eth1', 'eth0', 'eth1'], kernel([]))
-  t.same(interfaces, [
+  const network = await readHostNetwork(['eth1', 'eth0', 'eth1'], kernel([]))
+  t.same(mtusOf(network), { eth1: 1500, eth0: 1500 })
+  t.same(network.interfaces, [
     {
       name: 'eth1',
       index: 3,

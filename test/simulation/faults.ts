@@ -152,6 +152,24 @@ export function strike(world: World, fault: Fault): () => void {
   }
 }
 
+/** What a fault disturbs beyond there being fewer directors: the ways of records, and elections with what follows from them. */
+export function disturbedBy(fault: Fault): readonly Plane[] {
+  switch (fault.kind) {
+    case 'weather':
+    case 'partition':
+      return fault.planes
+    case 'unplugged':
+    case 'stopped':
+      return PLANES
+    case 'slow':
+      return fault.threads.every((thread) => thread === 'cluster') ? ['gossip'] : PLANES
+    case 'crash':
+    case 'restart':
+    case 'clock-step':
+      return []
+  }
+}
+
 type Way = readonly [from: number, to: number]
 
 function waysBetween(world: World, some: readonly number[], direction: 'both' | 'out' | 'in'): Way[] {

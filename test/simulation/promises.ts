@@ -3,6 +3,7 @@
  * has a name by which a failure is reported.
  */
 import type { Conversation } from './conversation.ts'
+import type { Plane } from './networks.ts'
 import type { SimulatedDirector } from './simulated-director.ts'
 import { macOf, SERVICES, type SimulatedService } from './site.ts'
 import { difference, entryName, leadsToServer } from './tables.ts'
@@ -17,6 +18,7 @@ export interface Breach {
 export type PromiseName =
   | 'the pool comes up'
   | 'no established connection is lost'
+  | 'a standby knows every connection'
   | 'nobody is reset or sent to another server'
   | 'one master per virtual address'
   | 'the master announces the address'
@@ -41,8 +43,13 @@ const ANNOUNCED_MS = 1000
 const REFRESHED_MS = 5000
 const LOOK_AT_TABLES_MS = 100
 const ON_ITS_WAY_MS = 5
-/** Until then a peer's table may still have what went before between the same ports, and say nothing of the conversation itself. */
-const COVERED_AFTER_MS = 500
+/**
+ * If nothing disturbs them, records have reached a standby that is in sync by then, and what went before between the same ports has made
+ * way for them.
+ */
+const TOLD_AFTER_MS = 500
+/** What a director told before it was lost is missed, where it did not come, a second after the way is open; then a table is copied. */
+const ABSENT_TOLD_AFTER_MS = 2000
 /** In sync or not: it takes a moment to be seen on another thread. */
 const SYNC_SEEN_MS = 300
 
@@ -56,6 +63,9 @@ export class Promises {
   readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
   /** When directors were lost. */
   readonly #lossesMs: number[] = []
+  /** Since when records have had an undisturbed way, and somewhere to go; and since when they have not. */
+  #toldSinceMs: number | undefined
+  #untoldSinceMs = 0
   /** Conversations whose record was lost with all that had it, and when. */
   readonly #excused = new Map<Conversation, number>()
   /** As of the last look. */
@@ -78,9 +88,13 @@ export class Promises {
     this.breach ??= { promise, what, atMs }
   }
 
-  /** @param calmSinceMs when the last fault ended; undefined while there is one */
-  look(calmSinceMs: number | undefined): void {
+  /**
+   * @param calmSinceMs when the last fault ended; undefined while there is one
+   * @param undisturbedSinceMs by plane, when the last one ended that does more than make directors fewer
+   */
+  look(calmSinceMs: number | undefined, undisturbedSinceMs: ReadonlyMap<Plane, number>): void {
     const now = this.#world.clock.now()
+    this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
     for (const [index, service] of SERVICES.entries()) {
       this.#lookAtTakeovers(index, service, now)
       this.#lookAtMasters(index, service, now, calmSinceMs)
@@ -88,7 +102,7 @@ export class Promises {
     this.#remember(now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
       this.#tablesSeenMs = now
-      this.#cover()
+      this.#lookAtRecords(now)
     }
   }
 
@@ -132,8 +146,8 @@ export class Promises {
   }
 
   #lookAtConversation(conversation: Conversation): void {
-    if (conversation.state !== 'established' || conversation.askedMs === undefined) return
-    const isKnown = conversation.isCovered || this.#holders(conversation).length > 0 || this.#world.sync !== undefined
+    if (!conversation.isUnderway || conversation.askedMs === undefined) return
+    const isKnown = conversation.witnesses.size > 0 || this.#world.sync !== undefined
     if (this.#excused.has(conversation) || !isKnown) return
     const waits = Math.round(this.#world.clock.now() - conversation.askedMs)
     const holders = this.#holders(conversation).map(({ name }) => name)
@@ -148,23 +162,53 @@ export class Promises {
     this.fail('nobody is reset or sent to another server', `${nameOf(conversation)}: ${what}`)
   }
 
-  /** With confirmed sync another director had it before its client knew of it: that one must have been lost, too. */
+  /**
+   * What only the lost director has ever known is lost with it, unless there was time to tell of it. With confirmed sync another one had
+   * it before its client knew of it: that one must have been lost, too.
+   */
   #excuse(lost: SimulatedDirector): void {
     const now = this.#world.clock.now()
+    this.#witness(now)
+    const others = this.#world.directors.filter((director) => director !== lost)
     for (const conversation of this.#world.clients.open) {
-      const isKept = this.#holders(conversation).some((director) => director !== lost)
+      if (!conversation.isUnderway || others.some(({ boot }) => conversation.witnesses.has(boot))) continue
       const isFirstLoss = !this.#lossesMs.some((lossMs) => lossMs >= conversation.begunMs)
-      if (conversation.state !== 'established' || isKept || (this.#world.sync && isFirstLoss)) continue
+      if (this.#isTold(conversation, now) || (this.#world.sync && isFirstLoss)) continue
       this.#excused.set(conversation, now)
     }
     this.#lossesMs.push(now)
   }
 
-  #cover(): void {
+  /** Somewhere to go: a second director that is in sync. */
+  #lookAtWays(undisturbedSinceMs: number | undefined, now: number): void {
+    const inSync = this.#world.directors.filter(({ replicator }) => replicator.status().inSync)
+    if (undisturbedSinceMs === undefined || inSync.length < 2) {
+      if (this.#toldSinceMs !== undefined) this.#untoldSinceMs = now
+      this.#toldSinceMs = undefined
+    } else {
+      const isSomebodyLost = this.#lossesMs.some((lossMs) => lossMs >= this.#untoldSinceMs)
+      this.#toldSinceMs ??= isSomebodyLost ? now + ABSENT_TOLD_AFTER_MS : now
+    }
+  }
+
+  #isTold({ establishedMs }: Conversation, now: number): boolean {
+    return this.#toldSinceMs !== undefined && now - Math.max(establishedMs, this.#toldSinceMs) >= TOLD_AFTER_MS
+  }
+
+  #witness(now: number): void {
     for (const conversation of this.#world.clients.open) {
-      if (conversation.isCovered || conversation.state !== 'established') continue
-      if (this.#world.clock.now() - conversation.establishedMs < COVERED_AFTER_MS) continue
-      conversation.isCovered = this.#holders(conversation).length > 1
+      if (!conversation.isUnderway || (conversation.isReuse && !this.#isTold(conversation, now))) continue
+      for (const { boot } of this.#holders(conversation)) conversation.witnesses.add(boot)
+    }
+  }
+
+  #lookAtRecords(now: number): void {
+    this.#witness(now)
+    for (const conversation of this.#world.clients.open) {
+      if (conversation.state !== 'established' || !this.#isTold(conversation, now)) continue
+      const holders = this.#holders(conversation)
+      if (holders.length !== 1 || this.#excused.has(conversation)) continue
+      this.fail('a standby knows every connection', `${nameOf(conversation)} is known to ${holders[0].name} alone`)
     }
   }
 

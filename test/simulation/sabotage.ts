@@ -2,9 +2,13 @@
  * Faults that are planted into directors by what is put around their parts, to see that the promises' checks would find them in the
  * product. The product knows nothing of them.
  */
-import type { Transport } from '../../node/director/cluster/transport.ts'
+import type { Topic, Transport } from '../../node/director/cluster/transport.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
+import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
 import { decodeAdvertisement, encodeAdvertisement } from '../../protocol/packet/vrrp.ts'
+import { RECORD, RECORD_REMOVE } from '../../protocol/wire/connection-record.ts'
+import { BATCH_HEADER_LENGTH, parseBatch } from '../../protocol/wire/record-batch.ts'
+import { BLOCK_HEADER_LENGTH } from '../../protocol/wire/record-block.ts'
 
 export interface Sabotage {
   readonly gossip: (transport: Transport) => Transport
@@ -18,6 +22,8 @@ export const noSabotage: Sabotage = {
   inSync: (inSync) => inSync,
 }
 
+/** Of so many connections one is not told of. */
+const LOST_ONE_IN = 10
 const LOWEST_ADDRESS = '0.0.0.1'
 
 export const SABOTAGES = {
@@ -35,6 +41,17 @@ export const SABOTAGES = {
           return typeof value === 'function' ? value.bind(target) : value
         },
       }),
+  },
+  /** Some connections are left out of batches, and again when they are resent: nothing is missing by number. */
+  'loses-records': {
+    ...noSabotage,
+    gossip: (transport) => {
+      const { broadcast, send } = transport
+      const said = (topic: Topic, message: Uint8Array) => (topic === 'connections' ? withoutSome(message) : message)
+      transport.broadcast = (topic, message) => broadcast.call(transport, topic, said(topic, message))
+      transport.send = (peer, topic, message) => send.call(transport, peer, topic, said(topic, message))
+      return transport
+    },
   },
   /** Of two directors with the same priority each takes its own address for the higher one. */
   'wrong-tie-break': {
@@ -60,3 +77,16 @@ export const SABOTAGES = {
 } as const satisfies Record<string, Sabotage>
 
 export type SabotageName = keyof typeof SABOTAGES
+
+/** The end of a connection that nobody has stands in the place of what is left out: a batch must have as many records as it says. */
+function withoutSome(message: Uint8Array): Uint8Array {
+  const bytes = message.slice()
+  const records = BATCH_HEADER_LENGTH + BLOCK_HEADER_LENGTH
+  const length = (bytes.length - records) / (parseBatch(bytes)?.block.count ?? 1)
+  for (let at = records; at < bytes.length; at += length) {
+    if (readUint16(bytes, at + RECORD.clientPort) % LOST_ONE_IN > 0) continue
+    bytes[at + RECORD.kind] = RECORD_REMOVE
+    writeUint16(bytes, at + RECORD.clientPort, 0)
+  }
+  return bytes
+}

@@ -3,7 +3,8 @@
  * be as promised. The same plan gives the same run, to the byte.
  */
 import { sourceFor } from './draw.ts'
-import { describe, type Fault, strike } from './faults.ts'
+import { describe, disturbedBy, type Fault, strike } from './faults.ts'
+import { PLANES, type Plane } from './networks.ts'
 import { configure, Operators } from './operators.ts'
 import { type Breach, Promises } from './promises.ts'
 import { SABOTAGES, type SabotageName } from './sabotage.ts'
@@ -66,15 +67,20 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
     frames: world.wire.frames,
     fingerprint: world.wire.fingerprint,
   })
-  let active = 0
+  let active: readonly Fault[] = []
   let calmSinceMs: number | undefined
+  const undisturbedSinceMs = new Map<Plane, number>()
   const pass = async (ms: number) => {
     for (const end = clock.now() + ms; clock.now() < end && !promises.breach; ) {
       await clock.advance(STEP_MS)
-      const isCalm = active === 0 && world.faultFree
+      const isCalm = active.length === 0 && world.faultFree
       if (!isCalm) calmSinceMs = undefined
       else calmSinceMs ??= clock.now()
-      promises.look(calmSinceMs)
+      for (const plane of PLANES) {
+        if (active.some((fault) => disturbedBy(fault).includes(plane))) undisturbedSinceMs.delete(plane)
+        else if (!undisturbedSinceMs.has(plane)) undisturbedSinceMs.set(plane, clock.now())
+      }
+      promises.look(calmSinceMs, undisturbedSinceMs)
     }
   }
 
@@ -92,12 +98,12 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
 
   for (const fault of faults) {
     clock.schedule(fault.atMs, () => {
-      active++
+      active = [...active, fault]
       world.note(`begins: ${describe(fault)}`)
       const end = strike(world, fault)
       clock.schedule(fault.forMs, () => {
         end()
-        active--
+        active = active.filter((one) => one !== fault)
         world.note(`over: ${fault.kind}`)
       })
     })

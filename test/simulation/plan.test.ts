@@ -49,6 +49,7 @@ const planted: readonly (readonly [sentence: string, SabotageName, PromiseName])
   ['a resend that is dropped', 'no-resend', 'everybody comes into sync'],
   ['a connection in ten that is not told of', 'loses-records', 'a standby knows every connection'],
   ['a wrong tie break between equal priorities', 'wrong-tie-break', 'one master per virtual address'],
+  ['a takeover that comes a second late', 'late-takeover', 'one master per virtual address'],
   ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync'],
 ]
 

@@ -75,7 +75,12 @@ export class Promises {
   constructor(world: World) {
     this.#world = world
     world.onReset = (conversation, what) => this.#judgeReset(conversation, what)
-    world.onLoss = (director) => this.#excuse(director)
+    world.onLoss = (director) => {
+      this.#excuse(director)
+      // Whom its successors have heard last may not have been seen as the only master.
+      for (const [index, service] of SERVICES.entries())
+        if (director.stateOf(index) === 'active') this.#notOneSince.delete(service)
+    }
   }
 
   /** Conversations that went on although no director had a record of them any more. */
@@ -88,16 +93,13 @@ export class Promises {
     this.breach ??= { promise, what, atMs }
   }
 
-  /**
-   * @param calmSinceMs when the last fault ended; undefined while there is one
-   * @param undisturbedSinceMs by plane, when the last one ended that does more than make directors fewer
-   */
-  look(calmSinceMs: number | undefined, undisturbedSinceMs: ReadonlyMap<Plane, number>): void {
+  /** @param undisturbedSinceMs by plane, when the last fault ended that does more than make directors fewer; not while there is one */
+  look(undisturbedSinceMs: ReadonlyMap<Plane, number>): void {
     const now = this.#world.clock.now()
     this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
     for (const [index, service] of SERVICES.entries()) {
       this.#lookAtTakeovers(index, service, now)
-      this.#lookAtMasters(index, service, now, calmSinceMs)
+      this.#lookAtMasters(index, service, now, undisturbedSinceMs.get('vrrp'))
     }
     this.#remember(now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
@@ -240,7 +242,7 @@ export class Promises {
     }
   }
 
-  #lookAtMasters(index: number, service: SimulatedService, now: number, calmSinceMs: number | undefined): void {
+  #lookAtMasters(index: number, service: SimulatedService, now: number, undisturbedSinceMs: number | undefined): void {
     const { directors, intervalMs } = this.#world
     const masters = directors.filter((director) => director.stateOf(index) === 'active')
     if (masters.length === 1) this.#notOneSince.delete(service)
@@ -248,19 +250,19 @@ export class Promises {
     const [master] = masters
     if (masters.length !== 1) this.#masters.delete(service)
     else if (this.#masters.get(service)?.master !== master) this.#masters.set(service, { master, sinceMs: now })
-    if (calmSinceMs === undefined) return
+    if (undisturbedSinceMs === undefined) return
     const since = this.#notOneSince.get(service)
     // None: a director out of sync waits for 4 intervals and its skew.
     const limitMs = (masters.length > 1 ? 1 : 5) * intervalMs + SLACK_MS
-    if (since !== undefined && now - Math.max(since, calmSinceMs) > limitMs) {
+    if (since !== undefined && now - Math.max(since, undisturbedSinceMs) > limitMs) {
       const names = masters.map(({ name }) => name).join(' and ') || 'nobody'
       this.fail('one master per virtual address', `vrid ${service.vrid} is held by ${names} for ${limitMs} ms`)
     }
     const reign = this.#masters.get(service)
     if (!reign) return
-    const isDuelOver = reign.sinceMs >= calmSinceMs
+    const isDuelOver = reign.sinceMs >= undisturbedSinceMs
     const announcedMs = (isDuelOver ? ANNOUNCED_MS : REFRESHED_MS) + intervalMs + SLACK_MS
-    if (now - Math.max(reign.sinceMs, calmSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
+    if (now - Math.max(reign.sinceMs, undisturbedSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
   }
 
   #lookAtNeighbours({ address, gateway, servers }: SimulatedService, master: SimulatedDirector): void {

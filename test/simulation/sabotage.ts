@@ -2,17 +2,20 @@
  * Faults that are planted into directors by what is put around their parts, to see that the promises' checks would find them in the
  * product. The product knows nothing of them.
  */
+
+import type { Clock } from '../../node/director/clock.ts'
 import type { Topic, Transport } from '../../node/director/cluster/transport.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
-import { decodeAdvertisement, encodeAdvertisement } from '../../protocol/packet/vrrp.ts'
+import { decodeAdvertisement, encodeAdvertisement, type VrrpDatagram } from '../../protocol/packet/vrrp.ts'
 import { RECORD, RECORD_REMOVE } from '../../protocol/wire/connection-record.ts'
 import { BATCH_HEADER_LENGTH, parseBatch } from '../../protocol/wire/record-batch.ts'
 import { BLOCK_HEADER_LENGTH } from '../../protocol/wire/record-block.ts'
 
 export interface Sabotage {
   readonly gossip: (transport: Transport) => Transport
-  readonly vrrp: (transport: VrrpTransport, self: string) => VrrpTransport
+  /** @param clock the main thread's */
+  readonly vrrp: (transport: VrrpTransport, self: string, clock: Clock) => VrrpTransport
   readonly inSync: (inSync: boolean) => boolean
 }
 
@@ -24,6 +27,9 @@ export const noSabotage: Sabotage = {
 
 /** Of so many connections one is not told of. */
 const LOST_ONE_IN = 10
+const VRID = 1
+const ECHO_INTERVAL_MS = 100
+const LATE_MS = 1000
 const LOWEST_ADDRESS = '0.0.0.1'
 
 export const SABOTAGES = {
@@ -71,6 +77,30 @@ export const SABOTAGES = {
           handler({ ...datagram, source: LOWEST_ADDRESS, message })
         }),
     }),
+  },
+  /** Who has fallen silent is heard for a while longer, so that nobody misses him. */
+  'late-takeover': {
+    ...noSabotage,
+    vrrp: (transport, _self, clock) => {
+      const last = new Map<number, VrrpDatagram>()
+      return {
+        ...transport,
+        send: (message, destination, groupMac) => {
+          last.delete(message[VRID])
+          transport.send(message, destination, groupMac)
+        },
+        onDatagram: (handler) =>
+          transport.onDatagram((datagram) => {
+            const echo = (leftMs: number) => {
+              if (leftMs <= 0 || last.get(datagram.message[VRID]) !== datagram) return
+              handler(datagram)
+              clock.schedule(ECHO_INTERVAL_MS, () => echo(leftMs - ECHO_INTERVAL_MS))
+            }
+            last.set(datagram.message[VRID], datagram)
+            echo(LATE_MS)
+          }),
+      }
+    },
   },
   /** A director takes its VIPs back whether its table is whole or not. */
   'preempts-before-sync': { ...noSabotage, inSync: () => true },

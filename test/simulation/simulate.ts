@@ -80,7 +80,7 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
         if (active.some((fault) => disturbedBy(fault).includes(plane))) undisturbedSinceMs.delete(plane)
         else if (!undisturbedSinceMs.has(plane)) undisturbedSinceMs.set(plane, clock.now())
       }
-      promises.look(calmSinceMs, undisturbedSinceMs)
+      promises.look(undisturbedSinceMs)
     }
   }
 

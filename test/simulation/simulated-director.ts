@@ -154,7 +154,7 @@ export class SimulatedDirector {
       // Its store is closed under it when it is killed.
       onTrouble: () => {},
     })
-    this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address)
+    this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address, main)
     this.vip = this.#createVip()
   }
 

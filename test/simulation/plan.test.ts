@@ -50,6 +50,8 @@ const planted: readonly (readonly [sentence: string, SabotageName, PromiseName])
   ['a connection in ten that is not told of', 'loses-records', 'a standby knows every connection'],
   ['a wrong tie break between equal priorities', 'wrong-tie-break', 'one master per virtual address'],
   ['a takeover that comes a second late', 'late-takeover', 'one master per virtual address'],
+  ['an exception in a task', 'throws', 'nothing throws'],
+  ['a rejection that nobody handles', 'rejects', 'nothing throws'],
   ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync'],
 ]
 

@@ -29,6 +29,7 @@ export type PromiseName =
   | 'tables are the same'
   | 'configuration converges'
   | 'no handler fails'
+  | 'nothing throws'
 
 /** How a virtual service was held, from one look to the next. */
 interface Holding {
@@ -77,6 +78,7 @@ export class Promises {
     world.onReset = (conversation, what) => this.#judgeReset(conversation, what)
     world.onLoss = (director) => {
       this.#excuse(director)
+      this.#lookAtHandlers(director)
       // Whom its successors have heard last may not have been seen as the only master.
       for (const [index, service] of SERVICES.entries())
         if (director.stateOf(index) === 'active') this.#notOneSince.delete(service)
@@ -129,8 +131,7 @@ export class Promises {
         const figures = JSON.stringify({ connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs })
         this.fail('presence ends at 0', `${director.name} of ${name}: ${figures}`)
       }
-      const { failedHandlers } = director.transport.counters
-      if (failedHandlers > 0) this.fail('no handler fails', `${director.name}: ${failedHandlers} failed`)
+      this.#lookAtHandlers(director)
     }
     const [first, ...others] = directors
     const configuration = JSON.stringify(first.pool.services())
@@ -145,6 +146,11 @@ export class Promises {
       if (differs !== undefined) this.fail('tables are the same', differs)
     }
     for (const conversation of clients.open) this.#lookAtConversation(conversation)
+  }
+
+  #lookAtHandlers({ name, transport }: SimulatedDirector): void {
+    const { failedHandlers } = transport.counters
+    if (failedHandlers > 0) this.fail('no handler fails', `${name}: ${failedHandlers} failed`)
   }
 
   #lookAtConversation(conversation: Conversation): void {

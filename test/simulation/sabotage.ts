@@ -7,7 +7,12 @@ import type { Clock } from '../../node/director/clock.ts'
 import type { Topic, Transport } from '../../node/director/cluster/transport.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
-import { decodeAdvertisement, encodeAdvertisement, type VrrpDatagram } from '../../protocol/packet/vrrp.ts'
+import {
+  decodeAdvertisement,
+  encodeAdvertisement,
+  PRIORITY_RESIGN,
+  type VrrpDatagram,
+} from '../../protocol/packet/vrrp.ts'
 import { RECORD, RECORD_REMOVE } from '../../protocol/wire/connection-record.ts'
 import { BATCH_HEADER_LENGTH, parseBatch } from '../../protocol/wire/record-batch.ts'
 import { BLOCK_HEADER_LENGTH } from '../../protocol/wire/record-block.ts'
@@ -28,6 +33,7 @@ export const noSabotage: Sabotage = {
 /** Of so many connections one is not told of. */
 const LOST_ONE_IN = 10
 const VRID = 1
+const PRIORITY = 2
 const ECHO_INTERVAL_MS = 100
 const LATE_MS = 1000
 const LOWEST_ADDRESS = '0.0.0.1'
@@ -102,9 +108,28 @@ export const SABOTAGES = {
       }
     },
   },
+  throws: {
+    ...noSabotage,
+    vrrp: onResignation(() => {
+      throw new Error('a resignation is heard')
+    }),
+  },
+  /** Nobody handles it. */
+  rejects: { ...noSabotage, vrrp: onResignation(() => void Promise.reject(new Error('a resignation is heard'))) },
   /** A director takes its VIPs back whether its table is whole or not. */
   'preempts-before-sync': { ...noSabotage, inSync: () => true },
 } as const satisfies Record<string, Sabotage>
+
+function onResignation(happens: () => void): Sabotage['vrrp'] {
+  return (transport) => ({
+    ...transport,
+    onDatagram: (handler) =>
+      transport.onDatagram((datagram) => {
+        if (datagram.message[PRIORITY] === PRIORITY_RESIGN) happens()
+        handler(datagram)
+      }),
+  })
+}
 
 export type SabotageName = keyof typeof SABOTAGES
 

@@ -44,29 +44,37 @@ const CALM_LIMIT_MS = 30_000
 const CONVERSATIONS = 16
 
 export async function simulate(plan: Plan): Promise<Outcome> {
+  const { seed, directors, sabotage } = plan
+  const world = new World({ seed, directors, conversations: CONVERSATIONS, sabotage: SABOTAGES[sabotage] })
+  const promises = new Promises(world)
+  const thrown = (error: unknown) =>
+    promises.fail('nothing throws', error instanceof Error ? (error.stack ?? error.message) : String(error))
   // Long work is cut into slices by the real clock (node/director/pace.ts), which therefore stands still meanwhile.
   const { now } = performance
   performance.now = () => 0
+  // A rejection that nobody handles is a failure of this seed, and not the end of all.
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection').on('unhandledRejection', thrown)
   try {
-    return await run(plan)
+    await run(plan, world, promises).catch(thrown)
   } finally {
     performance.now = now
+    process.removeAllListeners('unhandledRejection')
+    for (const listener of others) process.on('unhandledRejection', listener)
+  }
+  return {
+    breach: promises.breach,
+    trace: world.trace,
+    conversations: world.clients.opened,
+    resumed: promises.resumed,
+    simulatedMs: world.clock.now(),
+    frames: world.wire.frames,
+    fingerprint: world.wire.fingerprint,
   }
 }
 
-async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome> {
-  const world = new World({ seed, directors, conversations: CONVERSATIONS, sabotage: SABOTAGES[sabotage] })
-  const promises = new Promises(world)
+async function run({ seed, faults }: Plan, world: World, promises: Promises): Promise<void> {
   const { clock, clients } = world
-  const outcome = (): Outcome => ({
-    breach: promises.breach,
-    trace: world.trace,
-    conversations: clients.opened,
-    resumed: promises.resumed,
-    simulatedMs: clock.now(),
-    frames: world.wire.frames,
-    fingerprint: world.wire.fingerprint,
-  })
   let active: readonly Fault[] = []
   let calmSinceMs: number | undefined
   const undisturbedSinceMs = new Map<Plane, number>()
@@ -111,7 +119,7 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
   await pass(FAULTS_MS)
   const limitMs = clock.now() + CALM_LIMIT_MS
   while (calmSinceMs === undefined && !promises.breach) {
-    if (clock.now() > limitMs) throw new Error(`seed ${seed}: the simulation left a fault behind`)
+    if (clock.now() > limitMs) throw new Error('the simulation left a fault behind')
     await pass(STEP_MS)
   }
   await pass(RECOVERY_MS)
@@ -123,7 +131,6 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
   for (let left = ALIKE_MS; promises.difference && left > 0; left -= STEP_MS) await pass(STEP_MS)
   if (promises.difference) promises.fail('tables are the same', promises.difference)
   for (const director of world.directors) await director.kill()
-  return outcome()
 }
 
 function statusLine({ name, replicator }: { name: string; replicator: { status(): { reason: string } } }): string {

@@ -52,6 +52,7 @@ const planted: readonly (readonly [sentence: string, SabotageName, PromiseName])
   ['a takeover that comes a second late', 'late-takeover', 'one master per virtual address'],
   ['an exception in a task', 'throws', 'nothing throws'],
   ['a rejection that nobody handles', 'rejects', 'nothing throws'],
+  ['an override that nobody is told of', 'overrides-in-silence', 'no change is lost in silence'],
   ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync'],
 ]
 

@@ -2,6 +2,7 @@
  * What a pool promises (docs/operations.md, divergence.md), as checks of a simulated one: after every step, or when they are due. Each
  * has a name by which a failure is reported.
  */
+import { forgottenChange, otherwise } from './changes.ts'
 import type { Conversation } from './conversation.ts'
 import type { Plane } from './networks.ts'
 import type { SimulatedDirector } from './simulated-director.ts'
@@ -28,6 +29,7 @@ export type PromiseName =
   | 'presence ends at 0'
   | 'tables are the same'
   | 'configuration converges'
+  | 'no change is lost in silence'
   | 'no handler fails'
   | 'nothing throws'
 
@@ -120,7 +122,7 @@ export class Promises {
   }
 
   /** When faults have been over for long enough, and nothing has been said for a while. */
-  lookAtEnd(): void {
+  async lookAtEnd(): Promise<void> {
     const { directors, clients, numbers } = this.#world
     if (directors.length !== numbers.length) throw new Error('the simulation left a director behind')
     for (const director of directors) {
@@ -146,6 +148,19 @@ export class Promises {
       if (differs !== undefined) this.fail('tables are the same', differs)
     }
     for (const conversation of clients.open) this.#lookAtConversation(conversation)
+    await this.#lookAtChanges()
+  }
+
+  async #lookAtChanges(): Promise<void> {
+    const { directors, overridden } = this.#world
+    const [first] = directors
+    for (const { name, store } of directors) {
+      const differs = await otherwise(first.store, store)
+      if (differs !== undefined)
+        this.fail('configuration converges', `${first.name} and ${name} have stored ${differs}`)
+      const forgotten = await forgottenChange(name, store, this.#world.written, overridden)
+      if (forgotten) this.fail('no change is lost in silence', `${name} has made ${JSON.stringify(forgotten)}`)
+    }
   }
 
   #lookAtHandlers({ name, transport }: SimulatedDirector): void {

@@ -22,12 +22,15 @@ export interface Sabotage {
   /** @param clock the main thread's */
   readonly vrrp: (transport: VrrpTransport, self: string, clock: Clock) => VrrpTransport
   readonly inSync: (inSync: boolean) => boolean
+  /** What is said of changes that were overridden. */
+  readonly overridden: (lines: readonly string[]) => readonly string[]
 }
 
 export const noSabotage: Sabotage = {
   gossip: (transport) => transport,
   vrrp: (transport) => transport,
   inSync: (inSync) => inSync,
+  overridden: (lines) => lines,
 }
 
 /** Of so many connections one is not told of. */
@@ -118,6 +121,8 @@ export const SABOTAGES = {
   rejects: { ...noSabotage, vrrp: onResignation(() => void Promise.reject(new Error('a resignation is heard'))) },
   /** A director takes its VIPs back whether its table is whole or not. */
   'preempts-before-sync': { ...noSabotage, inSync: () => true },
+  /** Nobody says so when a change is overridden by who did not know it. */
+  'overrides-in-silence': { ...noSabotage, overridden: () => [] },
 } as const satisfies Record<string, Sabotage>
 
 function onResignation(happens: () => void): Sabotage['vrrp'] {

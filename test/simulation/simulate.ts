@@ -126,7 +126,7 @@ async function run({ seed, faults }: Plan, world: World, promises: Promises): Pr
   clients.isQuiet = true
   operators.isAtWork = false
   await pass(SILENCE_MS)
-  if (!promises.breach) promises.lookAtEnd()
+  if (!promises.breach) await promises.lookAtEnd()
   // What runs out at one director a moment before it does at the other is a difference for that long.
   for (let left = ALIKE_MS; promises.difference && left > 0; left -= STEP_MS) await pass(STEP_MS)
   if (promises.difference) promises.fail('tables are the same', promises.difference)

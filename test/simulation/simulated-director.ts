@@ -10,7 +10,6 @@ import type { Transport } from '../../node/director/cluster/transport.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
 import { type PoolChange, PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { engineSettings } from '../../node/director/pool/setting-changes.ts'
-import type { Store } from '../../node/director/store/store.ts'
 import { VipService } from '../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import type { VirtualClock } from '../../node/director/virtual-clock.ts'
@@ -19,6 +18,7 @@ import { PRIORITY_RESIGN } from '../../protocol/packet/vrrp.ts'
 import type { Random } from '../random.ts'
 import { speaksLater, withAccent } from '../support/accent.ts'
 import { MemoryForwarder } from '../support/memory-forwarder.ts'
+import type { WatchedStore } from './changes.ts'
 import { fraction } from './draw.ts'
 import type { Segment } from './lan.ts'
 import type { Networks } from './networks.ts'
@@ -34,7 +34,7 @@ export interface DirectorOptions {
   readonly number: number
   readonly name: string
   readonly peers: readonly string[]
-  readonly store: Store
+  readonly store: WatchedStore
   readonly wallClockMs: () => number
   /** What the host's monotonic clock was at the virtual clock's 0. */
   readonly clockOffsetMs: number
@@ -44,6 +44,8 @@ export interface DirectorOptions {
   /** Of a later version of the formats. */
   readonly isLater: boolean
   readonly sabotage: Sabotage
+  /** Changes that others have overridden without knowing of them, one line for each. */
+  readonly onOverridden: (overridden: readonly string[]) => void
   readonly note: (text: string) => void
 }
 
@@ -137,7 +139,7 @@ export class SimulatedDirector {
       poolKeys: [],
       onMembers: () => {},
       membership: { idOf: (peer) => peer, isConfigured: () => true },
-      onOverridden: () => {},
+      onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
       onCorrected: () => {},
       onStoreFailure: (error) => {
         throw error
@@ -221,6 +223,10 @@ export class SimulatedDirector {
   /** Its connections end. */
   async leave(): Promise<void> {
     await this.transport.stop()
+  }
+
+  get store(): WatchedStore {
+    return this.#options.store
   }
 
   /** With which it stands for election, by the position of a virtual service. */

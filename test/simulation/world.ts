@@ -3,9 +3,10 @@
  * do to it. Nothing here draws on real time or real chance.
  */
 import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
-import { MemoryStore } from '../../node/director/store/memory-store.ts'
+import type { PoolEntry } from '../../node/director/pool/pool-entry.ts'
 import { VirtualClock } from '../../node/director/virtual-clock.ts'
 import type { Random } from '../random.ts'
+import { WatchedStore } from './changes.ts'
 import { Clients } from './clients.ts'
 import type { Conversation } from './conversation.ts'
 import { between, pick, sourceFor } from './draw.ts'
@@ -28,7 +29,7 @@ interface DirectorHost {
   readonly number: number
   readonly clockOffsetMs: number
   readonly priorities: readonly number[]
-  store: MemoryStore
+  store: WatchedStore
   wallSkewMs: number
   director: SimulatedDirector | undefined
   /** A fault has it down, or coming down. */
@@ -65,7 +66,11 @@ export class World {
   onReset: (conversation: Conversation, what: string) => void = () => {}
   /** A director's process is about to end, and what only it knew is lost. */
   onLoss: (director: SimulatedDirector) => void = () => {}
+  /** What directors have said that was overridden. */
+  readonly overridden: string[] = []
   readonly #hosts: readonly DirectorHost[]
+  /** Those that are lost, too. */
+  readonly #stores: WatchedStore[] = []
   readonly #sabotage: Sabotage
   readonly #isMixed: boolean
   readonly #random: Random
@@ -100,7 +105,7 @@ export class World {
       number,
       clockOffsetMs: setup.below(LONGEST_UPTIME_MS),
       priorities: SERVICES.map(() => 50 + 50 * between(setup, 0, 3)),
-      store: new MemoryStore(),
+      store: this.#newStore(),
       wallSkewMs: between(setup, -2000, 2000),
       director: undefined,
       isDown: false,
@@ -110,6 +115,11 @@ export class World {
   /** The directors whose processes live, stopped ones too. */
   get directors(): SimulatedDirector[] {
     return this.#hosts.flatMap(({ director }) => (director?.isAlive ? director : []))
+  }
+
+  /** Each entry of the configuration that a store was ever given. */
+  get written(): PoolEntry[] {
+    return this.#stores.flatMap(({ written }) => written)
   }
 
   get faultFree(): boolean {
@@ -149,7 +159,7 @@ export class World {
     if (how === 'process') void director.leave()
     else this.clock.schedule(DETECTION_MS, () => void director.leave())
     return () => {
-      if (store === 'lost') host.store = new MemoryStore()
+      if (store === 'lost') host.store = this.#newStore()
       this.#comeBack(host, how === 'process' ? 0 : DETECTION_MS)
     }
   }
@@ -271,11 +281,18 @@ export class World {
       // Every other pool is being upgraded.
       isLater: this.#isMixed && number % 2 === 0,
       sabotage: this.#sabotage,
+      onOverridden: (overridden) => this.overridden.push(...overridden),
       note: (text) => this.note(`${name} ${text}`),
     })
     host.director = director
     host.isDown = false
     await director.start()
+  }
+
+  #newStore(): WatchedStore {
+    const store = new WatchedStore()
+    this.#stores.push(store)
+    return store
   }
 
   #host(number: number): DirectorHost {

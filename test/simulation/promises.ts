@@ -22,6 +22,7 @@ export type PromiseName =
   | 'a standby knows every connection'
   | 'nobody is reset or sent to another server'
   | 'one master per virtual address'
+  | 'a sync group moves together'
   | 'the master announces the address'
   | 'nobody preempts out of sync'
   | 'nobody takes a virtual address from a better one that it could hear'
@@ -64,6 +65,8 @@ export class Promises {
   /** By service: since when there has not been exactly one master, and since when the one that there is. */
   readonly #notOneSince = new Map<SimulatedService, number>()
   readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
+  /** Of a sync group: since when not all are held by the same. */
+  #apartSinceMs: number | undefined
   /** When directors were lost. */
   readonly #lossesMs: number[] = []
   /** Since when records have had an undisturbed way, and somewhere to go; and since when they have not. */
@@ -105,6 +108,7 @@ export class Promises {
       this.#lookAtTakeovers(index, service, now)
       this.#lookAtMasters(index, service, now, undisturbedSinceMs.get('vrrp'))
     }
+    if (this.#world.isGrouped) this.#lookAtGroup(now, undisturbedSinceMs.get('vrrp'))
     this.#remember(now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
       this.#tablesSeenMs = now
@@ -284,6 +288,20 @@ export class Promises {
     const isDuelOver = reign.sinceMs >= undisturbedSinceMs
     const announcedMs = (isDuelOver ? ANNOUNCED_MS : REFRESHED_MS) + intervalMs + SLACK_MS
     if (now - Math.max(reign.sinceMs, undisturbedSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
+  }
+
+  #lookAtGroup(now: number, undisturbedSinceMs: number | undefined): void {
+    const { directors, intervalMs } = this.#world
+    const holders = SERVICES.map(({ vrid }, index) => {
+      const active = directors.filter((director) => director.stateOf(index) === 'active')
+      return { vrid, names: active.map(({ name }) => name).join(' and ') || 'nobody' }
+    })
+    if (holders.every(({ names }) => names === holders[0].names)) this.#apartSinceMs = undefined
+    else this.#apartSinceMs ??= now
+    if (this.#apartSinceMs === undefined || undisturbedSinceMs === undefined) return
+    if (now - Math.max(this.#apartSinceMs, undisturbedSinceMs) <= intervalMs + SLACK_MS) return
+    const held = holders.map(({ vrid, names }) => `vrid ${vrid} is held by ${names}`).join(', ')
+    this.fail('a sync group moves together', held)
   }
 
   #lookAtNeighbours({ address, gateway, servers }: SimulatedService, master: SimulatedDirector): void {

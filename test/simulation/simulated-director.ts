@@ -41,6 +41,8 @@ export interface DirectorOptions {
   /** By virtual service. */
   readonly priorities: readonly number[]
   readonly intervalMs: number
+  /** All virtual services in one sync group. */
+  readonly isGrouped: boolean
   /** Of a later version of the formats. */
   readonly isLater: boolean
   readonly sabotage: Sabotage
@@ -240,7 +242,7 @@ export class SimulatedDirector {
   }
 
   #createVip(): VipService {
-    const { priorities, intervalMs, segments, sabotage, note } = this.#options
+    const { priorities, intervalMs, isGrouped, segments, sabotage, note } = this.#options
     const { main, forwarder } = this.threads
     return new VipService(
       {
@@ -254,6 +256,7 @@ export class SimulatedDirector {
           virtualMac: false,
           addresses: [address],
           gateway,
+          ...(isGrouped && { syncGroup: 'site' }),
         })),
         outside: OUTSIDE,
         inside: INSIDE,

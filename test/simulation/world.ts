@@ -57,6 +57,8 @@ export class World {
   readonly servers: readonly RealServer[]
   readonly numbers: readonly number[]
   readonly intervalMs: number
+  /** Whether the virtual services are a sync group. */
+  readonly isGrouped: boolean
   /** What services ask for. */
   readonly sync: 'confirmed-only' | undefined
   /** What happened, for whoever looks into a failure. */
@@ -83,6 +85,7 @@ export class World {
     this.#random = sourceFor(seed, 'directors')
     this.#sabotage = sabotage
     this.#isMixed = seed % 2 === 0
+    this.isGrouped = seed % 5 === 0
     this.sync = seed % 3 === 0 ? 'confirmed-only' : undefined
     this.#startMs = drawStart(sourceFor(seed, 'calendar'))
     this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
@@ -104,7 +107,7 @@ export class World {
     this.#hosts = this.numbers.map((number) => ({
       number,
       clockOffsetMs: setup.below(LONGEST_UPTIME_MS),
-      priorities: SERVICES.map(() => 50 + 50 * between(setup, 0, 3)),
+      priorities: drawPriorities(setup, this.isGrouped),
       store: this.#newStore(),
       wallSkewMs: between(setup, -2000, 2000),
       director: undefined,
@@ -278,6 +281,7 @@ export class World {
       clockOffsetMs: host.clockOffsetMs,
       priorities: host.priorities,
       intervalMs: this.intervalMs,
+      isGrouped: this.isGrouped,
       // Every other pool is being upgraded.
       isLater: this.#isMixed && number % 2 === 0,
       sabotage: this.#sabotage,
@@ -298,6 +302,12 @@ export class World {
   #host(number: number): DirectorHost {
     return this.#hosts[number - 1]
   }
+}
+
+/** By virtual service; the same for all of a sync group. */
+function drawPriorities(random: Random, isGrouped: boolean): number[] {
+  const drawn = SERVICES.map(() => 50 + 50 * between(random, 0, 3))
+  return isGrouped ? drawn.fill(drawn[0]) : drawn
 }
 
 /** In 2026: at any version, or shortly before versions begin anew or become half a turn old. */

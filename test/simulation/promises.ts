@@ -25,6 +25,7 @@ export type PromiseName =
   | 'a sync group moves together'
   | 'the master announces the address'
   | 'nobody preempts out of sync'
+  | 'nobody with a fault holds a virtual address'
   | 'nobody takes a virtual address from a better one that it could hear'
   | 'everybody comes into sync'
   | 'presence ends at 0'
@@ -108,6 +109,7 @@ export class Promises {
       this.#lookAtTakeovers(index, service, now)
       this.#lookAtMasters(index, service, now, undisturbedSinceMs.get('vrrp'))
     }
+    this.#lookAtUplinks(now)
     if (this.#world.isGrouped) this.#lookAtGroup(now, undisturbedSinceMs.get('vrrp'))
     this.#remember(now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
@@ -288,6 +290,16 @@ export class Promises {
     const isDuelOver = reign.sinceMs >= undisturbedSinceMs
     const announcedMs = (isDuelOver ? ANNOUNCED_MS : REFRESHED_MS) + intervalMs + SLACK_MS
     if (now - Math.max(reign.sinceMs, undisturbedSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
+  }
+
+  #lookAtUplinks(now: number): void {
+    for (const director of this.#world.directors) {
+      const lostMs = this.#world.uplinkLostMs(director)
+      if (lostMs === undefined || now - lostMs <= SLACK_MS || director.threads.main.stalls > 0) continue
+      const held = SERVICES.filter((_, index) => director.stateOf(index) === 'active').map(({ vrid }) => vrid)
+      if (held.length === 0) continue
+      this.fail('nobody with a fault holds a virtual address', `${director.name} holds ${held.join(' and ')}`)
+    }
   }
 
   #lookAtGroup(now: number, undisturbedSinceMs: number | undefined): void {

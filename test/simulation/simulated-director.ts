@@ -23,7 +23,7 @@ import { fraction } from './draw.ts'
 import type { Segment } from './lan.ts'
 import type { Networks } from './networks.ts'
 import type { Sabotage } from './sabotage.ts'
-import { INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, routesOf, SERVICES } from './site.ts'
+import { INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, routesOf, SERVICES, UPLINK } from './site.ts'
 import { Thread } from './thread.ts'
 
 export interface DirectorOptions {
@@ -184,6 +184,11 @@ export class SimulatedDirector {
     this.vip.start()
   }
 
+  /** An interface that it tracks has no carrier, or has one again. */
+  setUplink(isUp: boolean): void {
+    this.threads.main.run(() => this.vip.setLink(UPLINK, isUp ? undefined : 'no carrier'))
+  }
+
   stall(thread: ThreadName): void {
     this.threads[thread].stall()
     if (thread === 'main') this.#options.networks.vrrp.freeze(this.address, true)
@@ -256,6 +261,7 @@ export class SimulatedDirector {
           virtualMac: false,
           addresses: [address],
           gateway,
+          track: { interfaces: [{ name: UPLINK, weight: 0 }], scripts: [] },
           ...(isGrouped && { syncGroup: 'site' }),
         })),
         outside: OUTSIDE,

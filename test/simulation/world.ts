@@ -32,6 +32,9 @@ interface DirectorHost {
   store: WatchedStore
   wallSkewMs: number
   director: SimulatedDirector | undefined
+  /** How many faults have taken its uplink, and since when the first of them. */
+  uplinkFaults: number
+  uplinkLostMs: number
   /** A fault has it down, or coming down. */
   isDown: boolean
 }
@@ -110,6 +113,8 @@ export class World {
       priorities: drawPriorities(setup, this.isGrouped),
       store: this.#newStore(),
       wallSkewMs: between(setup, -2000, 2000),
+      uplinkFaults: 0,
+      uplinkLostMs: 0,
       director: undefined,
       isDown: false,
     }))
@@ -150,6 +155,21 @@ export class World {
       this.segments.outside.plug(macs[0])
       this.segments.inside.plug(macs[1])
     }
+  }
+
+  loseUplink(number: number): () => void {
+    const host = this.#host(number)
+    if (host.uplinkFaults++ === 0) host.uplinkLostMs = this.clock.now()
+    host.director?.setUplink(false)
+    return () => {
+      if (--host.uplinkFaults === 0) host.director?.setUplink(true)
+    }
+  }
+
+  /** Since when a director's host has had no uplink; undefined: it has one. */
+  uplinkLostMs({ number }: SimulatedDirector): number | undefined {
+    const { uplinkFaults, uplinkLostMs } = this.#host(number)
+    return uplinkFaults > 0 ? uplinkLostMs : undefined
   }
 
   crash(number: number, how: 'process' | 'power', store: 'kept' | 'lost'): () => void {
@@ -290,6 +310,7 @@ export class World {
     })
     host.director = director
     host.isDown = false
+    if (host.uplinkFaults > 0) director.setUplink(false)
     await director.start()
   }
 

@@ -46,10 +46,10 @@ export class Conversation {
   establishedMs = 0
   /** When the server was last heard. */
   answeredMs = 0
-  /** When the question was put that is not yet answered. */
+  /** When the question was put, or the end said, that is not yet answered. */
   askedMs: number | undefined
-  /** A director's record of it has come to another director once: from then on the promises cover it. */
-  isCovered = false
+  /** By boot, the directors that have had it in their tables. From the second on the promises cover it. */
+  readonly witnesses = new Set<string>()
   readonly #options: ConversationOptions
   readonly #virtual: number
   readonly #frames = new Map<number, Uint8Array>()
@@ -73,6 +73,15 @@ export class Conversation {
     this.#virtual = parseIPv4(service.address)
     this.#questions = between(random, 1, MOST_QUESTIONS)
     this.#say(TCP_SYN, () => this.#end('failed'))
+  }
+
+  /** Its client has been answered, and it has not come to its end. */
+  get isUnderway(): boolean {
+    return this.state === 'established' || this.state === 'closing'
+  }
+
+  get isCovered(): boolean {
+    return this.witnesses.size > 1
   }
 
   get isOver(): boolean {
@@ -126,7 +135,8 @@ export class Conversation {
       this.#say(TCP_PSH | TCP_ACK)
     } else {
       this.state = 'closing'
-      this.#say(TCP_FIN | TCP_ACK, () => this.#end('closed'))
+      this.askedMs = this.#options.clock.now()
+      this.#say(TCP_FIN | TCP_ACK)
     }
   }
 

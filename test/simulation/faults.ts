@@ -24,6 +24,8 @@ export type Fault = Timed &
         readonly some: readonly number[]
         readonly direction: 'both' | 'out' | 'in'
       }
+    /** An interface that its groups track has no carrier. */
+    | { readonly kind: 'uplink-down'; readonly director: number }
     /** The director is cut off from everybody, clients and servers included. */
     | { readonly kind: 'unplugged'; readonly director: number }
     /** Process: its peers see its connections end at once. Power: they find out. It comes back afterwards. */
@@ -66,7 +68,7 @@ function drawFault(random: Random, directors: number, withinMs: number): Fault {
   })
   const director = between(random, 1, directors)
   const first = pick(random, ['timers', 'socket'] as const)
-  switch (random.below(10)) {
+  switch (random.below(11)) {
     case 0:
     case 1:
       return { kind: 'weather', ...time(300, 4000), planes: drawPlanes(random), weather: drawWeather(random) }
@@ -95,6 +97,8 @@ function drawFault(random: Random, directors: number, withinMs: number): Fault {
       const everyMs = stallMs + between(random, 20, 500)
       return { kind: 'slow', ...time(500, 4000), director, threads, stallMs, everyMs, first }
     }
+    case 9:
+      return { kind: 'uplink-down', ...time(100, 3000), director }
     default:
       return { kind: 'clock-step', ...time(0, 0), director, stepMs: between(random, -30_000, 30_000) }
   }
@@ -138,6 +142,8 @@ export function strike(world: World, fault: Fault): () => void {
         heal()
       }
     }
+    case 'uplink-down':
+      return world.loseUplink(fault.director)
     case 'crash':
       return world.crash(fault.director, fault.how, fault.store)
     case 'restart':
@@ -149,6 +155,26 @@ export function strike(world: World, fault: Fault): () => void {
     case 'clock-step':
       world.stepClock(fault.director, fault.stepMs)
       return () => {}
+  }
+}
+
+/** What a fault disturbs beyond there being fewer directors: the ways of records, and elections with what follows from them. */
+export function disturbedBy(fault: Fault): readonly Plane[] {
+  switch (fault.kind) {
+    case 'weather':
+    case 'partition':
+      return fault.planes
+    case 'unplugged':
+    case 'stopped':
+      return PLANES
+    case 'slow':
+      return fault.threads.every((thread) => thread === 'cluster') ? ['gossip'] : PLANES
+    case 'uplink-down':
+      return ['vrrp']
+    case 'crash':
+    case 'restart':
+    case 'clock-step':
+      return []
   }
 }
 

@@ -1,5 +1,6 @@
 /** Operators: the configuration changes now and then, at whatever director they happen to be logged in to. */
 
+import type { PoolEdit } from '../../node/director/control/api.ts'
 import type { PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import type { Random } from '../random.ts'
@@ -47,24 +48,36 @@ export class Operators {
     const weight = between(this.#random, 0, 4)
     const server = pick(this.#random, servers)
     const spare = { protocol: 'tcp', address, port: pick(this.#random, SPARE_PORTS) } as const
-    const kind = this.#random.below(3)
+    const kind = this.#random.below(6)
+    const revision = this.#random.below(1000)
     if (director.threads.main.stalls > 0 || method === 'local') return
     const { pool } = director
-    const done =
-      kind === 0
-        ? pool.addService({ ...spare, scheduler: 'rr' })
-        : kind === 1
-          ? pool.removeService(spare)
-          : pool.editServer({
-              service: { protocol: 'tcp', address, port },
-              address: server,
-              port: serverPort,
-              method,
-              weight,
-            })
-    // Somebody else may have been quicker.
+    const add: PoolEdit = { do: 'add-service', service: { ...spare, scheduler: 'rr' } }
+    const remove: PoolEdit = { do: 'delete-service', service: spare }
+    const set: PoolEdit = { do: 'edit-settings', settings: { timeoutUdpS: 200 + 10 * weight } }
+    const service = { protocol: 'tcp', address, port } as const
+    const weigh: PoolEdit = {
+      do: 'edit-server',
+      server: { service, address: server, port: serverPort, method, weight },
+    }
+    const documents = [[add], [remove], [weigh], [add, weigh, set], [remove, set]]
+    const done = kind < documents.length ? pool.edit(documents[kind]) : goBack(pool, revision)
+    // Somebody else may have been quicker, or the way back be lost with a store.
     done.catch((error: unknown) => {
       if (!(error instanceof DirectorError)) throw error
     })
   }
+}
+
+/** To one of the revisions at which everything was there that clients use. */
+async function goBack(pool: PoolConfiguration, which: number): Promise<void> {
+  const revisions = pool.revisions()
+  const { revision } = revisions[which % revisions.length]
+  const { state } = await pool.stateAt(revision)
+  const isWhole = SERVICES.every(({ address, port, servers }) =>
+    state
+      .services()
+      .some((one) => one.address === address && one.port === port && one.servers.length === servers.length),
+  )
+  if (isWhole) await pool.rollback(revision)
 }

@@ -47,7 +47,12 @@ test('a failing plan is made as small as it can be', async (t) => {
 const MOST_SEEDS = 100
 const planted: readonly (readonly [sentence: string, SabotageName, PromiseName])[] = [
   ['a resend that is dropped', 'no-resend', 'everybody comes into sync'],
+  ['a connection in ten that is not told of', 'loses-records', 'a standby knows every connection'],
   ['a wrong tie break between equal priorities', 'wrong-tie-break', 'one master per virtual address'],
+  ['a takeover that comes a second late', 'late-takeover', 'one master per virtual address'],
+  ['an exception in a task', 'throws', 'nothing throws'],
+  ['a rejection that nobody handles', 'rejects', 'nothing throws'],
+  ['an override that nobody is told of', 'overrides-in-silence', 'no change is lost in silence'],
   ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync'],
 ]
 

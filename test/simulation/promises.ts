@@ -2,7 +2,9 @@
  * What a pool promises (docs/operations.md, divergence.md), as checks of a simulated one: after every step, or when they are due. Each
  * has a name by which a failure is reported.
  */
+import { forgottenChange, otherwise } from './changes.ts'
 import type { Conversation } from './conversation.ts'
+import type { Plane } from './networks.ts'
 import type { SimulatedDirector } from './simulated-director.ts'
 import { macOf, SERVICES, type SimulatedService } from './site.ts'
 import { difference, entryName, leadsToServer } from './tables.ts'
@@ -17,16 +19,21 @@ export interface Breach {
 export type PromiseName =
   | 'the pool comes up'
   | 'no established connection is lost'
+  | 'a standby knows every connection'
   | 'nobody is reset or sent to another server'
   | 'one master per virtual address'
+  | 'a sync group moves together'
   | 'the master announces the address'
   | 'nobody preempts out of sync'
+  | 'nobody with a fault holds a virtual address'
   | 'nobody takes a virtual address from a better one that it could hear'
   | 'everybody comes into sync'
   | 'presence ends at 0'
   | 'tables are the same'
   | 'configuration converges'
+  | 'no change is lost in silence'
   | 'no handler fails'
+  | 'nothing throws'
 
 /** How a virtual service was held, from one look to the next. */
 interface Holding {
@@ -41,8 +48,13 @@ const ANNOUNCED_MS = 1000
 const REFRESHED_MS = 5000
 const LOOK_AT_TABLES_MS = 100
 const ON_ITS_WAY_MS = 5
-/** Until then a peer's table may still have what went before between the same ports, and say nothing of the conversation itself. */
-const COVERED_AFTER_MS = 500
+/**
+ * If nothing disturbs them, records have reached a standby that is in sync by then, and what went before between the same ports has made
+ * way for them.
+ */
+const TOLD_AFTER_MS = 500
+/** What a director told before it was lost is missed, where it did not come, a second after the way is open; then a table is copied. */
+const ABSENT_TOLD_AFTER_MS = 2000
 /** In sync or not: it takes a moment to be seen on another thread. */
 const SYNC_SEEN_MS = 300
 
@@ -54,8 +66,13 @@ export class Promises {
   /** By service: since when there has not been exactly one master, and since when the one that there is. */
   readonly #notOneSince = new Map<SimulatedService, number>()
   readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
+  /** Of a sync group: since when not all are held by the same. */
+  #apartSinceMs: number | undefined
   /** When directors were lost. */
   readonly #lossesMs: number[] = []
+  /** Since when records have had an undisturbed way, and somewhere to go; and since when they have not. */
+  #toldSinceMs: number | undefined
+  #untoldSinceMs = 0
   /** Conversations whose record was lost with all that had it, and when. */
   readonly #excused = new Map<Conversation, number>()
   /** As of the last look. */
@@ -65,7 +82,13 @@ export class Promises {
   constructor(world: World) {
     this.#world = world
     world.onReset = (conversation, what) => this.#judgeReset(conversation, what)
-    world.onLoss = (director) => this.#excuse(director)
+    world.onLoss = (director) => {
+      this.#excuse(director)
+      this.#lookAtHandlers(director)
+      // Whom its successors have heard last may not have been seen as the only master.
+      for (const [index, service] of SERVICES.entries())
+        if (director.stateOf(index) === 'active') this.#notOneSince.delete(service)
+    }
   }
 
   /** Conversations that went on although no director had a record of them any more. */
@@ -78,17 +101,20 @@ export class Promises {
     this.breach ??= { promise, what, atMs }
   }
 
-  /** @param calmSinceMs when the last fault ended; undefined while there is one */
-  look(calmSinceMs: number | undefined): void {
+  /** @param undisturbedSinceMs by plane, when the last fault ended that does more than make directors fewer; not while there is one */
+  look(undisturbedSinceMs: ReadonlyMap<Plane, number>): void {
     const now = this.#world.clock.now()
+    this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
     for (const [index, service] of SERVICES.entries()) {
       this.#lookAtTakeovers(index, service, now)
-      this.#lookAtMasters(index, service, now, calmSinceMs)
+      this.#lookAtMasters(index, service, now, undisturbedSinceMs.get('vrrp'))
     }
+    this.#lookAtUplinks(now)
+    if (this.#world.isGrouped) this.#lookAtGroup(now, undisturbedSinceMs.get('vrrp'))
     this.#remember(now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
       this.#tablesSeenMs = now
-      this.#cover()
+      this.#lookAtRecords(now)
     }
   }
 
@@ -102,7 +128,7 @@ export class Promises {
   }
 
   /** When faults have been over for long enough, and nothing has been said for a while. */
-  lookAtEnd(): void {
+  async lookAtEnd(): Promise<void> {
     const { directors, clients, numbers } = this.#world
     if (directors.length !== numbers.length) throw new Error('the simulation left a director behind')
     for (const director of directors) {
@@ -113,8 +139,7 @@ export class Promises {
         const figures = JSON.stringify({ connected, recordsBehind, behindMs, peerRecordsBehind, peerBehindMs })
         this.fail('presence ends at 0', `${director.name} of ${name}: ${figures}`)
       }
-      const { failedHandlers } = director.transport.counters
-      if (failedHandlers > 0) this.fail('no handler fails', `${director.name}: ${failedHandlers} failed`)
+      this.#lookAtHandlers(director)
     }
     const [first, ...others] = directors
     const configuration = JSON.stringify(first.pool.services())
@@ -129,11 +154,29 @@ export class Promises {
       if (differs !== undefined) this.fail('tables are the same', differs)
     }
     for (const conversation of clients.open) this.#lookAtConversation(conversation)
+    await this.#lookAtChanges()
+  }
+
+  async #lookAtChanges(): Promise<void> {
+    const { directors, overridden } = this.#world
+    const [first] = directors
+    for (const { name, store } of directors) {
+      const differs = await otherwise(first.store, store)
+      if (differs !== undefined)
+        this.fail('configuration converges', `${first.name} and ${name} have stored ${differs}`)
+      const forgotten = await forgottenChange(name, store, this.#world.written, overridden)
+      if (forgotten) this.fail('no change is lost in silence', `${name} has made ${JSON.stringify(forgotten)}`)
+    }
+  }
+
+  #lookAtHandlers({ name, transport }: SimulatedDirector): void {
+    const { failedHandlers } = transport.counters
+    if (failedHandlers > 0) this.fail('no handler fails', `${name}: ${failedHandlers} failed`)
   }
 
   #lookAtConversation(conversation: Conversation): void {
-    if (conversation.state !== 'established' || conversation.askedMs === undefined) return
-    const isKnown = conversation.isCovered || this.#holders(conversation).length > 0 || this.#world.sync !== undefined
+    if (!conversation.isUnderway || conversation.askedMs === undefined) return
+    const isKnown = conversation.witnesses.size > 0 || this.#world.sync !== undefined
     if (this.#excused.has(conversation) || !isKnown) return
     const waits = Math.round(this.#world.clock.now() - conversation.askedMs)
     const holders = this.#holders(conversation).map(({ name }) => name)
@@ -148,23 +191,53 @@ export class Promises {
     this.fail('nobody is reset or sent to another server', `${nameOf(conversation)}: ${what}`)
   }
 
-  /** With confirmed sync another director had it before its client knew of it: that one must have been lost, too. */
+  /**
+   * What only the lost director has ever known is lost with it, unless there was time to tell of it. With confirmed sync another one had
+   * it before its client knew of it: that one must have been lost, too.
+   */
   #excuse(lost: SimulatedDirector): void {
     const now = this.#world.clock.now()
+    this.#witness(now)
+    const others = this.#world.directors.filter((director) => director !== lost)
     for (const conversation of this.#world.clients.open) {
-      const isKept = this.#holders(conversation).some((director) => director !== lost)
+      if (!conversation.isUnderway || others.some(({ boot }) => conversation.witnesses.has(boot))) continue
       const isFirstLoss = !this.#lossesMs.some((lossMs) => lossMs >= conversation.begunMs)
-      if (conversation.state !== 'established' || isKept || (this.#world.sync && isFirstLoss)) continue
+      if (this.#isTold(conversation, now) || (this.#world.sync && isFirstLoss)) continue
       this.#excused.set(conversation, now)
     }
     this.#lossesMs.push(now)
   }
 
-  #cover(): void {
+  /** Somewhere to go: a second director that is in sync. */
+  #lookAtWays(undisturbedSinceMs: number | undefined, now: number): void {
+    const inSync = this.#world.directors.filter(({ replicator }) => replicator.status().inSync)
+    if (undisturbedSinceMs === undefined || inSync.length < 2) {
+      if (this.#toldSinceMs !== undefined) this.#untoldSinceMs = now
+      this.#toldSinceMs = undefined
+    } else {
+      const isSomebodyLost = this.#lossesMs.some((lossMs) => lossMs >= this.#untoldSinceMs)
+      this.#toldSinceMs ??= isSomebodyLost ? now + ABSENT_TOLD_AFTER_MS : now
+    }
+  }
+
+  #isTold({ establishedMs }: Conversation, now: number): boolean {
+    return this.#toldSinceMs !== undefined && now - Math.max(establishedMs, this.#toldSinceMs) >= TOLD_AFTER_MS
+  }
+
+  #witness(now: number): void {
     for (const conversation of this.#world.clients.open) {
-      if (conversation.isCovered || conversation.state !== 'established') continue
-      if (this.#world.clock.now() - conversation.establishedMs < COVERED_AFTER_MS) continue
-      conversation.isCovered = this.#holders(conversation).length > 1
+      if (!conversation.isUnderway || (conversation.isReuse && !this.#isTold(conversation, now))) continue
+      for (const { boot } of this.#holders(conversation)) conversation.witnesses.add(boot)
+    }
+  }
+
+  #lookAtRecords(now: number): void {
+    this.#witness(now)
+    for (const conversation of this.#world.clients.open) {
+      if (conversation.state !== 'established' || !this.#isTold(conversation, now)) continue
+      const holders = this.#holders(conversation)
+      if (holders.length !== 1 || this.#excused.has(conversation)) continue
+      this.fail('a standby knows every connection', `${nameOf(conversation)} is known to ${holders[0].name} alone`)
     }
   }
 
@@ -196,7 +269,7 @@ export class Promises {
     }
   }
 
-  #lookAtMasters(index: number, service: SimulatedService, now: number, calmSinceMs: number | undefined): void {
+  #lookAtMasters(index: number, service: SimulatedService, now: number, undisturbedSinceMs: number | undefined): void {
     const { directors, intervalMs } = this.#world
     const masters = directors.filter((director) => director.stateOf(index) === 'active')
     if (masters.length === 1) this.#notOneSince.delete(service)
@@ -204,19 +277,43 @@ export class Promises {
     const [master] = masters
     if (masters.length !== 1) this.#masters.delete(service)
     else if (this.#masters.get(service)?.master !== master) this.#masters.set(service, { master, sinceMs: now })
-    if (calmSinceMs === undefined) return
+    if (undisturbedSinceMs === undefined) return
     const since = this.#notOneSince.get(service)
     // None: a director out of sync waits for 4 intervals and its skew.
     const limitMs = (masters.length > 1 ? 1 : 5) * intervalMs + SLACK_MS
-    if (since !== undefined && now - Math.max(since, calmSinceMs) > limitMs) {
+    if (since !== undefined && now - Math.max(since, undisturbedSinceMs) > limitMs) {
       const names = masters.map(({ name }) => name).join(' and ') || 'nobody'
       this.fail('one master per virtual address', `vrid ${service.vrid} is held by ${names} for ${limitMs} ms`)
     }
     const reign = this.#masters.get(service)
     if (!reign) return
-    const isDuelOver = reign.sinceMs >= calmSinceMs
+    const isDuelOver = reign.sinceMs >= undisturbedSinceMs
     const announcedMs = (isDuelOver ? ANNOUNCED_MS : REFRESHED_MS) + intervalMs + SLACK_MS
-    if (now - Math.max(reign.sinceMs, calmSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
+    if (now - Math.max(reign.sinceMs, undisturbedSinceMs) > announcedMs) this.#lookAtNeighbours(service, reign.master)
+  }
+
+  #lookAtUplinks(now: number): void {
+    for (const director of this.#world.directors) {
+      const lostMs = this.#world.uplinkLostMs(director)
+      if (lostMs === undefined || now - lostMs <= SLACK_MS || director.threads.main.stalls > 0) continue
+      const held = SERVICES.filter((_, index) => director.stateOf(index) === 'active').map(({ vrid }) => vrid)
+      if (held.length === 0) continue
+      this.fail('nobody with a fault holds a virtual address', `${director.name} holds ${held.join(' and ')}`)
+    }
+  }
+
+  #lookAtGroup(now: number, undisturbedSinceMs: number | undefined): void {
+    const { directors, intervalMs } = this.#world
+    const holders = SERVICES.map(({ vrid }, index) => {
+      const active = directors.filter((director) => director.stateOf(index) === 'active')
+      return { vrid, names: active.map(({ name }) => name).join(' and ') || 'nobody' }
+    })
+    if (holders.every(({ names }) => names === holders[0].names)) this.#apartSinceMs = undefined
+    else this.#apartSinceMs ??= now
+    if (this.#apartSinceMs === undefined || undisturbedSinceMs === undefined) return
+    if (now - Math.max(this.#apartSinceMs, undisturbedSinceMs) <= intervalMs + SLACK_MS) return
+    const held = holders.map(({ vrid, names }) => `vrid ${vrid} is held by ${names}`).join(', ')
+    this.fail('a sync group moves together', held)
   }
 
   #lookAtNeighbours({ address, gateway, servers }: SimulatedService, master: SimulatedDirector): void {

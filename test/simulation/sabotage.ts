@@ -2,22 +2,43 @@
  * Faults that are planted into directors by what is put around their parts, to see that the promises' checks would find them in the
  * product. The product knows nothing of them.
  */
-import type { Transport } from '../../node/director/cluster/transport.ts'
+
+import type { Clock } from '../../node/director/clock.ts'
+import type { Topic, Transport } from '../../node/director/cluster/transport.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
-import { decodeAdvertisement, encodeAdvertisement } from '../../protocol/packet/vrrp.ts'
+import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
+import {
+  decodeAdvertisement,
+  encodeAdvertisement,
+  PRIORITY_RESIGN,
+  type VrrpDatagram,
+} from '../../protocol/packet/vrrp.ts'
+import { RECORD, RECORD_REMOVE } from '../../protocol/wire/connection-record.ts'
+import { BATCH_HEADER_LENGTH, parseBatch } from '../../protocol/wire/record-batch.ts'
+import { BLOCK_HEADER_LENGTH } from '../../protocol/wire/record-block.ts'
 
 export interface Sabotage {
   readonly gossip: (transport: Transport) => Transport
-  readonly vrrp: (transport: VrrpTransport, self: string) => VrrpTransport
+  /** @param clock the main thread's */
+  readonly vrrp: (transport: VrrpTransport, self: string, clock: Clock) => VrrpTransport
   readonly inSync: (inSync: boolean) => boolean
+  /** What is said of changes that were overridden. */
+  readonly overridden: (lines: readonly string[]) => readonly string[]
 }
 
 export const noSabotage: Sabotage = {
   gossip: (transport) => transport,
   vrrp: (transport) => transport,
   inSync: (inSync) => inSync,
+  overridden: (lines) => lines,
 }
 
+/** Of so many connections one is not told of. */
+const LOST_ONE_IN = 10
+const VRID = 1
+const PRIORITY = 2
+const ECHO_INTERVAL_MS = 100
+const LATE_MS = 1000
 const LOWEST_ADDRESS = '0.0.0.1'
 
 export const SABOTAGES = {
@@ -35,6 +56,17 @@ export const SABOTAGES = {
           return typeof value === 'function' ? value.bind(target) : value
         },
       }),
+  },
+  /** Some connections are left out of batches, and again when they are resent: nothing is missing by number. */
+  'loses-records': {
+    ...noSabotage,
+    gossip: (transport) => {
+      const { broadcast, send } = transport
+      const said = (topic: Topic, message: Uint8Array) => (topic === 'connections' ? withoutSome(message) : message)
+      transport.broadcast = (topic, message) => broadcast.call(transport, topic, said(topic, message))
+      transport.send = (peer, topic, message) => send.call(transport, peer, topic, said(topic, message))
+      return transport
+    },
   },
   /** Of two directors with the same priority each takes its own address for the higher one. */
   'wrong-tie-break': {
@@ -55,8 +87,66 @@ export const SABOTAGES = {
         }),
     }),
   },
+  /** Who has fallen silent is heard for a while longer, so that nobody misses him. */
+  'late-takeover': {
+    ...noSabotage,
+    vrrp: (transport, _self, clock) => {
+      const last = new Map<number, VrrpDatagram>()
+      return {
+        ...transport,
+        send: (message, destination, groupMac) => {
+          last.delete(message[VRID])
+          transport.send(message, destination, groupMac)
+        },
+        onDatagram: (handler) =>
+          transport.onDatagram((datagram) => {
+            const echo = (leftMs: number) => {
+              if (leftMs <= 0 || last.get(datagram.message[VRID]) !== datagram) return
+              handler(datagram)
+              clock.schedule(ECHO_INTERVAL_MS, () => echo(leftMs - ECHO_INTERVAL_MS))
+            }
+            last.set(datagram.message[VRID], datagram)
+            echo(LATE_MS)
+          }),
+      }
+    },
+  },
+  throws: {
+    ...noSabotage,
+    vrrp: onResignation(() => {
+      throw new Error('a resignation is heard')
+    }),
+  },
+  /** Nobody handles it. */
+  rejects: { ...noSabotage, vrrp: onResignation(() => void Promise.reject(new Error('a resignation is heard'))) },
   /** A director takes its VIPs back whether its table is whole or not. */
   'preempts-before-sync': { ...noSabotage, inSync: () => true },
+  /** Nobody says so when a change is overridden by who did not know it. */
+  'overrides-in-silence': { ...noSabotage, overridden: () => [] },
 } as const satisfies Record<string, Sabotage>
 
+function onResignation(happens: () => void): Sabotage['vrrp'] {
+  return (transport) => ({
+    ...transport,
+    onDatagram: (handler) =>
+      transport.onDatagram((datagram) => {
+        if (datagram.message[PRIORITY] === PRIORITY_RESIGN) happens()
+        handler(datagram)
+      }),
+  })
+}
+
 export type SabotageName = keyof typeof SABOTAGES
+
+/** The end of a connection that nobody has stands in the place of what is left out: a batch must have as many records as it says. */
+function withoutSome(message: Uint8Array): Uint8Array {
+  const bytes = message.slice()
+  const records = BATCH_HEADER_LENGTH + BLOCK_HEADER_LENGTH
+  const length = (bytes.length - records) / (parseBatch(bytes)?.block.count ?? 1)
+  for (let at = records; at < bytes.length; at += length) {
+    if (readUint16(bytes, at + RECORD.clientPort) % LOST_ONE_IN > 0) continue
+    bytes[at + RECORD.kind] = RECORD_REMOVE
+    writeUint16(bytes, at + RECORD.clientPort, 0)
+  }
+  return bytes
+}

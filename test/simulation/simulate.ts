@@ -3,7 +3,8 @@
  * be as promised. The same plan gives the same run, to the byte.
  */
 import { sourceFor } from './draw.ts'
-import { describe, type Fault, strike } from './faults.ts'
+import { describe, disturbedBy, type Fault, strike } from './faults.ts'
+import { PLANES, type Plane } from './networks.ts'
 import { configure, Operators } from './operators.ts'
 import { type Breach, Promises } from './promises.ts'
 import { SABOTAGES, type SabotageName } from './sabotage.ts'
@@ -43,38 +44,51 @@ const CALM_LIMIT_MS = 30_000
 const CONVERSATIONS = 16
 
 export async function simulate(plan: Plan): Promise<Outcome> {
+  const { seed, directors, sabotage } = plan
+  const world = new World({ seed, directors, conversations: CONVERSATIONS, sabotage: SABOTAGES[sabotage] })
+  const promises = new Promises(world)
+  const thrown = (error: unknown) =>
+    promises.fail('nothing throws', error instanceof Error ? (error.stack ?? error.message) : String(error))
   // Long work is cut into slices by the real clock (node/director/pace.ts), which therefore stands still meanwhile.
   const { now } = performance
   performance.now = () => 0
+  // A rejection that nobody handles is a failure of this seed, and not the end of all.
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection').on('unhandledRejection', thrown)
   try {
-    return await run(plan)
+    await run(plan, world, promises).catch(thrown)
   } finally {
     performance.now = now
+    process.removeAllListeners('unhandledRejection')
+    for (const listener of others) process.on('unhandledRejection', listener)
+  }
+  return {
+    breach: promises.breach,
+    trace: world.trace,
+    conversations: world.clients.opened,
+    resumed: promises.resumed,
+    simulatedMs: world.clock.now(),
+    frames: world.wire.frames,
+    fingerprint: world.wire.fingerprint,
   }
 }
 
-async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome> {
-  const world = new World({ seed, directors, conversations: CONVERSATIONS, sabotage: SABOTAGES[sabotage] })
-  const promises = new Promises(world)
+async function run({ seed, faults }: Plan, world: World, promises: Promises): Promise<void> {
   const { clock, clients } = world
-  const outcome = (): Outcome => ({
-    breach: promises.breach,
-    trace: world.trace,
-    conversations: clients.opened,
-    resumed: promises.resumed,
-    simulatedMs: clock.now(),
-    frames: world.wire.frames,
-    fingerprint: world.wire.fingerprint,
-  })
-  let active = 0
+  let active: readonly Fault[] = []
   let calmSinceMs: number | undefined
+  const undisturbedSinceMs = new Map<Plane, number>()
   const pass = async (ms: number) => {
     for (const end = clock.now() + ms; clock.now() < end && !promises.breach; ) {
       await clock.advance(STEP_MS)
-      const isCalm = active === 0 && world.faultFree
+      const isCalm = active.length === 0 && world.faultFree
       if (!isCalm) calmSinceMs = undefined
       else calmSinceMs ??= clock.now()
-      promises.look(calmSinceMs)
+      for (const plane of PLANES) {
+        if (active.some((fault) => disturbedBy(fault).includes(plane))) undisturbedSinceMs.delete(plane)
+        else if (!undisturbedSinceMs.has(plane)) undisturbedSinceMs.set(plane, clock.now())
+      }
+      promises.look(undisturbedSinceMs)
     }
   }
 
@@ -92,12 +106,12 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
 
   for (const fault of faults) {
     clock.schedule(fault.atMs, () => {
-      active++
+      active = [...active, fault]
       world.note(`begins: ${describe(fault)}`)
       const end = strike(world, fault)
       clock.schedule(fault.forMs, () => {
         end()
-        active--
+        active = active.filter((one) => one !== fault)
         world.note(`over: ${fault.kind}`)
       })
     })
@@ -105,19 +119,18 @@ async function run({ seed, directors, faults, sabotage }: Plan): Promise<Outcome
   await pass(FAULTS_MS)
   const limitMs = clock.now() + CALM_LIMIT_MS
   while (calmSinceMs === undefined && !promises.breach) {
-    if (clock.now() > limitMs) throw new Error(`seed ${seed}: the simulation left a fault behind`)
+    if (clock.now() > limitMs) throw new Error('the simulation left a fault behind')
     await pass(STEP_MS)
   }
   await pass(RECOVERY_MS)
   clients.isQuiet = true
   operators.isAtWork = false
   await pass(SILENCE_MS)
-  if (!promises.breach) promises.lookAtEnd()
+  if (!promises.breach) await promises.lookAtEnd()
   // What runs out at one director a moment before it does at the other is a difference for that long.
   for (let left = ALIKE_MS; promises.difference && left > 0; left -= STEP_MS) await pass(STEP_MS)
   if (promises.difference) promises.fail('tables are the same', promises.difference)
   for (const director of world.directors) await director.kill()
-  return outcome()
 }
 
 function statusLine({ name, replicator }: { name: string; replicator: { status(): { reason: string } } }): string {

@@ -10,7 +10,6 @@ import type { Transport } from '../../node/director/cluster/transport.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
 import { type PoolChange, PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { engineSettings } from '../../node/director/pool/setting-changes.ts'
-import type { Store } from '../../node/director/store/store.ts'
 import { VipService } from '../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import type { VirtualClock } from '../../node/director/virtual-clock.ts'
@@ -19,11 +18,12 @@ import { PRIORITY_RESIGN } from '../../protocol/packet/vrrp.ts'
 import type { Random } from '../random.ts'
 import { speaksLater, withAccent } from '../support/accent.ts'
 import { MemoryForwarder } from '../support/memory-forwarder.ts'
+import type { WatchedStore } from './changes.ts'
 import { fraction } from './draw.ts'
 import type { Segment } from './lan.ts'
 import type { Networks } from './networks.ts'
 import type { Sabotage } from './sabotage.ts'
-import { INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, routesOf, SERVICES } from './site.ts'
+import { INSIDE, insideAddress, macOf, OUTSIDE, outsideAddress, routesOf, SERVICES, UPLINK } from './site.ts'
 import { Thread } from './thread.ts'
 
 export interface DirectorOptions {
@@ -34,16 +34,20 @@ export interface DirectorOptions {
   readonly number: number
   readonly name: string
   readonly peers: readonly string[]
-  readonly store: Store
+  readonly store: WatchedStore
   readonly wallClockMs: () => number
   /** What the host's monotonic clock was at the virtual clock's 0. */
   readonly clockOffsetMs: number
   /** By virtual service. */
   readonly priorities: readonly number[]
   readonly intervalMs: number
+  /** All virtual services in one sync group. */
+  readonly isGrouped: boolean
   /** Of a later version of the formats. */
   readonly isLater: boolean
   readonly sabotage: Sabotage
+  /** Changes that others have overridden without knowing of them, one line for each. */
+  readonly onOverridden: (overridden: readonly string[]) => void
   readonly note: (text: string) => void
 }
 
@@ -138,7 +142,7 @@ export class SimulatedDirector {
       onMembers: () => {},
       membership: { idOf: (peer) => peer, isConfigured: () => true },
       onBeside: () => {},
-      onOverridden: () => {},
+      onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
       onCorrected: () => {},
       onStoreFailure: (error) => {
         throw error
@@ -155,7 +159,7 @@ export class SimulatedDirector {
       // Its store is closed under it when it is killed.
       onTrouble: () => {},
     })
-    this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address)
+    this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address, main)
     this.vip = this.#createVip()
   }
 
@@ -179,6 +183,11 @@ export class SimulatedDirector {
     this.checkpoints.start()
     main.every(ANNOUNCE_INTERVAL_MS, () => this.pool.announce())
     this.vip.start()
+  }
+
+  /** An interface that it tracks has no carrier, or has one again. */
+  setUplink(isUp: boolean): void {
+    this.threads.main.run(() => this.vip.setLink(UPLINK, isUp ? undefined : 'no carrier'))
   }
 
   stall(thread: ThreadName): void {
@@ -224,6 +233,10 @@ export class SimulatedDirector {
     await this.transport.stop()
   }
 
+  get store(): WatchedStore {
+    return this.#options.store
+  }
+
   /** With which it stands for election, by the position of a virtual service. */
   priorityOf(service: number): number {
     return this.#options.priorities[service]
@@ -235,7 +248,7 @@ export class SimulatedDirector {
   }
 
   #createVip(): VipService {
-    const { priorities, intervalMs, segments, sabotage, note } = this.#options
+    const { priorities, intervalMs, isGrouped, segments, sabotage, note } = this.#options
     const { main, forwarder } = this.threads
     return new VipService(
       {
@@ -249,6 +262,8 @@ export class SimulatedDirector {
           virtualMac: false,
           addresses: [address],
           gateway,
+          track: { interfaces: [{ name: UPLINK, weight: 0 }], scripts: [] },
+          ...(isGrouped && { syncGroup: 'site' }),
         })),
         outside: OUTSIDE,
         inside: INSIDE,

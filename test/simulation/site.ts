@@ -8,6 +8,8 @@ import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 
 export const OUTSIDE = 'outside'
 export const INSIDE = 'inside'
+/** Where nothing of the simulation goes; a director without it takes no part in elections. */
+export const UPLINK = 'uplink'
 
 export interface SimulatedService {
   readonly vrid: number

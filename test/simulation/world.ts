@@ -3,9 +3,10 @@
  * do to it. Nothing here draws on real time or real chance.
  */
 import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
-import { MemoryStore } from '../../node/director/store/memory-store.ts'
+import type { PoolEntry } from '../../node/director/pool/pool-entry.ts'
 import { VirtualClock } from '../../node/director/virtual-clock.ts'
 import type { Random } from '../random.ts'
+import { WatchedStore } from './changes.ts'
 import { Clients } from './clients.ts'
 import type { Conversation } from './conversation.ts'
 import { between, pick, sourceFor } from './draw.ts'
@@ -28,9 +29,12 @@ interface DirectorHost {
   readonly number: number
   readonly clockOffsetMs: number
   readonly priorities: readonly number[]
-  store: MemoryStore
+  store: WatchedStore
   wallSkewMs: number
   director: SimulatedDirector | undefined
+  /** How many faults have taken its uplink, and since when the first of them. */
+  uplinkFaults: number
+  uplinkLostMs: number
   /** A fault has it down, or coming down. */
   isDown: boolean
 }
@@ -56,6 +60,8 @@ export class World {
   readonly servers: readonly RealServer[]
   readonly numbers: readonly number[]
   readonly intervalMs: number
+  /** Whether the virtual services are a sync group. */
+  readonly isGrouped: boolean
   /** What services ask for. */
   readonly sync: 'confirmed-only' | undefined
   /** What happened, for whoever looks into a failure. */
@@ -65,7 +71,11 @@ export class World {
   onReset: (conversation: Conversation, what: string) => void = () => {}
   /** A director's process is about to end, and what only it knew is lost. */
   onLoss: (director: SimulatedDirector) => void = () => {}
+  /** What directors have said that was overridden. */
+  readonly overridden: string[] = []
   readonly #hosts: readonly DirectorHost[]
+  /** Those that are lost, too. */
+  readonly #stores: WatchedStore[] = []
   readonly #sabotage: Sabotage
   readonly #isMixed: boolean
   readonly #random: Random
@@ -78,6 +88,7 @@ export class World {
     this.#random = sourceFor(seed, 'directors')
     this.#sabotage = sabotage
     this.#isMixed = seed % 2 === 0
+    this.isGrouped = seed % 5 === 0
     this.sync = seed % 3 === 0 ? 'confirmed-only' : undefined
     this.#startMs = drawStart(sourceFor(seed, 'calendar'))
     this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
@@ -99,9 +110,11 @@ export class World {
     this.#hosts = this.numbers.map((number) => ({
       number,
       clockOffsetMs: setup.below(LONGEST_UPTIME_MS),
-      priorities: SERVICES.map(() => 50 + 50 * between(setup, 0, 3)),
-      store: new MemoryStore(),
+      priorities: drawPriorities(setup, this.isGrouped),
+      store: this.#newStore(),
       wallSkewMs: between(setup, -2000, 2000),
+      uplinkFaults: 0,
+      uplinkLostMs: 0,
       director: undefined,
       isDown: false,
     }))
@@ -110,6 +123,11 @@ export class World {
   /** The directors whose processes live, stopped ones too. */
   get directors(): SimulatedDirector[] {
     return this.#hosts.flatMap(({ director }) => (director?.isAlive ? director : []))
+  }
+
+  /** Each entry of the configuration that a store was ever given. */
+  get written(): PoolEntry[] {
+    return this.#stores.flatMap(({ written }) => written)
   }
 
   get faultFree(): boolean {
@@ -139,6 +157,21 @@ export class World {
     }
   }
 
+  loseUplink(number: number): () => void {
+    const host = this.#host(number)
+    if (host.uplinkFaults++ === 0) host.uplinkLostMs = this.clock.now()
+    host.director?.setUplink(false)
+    return () => {
+      if (--host.uplinkFaults === 0) host.director?.setUplink(true)
+    }
+  }
+
+  /** Since when a director's host has had no uplink; undefined: it has one. */
+  uplinkLostMs({ number }: SimulatedDirector): number | undefined {
+    const { uplinkFaults, uplinkLostMs } = this.#host(number)
+    return uplinkFaults > 0 ? uplinkLostMs : undefined
+  }
+
   crash(number: number, how: 'process' | 'power', store: 'kept' | 'lost'): () => void {
     const host = this.#host(number)
     const { director } = host
@@ -149,7 +182,7 @@ export class World {
     if (how === 'process') void director.leave()
     else this.clock.schedule(DETECTION_MS, () => void director.leave())
     return () => {
-      if (store === 'lost') host.store = new MemoryStore()
+      if (store === 'lost') host.store = this.#newStore()
       this.#comeBack(host, how === 'process' ? 0 : DETECTION_MS)
     }
   }
@@ -268,19 +301,34 @@ export class World {
       clockOffsetMs: host.clockOffsetMs,
       priorities: host.priorities,
       intervalMs: this.intervalMs,
+      isGrouped: this.isGrouped,
       // Every other pool is being upgraded.
       isLater: this.#isMixed && number % 2 === 0,
       sabotage: this.#sabotage,
+      onOverridden: (overridden) => this.overridden.push(...overridden),
       note: (text) => this.note(`${name} ${text}`),
     })
     host.director = director
     host.isDown = false
+    if (host.uplinkFaults > 0) director.setUplink(false)
     await director.start()
+  }
+
+  #newStore(): WatchedStore {
+    const store = new WatchedStore()
+    this.#stores.push(store)
+    return store
   }
 
   #host(number: number): DirectorHost {
     return this.#hosts[number - 1]
   }
+}
+
+/** By virtual service; the same for all of a sync group. */
+function drawPriorities(random: Random, isGrouped: boolean): number[] {
+  const drawn = SERVICES.map(() => 50 + 50 * between(random, 0, 3))
+  return isGrouped ? drawn.fill(drawn[0]) : drawn
 }
 
 /** In 2026: at any version, or shortly before versions begin anew or become half a turn old. */

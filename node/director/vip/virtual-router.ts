@@ -259,6 +259,8 @@ export class VirtualRouter {
   #hearAsActive(from: string, priority: number, intervalMs: number, nowMs: number): void {
     if (priority === PRIORITY_RESIGN) {
       this.#advertise(nowMs)
+      // It was active until now, and who yields for the sake of a sync group says nothing else.
+      this.#announceAgain(nowMs, `${from} was active too, and has resigned`)
       return
     }
     this.#suspectSuccessor(nowMs)

@@ -144,8 +144,8 @@ const cases: readonly Case[] = [
     [...toActive.slice(0, 2), [100, heard('10.0.0.1', 0), 'arm 150'], [140, heard('10.0.0.1', 0), 'arm 150']],
   ],
   [
-    'an active router answers a resignation at once',
-    [...toActive, [400, heard('10.0.0.9', 0), 'advertise 128, arm 500']],
+    'an active router answers a resignation at once, and announces again: who resigns was active',
+    [...toActive, [400, heard('10.0.0.9', 0), 'advertise 128, arm 500, note, announce']],
   ],
   [
     'an active router yields to a higher priority, and lets it hear that there was a rival',

@@ -42,6 +42,8 @@ export class Draft {
   #port = 0
   #mark = 0
   #netmask = EVERY_BIT
+  /** Read at the end, since it depends on the service, which may stand behind it; strictly, when it is met. */
+  #netmaskText: string | undefined
   #scheduler = ''
   #flagWords = ''
   #flags: readonly SchedulerFlag[] = []
@@ -101,7 +103,9 @@ export class Draft {
         this.#timeoutS = argument === undefined ? PERSISTENT_TIMEOUT_SECONDS : readTimeout(text, 1)
         return
       case 'netmask':
-        return this.#takeNetmask(text)
+        if (this.#dialect.strict) return this.#takeNetmask(text)
+        this.#netmaskText = text
+        return
       case 'pe':
         this.#engine = text.slice(0, NAME_LENGTH + 1)
         return
@@ -161,7 +165,8 @@ export class Draft {
   }
 
   /** The words behind the options. @throws UsageError for what is wrong only in combination */
-  finish(leftover: readonly string[]): Request {
+  async finish(leftover: readonly string[]): Promise<Request> {
+    if (this.#netmaskText !== undefined) await this.#takeNetmask(this.#netmaskText)
     const words = [...leftover]
     if (this.#command === 'set') {
       const timeouts = words.splice(0, 3)

@@ -24,7 +24,7 @@ export async function parseCommandLine(words: readonly string[], dialect: Dialec
     if (step.kind === 'error') throw new OptionError(step.word, step.reason)
     await draft.take(step.option)
   }
-  const request = draft.finish(leftover)
+  const request = await draft.finish(leftover)
   if (command === 'list') checkListOptions(request.options)
   return request
 }

@@ -1,7 +1,7 @@
 /** Names for addresses and ports that vsadm takes and prints: what is printed can be read back. */
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import { testNames, vsadm } from './run-vsadm.ts'
-import { servePool } from './served-pool.ts'
+import { type ServedPool, servePool } from './served-pool.ts'
 
 const LINES = [
   '-A -t 127.0.0.1:80 -s rr',
@@ -16,9 +16,36 @@ const names = {
   hostOf: async (address: string) => (address.includes(':') ? 'web.example.net' : testNames.hostOf(address)),
 }
 
-test('what -S prints with names is read back as what it was, though IPv6 has names', async (t) => {
+async function poolOf(t: Test, ...lines: string[]): Promise<ServedPool> {
   const pool = await servePool(t)
-  await vsadm(['-R'], pool, { standardInput: LINES.join('\n') })
+  t.match(await vsadm(['-R'], pool, { standardInput: lines.join('\n') }), { stderr: '', rc: 0 })
+  return pool
+}
+
+test('names go in as well as out: hosts, and services by their aliases', async (t) => {
+  const pool = await poolOf(t, '-A -t localhost:www -s rr', '-a -t localhost:http -r 10.2:webcache -m')
+  t.match((await vsadm(['-Ln'], pool)).stdout, '\nTCP  127.0.0.1:80 rr\n  -> 10.0.0.2:8080 ')
+  t.match((await vsadm(['-L'], pool)).stdout, '\nTCP  localhost:http rr\n  -> 10.0.0.2:http-alt ')
+})
+
+test('a name that is too long for its column is cut in listings and whole in rules', async (t) => {
+  const pool = await poolOf(t, '-A -t 10.0.0.1:80 -s rr', '-a -t 10.0.0.1:80 -r 10.0.0.2 -m')
+  const names = { ...testNames, hostOf: async () => 'a-host-with-a-rather-long-name.example.net' }
+  const lines = async (...words: string[]) => (await vsadm(words, pool, { names })).stdout.split('\n').slice(-3)
+  t.same(await lines('-L'), [
+    'TCP  a-host-with-a-rather-long-na rr',
+    '  -> a-host-with-a-rather-long-na Masq    1      0          0         ',
+    '',
+  ])
+  t.same(await lines('-S'), [
+    '-A -t a-host-with-a-rather-long-name.example.net:http -s rr',
+    '-a -t a-host-with-a-rather-long-name.example.net:http -r a-host-with-a-rather-long-name.example.net:http -m -w 1',
+    '',
+  ])
+})
+
+test('what -S prints with names is read back as what it was, though IPv6 has names', async (t) => {
+  const pool = await poolOf(t, ...LINES)
   const saved = (await vsadm(['-Sn'], pool)).stdout
   t.same(saved.trimEnd().split('\n'), LINES)
   const named = (await vsadm(['-S'], pool, { names })).stdout
@@ -32,8 +59,7 @@ test('what -S prints with names is read back as what it was, though IPv6 has nam
 })
 
 test('names are whole in rules, and with --strict cut where ipvsadm cuts them', async (t) => {
-  const pool = await servePool(t)
-  await vsadm(['-A', '-t', '10.0.0.1:80', '-s', 'rr'], pool)
+  const pool = await poolOf(t, '-A -t 10.0.0.1:80 -s rr')
   const host = `${'a'.repeat(56)}.example.net`
   const save = async (...words: string[]) =>
     (await vsadm(words, pool, { names: { ...testNames, hostOf: async () => host } })).stdout

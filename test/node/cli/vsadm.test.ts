@@ -1,9 +1,9 @@
-/** vsadm beyond the recordings: the spelling of 1999, numbers, names, connections, and where it is right and ipvsadm is not. */
+/** vsadm beyond the recordings: the spelling of 1999, numbers, connections, and where it is right and ipvsadm is not. */
 import { type Test, test } from 'tap'
 import type { TrafficStatistics } from '../../../node/director/control/answers.ts'
 import type { PoolEdit } from '../../../node/director/control/api.ts'
 import { request, requestChanges } from '../../../node/director/control/client.ts'
-import { testNames, vsadm } from './run-vsadm.ts'
+import { vsadm } from './run-vsadm.ts'
 import { noTraffic, type ServedPool, servePool } from './served-pool.ts'
 
 const HEAD = `IP Virtual Server version 1.2.1 (size=4096)
@@ -275,28 +275,6 @@ UDP 04:53  UDP         10.1.0.2:40001     10.1.0.100:domain  localhost:domain
   )
 })
 
-test('names go in as well as out: hosts, and services by their aliases', async (t) => {
-  const pool = await poolAfter(t, '-A -t localhost:www -s rr', '-a -t localhost:http -r 10.2:webcache -m')
-  t.match(await listing(pool, '-Ln'), '\nTCP  127.0.0.1:80 rr\n  -> 10.0.0.2:8080 ')
-  t.match(await listing(pool, '-L'), '\nTCP  localhost:http rr\n  -> 10.0.0.2:http-alt ')
-})
-
-test('a name that is too long for its column is cut in listings and whole in rules', async (t) => {
-  const pool = await poolAfter(t, '-A -t 10.0.0.1:80 -s rr', '-a -t 10.0.0.1:80 -r 10.0.0.2 -m')
-  const names = { ...testNames, hostOf: async () => 'a-host-with-a-rather-long-name.example.net' }
-  const lines = async (...words: string[]) => (await vsadm(words, pool, { names })).stdout.split('\n').slice(-3)
-  t.same(await lines('-L'), [
-    'TCP  a-host-with-a-rather-long-na rr',
-    '  -> a-host-with-a-rather-long-na Masq    1      0          0         ',
-    '',
-  ])
-  t.same(await lines('-S'), [
-    '-A -t a-host-with-a-rather-long-name.example.net:http -s rr',
-    '-a -t a-host-with-a-rather-long-name.example.net:http -r a-host-with-a-rather-long-name.example.net:http -m -w 1',
-    '',
-  ])
-})
-
 test('what -S prints, -R rebuilds, with or without the name of the program in each line', async (t) => {
   const pool = await poolAfter(
     t,
@@ -377,6 +355,20 @@ test('-M takes the length of a prefix, and with --strict what the C library make
   const pool = await poolAfter(t, '-A -t 10.0.0.1:80 -p 60 -M 24', '--strict -A -t 10.0.0.2:80 -p 60 -M 24')
   t.match(await listing(pool, '-Ln'), 'TCP  10.0.0.1:80 wlc persistent 60 mask 255.255.255.0\n')
   t.match(await listing(pool, '-Ln'), 'TCP  10.0.0.2:80 wlc persistent 60 mask 0.0.0.24\n')
+})
+
+test('-M counts before its service too, and with --strict not before one of IPv6', async (t) => {
+  const v6 = '-p 60 -M 64 -t [2001:db8::1]:80'
+  const pool = await poolAfter(t, `-A ${v6}`, '-A -p 60 -M 24 -t 10.0.0.1:80', '-A -p 60 -M 48 -f 7 -6')
+  const saved = await listing(pool, '-Sn')
+  t.match(saved, '-A -t 10.0.0.1:80 -s wlc -p 60 -M 255.255.255.0\n')
+  t.match(saved, '-A -t [2001:db8::1]:80 -s wlc -p 60 -M 64\n')
+  t.match(saved, '-A -f 7 -6 -s wlc -p 60 -M 48\n')
+  await vsadm(['--strict', '-E', ...v6.split(' ')], pool)
+  t.match(await listing(pool, '-Sn'), '-A -t [2001:db8::1]:80 -s wlc -p 60\n')
+  t.match(await vsadm(['-A', ...v6.replace('64', '129').split(' ')], nobody), {
+    stderr: 'illegal ipv6 netmask specified\n',
+  })
 })
 
 test('a server that is the director itself is shown as that, and saved as it was given', async (t) => {

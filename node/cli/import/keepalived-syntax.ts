@@ -9,6 +9,7 @@
  *     include more.conf \            at the end of a line: it goes on in the next one
  *     weight ${WEIGHT}               these braces belong to the word
  * }
+ * $NAME= lb_algo rr \               the rest of the line, braces too, is what the name stands for: passed over
  * ```
  * Source: keepalived.conf(5) of keepalived 2.2.7.
  */
@@ -31,6 +32,7 @@ const SPACE = /[ \t\n\v\f\r]/
 const CONTINUATION = /\\[ \t\r]*(?:\n|$)/y
 /** ${NAME}, or ${_RANDOM 1 9}. */
 const PARAMETER = /\$\{\w{1,64}(?:[ \t]{1,8}\d{1,10}){0,2}\}/y
+const DEFINITION = /^\$\w+=/
 
 type Mark = '{' | '}' | 'end of line'
 interface Token {
@@ -54,7 +56,13 @@ export function parseKeepalived(text: string, file: string, omissions: Omissions
   let current: OpenStatement | undefined
   /** What a brace on the next line would belong to. */
   let latest: OpenStatement | undefined
+  let isLineStart = true
+  let isDefinition = false
   for (const { line, word, mark } of tokensOf(text, omissions)) {
+    if (mark === 'end of line') isDefinition = false
+    if (isDefinition) continue
+    isDefinition = isLineStart && word !== undefined && DEFINITION.test(word)
+    isLineStart = mark === 'end of line'
     const { statements } = open[open.length - 1]
     if (word !== undefined) {
       if (!current) {

@@ -333,6 +333,17 @@ virtual_server 10.0.0.9 80 {
   ])
 })
 
+test('all blocks of a definition are passed over with it', async (t) => {
+  const block = (address: string) => `virtual_server ${address} 80 { \\\n protocol TCP \\\n } \\\n`
+  const { services, omissions } = imported(`$TWO= \\\n${block('10.0.0.2')}${block('10.0.0.3')}# no more\n${OUTSIDE}`)
+  t.match(omissions, [{ line: 1, message: /^\$TWO= \.\.\.: conditions and definitions/ }])
+  t.equal(omissions.length, 1)
+  t.match(services, [{ address: '10.0.0.1' }])
+  t.equal(services.length, 1)
+  // Within a line it takes no brace.
+  t.match(told('a { $X=1 }\n$Y=}\nb'), [/^1: \$X= /, /^1: a: has no/, /^2: \$Y= \.\.\.: conditions/, /^3: b: has no/])
+})
+
 test('no secret is repeated, wherever it stands', async (t) => {
   const texts = [
     '$PASS=topsecret',

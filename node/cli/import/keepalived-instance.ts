@@ -29,6 +29,8 @@ export interface InstanceAddress {
 
 export const OTHER_GROUP = `advertisements go to ${VRRP_GROUP_IPV4} and ${VRRP_GROUP_IPV6}: keepalived would not hear a director beside it, and both would hold the addresses`
 const NOTIFIED = 'write a program for all states to `onStatus` of the group'
+const STATE =
+  'expected MASTER or BACKUP: it is taken for BACKUP. MASTER would mean priority 255 unless given, and `nopreempt` left out'
 /** keepalived's, for those that do not start as master. */
 const PRIORITY = 100
 const WHY_NOT: Readonly<Record<string, string>> = {
@@ -116,6 +118,7 @@ export class Instance {
         break
       case 'state':
         this.#isMaster ||= value === 'MASTER'
+        if (value !== 'MASTER' && value !== 'BACKUP') this.#omit(statement, STATE)
         break
       case 'interface':
         this.#interface = statement

@@ -66,6 +66,11 @@ test('who starts as master owns the addresses, unless there is a priority', asyn
   t.match(conditional, [/^1: vrrp_instance A: .* it is 255, as in keepalived$/, /^7: @main priority 150: conditions/])
   t.equal(priority('state MASTER\n priority 150'), 150)
   t.equal(priority('state BACKUP'), 100)
+  t.same(told(instance('A', 1, 'state BACKUP')), [])
+  for (const state of ['$STATE', 'master', '']) {
+    t.equal(priority(`state ${state}`), 100)
+    t.match(told(instance('A', 1, `state ${state}`)), [/^6: state.*: expected MASTER or BACKUP/])
+  }
   t.match(told(instance('A', 1, 'priority high')), [/^1: vrrp_instance A: priority: .*10\.0\.0\.1/])
 })
 

@@ -152,16 +152,21 @@ class VirtualServer {
     }
   }
 
+  /** Each by itself: one that does not fit leaves the others. */
   #setFlags(): void {
-    const [{ line, words }] = this.#flags.length > 0 ? this.#flags : [this.#statement]
-    const flags = this.#flags.map((each) => each.words[0]).join(',')
-    try {
-      const schedulerFlags = [...readSchedulerFlags(flags, this.#values.scheduler ?? DEFAULT_SCHEDULER)]
-      if (schedulerFlags.length > 0) this.#values.schedulerFlags = schedulerFlags
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error
-      this.#omissions.add(line, words, error.message)
+    const scheduler = this.#values.scheduler ?? DEFAULT_SCHEDULER
+    const fitting = new Set<string>()
+    for (const { line, words } of this.#flags) {
+      const [flag] = words
+      try {
+        readSchedulerFlags(flag, scheduler)
+        fitting.add(flag)
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error
+        this.#omissions.add(line, words, error.message)
+      }
     }
+    if (fitting.size > 0) this.#values.schedulerFlags = [...readSchedulerFlags([...fitting].join(','), scheduler)]
   }
 
   #setOnePacket(): void {

@@ -279,6 +279,13 @@ for (const [text, expected] of omissions) {
   })
 }
 
+test('a flag that is not its scheduler’s leaves the others', async (t) => {
+  const text = 'virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo sh\n mh-port\n sh-port\n flag-1\n mh-fallback\n}'
+  t.same(service(text).schedulerFlags, ['sh-fallback', 'sh-port'])
+  t.match(told(text), [/^3: mh-port: incompatible scheduler flag/, /^6: mh-fallback: incompatible scheduler flag/])
+  t.equal(told(text).length, 2)
+})
+
 test('what is beyond all bounds is no keepalived.conf', async (t) => {
   t.throws(() => imported('a {\n'.repeat(17)), {
     code: 'CONFIG_INVALID',

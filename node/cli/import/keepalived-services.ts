@@ -7,6 +7,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.ts'
 import { type TunnelInput, type WholeService, wholeServiceSchema } from '../../director/control/api.ts'
 import { withWholeService } from '../../director/pool/service-changes.ts'
@@ -233,12 +234,13 @@ class VirtualServer {
   }
 
   #readServer({ line, words, block = [] }: Statement): void {
-    const [, address = '', portWord = '0'] = words
+    const [, text = '', portWord = '0'] = words
     const port = wholeNumber(portWord)
-    if (isIP(address) === 0 || port === undefined) {
+    if (isIP(text) === 0 || port === undefined) {
       this.#omissions.add(line, words, 'expected an address and a port')
       return
     }
+    const address = canonical(text)
     const key = `${address} ${port}`
     if (this.#known.has(key)) {
       this.#omissions.add(line, words, 'this server is there already')
@@ -298,14 +300,19 @@ function tunnelOf(type: string, port: number, checksum: TunnelInput['checksum'])
 
 /** "10.0.0.1", or those of "10.0.0.1-9" and "fd00::1-9"; none for what is neither. */
 function addressesOf(text: string): string[] {
-  if (isIP(text) !== 0) return [text]
+  if (isIP(text) !== 0) return [canonical(text)]
   const [, network, first, last] = /^(.*[.:])([0-9a-f]+)-([0-9a-f]+)$/i.exec(text) ?? []
   if (network === undefined || isIP(network + first) === 0) return []
   const base = isIPv4(network + first) ? 10 : 16
   const [from, to] = [Number.parseInt(first, base), Number.parseInt(last, base)]
   if (!(to >= from) || to - from >= RANGE_MAX) return []
   const addresses = Array.from({ length: to - from + 1 }, (_, index) => network + (from + index).toString(base))
-  return addresses.every((address) => isIP(address) !== 0) ? addresses : []
+  return addresses.every((address) => isIP(address) !== 0) ? addresses.map(canonical) : []
+}
+
+/** In the form in which addresses are compared. One with a zone stays as it is: it is refused. */
+function canonical(address: string): string {
+  return address.includes('%') ? address : canonicalAddress(address)
 }
 
 /** Why the pool would not take the service. */

@@ -232,6 +232,15 @@ const omissions: [text: string, told: RegExp[]][] = [
     [/^2: .*: tcp 10\.0\.0\.1:80 is there already/],
   ],
   [
+    'virtual_server fd00:0::1 80 { protocol TCP }\nvirtual_server FD00::1 80 { protocol TCP }',
+    [/^2: .*: tcp \[fd00::1\]:80 is there already/],
+  ],
+  [
+    'virtual_server fd00::1 80 { protocol TCP\n real_server fd00:0::2 80 { }\n real_server fd00::2 80 { }\n}',
+    [/^3: real_server fd00::2 80: this server is there already/],
+  ],
+  ['virtual_server fe80::1%eth0 80 { protocol TCP }', [/^1: .*: address: .* without a zone/]],
+  [
     'virtual_server 10.0.0.1 80 { protocol TCP\n real_server www 80 { }\n}',
     [/^2: real_server www 80: expected an address/],
   ],

@@ -113,7 +113,7 @@ const services: [sentence: string, text: string, expected: object][] = [
   ],
   [
     'the newer names of algorithm and method',
-    `virtual_server 10.0.0.1 80 { protocol TCP\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n lvs_sched sed\n lvs_method TUN\n real_server 10.1.0.1 { }\n}`,
     { scheduler: 'sed', servers: [{ method: 'tun' }] },
   ],
   [
@@ -185,9 +185,8 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
     ],
   )
   t.match(told(text), [
-    /^8: fd00::9-b 82: .*IP version/,
-    /^8: /,
-    /^8: /,
+    /^3: real_server 10\.1\.0\.1 8080: .*IP version/,
+    /^8: fd00::9-b 82: none of its servers/,
     /^10: 10\.0\.0\.0\/24 80: expected an address/,
   ])
 })

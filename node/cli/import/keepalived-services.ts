@@ -28,6 +28,13 @@ const FLAGS = new Set(['flag-1', 'flag-2', 'flag-3', 'sh-port', 'sh-fallback', '
 type Target = Pick<WholeService, 'protocol' | 'address' | 'port' | 'mark'>
 type Values = Partial<WholeService>
 
+/** Of a group; a virtual server without one is the only one of its own. */
+interface Member {
+  readonly line: number
+  readonly words: readonly string[]
+  readonly targets: readonly Target[]
+}
+
 /** Those that are virtual servers. */
 export function* importVirtualServers(statements: readonly Statement[], omissions: Omissions): Generator<WholeService> {
   const servers = statements.filter(({ words }) => words[0] === 'virtual_server')
@@ -81,22 +88,24 @@ class VirtualServer {
 
   /** One, or of a group one for each of its members. */
   *services(groups: ReadonlyMap<string, Statement>): Generator<WholeService> {
+    const members = [...this.#members(groups)]
+    this.#setPersistence(members)
+    for (const member of members) yield* this.#servicesAt(member)
+  }
+
+  *#members(groups: ReadonlyMap<string, Statement>): Generator<Member> {
     const { line, words } = this.#statement
     const [, first, ...more] = words
     if (first !== 'group') {
-      yield* this.#servicesAt(line, words, [first, ...more])
+      yield this.#member(line, words, [first, ...more])
       return
     }
     const group = groups.get(more[0] ?? '')
     if (!group) this.#omissions.add(line, words, 'there is no such virtual_server_group in this file')
-    for (const member of group?.block ?? []) yield* this.#servicesAt(member.line, member.words, member.words)
+    for (const member of group?.block ?? []) yield this.#member(member.line, member.words, member.words)
   }
 
-  *#servicesAt(
-    line: number,
-    words: readonly string[],
-    target: readonly (string | undefined)[],
-  ): Generator<WholeService> {
+  #member(line: number, words: readonly string[], target: readonly (string | undefined)[]): Member {
     const targets = this.#targets(target)
     if (targets.length === 0)
       this.#omissions.add(
@@ -104,6 +113,20 @@ class VirtualServer {
         words,
         `expected an address with a port, or fwmark with a number; ranges are taken as 10.0.0.1-9, of up to ${RANGE_MAX} addresses`,
       )
+    return { line, words, targets }
+  }
+
+  /** Every port needs it, and one member that has every port makes the whole group persistent. */
+  #setPersistence(members: readonly Member[]): void {
+    if (this.#persistence) return
+    const member = members.find(({ targets }) => targets.some(({ protocol, port }) => protocol !== 'fwm' && port === 0))
+    if (!member) return
+    this.#persistence = {}
+    const why = `port 0 is every port, which only a service with persistence can have: it gets ${PERSISTENCE_TIMEOUT_S} s of it, as in keepalived`
+    this.#omissions.add(member.line, member.words, why)
+  }
+
+  *#servicesAt({ line, words, targets }: Member): Generator<WholeService> {
     for (const each of targets) {
       const service = this.#service(each)
       const fault = refusalOf(service)

@@ -287,6 +287,19 @@ for (const [text, expected] of omissions) {
   })
 }
 
+test('every port without persistence gets that of keepalived, and so does the rest of its group', async (t) => {
+  const persistence = (text: string) => imported(text).services.map((each) => each.persistence)
+  const sixMinutes = { timeoutS: 360, netmask: '255.255.255.255' }
+  t.same(persistence('virtual_server 10.0.0.1 {\n protocol TCP\n}'), [sixMinutes])
+  const group = 'virtual_server group A {\n protocol TCP\n}\nvirtual_server_group A {\n 10.0.0.1 80\n 10.0.0.2 0\n}'
+  t.same(persistence(group), [sixMinutes, sixMinutes])
+  t.match(told(group), [/^6: 10\.0\.0\.2 0: port 0 is every port, .* 360 s/])
+  const given = 'virtual_server 10.0.0.1 {\n protocol TCP\n persistence_timeout 9\n}'
+  t.match(persistence(given), [{ timeoutS: 9 }])
+  t.same(told(given), [])
+  t.same(persistence('virtual_server fwmark 7 {\n}'), [undefined])
+})
+
 test('a flag that is not its scheduler’s leaves the others', async (t) => {
   const text = 'virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo sh\n mh-port\n sh-port\n flag-1\n mh-fallback\n}'
   t.same(service(text).schedulerFlags, ['sh-fallback', 'sh-port'])

@@ -23,6 +23,8 @@ const FAMILIES: ReadonlyMap<string, 4 | 6> = new Map([
   ['inet', 4],
   ['inet6', 6],
 ])
+const MARKED =
+  'packets are marked by the rules of `director mark` here, not by iptables or nftables. Write them to `marks`: it is empty, and applied so it removes those that the pool has'
 const FLAGS = new Set(['flag-1', 'flag-2', 'flag-3', 'sh-port', 'sh-fallback', 'mh-port', 'mh-fallback'])
 
 type Target = Pick<WholeService, 'protocol' | 'address' | 'port' | 'mark'>
@@ -132,8 +134,12 @@ class VirtualServer {
       const fault = refusalOf(service)
       if (fault === undefined) service.servers = this.#serversIn(service)
       if (fault !== undefined) this.#omissions.add(line, words, fault)
-      else if (service.servers.length > 0 || this.#servers.length === 0) yield service
-      else this.#omissions.add(line, words, 'none of its servers can be there')
+      else if (service.servers.length === 0 && this.#servers.length > 0)
+        this.#omissions.add(line, words, 'none of its servers can be there')
+      else {
+        if (service.protocol === 'fwm') this.#omissions.add(line, words, MARKED)
+        yield service
+      }
     }
   }
 

@@ -152,6 +152,15 @@ const services: [sentence: string, text: string, expected: object][] = [
     `virtual_server 10.0.0.1 { protocol TCP\n persistence_timeout 9\n ${server}\n}`,
     { port: 0 },
   ],
+]
+for (const [sentence, text, expected] of services) {
+  test(`a virtual server: ${sentence}`, async (t) => {
+    t.match(service(text), expected)
+    t.same(told(text), [])
+  })
+}
+
+const marks: typeof services = [
   [
     'a firewall mark, whose family is that of its servers',
     `virtual_server fwmark 7 {\n real_server fd00::1 { }\n}`,
@@ -164,10 +173,11 @@ const services: [sentence: string, text: string, expected: object][] = [
   ],
   ['a firewall mark, whose family is said', `virtual_server fwmark 7 {\n ip_family inet6\n}`, { address: '::' }],
 ]
-for (const [sentence, text, expected] of services) {
-  test(`a virtual server: ${sentence}`, async (t) => {
+for (const [sentence, text, expected] of marks) {
+  test(`a virtual server: ${sentence}, and it is told who marks packets`, async (t) => {
     t.match(service(text), expected)
-    t.same(told(text), [])
+    t.match(told(text), [/fwmark 7( inet6)?: packets are marked by the rules of `director mark`/])
+    t.equal(told(text).length, 1)
   })
 }
 
@@ -187,6 +197,7 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
   t.match(told(text), [
     /^3: real_server 10\.1\.0\.1 8080: .*IP version/,
     /^8: fd00::9-b 82: none of its servers/,
+    /^9: fwmark 3: .*`director mark`/,
     /^10: 10\.0\.0\.0\/24 80: expected an address/,
   ])
 })
@@ -194,7 +205,10 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
 test('a virtual server without a protocol is UDP, as in keepalived, and told', async (t) => {
   const group = 'virtual_server_group A {\n 10.0.0.1 80\n 10.0.0.2 80\n fwmark 1\n}\nvirtual_server group A {\n}'
   t.match(imported(group).services, [{ protocol: 'udp' }, { protocol: 'udp' }, { protocol: 'fwm' }])
-  t.same(told(group), ['6: virtual_server group A: has no `protocol`: it is UDP, as in keepalived'])
+  t.match(told(group), [
+    /^4: fwmark 1: .*`director mark`/,
+    '6: virtual_server group A: has no `protocol`: it is UDP, as in keepalived',
+  ])
   t.match(told('virtual_server 10.0.0.1 80 {\n protocol OSI\n}'), [/^2: protocol OSI: .* it becomes UDP, as in/])
 })
 

@@ -6,34 +6,36 @@
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { serviceKey } from '../../../forwarder/service.ts'
-import { DirectorError } from '../../../protocol/errors.ts'
-import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.ts'
-import { type TunnelInput, type WholeService, wholeServiceSchema } from '../../director/control/api.ts'
-import { withWholeService } from '../../director/pool/service-changes.ts'
+import type { WholeService } from '../../director/control/api.ts'
 import { UsageError } from '../vsadm/request.ts'
 import { readSchedulerFlags } from '../vsadm/scheduler-flags.ts'
+import { canonical, type Method, methodOf, RealServer, whyNoCounterpart } from './keepalived-real-server.ts'
 import { type Statement, wholeNumber } from './keepalived-syntax.ts'
-import { NO_COUNTERPART, type Omissions } from './omissions.ts'
+import type { Omissions } from './omissions.ts'
+import { refusalOf } from './refusal.ts'
 
 /** keepalived's, in seconds. */
 const PERSISTENCE_TIMEOUT_S = 360
 /** Of a range of addresses in a group. */
 const RANGE_MAX = 256
-const OWN_FILE = "how servers are checked is in each director's own file (`health`), for all servers alike"
-const CHECK_TIMES = new Set(['delay_loop', 'connect_timeout', 'retry', 'nb_get_retry', 'delay_before_retry', 'warmup'])
 const FAMILIES: ReadonlyMap<string, 4 | 6> = new Map([
   ['inet', 4],
   ['inet6', 6],
 ])
+const MARKED =
+  'packets are marked by the rules of `director mark` here, not by iptables or nftables. Write them to `marks`: it is empty, and applied so it removes those that the pool has'
 const FLAGS = new Set(['flag-1', 'flag-2', 'flag-3', 'sh-port', 'sh-fallback', 'mh-port', 'mh-fallback'])
-const NUMBERS = /^(weight|uthreshold|lthreshold)$/
-const CHECKERS = /^(HTTP_GET|SSL_GET|SMTP_CHECK|DNS_CHECK|MISC_CHECK|BFD_CHECK|UDP_CHECK|PING_CHECK|FILE_CHECK)$/
 
-type Method = Pick<WholeService['servers'][number], 'method' | 'tunnel'>
 type Target = Pick<WholeService, 'protocol' | 'address' | 'port' | 'mark'>
-type Server = WholeService['servers'][number]
 type Values = Partial<WholeService>
+
+/** Of a group; a virtual server without one is the only one of its own. */
+interface Member {
+  readonly line: number
+  readonly words: readonly string[]
+  readonly targets: readonly Target[]
+}
 
 /** Those that are virtual servers. */
 export function* importVirtualServers(statements: readonly Statement[], omissions: Omissions): Generator<WholeService> {
@@ -72,9 +74,7 @@ class VirtualServer {
   #onePacket: Statement | undefined
   readonly #flags: Statement[] = []
   readonly #values: Values = {}
-  readonly #servers: Server[] = []
-  /** Their addresses and ports. */
-  readonly #known = new Set<string>()
+  readonly #servers: readonly RealServer[]
 
   constructor(statement: Statement, omissions: Omissions) {
     this.#statement = statement
@@ -83,27 +83,31 @@ class VirtualServer {
     this.#setFlags()
     this.#setOnePacket()
     // What a server says counts before what its virtual server does, wherever that stands.
-    for (const each of statement.block ?? []) if (each.words[0] === 'real_server') this.#readServer(each)
+    const virtual = { ...this.#method, weight: this.#weight }
+    const servers = (statement.block ?? []).filter(({ words }) => words[0] === 'real_server')
+    this.#servers = servers.flatMap((each) => RealServer.read(each, virtual, omissions) ?? [])
   }
 
   /** One, or of a group one for each of its members. */
   *services(groups: ReadonlyMap<string, Statement>): Generator<WholeService> {
+    const members = [...this.#members(groups)]
+    this.#setPersistence(members)
+    for (const member of members) yield* this.#servicesAt(member)
+  }
+
+  *#members(groups: ReadonlyMap<string, Statement>): Generator<Member> {
     const { line, words } = this.#statement
     const [, first, ...more] = words
     if (first !== 'group') {
-      yield* this.#servicesAt(line, words, [first, ...more])
+      yield this.#member(line, words, [first, ...more])
       return
     }
     const group = groups.get(more[0] ?? '')
     if (!group) this.#omissions.add(line, words, 'there is no such virtual_server_group in this file')
-    for (const member of group?.block ?? []) yield* this.#servicesAt(member.line, member.words, member.words)
+    for (const member of group?.block ?? []) yield this.#member(member.line, member.words, member.words)
   }
 
-  *#servicesAt(
-    line: number,
-    words: readonly string[],
-    target: readonly (string | undefined)[],
-  ): Generator<WholeService> {
+  #member(line: number, words: readonly string[], target: readonly (string | undefined)[]): Member {
     const targets = this.#targets(target)
     if (targets.length === 0)
       this.#omissions.add(
@@ -111,12 +115,38 @@ class VirtualServer {
         words,
         `expected an address with a port, or fwmark with a number; ranges are taken as 10.0.0.1-9, of up to ${RANGE_MAX} addresses`,
       )
+    return { line, words, targets }
+  }
+
+  /** Every port needs it, and one member that has every port makes the whole group persistent. */
+  #setPersistence(members: readonly Member[]): void {
+    if (this.#persistence) return
+    const member = members.find(({ targets }) => targets.some(({ protocol, port }) => protocol !== 'fwm' && port === 0))
+    if (!member) return
+    this.#persistence = {}
+    const why = `port 0 is every port, which only a service with persistence can have: it gets ${PERSISTENCE_TIMEOUT_S} s of it, as in keepalived`
+    this.#omissions.add(member.line, member.words, why)
+  }
+
+  *#servicesAt({ line, words, targets }: Member): Generator<WholeService> {
     for (const each of targets) {
       const service = this.#service(each)
-      const fault = faultOf(service)
-      if (fault === undefined) yield service
-      else this.#omissions.add(line, words, fault)
+      const fault = refusalOf(service)
+      if (fault === undefined) service.servers = this.#serversIn(service)
+      if (fault !== undefined) this.#omissions.add(line, words, fault)
+      else if (service.servers.length === 0 && this.#servers.length > 0)
+        this.#omissions.add(line, words, 'none of its servers can be there')
+      else {
+        if (service.protocol === 'fwm') this.#omissions.add(line, words, MARKED)
+        yield service
+      }
     }
+  }
+
+  /** Each by itself: as keepalived does, the service goes on without those that cannot be there. */
+  #serversIn(service: WholeService): WholeService['servers'] {
+    const known = new Set<string>()
+    return this.#servers.flatMap((server) => server.in(service, known) ?? [])
   }
 
   #targets([first = '', second, third]: readonly (string | undefined)[]): Target[] {
@@ -124,7 +154,9 @@ class VirtualServer {
       const mark = wholeNumber(second)
       const own = third === undefined ? this.#family : FAMILIES.get(third)
       if (mark === undefined || (third !== undefined && own === undefined)) return []
-      const family = own ?? (this.#servers.some(({ address }) => isIPv6(address)) ? 6 : 4)
+      // A tunnel may lead to the other one.
+      const decisive = this.#servers.find(({ method }) => method !== 'tun') ?? this.#servers[0]
+      const family = own ?? (decisive && isIPv6(decisive.address) ? 6 : 4)
       return [{ protocol: 'fwm', address: family === 6 ? '::' : '0.0.0.0', port: 0, mark }]
     }
     const port = second === undefined ? 0 : wholeNumber(second)
@@ -142,6 +174,7 @@ class VirtualServer {
     this.#omissions.add(line, words, 'has no `protocol`: it is UDP, as in keepalived')
   }
 
+  /** Without its servers. */
   #service(target: Target): WholeService {
     const netmask = isIPv6(target.address) ? '128' : '255.255.255.255'
     return {
@@ -149,7 +182,7 @@ class VirtualServer {
       scheduler: DEFAULT_SCHEDULER,
       ...this.#values,
       ...(this.#persistence && { persistence: { timeoutS: PERSISTENCE_TIMEOUT_S, netmask, ...this.#persistence } }),
-      servers: this.#servers.map((server) => ({ ...server, port: server.port === 0 ? target.port : server.port })),
+      servers: [],
     }
   }
 
@@ -229,73 +262,9 @@ class VirtualServer {
         break
       default:
         if (FLAGS.has(keyword)) this.#flags.push(statement)
-        else omit(CHECK_TIMES.has(keyword) ? OWN_FILE : NO_COUNTERPART)
+        else omit(whyNoCounterpart(keyword))
     }
   }
-
-  #readServer({ line, words, block = [] }: Statement): void {
-    const [, text = '', portWord = '0'] = words
-    const port = wholeNumber(portWord)
-    if (isIP(text) === 0 || port === undefined) {
-      this.#omissions.add(line, words, 'expected an address and a port')
-      return
-    }
-    const address = canonical(text)
-    const key = `${address} ${port}`
-    if (this.#known.has(key)) {
-      this.#omissions.add(line, words, 'this server is there already')
-      return
-    }
-    this.#known.add(key)
-    const server: Server = { address, port, method: 'nat', weight: this.#weight }
-    let method: Method | undefined = this.#method
-    for (const statement of block) {
-      const [keyword, value] = statement.words
-      const omit = (why: string) => this.#omissions.add(statement.line, statement.words, why)
-      const number = wholeNumber(value)
-      if (keyword === 'weight' && number !== undefined) server.weight = number
-      else if (keyword === 'uthreshold' && number !== undefined) server.upperThreshold = number
-      else if (keyword === 'lthreshold' && number !== undefined) server.lowerThreshold = number
-      else if (keyword === 'lvs_method' || keyword === 'lb_kind') {
-        method = methodOf(statement.words.slice(1)) ?? method
-        if (!methodOf(statement.words.slice(1))) omit("expected NAT, DR or TUN: it becomes the virtual server's")
-      } else if (keyword === 'TCP_CHECK') this.#readTcpCheck(statement, port)
-      else if (NUMBERS.test(keyword)) omit('expected a whole number')
-      else if (CHECKERS.test(keyword)) omit('servers are checked by a TCP connection alone')
-      else omit(CHECK_TIMES.has(keyword) ? OWN_FILE : NO_COUNTERPART)
-    }
-    this.#servers.push({ ...server, ...method })
-  }
-
-  #readTcpCheck({ line, words, block = [] }: Statement, port: number): void {
-    if (this.#protocol !== 'tcp' || this.#statement.words[1] === 'fwmark') {
-      this.#omissions.add(line, words, 'only servers of TCP services with an address are checked')
-      return
-    }
-    for (const statement of block) {
-      const [keyword, value] = statement.words
-      if (keyword === 'connect_port' && wholeNumber(value) === port) continue
-      const why = CHECK_TIMES.has(keyword) ? OWN_FILE : 'a server is checked at its own address and port'
-      this.#omissions.add(statement.line, statement.words, why)
-    }
-  }
-}
-
-/** @param words after lvs_method */
-function methodOf([name = '', ...options]: readonly string[]): Method | undefined {
-  if (/^NAT$/i.test(name)) return { method: 'nat' }
-  if (/^DR$/i.test(name)) return { method: 'dr' }
-  if (!/^TUN$/i.test(name)) return undefined
-  const [, type, port, checksum] =
-    /^(?:type (ipip|gre|gue)(?: port (\d+))?)?(?: ?(nocsum|csum|remcsum))?$/.exec(options.join(' ')) ?? []
-  if (options.length === 0 || type === 'ipip') return { method: 'tun' }
-  const checksums = { nocsum: 'none', csum: 'plain', remcsum: 'remote' } as const
-  const kind = checksums[(checksum ?? 'nocsum') as keyof typeof checksums]
-  return type === undefined ? undefined : { method: 'tun', tunnel: tunnelOf(type, Number(port ?? 0), kind) }
-}
-
-function tunnelOf(type: string, port: number, checksum: TunnelInput['checksum']): TunnelInput {
-  return { type: type as TunnelInput['type'], port, checksum }
 }
 
 /** "10.0.0.1", or those of "10.0.0.1-9" and "fd00::1-9"; none for what is neither. */
@@ -308,22 +277,4 @@ function addressesOf(text: string): string[] {
   if (!(to >= from) || to - from >= RANGE_MAX) return []
   const addresses = Array.from({ length: to - from + 1 }, (_, index) => network + (from + index).toString(base))
   return addresses.every((address) => isIP(address) !== 0) ? addresses.map(canonical) : []
-}
-
-/** In the form in which addresses are compared. One with a zone stays as it is: it is refused. */
-function canonical(address: string): string {
-  return address.includes('%') ? address : canonicalAddress(address)
-}
-
-/** Why the pool would not take the service. */
-function faultOf(service: WholeService): string | undefined {
-  const { error, data } = wholeServiceSchema.safeParse(service)
-  if (error) return `${error.issues[0].path.join('.')}: ${error.issues[0].message}`
-  try {
-    withWholeService(undefined, data, () => true)
-    return undefined
-  } catch (fault) {
-    if (fault instanceof DirectorError) return fault.message
-    throw fault
-  }
 }

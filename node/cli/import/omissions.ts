@@ -15,15 +15,22 @@ const SECRET = /^(auth_pass|password|\$\w+=)/
 
 export class Omissions {
   readonly #list: Omission[] = []
+  readonly #told = new Set<string>()
 
-  /** @param words as they are in the file */
+  /**
+   * The same is told once: a line of a group of virtual servers is met for each of them.
+   * @param words as they are in the file
+   */
   add(line: number, words: readonly string[], why: string): void {
     // A file may have what a terminal would obey.
     const text = withoutSecrets(words)
       .join(' ')
       .replaceAll(/\p{Cc}/gu, '?')
     const shown = text.length > WORDS_LENGTH ? `${text.slice(0, WORDS_LENGTH)}...` : text
-    this.#list.push({ line, message: `${shown}: ${why}` })
+    const message = `${shown}: ${why}`
+    const key = `${line} ${message}`
+    if (!this.#told.has(key)) this.#list.push({ line, message })
+    this.#told.add(key)
   }
 
   /** In the order of the lines. */

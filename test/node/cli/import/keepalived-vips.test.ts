@@ -67,7 +67,7 @@ test('who starts as master owns the addresses, unless there is a priority', asyn
   t.equal(priority('state MASTER\n priority 150'), 150)
   t.equal(priority('state BACKUP'), 100)
   t.same(told(instance('A', 1, 'state BACKUP')), [])
-  for (const state of ['${STATE}', 'master', '']) {
+  for (const state of ['$STATE', 'master', '']) {
     t.equal(priority(`state ${state}`), 100)
     t.match(told(instance('A', 1, `state ${state}`)), [/^6: state.*: expected MASTER or BACKUP/])
   }

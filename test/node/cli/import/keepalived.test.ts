@@ -113,7 +113,7 @@ const services: [sentence: string, text: string, expected: object][] = [
   ],
   [
     'the newer names of algorithm and method',
-    `virtual_server 10.0.0.1 80 { protocol TCP\n lvs_sched sed\n lvs_method TUN\n ${server}\n}`,
+    `virtual_server 10.0.0.1 80 { protocol TCP\n lvs_sched sed\n lvs_method TUN\n real_server 10.1.0.1 { }\n}`,
     { scheduler: 'sed', servers: [{ method: 'tun' }] },
   ],
   [
@@ -152,6 +152,15 @@ const services: [sentence: string, text: string, expected: object][] = [
     `virtual_server 10.0.0.1 { protocol TCP\n persistence_timeout 9\n ${server}\n}`,
     { port: 0 },
   ],
+]
+for (const [sentence, text, expected] of services) {
+  test(`a virtual server: ${sentence}`, async (t) => {
+    t.match(service(text), expected)
+    t.same(told(text), [])
+  })
+}
+
+const marks: typeof services = [
   [
     'a firewall mark, whose family is that of its servers',
     `virtual_server fwmark 7 {\n real_server fd00::1 { }\n}`,
@@ -164,10 +173,11 @@ const services: [sentence: string, text: string, expected: object][] = [
   ],
   ['a firewall mark, whose family is said', `virtual_server fwmark 7 {\n ip_family inet6\n}`, { address: '::' }],
 ]
-for (const [sentence, text, expected] of services) {
-  test(`a virtual server: ${sentence}`, async (t) => {
+for (const [sentence, text, expected] of marks) {
+  test(`a virtual server: ${sentence}, and it is told who marks packets`, async (t) => {
     t.match(service(text), expected)
-    t.same(told(text), [])
+    t.match(told(text), [/fwmark 7( inet6)?: packets are marked by the rules of `director mark`/])
+    t.equal(told(text).length, 1)
   })
 }
 
@@ -185,9 +195,9 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
     ],
   )
   t.match(told(text), [
-    /^8: fd00::9-b 82: .*IP version/,
-    /^8: /,
-    /^8: /,
+    /^3: real_server 10\.1\.0\.1 8080: .*IP version/,
+    /^8: fd00::9-b 82: none of its servers/,
+    /^9: fwmark 3: .*`director mark`/,
     /^10: 10\.0\.0\.0\/24 80: expected an address/,
   ])
 })
@@ -195,7 +205,10 @@ virtual_server_group WEB {\n 10.0.0.1 80\n 10.0.0.3-5 81\n fd00::9-b 82\n fwmark
 test('a virtual server without a protocol is UDP, as in keepalived, and told', async (t) => {
   const group = 'virtual_server_group A {\n 10.0.0.1 80\n 10.0.0.2 80\n fwmark 1\n}\nvirtual_server group A {\n}'
   t.match(imported(group).services, [{ protocol: 'udp' }, { protocol: 'udp' }, { protocol: 'fwm' }])
-  t.same(told(group), ['6: virtual_server group A: has no `protocol`: it is UDP, as in keepalived'])
+  t.match(told(group), [
+    /^4: fwmark 1: .*`director mark`/,
+    '6: virtual_server group A: has no `protocol`: it is UDP, as in keepalived',
+  ])
   t.match(told('virtual_server 10.0.0.1 80 {\n protocol OSI\n}'), [/^2: protocol OSI: .* it becomes UDP, as in/])
 })
 
@@ -287,6 +300,19 @@ for (const [text, expected] of omissions) {
     t.equal(lines.length, expected.length, lines.join('\n'))
   })
 }
+
+test('every port without persistence gets that of keepalived, and so does the rest of its group', async (t) => {
+  const persistence = (text: string) => imported(text).services.map((each) => each.persistence)
+  const sixMinutes = { timeoutS: 360, netmask: '255.255.255.255' }
+  t.same(persistence('virtual_server 10.0.0.1 {\n protocol TCP\n}'), [sixMinutes])
+  const group = 'virtual_server group A {\n protocol TCP\n}\nvirtual_server_group A {\n 10.0.0.1 80\n 10.0.0.2 0\n}'
+  t.same(persistence(group), [sixMinutes, sixMinutes])
+  t.match(told(group), [/^6: 10\.0\.0\.2 0: port 0 is every port, .* 360 s/])
+  const given = 'virtual_server 10.0.0.1 {\n protocol TCP\n persistence_timeout 9\n}'
+  t.match(persistence(given), [{ timeoutS: 9 }])
+  t.same(told(given), [])
+  t.same(persistence('virtual_server fwmark 7 {\n}'), [undefined])
+})
 
 test('a flag that is not its scheduler’s leaves the others', async (t) => {
   const text = 'virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo sh\n mh-port\n sh-port\n flag-1\n mh-fallback\n}'

@@ -1,0 +1,20 @@
+/** Why the pool would not take a service, before it is asked. */
+import { DirectorError } from '../../../protocol/errors.ts'
+import { type WholeService, wholeServiceSchema } from '../../director/control/api.ts'
+import { withWholeService } from '../../director/pool/service-changes.ts'
+
+/** @param service with one server at most, so that it is known which one the reason is about */
+export function refusalOf(service: WholeService): string | undefined {
+  const { error, data } = wholeServiceSchema.safeParse(service)
+  if (error) {
+    const [{ path, message }] = error.issues
+    return `${path.filter((part) => part !== 'servers' && part !== 0).join('.')}: ${message}`
+  }
+  try {
+    withWholeService(undefined, data, () => true)
+    return undefined
+  } catch (fault) {
+    if (fault instanceof DirectorError) return fault.message
+    throw fault
+  }
+}

@@ -35,6 +35,8 @@ export const INFLATED_BYTES_MAX = 1024 * 1024
 const INVALID_ENTRIES_MAX = 100
 /** Objects and lists within each other; an entry of this version has six. */
 const NESTING_MAX = 32
+/** In one value of raw bytes, which this version has none of: a later one's key or signature. */
+const RAW_BYTES_MAX = 256
 
 const TELLING_MAX = 64
 
@@ -80,18 +82,27 @@ export function fitsMessage(packed: Uint8Array): boolean {
 /** Whether an entry that was heard can be told to others: it must not be in their way to all the rest. */
 export function isTellable(entry: PoolEntry): boolean {
   try {
-    return nestsWithin(entry, NESTING_MAX) && fitsMessage(packEntry(entry))
+    return isPlain(entry) && fitsMessage(packEntry(entry))
   } catch {
     // MessagePack's extensions bring values that it does not write again, among them integers of more than 64 bits.
     return false
   }
 }
 
-/** Sets, errors and the like, in which more could be nested, no version has. */
-function nestsWithin(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return true
-  const isPlain = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
-  return isPlain && levels > 0 && Object.values(value).every((each) => nestsWithin(each, levels - 1))
+/** What a peer says is an entry. */
+export function readEntry(value: unknown): PoolEntry | undefined {
+  return isPlain(value) ? poolEntrySchema.safeParse(value).data : undefined
+}
+
+/**
+ * Sets, errors and the like, in which more could be nested, no version has. To be asked before a schema: for that, a megabyte of raw bytes is an
+ * object of a million fields.
+ */
+function isPlain(value: unknown, levels = NESTING_MAX): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  if (value instanceof Uint8Array) return value.length <= RAW_BYTES_MAX
+  const isKnown = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
+  return isKnown && levels > 0 && Object.values(value).every((each) => isPlain(each, levels - 1))
 }
 
 /**
@@ -130,9 +141,9 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
   if (kind !== ENTRIES) return undefined
   try {
     unpackEach(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value) => {
-      const { data } = poolEntrySchema.safeParse(value)
-      const part = data || decoded.part ? undefined : partSchema.safeParse(value).data
-      if (data) decoded.entries.push(data)
+      const entry = readEntry(value)
+      const part = entry || decoded.part || !isPlain(value) ? undefined : partSchema.safeParse(value).data
+      if (entry) decoded.entries.push(entry)
       else if (part) decoded.part = part
       else decoded.invalidEntries++
       return decoded.invalidEntries < INVALID_ENTRIES_MAX

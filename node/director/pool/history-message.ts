@@ -19,14 +19,13 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { z } from 'zod'
 import { pack, unpack, unpackEach } from '../../../protocol/message-pack.ts'
 import { MAX_MESSAGE_BYTES } from '../cluster/transport.ts'
-import { BATCH_BYTES, INFLATED_BYTES_MAX, isTellable, VERSION } from './config-message.ts'
+import { BATCH_BYTES, INFLATED_BYTES_MAX, isTellable, readEntry, VERSION } from './config-message.ts'
 import type { Stamp } from './hybrid-logical-clock.ts'
 import {
   entryKey,
   isMembership,
   MARKS_KEY,
   type PoolEntry,
-  poolEntrySchema,
   SETTINGS_KEY,
   stampSchema,
 } from './pool-entry.ts'
@@ -132,7 +131,7 @@ function readValue(value: unknown): HistoryValue | undefined {
     const key = keySchema.safeParse(value).data
     return key === undefined ? undefined : { kind: 'replaced', key, entry: undefined }
   }
-  const entry = poolEntrySchema.safeParse(value).data
+  const entry = readEntry(value)
   // To go back must let nobody in again, and what was gone back to must be tellable.
   if (entry)
     return isMembership(entry) || !isTellable(entry) ? undefined : { kind: 'replaced', key: entryKey(entry), entry }

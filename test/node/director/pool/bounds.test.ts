@@ -151,6 +151,9 @@ test('what could not be told to others is not taken from a peer, and what they t
     serviceWith(81, { later: nested(20) }),
     serviceWith(82, { later: nested(60) }),
     serviceWith(83, {}),
+    serviceWith(88, { later: new Uint8Array(256) }),
+    // A schema would walk over them as over so many fields.
+    serviceWith(89, { later: new Uint8Array(2 ** 19) }),
   ])
   const withSet = new Packr({ useRecords: false, structuredClone: true }).pack(serviceWith(84, { later: new Set([1]) }))
   const extensions = new Packr({
@@ -168,9 +171,9 @@ test('what could not be told to others is not taken from a peer, and what they t
   await pool.advance(0)
   t.same(
     a.configuration.services().map(({ port }) => port),
-    [81, 83],
+    [81, 83, 88],
   )
-  t.equal(a.configuration.refused.invalid, 5)
+  t.equal(a.configuration.refused.invalid, 6)
   await pool.settle()
   t.same(b.configuration.services(), a.configuration.services(), 'all of it is told')
 })

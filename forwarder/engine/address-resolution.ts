@@ -23,7 +23,7 @@ export function handleArp(
   const arp = frame.start + ETHERNET_HEADER_LENGTH
   if (!isIPv4Arp(bytes, arp, frame.length - ETHERNET_HEADER_LENGTH)) return TO_HOST
   const sender = readInt32(bytes, arp + ARP.senderAddress)
-  neighbours.learn(link, sender, bytes, arp + ARP.senderMac, nowMs)
+  neighbours.learn(link, sender, bytes, arp + ARP.senderMac, true, nowMs)
   const target = readInt32(bytes, arp + ARP.targetAddress)
   if (readUint16(bytes, arp + ARP.operation) !== ARP_REQUEST || target === sender) return TO_HOST
   if (!addresses.isAnsweredOn(target, link)) return TO_HOST

@@ -19,8 +19,7 @@ const DROP_OVERLAP = dropCode('fragment-overlap')
 const DROP_LIMIT = dropCode('fragment-limit')
 const DROP_ORPHAN = dropCode('fragment-orphan')
 
-/** The IP header counted in, for which the smaller of the two will do. */
-const LONGEST_DATAGRAM = 65_535 - 20
+const LONGEST_DATAGRAM = 65_535
 
 /** Sends a fragment on behind its first one, which said by which protocol and ports their connection is found. */
 export type FollowFirst = (frame: Frame, link: number, protocol: number, ports: number) => Verdict
@@ -60,11 +59,14 @@ export class FragmentOrder {
     this.#fragments.release(this.#forward)
   }
 
-  /** Whether a fragment's numbers can be: `length` bytes from `offset` on. */
-  isSound(frame: Frame, offset: number, length: number, isLast: boolean): boolean {
+  /**
+   * Whether a fragment's numbers can be: `length` bytes from `offset` on.
+   * @param before bytes in front of them that the whole datagram's length counts as well: of IPv4 the header, of IPv6 extension headers alone
+   */
+  isSound(frame: Frame, offset: number, length: number, isLast: boolean, before: number): boolean {
     // No card is left with anything to do for a fragment.
     if (hasUnfinishedChecksum(frame) || segmentSize(frame) !== 0) return false
-    return length > 0 && (isLast || length % 8 === 0) && offset + length <= LONGEST_DATAGRAM
+    return length > 0 && (isLast || length % 8 === 0) && before + offset + length <= LONGEST_DATAGRAM
   }
 
   /**

@@ -66,7 +66,7 @@ export class FragmentPath {
     const offset = (word & FRAGMENT_OFFSET_MASK) * 8
     const isLast = (word & MORE_FRAGMENTS) === 0
     const length = frame.length - ETHERNET_HEADER_LENGTH - headerLength
-    if (!order.isSound(frame, offset, length, isLast)) return drops.drop(DROP_BAD_HEADER)
+    if (!order.isSound(frame, offset, length, isLast, headerLength)) return drops.drop(DROP_BAD_HEADER)
     const protocol = view.getUint8(ip + IPV4.protocol)
     // SCTP's checksum is of the whole packet, and a new port changes all of it (RFC 9260 appendix A).
     if (protocol === PROTOCOL_SCTP) return drops.drop(DROP_FRAGMENT)

@@ -61,18 +61,19 @@ export class AddressResolution6 {
     const type = bytes[icmp + ICMPV6.type]
     const target = this.#find(bytes, icmp + NEIGHBOUR_DISCOVERY.target)
     if (type === ICMPV6_NEIGHBOUR_ADVERTISEMENT) {
-      this.#learn(frame, link, target, findLinkAddress(bytes, icmp, end, OPTION_TARGET_LINK_ADDRESS), nowMs)
+      const overrides = (readInt32(bytes, icmp + ICMPV6.rest) & ADVERTISEMENT_OVERRIDE) !== 0
+      this.#learn(frame, link, target, findLinkAddress(bytes, icmp, end, OPTION_TARGET_LINK_ADDRESS), overrides, nowMs)
       return TO_HOST
     }
     if (type !== ICMPV6_NEIGHBOUR_SOLICITATION) return TO_HOST
     const asker = findLinkAddress(bytes, icmp, end, OPTION_SOURCE_LINK_ADDRESS)
-    this.#learn(frame, link, this.#find(bytes, ip + IPV6.source), asker, nowMs)
+    this.#learn(frame, link, this.#find(bytes, ip + IPV6.source), asker, true, nowMs)
     return this.#parts.addresses.isAnsweredOn(target, link) ? this.#advertise(frame, link, target, asker) : TO_HOST
   }
 
-  #learn(frame: Frame, link: number, address: number, macAt: number, nowMs: number): void {
+  #learn(frame: Frame, link: number, address: number, macAt: number, overrides: boolean, nowMs: number): void {
     if (macAt < 0 || address === NO_ADDRESS) return
-    this.#parts.neighbours.learn(link, address, frame.memory.bytes, macAt, nowMs)
+    this.#parts.neighbours.learn(link, address, frame.memory.bytes, macAt, overrides, nowMs)
   }
 
   /** @param askerMacAt where the asker says its MAC is; below 0: the frame's own source */

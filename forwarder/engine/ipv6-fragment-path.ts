@@ -15,6 +15,7 @@ import {
   FRAGMENT_OFFSET,
   fragmentHeaderAt,
   IPV6,
+  IPV6_HEADER_LENGTH,
   PROTOCOL_ICMPV6,
   WALK_TOO_LONG,
   walkInFragment,
@@ -86,7 +87,8 @@ export class IPv6FragmentPath {
     const offset = word & FRAGMENT_OFFSET
     const isLast = (word & FRAGMENT_MORE) === 0
     const length = end - header - FRAGMENT_HEADER_LENGTH
-    if (!order.isSound(frame, offset, length, isLast)) return drops.drop(DROP_BAD_HEADER)
+    const extensions = header - ip - IPV6_HEADER_LENGTH
+    if (!order.isSound(frame, offset, length, isLast, extensions)) return drops.drop(DROP_BAD_HEADER)
     let protocol = view.getUint8(header + FRAGMENT.nextHeader)
     let ports = 0
     if (offset === 0) {

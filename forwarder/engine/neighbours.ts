@@ -111,12 +111,22 @@ export class Neighbours {
     if (neighbour) neighbour.usedMs = nowMs
   }
 
-  /** Takes a MAC that somebody says is his in, if it is somebody we have asked for. */
-  learn(link: number, address: number, bytes: Uint8Array, macAt: number, nowMs: number): void {
+  /**
+   * Takes a MAC that somebody says is his in, if it is somebody we have asked for.
+   * @param overrides false: not in the place of another that is known. That one is asked for soon (RFC 4861 section 7.2.5)
+   */
+  learn(link: number, address: number, bytes: Uint8Array, macAt: number, overrides: boolean, nowMs: number): void {
     const neighbour = this.#byLink[link].get(address)
     if (neighbour === undefined || (bytes[macAt] & 1) !== 0) return
-    neighbour.macHigh = readUint16(bytes, macAt)
-    neighbour.macLow = readInt32(bytes, macAt + 2)
+    const macHigh = readUint16(bytes, macAt)
+    const macLow = readInt32(bytes, macAt + 2)
+    const isOther = macHigh !== neighbour.macHigh || macLow !== neighbour.macLow
+    if (isOther && neighbour.resolved && !overrides) {
+      neighbour.confirmedMs = Math.min(neighbour.confirmedMs, nowMs - CONFIRM_AFTER_MS - 1)
+      return
+    }
+    neighbour.macHigh = macHigh
+    neighbour.macLow = macLow
     neighbour.resolved = true
     neighbour.confirmedMs = nowMs
     neighbour.probes = 0

@@ -109,6 +109,15 @@ test('a fragment that is a whole packet is forwarded as one, and is of no datagr
   t.same(dropped(bench), [])
 })
 
+test('a datagram may be 65,535 bytes long behind the IPv6 header, other extension headers included', async (t) => {
+  const bench = udp()
+  t.equal(sendAll(bench, OUTSIDE, [fragment(0, 64, true), fragment(65_512, 23, false)]).length, 2)
+  const payload = new Uint8Array(65_535 - 8 - 8)
+  const longest = datagram({ payload, extensions: [hopByHop] })
+  t.equal(sendAll(bench, OUTSIDE, fragmentsOf6(longest, 1500, 8, 8)).length, 46)
+  t.same(dropped(bench), [])
+})
+
 test('fragments of a TCP segment follow it, and those of IPsec the key exchange', async (t) => {
   const bench = scene6()
   bench.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))
@@ -160,7 +169,7 @@ const refused: [sentence: string, frames: Uint8Array[], drop: string][] = [
     'fragment-tiny',
   ],
   ['a fragment before others that is no multiple of eight', [fragment(0, 63, true)], 'bad-header'],
-  ['a fragment that ends behind the longest packet', [fragment(65_512, 64, false)], 'bad-header'],
+  ['a fragment that ends behind the longest packet', [fragment(65_512, 24, false)], 'bad-header'],
   ['an empty fragment', [fragment(64, 0, false)], 'bad-header'],
   ['the same fragment twice', [fragment(0, 64, true), fragment(0, 64, true)], 'fragment-overlap'],
   [

@@ -1,6 +1,6 @@
 /** Neighbour discovery: for virtual addresses, for servers and next hops. */
 import { test } from 'tap'
-import { parseMac } from '../../../protocol/packet/bytes.ts'
+import { formatMac, parseMac } from '../../../protocol/packet/bytes.ts'
 import { parseIPv6 } from '../../../protocol/packet/ipv6-address.ts'
 import {
   unsolicitedAdvertisement,
@@ -136,6 +136,32 @@ test('a server that asks for somebody else is known by its question', async (t) 
   const question = new Uint8Array(86)
   writeSolicitation(question, 0, parseMac(MAC.server1), target(SERVER1_ADDRESS6), target(INSIDE_SOURCE6))
   t.same(sentHex(bench.send(INSIDE, question)), [[INSIDE, hex(tcpToServer6({ flags: TCP_SYN }))]])
+})
+
+test('an advertisement moves a known address only if it says that it overrides; else the address is asked for again', async (t) => {
+  const bench = scene6()
+  const says = (mac: string, flags: number) => {
+    const frame = new Uint8Array(86)
+    writeNeighbourFrame(frame, 0, {
+      type: 136,
+      flags,
+      source: target(SERVER1_ADDRESS6),
+      destination: target(INSIDE_SOURCE6),
+      target: target(SERVER1_ADDRESS6),
+      mac: parseMac(mac),
+      destinationMac: parseMac(MAC.inside),
+    })
+    bench.send(INSIDE, frame)
+    const [sent] = bench.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))
+    return formatMac(sent.frame)
+  }
+  t.equal(says(MAC.server2, 0x4000_0000), MAC.server1)
+  bench.nowMs += 1024
+  const asked = new Uint8Array(86)
+  writeSolicitation(asked, 0, parseMac(MAC.inside), target(INSIDE_SOURCE6), target(SERVER1_ADDRESS6))
+  t.same(sentHex(bench.breathe()), [[INSIDE, hex(asked)]])
+  t.equal(says(MAC.server1, 0x4000_0000), MAC.server1)
+  t.equal(says(MAC.server2, 0x6000_0000), MAC.server2)
 })
 
 test('an advertisement with the MAC of a group, or none, teaches nothing', async (t) => {

@@ -11,6 +11,8 @@ export interface CampaignOptions {
   /** Directors of every pool; drawn unless given. */
   readonly directors?: number
   readonly sabotage?: SabotageName
+  /** The plan that fails is made small; it takes some ten runs. True unless given. */
+  readonly shrinks?: boolean
   readonly onProgress?: (done: number, conversations: number) => void
 }
 
@@ -24,7 +26,7 @@ export interface CampaignResult {
 }
 
 export async function campaign(options: CampaignOptions): Promise<CampaignResult> {
-  const { firstSeed, seeds, directors, sabotage, onProgress } = options
+  const { firstSeed, seeds, directors, sabotage, shrinks = true, onProgress } = options
   const total = { runs: 0, conversations: 0, resumed: 0, faults: 0, simulatedMs: 0 }
   for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
     const plan = planOf(seed, directors, sabotage)
@@ -34,7 +36,7 @@ export async function campaign(options: CampaignOptions): Promise<CampaignResult
     total.resumed += outcome.resumed
     total.faults += plan.faults.length
     total.simulatedMs += outcome.simulatedMs
-    if (outcome.breach) return { ...total, failure: await shrink(plan, outcome) }
+    if (outcome.breach) return { ...total, failure: shrinks ? await shrink(plan, outcome) : { plan, outcome } }
     onProgress?.(total.runs, total.conversations)
   }
   return { ...total, failure: undefined }

@@ -314,7 +314,7 @@ export class IPv4Path {
     const destination = view.getInt32(ip + IPV4.destination)
     const ports = view.getInt32(ip + headerLength)
     this.#newConnections.readIPv4(protocol, view.getInt32(ip + IPV4.source), destination, ports)
-    return this.#handleNew(frame, link, headerLength, protocol, this.#addresses.stateOf(destination), version)
+    return this.#handleNew(frame, link, headerLength, protocol, this.#addresses.stateOfServed(destination), version)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

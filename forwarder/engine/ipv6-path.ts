@@ -295,7 +295,7 @@ export class IPv6Path {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     newConnections.readIPv6(protocol, view, ip, virtual, view.getInt32(ip + headerLength))
-    return this.#handleNew(frame, link, headerLength, protocol, addresses.stateOf(virtual), version)
+    return this.#handleNew(frame, link, headerLength, protocol, addresses.stateOfServed(virtual), version)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

@@ -91,13 +91,15 @@ export class VirtualAddresses {
     return ADDRESS_UNKNOWN
   }
 
-  /**
-   * Whether this director has the packets of connections to an address: it is active, or it is none of ours, as what a firewall mark's
-   * rule names, and the best of ours is.
-   */
-  isServedHere(address: number): boolean {
+  /** As stateOf(), of an address that has connections: one that is none of ours, as what a firewall mark's rule names, is as the best of ours. */
+  stateOfServed(address: number): number {
     const state = this.stateOf(address)
-    return (state === ADDRESS_UNKNOWN ? this.bestState : state) === ADDRESS_ACTIVE
+    return state === ADDRESS_UNKNOWN ? this.bestState : state
+  }
+
+  /** Whether this director has the packets of connections to an address. */
+  isServedHere(address: number): boolean {
+    return this.stateOfServed(address) === ADDRESS_ACTIVE
   }
 
   /** Whether the address is active, and became so at most `ms` ago. One comparison when none did. */

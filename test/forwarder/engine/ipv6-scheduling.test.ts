@@ -192,6 +192,18 @@ test('a rule that names destinations makes them ours, VIPs or not, while this di
   t.equal(pool.drops.toObject().standby, 1)
 })
 
+test('a standby begins no other connection for a packet to a marked destination whose server was removed', async (t) => {
+  const pool = bench({}, marked(4))
+  pool.set({ expireNodestConn: 1, sloppyTcp: 1 })
+  mark(pool, { mark: 4, destination: '2001:db8:5::/64' })
+  const segment = clientTcp6({ from: `[${a}]:1`, to: '[2001:db8:5::5]:80' })
+  t.equal(serverOf(pool, segment), 3)
+  pool.engine.services.set({ ...marked(4), servers: marked(4).servers.slice(0, 2) })
+  pool.engine.placeAddresses([{ address: VIP6, link: OUTSIDE, state: 'standby' }], [OUTSIDE, INSIDE])
+  t.equal(serverOf(pool, segment), undefined)
+  t.equal(pool.drops.toObject().standby, 1)
+})
+
 test('marked destinations are kept by their connections and no longer', async (t) => {
   const pool = bench({}, marked(4))
   mark(pool, { mark: 4, destination: '2001:db8:5::/64' })

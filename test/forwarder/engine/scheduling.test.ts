@@ -253,6 +253,19 @@ test('a standby takes no new connection of a marked destination', async (t) => {
   t.equal(pool.drops.toObject().standby, 1)
 })
 
+test('nor does it begin another one for a packet to such a destination whose server was removed', async (t) => {
+  const pool = bench({ protocol: 'udp' }, marked(4))
+  pool.set({ expireNodestConn: 1 })
+  mark(pool, { mark: 4, destination: '10.3.0.0/24' })
+  const ask = () => serverOf(pool, datagram('203.0.113.7:1', '10.3.0.5:80'))
+  t.equal(ask(), 3)
+  const spec = marked(4)
+  pool.engine.services.set({ ...service(), ...spec, servers: spec.servers?.slice(0, 2) ?? [] })
+  pool.engine.placeAddresses([{ address: VIP, link: OUTSIDE, state: 'standby' }], [OUTSIDE, INSIDE])
+  t.equal(ask(), undefined)
+  t.equal(pool.drops.toObject().standby, 1)
+})
+
 test('with one-packet scheduling and persistence each datagram goes where its template leads', async (t) => {
   const pool = bench({ protocol: 'udp', method: 'dr' }, { protocol: 'udp', onePacket: true, persistence })
   const macs = ['203.0.113.7:1', '203.0.113.7:2', '203.0.113.8:1', '203.0.113.7:1'].map((from) =>

@@ -1,16 +1,20 @@
-/** The forwarder's routing table: longest prefix first. Asked once a next hop, never once a packet. */
+/**
+ * The forwarder's routing table: longest prefix first. Asked once a next hop; once a packet only on the way to clients whose own packets
+ * have not come here yet.
+ */
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
 import { ADDRESS_WORDS, isIPv6Text, parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
+import { prefixMask } from '../../protocol/packet/prefix.ts'
 import type { Route } from '../commands.ts'
 import { type AddressBook, isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
 
-/** Addresses by their numbers (address-book.ts). */
+/** Addresses by their numbers (address-book.ts). One object, which the next find() writes over. */
 export interface NextHop {
-  readonly link: number
+  link: number
   /** The address to resolve on that link. */
-  readonly address: number
+  address: number
   /** Our own address on that link. */
-  readonly source: number
+  source: number
 }
 
 interface Entry {
@@ -33,6 +37,7 @@ export class Routes {
   #entries: Entry[] = []
   #entries6: Entry6[] = []
   readonly #book: AddressBook
+  readonly #found: NextHop = { link: 0, address: 0, source: 0 }
 
   constructor(book: AddressBook) {
     this.#book = book
@@ -86,7 +91,7 @@ export class Routes {
   }
 
   /** Where a packet goes next to the IPv6 address in the words from `at`; undefined when there is no route. */
-  find6(words: Int32Array, at: number): NextHop | undefined {
+  find6(words: Int32Array, at: number): Readonly<NextHop> | undefined {
     for (const { destination, mask, gateway, link, source } of this.#entries6) {
       if (
         (words[at] & mask[0]) === destination[0] &&
@@ -95,7 +100,7 @@ export class Routes {
         (words[at + 3] & mask[3]) === destination[3]
       ) {
         const address = gateway ?? this.#book.intern(words[at], words[at + 1], words[at + 2], words[at + 3])
-        return address === NO_ADDRESS || source === NO_ADDRESS ? undefined : { link, address, source }
+        return address === NO_ADDRESS || source === NO_ADDRESS ? undefined : this.#hop(link, address, source)
       }
     }
     return undefined
@@ -107,25 +112,26 @@ export class Routes {
   }
 
   /** Where a packet to the address with this number goes next; undefined when there is no route. */
-  find(destination: number): NextHop | undefined {
+  find(destination: number): Readonly<NextHop> | undefined {
     if (isIPv6Number(destination)) return this.find6(this.#book.words, destination * ADDRESS_WORDS)
     for (const entry of this.#entries) {
       if ((destination & entry.mask) === entry.destination) {
-        return { link: entry.link, address: entry.gateway ?? destination, source: entry.source }
+        return this.#hop(entry.link, entry.gateway ?? destination, entry.source)
       }
     }
     return undefined
+  }
+
+  #hop(link: number, address: number, source: number): NextHop {
+    const found = this.#found
+    found.link = link
+    found.address = address
+    found.source = source
+    return found
   }
 
   /** Our own address on a link; 0 when it has none. */
   sourceOn(link: number): number {
     return this.#entries.find((entry) => entry.link === link)?.source ?? 0
   }
-}
-
-function prefixMask(length: number): Int32Array {
-  return Int32Array.from({ length: ADDRESS_WORDS }, (_, word) => {
-    const bits = Math.min(32, Math.max(0, length - word * 32))
-    return bits === 0 ? 0 : -1 << (32 - bits)
-  })
 }

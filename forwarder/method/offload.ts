@@ -127,7 +127,7 @@ export function cuttableHeaderLength(frame: Frame, headerLength: number, protoco
  * Cuts such a frame, of either family, into packets with finished checksums, each a frame from the pool handed to `emit`.
  * @param headerLength of the IP header and its extension headers
  * @param transportLength what cuttableHeaderLength() said
- * @returns false when the pool cannot hold them; nothing was emitted then
+ * @returns false when the pool cannot hold them. Nothing was emitted then, unless `emit` has taken from the pool itself
  */
 export function segment(
   frame: Frame,
@@ -146,7 +146,8 @@ export function segment(
   if (count > pool.free) return false
   const isIPv6 = source[frame.start + ETHERNET_HEADER_LENGTH] >> 4 === 6
   for (let number = 0; number < count; number++) {
-    const packet = pool.take() as PooledFrame
+    const packet = pool.take()
+    if (packet === undefined) return false
     const { bytes } = packet.memory
     const from = number * size
     const length = Math.min(size, payload - from)

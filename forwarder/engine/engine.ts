@@ -37,6 +37,7 @@ import { NewConnections } from './new-connections.ts'
 import { Replication } from './replication.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
 import { Scheduling } from './scheduling.ts'
+import { SegmentClamp } from './segment-clamp.ts'
 import { StateMoves } from './state-moves.ts'
 import { Sweep } from './sweep.ts'
 import { TentativeConnections } from './tentative-connections.ts'
@@ -94,6 +95,7 @@ export class Engine {
   readonly newConnections: NewConnections
   readonly tentative: TentativeConnections
   readonly ftp: Ftp
+  readonly segmentClamp: SegmentClamp
   readonly admission: Admission
   /** Number of the link to this host's own stack; -1 when there is none. */
   readonly #hostLink: number
@@ -130,6 +132,7 @@ export class Engine {
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)
     const expected = new ExpectedConnections(this.connections, this.replication)
     this.ftp = new Ftp(table, services, expected)
+    this.segmentClamp = new SegmentClamp(table, services, this.egress)
     this.admission = new Admission(table, services, this.settings)
     this.tentative = new TentativeConnections(this.connections, this.addresses)
     this.newConnections = new NewConnections({

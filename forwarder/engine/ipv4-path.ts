@@ -35,6 +35,7 @@ import { PacketSize } from './packet-size.ts'
 import * as protocols from './protocols/registry.ts'
 import type { Replication } from './replication.ts'
 import type { Scheduling } from './scheduling.ts'
+import type { SegmentClamp } from './segment-clamp.ts'
 import type { StateMoves } from './state-moves.ts'
 import * as tcpStates from './tcp-states.ts'
 import type { TentativeConnections } from './tentative-connections.ts'
@@ -92,6 +93,7 @@ export class IPv4Path {
   readonly #answers: Answers
   readonly #tunnels: Tunnels
   readonly #packetSize: PacketSize
+  readonly #segmentClamp: SegmentClamp
   readonly #icmp: Icmp
   readonly fragments: FragmentPath
   readonly #drops: Drops
@@ -115,6 +117,7 @@ export class IPv4Path {
     this.#newConnections = engine.newConnections
     this.#tentative = engine.tentative
     this.#ftp = engine.ftp
+    this.#segmentClamp = engine.segmentClamp
     this.#answers = answers
     this.#tunnels = tunnels
     this.#drops = drops
@@ -273,7 +276,7 @@ export class IPv4Path {
       const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
       const tcpFlags = view.getUint8(transport + TCP.flags)
       this.#moves.tcp(index, direction, tcpFlags, flags)
-      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#segmentClamp.lower(frame, transport, index)
     } else if (protocol === PROTOCOL_SCTP) {
       this.#moves.sctp(index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, frame, transport, flags)
     } else {
@@ -336,7 +339,7 @@ export class IPv4Path {
         flags &= ~FLAG_UNANSWERED
       }
       this.#moves.tcp(index, DIRECTION_OUTPUT, tcpFlags, flags)
-      if ((tcpFlags & TCP_SYN) !== 0) this.#packetSize.clamp(frame, headerLength, index)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#segmentClamp.lower(frame, transport, index)
     } else if (protocol === PROTOCOL_SCTP) {
       this.#moves.sctp(index, DIRECTION_OUTPUT, frame, transport, flags)
     } else {

@@ -13,8 +13,6 @@ import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, rewriteDestination6, rewriteSource6 } from '../method/ipv6-nat.ts'
 import { isTransportUnfinished, wireLength } from '../method/offload.ts'
-import { lowerSegmentSize } from '../method/segment-size.ts'
-import { longestShim, outerHeaderLength } from '../method/tunnel.ts'
 import * as book from '../table/address-book.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import * as layout from '../table/connection-layout.ts'
@@ -41,14 +39,14 @@ const { ETHERNET_HEADER_LENGTH } = ethernet
 const { PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = ipv4
 const { IPV6, IPV6_HEADER_LENGTH, PROTOCOL_ICMPV6, walkToTransport, WALK_FRAGMENT, WALK_TOO_LONG } = ipv6
 const { ADDRESS_WORDS, isHostIPv6 } = addressWords
-const { TCP, TCP_HEADER_LENGTH, TCP_SYN } = tcp
+const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
 const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
 const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
-const { isOneWay, METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
+const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT } = tcpStates
 const { ADDRESS_UNKNOWN } = virtualAddresses
 
@@ -353,34 +351,12 @@ export class IPv6Path {
     if (protocol === PROTOCOL_TCP) {
       const tcpFlags = frame.memory.view.getUint8(transport + TCP.flags)
       moves.tcp(index, direction, tcpFlags, flags)
-      if ((tcpFlags & TCP_SYN) !== 0) this.#clamp(frame, transport, index)
+      if ((tcpFlags & TCP_SYN) !== 0) this.#engine.segmentClamp.lower(frame, transport, index)
     } else if (protocol === PROTOCOL_SCTP) {
       moves.sctp(index, direction, frame, transport, flags)
     } else {
       moves.touch(index, PROTOCOL_UDP, 0, flags)
     }
-  }
-
-  /** As for IPv4: lowers what a SYN announces, from either side, if the connection's service asks for that. */
-  #clamp(frame: Frame, transport: number, index: ConnectionIndex): void {
-    const { services, egress } = this.#engine
-    const server = services.serverBySlot[this.#table.server(index)]
-    if (server === undefined || !server.clampsSegmentSize) return
-    const word = this.#states[index * STATE_WORDS + STATE.flagsReturnPath]
-    const method = ((word >>> 16) & METHOD_MASK) >> METHOD_SHIFT
-    let mtu = egress.mtuToServer(server)
-    if (method === METHOD_TUN) mtu -= outerHeaderLength(server.address) + longestShim(server.tunnel)
-    if (!isOneWay(method)) {
-      mtu = Math.min(mtu, egress.mtuToClient6(word & 0xffff, this.#keys, index * KEY_WORDS + KEY.clientAddress))
-    }
-    const most = mtu - IPV6_HEADER_LENGTH - TCP_HEADER_LENGTH
-    lowerSegmentSize(
-      frame.memory.view,
-      transport,
-      frame.start + frame.length,
-      most,
-      isTransportUnfinished(frame, transport),
-    )
   }
 
   /** As for IPv4: IPsec's packets go the way of the key exchange between the same addresses. */

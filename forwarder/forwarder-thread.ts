@@ -60,7 +60,7 @@ class ForwarderThread implements Forwarder {
   readonly #commandCount: Int32Array
   readonly #pulse: Float64Array
   readonly #exited: Promise<void>
-  #onFailure: (error: Error) => void = () => {}
+  readonly #failed = Promise.withResolvers<Error>()
   #stopping = false
   #willWake = false
   #nextQuestion = 0
@@ -103,7 +103,7 @@ class ForwarderThread implements Forwarder {
         }
         if (this.#stopping) return
         const reason = failure?.message ?? 'it ended without an error'
-        this.#onFailure(new DirectorError('FORWARDER_FAILED', `the forwarding thread has died: ${reason}`))
+        this.#failed.resolve(new DirectorError('FORWARDER_FAILED', `the forwarding thread has died: ${reason}`))
       })
     })
   }
@@ -214,7 +214,7 @@ class ForwarderThread implements Forwarder {
   }
 
   onFailure(handler: (error: Error) => void): void {
-    this.#onFailure = handler
+    void this.#failed.promise.then(handler)
   }
 
   async stop(): Promise<void> {

@@ -101,7 +101,7 @@ export interface Forwarder {
   readonly isRunning: boolean
   /** How long ago the loop last breathed, which it does twenty times a second at least. */
   readonly silentForMs: number
-  /** Called once if the loop dies. */
+  /** Called once if the loop dies, or has died. */
   onFailure(handler: (error: Error) => void): void
   stop(): Promise<void>
 }

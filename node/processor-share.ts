@@ -9,6 +9,8 @@ import { setPriority } from 'node:os'
 const FIRST = -15
 /** Behind those, and before everything else. */
 const SECOND = -10
+/** What programs have whom nobody gave another. */
+const ORDINARY = 0
 /** Behind everything else. */
 const LAST = 19
 
@@ -31,6 +33,11 @@ export function putFirst(processId = process.pid): string | undefined {
 /** Puts a process behind those that are first: a load that there is no time for shall not keep them from their own work. */
 export function putSecond(processId: number): void {
   put(processId, SECOND)
+}
+
+/** Puts a process, which has inherited another share, among all others. */
+export function putAmongOthers(processId: number): void {
+  put(processId, ORDINARY)
 }
 
 /** Puts this process, or another, behind everybody: what is left to do is to tidy up. */

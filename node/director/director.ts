@@ -4,6 +4,7 @@
  * Everything that can fail is opened before the first address is asked for, so that a director which cannot run takes nothing
  * over. It ends the other way round: addresses are handed over while the forwarder still forwards.
  */
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { monotonicMs } from '../../forwarder/clock.ts'
 import type { Forwarder } from '../../forwarder/forwarder.ts'
@@ -49,6 +50,8 @@ const ANNOUNCE_INTERVAL_MS = 5_000
 /** The defences decide once a second. */
 const MEMORY_INTERVAL_MS = 1_000
 const PAGE_BYTES = 4096
+/** What the first look at links and addresses may hold a start up: after that VRRP begins, and is told of them later. */
+const LONGEST_LOOK_MS = 5_000
 /** Changes of the routing table come in crowds: it is read when they have had this long to come. */
 const ROUTES_SETTLE_MS = 200
 
@@ -371,6 +374,8 @@ export class Director {
     this.#started.push(endWatch)
     forwarder.onFailure(fail)
     cluster.onFailure(fail)
+    // A director whose cable is out hears nobody, and would be active until that is known.
+    await Promise.race([links.known, wait(LONGEST_LOOK_MS, undefined, { ref: false })])
     vip.start()
     this.#started.push(async () => {
       await vip.stop()

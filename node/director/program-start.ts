@@ -1,18 +1,23 @@
 /**
  * Starts other programs, one a turn of the event loop. This thread stands still until the child is the other program, and VRRP's timers
  * run on it, too: where three were started at once, an advertisement came later than backups wait.
+ *
+ * None inherits what the director has open: a script that gave its rights up would have VRRP's sockets and the store all the same, and a
+ * daemon that it left would stay in their groups after the director's end.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeOnExec } from '../../forwarder/sys/close-on-exec.ts'
 
 /** When the next one may be started. */
 let freeTurn: Promise<unknown> = Promise.resolve()
 
-/** Resolves in a turn in which nothing else is started. */
-export function ownTurn(): Promise<unknown> {
+/** Resolves in a turn in which nothing else is started, directly before which nothing was left open for the program. */
+export async function ownTurn(): Promise<void> {
   const turn = freeTurn
   freeTurn = turn.then(() => new Promise(setImmediate))
-  return turn
+  await turn
+  closeOnExec()
 }
 
 /**

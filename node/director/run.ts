@@ -9,6 +9,10 @@ import { Director } from './director.ts'
  * @throws DirectorError when it cannot start
  */
 export async function runDirector(configFile: string): Promise<void> {
+  // From the beginning on: without a handler it ends the process. What came during the start counts after it.
+  const started = Promise.withResolvers<Director>()
+  const reload = (director: Director) => director.reload(() => loadDirectorConfig(configFile))
+  process.on('SIGHUP', () => void started.promise.then(reload))
   const config = loadDirectorConfig(configFile)
   const log = pino({
     name: config.name,
@@ -27,7 +31,7 @@ export async function runDirector(configFile: string): Promise<void> {
     end()
   })
   await director.start()
-  process.on('SIGHUP', () => director.reload(() => loadDirectorConfig(configFile)))
+  started.resolve(director)
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       log.info({ signal }, 'handing over')

@@ -32,9 +32,10 @@ export function createVethPair(one: string, other: string): void {
 }
 
 /** The kernel starts an interface a moment after it was told to; until then it loses what is sent. */
-export function waitUntilUp(name: string): void {
+export function waitUntilUp(name: string, namespace?: Namespace): void {
+  const [command, ...rest] = [...(namespace?.enter ?? []), 'ip', '-json', 'link', 'show', name]
   for (;;) {
-    const [state] = JSON.parse(execFileSync('ip', ['-json', 'link', 'show', name], { encoding: 'utf8' }))
+    const [state] = JSON.parse(execFileSync(command, rest, { encoding: 'utf8' }))
     if (state.operstate === 'UP') return
   }
 }
@@ -58,15 +59,25 @@ export async function createNamespace(): Promise<Namespace> {
   return { pid, enter: ['nsenter', `--net=/proc/${pid}/ns/net`], close: () => holder.stdin.end() }
 }
 
-/** A namespace with another host on the same link, both up, with addresses that end in 1 here and in 2 there. */
+/**
+ * A namespace with another host on the same link, both up, with addresses that end in 1 here and in 2 there. An interface that is moved
+ * begins anew with IPv6: it would give itself an address besides.
+ */
 export async function createNeighbour(here: string, there: string): Promise<Namespace> {
   const other = await createNamespace()
   createVethPair(here, there)
   ip(`link set ${there} netns ${other.pid}`)
   ip(`address add 10.0.0.1/24 dev ${here}`)
-  ip(`link set lo up\naddress add 10.0.0.2/24 dev ${there}\nlink set ${there} up`, other)
+  ip(
+    `link set lo up
+    link set ${there} addrgenmode none
+    address add 10.0.0.2/24 dev ${there}
+    link set ${there} up`,
+    other,
+  )
   ip(`address add fe80::1/64 dev ${here} nodad\naddress add 2001:db8:1::1/64 dev ${here} nodad`)
   ip(`address add fe80::2/64 dev ${there} nodad\naddress add 2001:db8:1::2/64 dev ${there} nodad`, other)
   waitUntilUp(here)
+  waitUntilUp(there, other)
   return other
 }

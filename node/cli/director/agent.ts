@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import type { TunnelEnd } from '../../../forwarder/decapsulator.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
+import type { Agent } from '../../agent/agent.ts'
 import { address, collect, endpoint, tunnelEnd, wholeNumber } from './values.ts'
 
 interface Options {
@@ -40,6 +41,9 @@ export function declare(command: Command): void {
 }
 
 async function runUntilSignal(options: Options): Promise<void> {
+  const started = Promise.withResolvers<Agent>()
+  // From the beginning on: without a handler it ends the process. What came during the start counts after it.
+  process.on('SIGHUP', () => void started.promise.then((agent) => reloadKey(agent, options.keyFile)))
   const { runAgent } = await import('../../agent/agent.ts')
   const virtualAddresses = Array.isArray(options.decapsulate) ? options.decapsulate : []
   if (options.tunnel && !options.decapsulate) {
@@ -58,15 +62,7 @@ async function runUntilSignal(options: Options): Promise<void> {
     await decapsulator?.stop()
     throw error
   })
-  process.on('SIGHUP', () => {
-    try {
-      agent.reloadKey()
-      log(`has read ${options.keyFile} again: reporting for ${agent.addresses.join(', ')}`)
-    } catch (error) {
-      if (!(error instanceof DirectorError)) throw error
-      log(`goes on with the key that it has: ${error.message} (${error.code})`)
-    }
-  })
+  started.resolve(agent)
   log(`reporting for ${agent.addresses.join(', ')} to ${options.director.join(', ')}`)
   try {
     await new Promise<void>((resolve, reject) => {
@@ -76,6 +72,16 @@ async function runUntilSignal(options: Options): Promise<void> {
     })
   } finally {
     await agent.stop()
+  }
+}
+
+function reloadKey(agent: Agent, keyFile: string): void {
+  try {
+    agent.reloadKey()
+    log(`has read ${keyFile} again: reporting for ${agent.addresses.join(', ')}`)
+  } catch (error) {
+    if (!(error instanceof DirectorError)) throw error
+    log(`goes on with the key that it has: ${error.message} (${error.code})`)
   }
 }
 

@@ -65,7 +65,7 @@ export class Cluster implements Transport {
   /** How often a link came up. */
   #doubts = 0
   #onSync: (state: Pick<ClusterStatus, 'inSync' | 'reason'>) => void = () => {}
-  #onFailure: (error: Error) => void = () => {}
+  readonly #failed = Promise.withResolvers<Error>()
   #restore: () => Promise<Uint8Array | undefined> = async () => undefined
   #isStopping = false
 
@@ -104,7 +104,7 @@ export class Cluster implements Transport {
           const message = `the cluster thread has died: ${reason}`
           const error = new DirectorError('CLUSTER_FAILED', message, { cause: failure })
           reject(error)
-          if (isReady && !this.#isStopping) this.#onFailure(error)
+          if (isReady && !this.#isStopping) this.#failed.resolve(error)
         })
       })
     })
@@ -125,9 +125,9 @@ export class Cluster implements Transport {
     this.#onSync = handler
   }
 
-  /** Called once if the thread dies. */
+  /** Called once if the thread dies, or has died. */
   onFailure(handler: (error: Error) => void): void {
-    this.#onFailure = handler
+    void this.#failed.promise.then(handler)
   }
 
   /** @param next asked, one time after the other, for the records that are known from before the restart, if nobody knows better */

@@ -27,6 +27,8 @@ const RESTART = 'the director must be started again'
 const SPACING = { restMs: 200, retryMs: 1000 }
 
 export interface LinkWatch {
+  /** Resolves when all has been read once, and onFault has told of what is wrong. */
+  readonly known: Promise<void>
   close(): void
 }
 
@@ -56,6 +58,7 @@ export interface LinkWatchHandlers {
 export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onActivity }: LinkWatchHandlers): LinkWatch {
   const closed = new AbortController()
   const known = new Map<Watched, string | undefined>()
+  const first = Promise.withResolvers<void>()
   const reading = new SpacedTask(async () => {
     // A link that vanishes while it is being listed makes ip(8) fail: then it is listed again.
     const links = (await runIp(['address', 'show']).catch(() => undefined)) as IpLink[] | undefined
@@ -69,14 +72,17 @@ export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onAct
       onFault(watched, fault)
       if (replacement !== undefined) onReplaced(watched, replacement)
     }
+    first.resolve()
     return true
   }, SPACING)
   void followChanges(closed.signal, () => {
     if (closed.signal.aborted) return
-    onActivity()
+    // First, since a lost link is to be found at once: programs that others start for this wait their turn behind it.
     reading.request()
+    onActivity()
   })
   return {
+    known: first.promise,
     close() {
       closed.abort()
       reading.stop()

@@ -18,6 +18,9 @@ import { type RunIp, runIp } from './ip-command.ts'
 /** Number of the routing table, and preference of the rules: after the kernel's own table of local addresses, before main. */
 const TABLE = '2160'
 
+/** EEXIST and ENOENT, as ip(8) reports what the kernel answers. */
+const IS_SO_ALREADY = { add: /File exists/, del: /No such file or directory/ }
+
 const LOOPBACK6 = '::1'
 /** An interface's own link-local address is no place that clients' packets could be sent to. */
 const LINK_LOCAL6 = /^fe[89ab]/i
@@ -75,7 +78,8 @@ export class LocalServers {
   /** Families, by ip's options, in which our table leads to the device. */
   readonly #routed = new Set<string>()
   #hasWarned = false
-  #rules: readonly string[] = []
+  /** Those that the host has. */
+  readonly #rules = new Set<string>()
   /** One change of the host after the other. */
   #work: Promise<void>
 
@@ -118,15 +122,26 @@ export class LocalServers {
     return this.setServices([])
   }
 
+  /** What fails is tried again with the next change, and keeps nothing else from being done. */
   async #apply(rules: readonly string[]): Promise<void> {
+    const isReady = await this.#prepare(rules)
+    for (const rule of [...this.#rules]) {
+      if (!rules.includes(rule) && (await this.#rule('del', rule))) this.#rules.delete(rule)
+    }
+    for (const rule of isReady ? rules : []) {
+      if (!this.#rules.has(rule) && (await this.#rule('add', rule))) this.#rules.add(rule)
+    }
+  }
+
+  /** Whether rules may lead to the device. */
+  async #prepare(rules: readonly string[]): Promise<boolean> {
     try {
       if (rules.length > 0) await this.#open()
       for (const family of new Set(rules.map((rule) => rule.slice(0, 2)))) await this.#route(family)
-      for (const rule of this.#rules) if (!rules.includes(rule)) await this.#rule('del', rule)
-      for (const rule of rules) if (!this.#rules.includes(rule)) await this.#rule('add', rule)
-      this.#rules = rules
+      return true
     } catch (error) {
       this.#options.warn(error, 'this host cannot be a real server: local servers get no packets')
+      return false
     }
   }
 
@@ -152,9 +167,18 @@ export class LocalServers {
     this.#routed.add(family)
   }
 
-  async #rule(verb: 'add' | 'del', rule: string): Promise<void> {
+  /** Whether it is as it should be by now, be it by somebody else's doing. */
+  async #rule(verb: 'add' | 'del', rule: string): Promise<boolean> {
     const [family, ...words] = rule.split(' ')
-    await this.#options.run([family, 'rule', verb, 'pref', TABLE, ...words, 'table', TABLE])
+    try {
+      await this.#options.run([family, 'rule', verb, 'pref', TABLE, ...words, 'table', TABLE])
+      return true
+    } catch (error) {
+      if (IS_SO_ALREADY[verb].test((error as Error).message)) return true
+      const effect = verb === 'add' ? 'a local server gets no packets' : 'a routing rule is left over'
+      this.#options.warn(error, `${effect}: ip ${family} rule ${verb} ${words.join(' ')} has failed`)
+      return false
+    }
   }
 
   #warnOfLoopback6(services: readonly Served[]): void {

@@ -15,7 +15,6 @@ export interface HostInterface {
   readonly index: number
   readonly mac: Uint8Array
   readonly mtu: number
-  readonly up: boolean
   /** Those to send from, of both families, each family's primary one first. There is one besides link-local ones. */
   readonly addresses: readonly HostAddress[]
   /** One of IPv6 that the kernel is still making sure of is left out of `addresses`. */
@@ -113,7 +112,6 @@ function toInterface(name: string, links: readonly IpLink[]): HostInterface {
     index: link.ifindex,
     mac: parseMac(link.address),
     mtu: link.mtu,
-    up: link.flags.includes('LOWER_UP'),
     addresses,
     isTentative,
   }

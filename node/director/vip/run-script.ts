@@ -1,8 +1,9 @@
 /**
  * An operator's program, run without a shell, with nothing of ours but PATH, in a process group of its own that is killed whole
- * when its time is over. What it prints is not read.
+ * when its time is over. It has no more of the processors than any other program. What it prints is not read.
  */
 import { once } from 'node:events'
+import { putAmongOthers } from '../../processor-share.ts'
 import { startProgram } from '../program-start.ts'
 
 export interface ScriptRun {
@@ -40,6 +41,7 @@ async function run(
 ): Promise<string | undefined> {
   const options = { cwd: '/', env: { PATH: process.env.PATH }, stdio: 'ignore', detached: true } as const
   const child = await startProgram(command, options, killed)
+  putAmongOthers(child.pid!)
   const exit = once(child, 'exit')
   const kill = () => {
     try {

@@ -212,11 +212,14 @@ export class VirtualRouter {
     }
   }
 
-  /** An active router says so at once: a better one need not wait for the next advertisement. */
+  /** An active router says so at once: a better one need not wait for the next advertisement. After a stall it listens first. */
   #changePriority(priority: number, nowMs: number): void {
     if (priority === this.#priority) return
     this.#priority = priority
-    if (this.#state === 'active' && !this.#doubtful) this.#advertise(nowMs)
+    if (this.#state === 'active') {
+      this.#suspectSuccessor(nowMs)
+      if (!this.#doubtful) this.#advertise(nowMs)
+    }
     if (this.#state !== 'backup' || !this.#holder || this.#preempts(this.#holder.priority, nowMs)) return
     // As after a loss of sync: the timer may run because the holder's priority was the lower one.
     const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)

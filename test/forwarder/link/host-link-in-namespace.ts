@@ -5,7 +5,9 @@ import { createServer } from 'node:http'
 import { test } from 'tap'
 import { startForwarder } from '../../../forwarder/forwarder-thread.ts'
 import type { ServiceSpec } from '../../../forwarder/service.ts'
+import { closeDescriptor } from '../../../forwarder/sys/socket.ts'
 import { LocalServers } from '../../../node/director/host/local-servers.ts'
+import { until } from '../../until.ts'
 import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../namespace.ts'
 
 const VIP = '10.7.0.100'
@@ -81,4 +83,15 @@ test('clients in a network are served by this host through the virtual address, 
   )
   t.equal(forwarder.serviceCounters(services[2]).connections, 2)
   t.equal(forwarder.serviceCounters(services[0]).connections, 2)
+})
+
+test('a forwarding thread that has died is told of, to whoever asks after that too', async (t) => {
+  const forwarder = await startForwarder({ interfaces: ['outside'], connections: 1024 })
+  // What it waits for is gone: it cannot wait any more.
+  closeDescriptor(forwarder.wakeDescriptor)
+  await until(() => !forwarder.isRunning)
+  t.match(await new Promise((resolve) => forwarder.onFailure(resolve)), {
+    code: 'FORWARDER_FAILED',
+    message: /^the forwarding thread has died: .* was closed while it was waited for/,
+  })
 })

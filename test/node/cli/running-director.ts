@@ -2,7 +2,7 @@
  * A director, as people run it, in this process's network namespace, on a host like that of the recordings: 192.0.2.254/24 and
  * 2001:db8::fe/64, and no DNS.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,7 +26,23 @@ export function prepareHost(): void {
   ip('address add 192.0.2.254/24 dev d0\naddress add 2001:db8::fe/64 dev d0 nodad')
 }
 
+export interface LaunchedDirector extends RunningDirector {
+  readonly child: ChildProcess
+  readonly folder: string
+  /** All that it has said. */
+  said(): string
+  /** Resolves when it answers. @throws Error with what it said, when it does not */
+  answers(): Promise<void>
+}
+
 export async function startRunningDirector(): Promise<RunningDirector> {
+  const director = launchDirector()
+  await director.answers()
+  return director
+}
+
+/** @param changesIn what its configuration has besides; it gets the director's folder, which is there already */
+export function launchDirector(changesIn: (folder: string) => object = () => ({})): LaunchedDirector {
   // A socket's path has room for 107 bytes.
   const folder = mkdtempSync(join(tmpdir(), 'vsadm-'))
   const socketPath = join(folder, 'control.sock')
@@ -39,29 +55,36 @@ export async function startRunningDirector(): Promise<RunningDirector> {
     health: { intervalMs: 3_600_000 },
     connections: 1024,
     logLevel: 'warn',
+    ...changesIn(folder),
   }
   const file = join(folder, 'director.yaml')
   writeFileSync(file, JSON.stringify(configuration))
   const log = join(folder, 'log')
   const child = spawn('sh', ['-c', 'exec "$@" > "$0" 2>&1', log, process.execPath, COMMAND, 'node', '--config', file])
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  const giveUpAt = Date.now() + START_MAX_MS
-  for (;;) {
-    try {
-      await request(socketPath, 'GET', '/health')
-      break
-    } catch {
-      if (child.exitCode !== null || Date.now() > giveUpAt) {
-        const said = readFileSync(log, 'utf8')
-        child.kill('SIGKILL')
-        rmSync(folder, { recursive: true })
-        throw new Error(`no director: ${said}`)
-      }
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
+  const said = () => readFileSync(log, 'utf8')
   return {
+    child,
+    folder,
     socketPath,
+    said,
+    async answers() {
+      const giveUpAt = Date.now() + START_MAX_MS
+      for (;;) {
+        try {
+          await request(socketPath, 'GET', '/health')
+          return
+        } catch {
+          if (child.exitCode !== null || Date.now() > giveUpAt) {
+            const text = said()
+            child.kill('SIGKILL')
+            rmSync(folder, { recursive: true })
+            throw new Error(`no director: ${text}`)
+          }
+          await new Promise((resolve) => setTimeout(resolve, 50))
+        }
+      }
+    },
     control: (method, path, body) => request(socketPath, method, path, body),
     change: (edits) => requestChanges(socketPath, edits),
     async stop() {

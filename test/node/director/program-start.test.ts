@@ -1,6 +1,8 @@
 /** The thread that starts programs speaks VRRP as well, and stands still while it starts one. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { test } from 'tap'
+import { open } from '../../../forwarder/sys/libc.ts'
+import { closeDescriptor } from '../../../forwarder/sys/socket.ts'
 import { runIp } from '../../../node/director/host/ip-command.ts'
 import { startProgram } from '../../../node/director/program-start.ts'
 import { runScript } from '../../../node/director/vip/run-script.ts'
@@ -44,4 +46,13 @@ for (const [sentence, command, error] of cases) {
 test('what was called off by its turn is not started', async (t) => {
   const reason = new Error('not wanted')
   await t.rejects(startProgram(['/bin/true'], { stdio: 'ignore' }, AbortSignal.abort(reason)), reason)
+})
+
+test('a program does not inherit what is open here, however it was opened', async (t) => {
+  const isOpen = ['/usr/bin/test', '-e']
+  t.equal(await runScript([...isOpen, '/proc/self/fd/2'], 60_000).ended, undefined)
+  // Open as C programs do by default: for the programs that are started, too.
+  const descriptor = open('/dev/null', 0)
+  t.teardown(() => closeDescriptor(descriptor))
+  t.equal(await runScript([...isOpen, `/proc/self/fd/${descriptor}`], 60_000).ended, 'exit status 1')
 })

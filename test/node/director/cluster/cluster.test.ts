@@ -149,7 +149,7 @@ test('a thread that cannot work is an error of start()', async (t) => {
   closeDescriptor(input.wakeDescriptor)
 })
 
-test('a thread that dies at work is told of once, with its code', async (t) => {
+test('a thread that dies at work is told of once, with its code, to whoever asks later too', async (t) => {
   const members = await createMembers(['d1'])
   const { input } = createNode(optionsOf(members, 'd1'))
   const { byteLength } = RecordRing.allocate(1)
@@ -165,5 +165,6 @@ test('a thread that dies at work is told of once, with its code', async (t) => {
   await until(() => failures.length > 0)
   t.match(failures, [{ code: 'CLUSTER_FAILED', message: /^the cluster thread has died: / }])
   t.notOk(cluster.isRunning)
+  t.equal(await new Promise((resolve) => cluster.onFailure(resolve)), failures[0])
   closeDescriptor(input.wakeDescriptor)
 })

@@ -1,11 +1,13 @@
 /** Started by network.test.ts inside a network namespace of its own. */
-import { spawnSync } from 'node:child_process'
+import { type ChildProcess, spawnSync } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync, writeFileSync } from 'node:fs'
 import tap, { type Test, test } from 'tap'
 import { interfaceFacts } from '../../../../forwarder/sys/interface.ts'
 import { systemClock } from '../../../../node/director/clock.ts'
 import { lookForInterference, refuseInterference } from '../../../../node/director/host/interference.ts'
 import { InterferenceWatch } from '../../../../node/director/host/interference-watch.ts'
+import { runIp } from '../../../../node/director/host/ip-command.ts'
 import { watchLinks } from '../../../../node/director/host/link-watch.ts'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
@@ -45,7 +47,7 @@ test('routes are read as the kernel has them', async (t) => {
     route add 10.7.0.0/16 nexthop via 10.0.0.3 nexthop via 10.0.0.4
     route add blackhole 10.8.0.0/16`)
   const { interfaces: facts, routes } = await readHostNetwork(['host0'])
-  t.match(facts, [{ name: 'host0', mtu: 1500, up: true, addresses: [{ address: '10.0.0.2', prefixLength: 24 }] }])
+  t.match(facts, [{ name: 'host0', mtu: 1500, addresses: [{ address: '10.0.0.2', prefixLength: 24 }] }])
   const host0 = { link: 'host0', source: '10.0.0.2' }
   t.same(
     routes.filter(({ source }) => source === host0.source).sort((a, b) => a.prefixLength - b.prefixLength),
@@ -236,6 +238,26 @@ test('a carrier that is lost and found again is told, and so is an interface tha
     await until(() => told.length > index && told[told.length - 1] === fault)
   }
   t.ok(told.every((fault) => fault === undefined || fault.startsWith('host0 ')))
+})
+
+test('what is wrong from the beginning is known after the first look, which goes before what others start for it', async (t) => {
+  ip('link set client0 down', client)
+  t.teardown(() => ip('link set client0 up', client))
+  const started: ChildProcess[] = []
+  const note = (message: unknown) => void started.push((message as { process: ChildProcess }).process)
+  subscribe('child_process', note)
+  t.teardown(() => unsubscribe('child_process', note))
+  const told: (string | undefined)[] = []
+  const watch = watchLinks([{ name: 'host0' }], {
+    onFault: (_, fault) => told.push(fault),
+    onReplaced: () => t.fail('it is the same'),
+    onActivity: () => void runIp(['rule', 'show']),
+  })
+  t.teardown(() => watch.close())
+  await watch.known
+  t.same(told, ['host0 has no carrier'])
+  const [, ...looks] = started.map(({ spawnargs }) => spawnargs.slice(2).join(' '))
+  t.same(looks.slice(0, 2), ['address show', 'rule show'])
 })
 
 test('an address that is watched is told when it goes, and when it is there and usable again', async (t) => {

@@ -16,7 +16,7 @@ interface Host {
   addresses: Set<string>
 }
 
-function host(options: { rules?: number[]; fails?: boolean } = {}): Host {
+function host(options: { rules?: number[]; fails?: boolean; failures?: Map<string, string> } = {}): Host {
   const commands: string[] = []
   const settings: string[] = []
   const warnings: string[] = []
@@ -32,7 +32,11 @@ function host(options: { rules?: number[]; fails?: boolean } = {}): Host {
     warn: (error, message) => warnings.push(`${(error as Error).message}: ${message}`),
     run: async (words) => {
       if (words.includes('show')) return (options.rules ?? []).map((priority) => ({ priority }))
-      commands.push(words.join(' '))
+      const command = words.join(' ')
+      commands.push(command)
+      const failure = options.failures?.get(command)
+      options.failures?.delete(command)
+      if (failure) throw new Error(`Command failed: ip -json ${command}\nRTNETLINK answers: ${failure}\n`)
       return []
     },
     writeSetting: async (path, value) => {
@@ -103,8 +107,8 @@ test('the device is made for the first local server, rules follow by difference,
   t.same(commands.splice(0), ['-4 rule add pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160'])
   await local.close()
   t.same(commands, [
-    '-4 rule del pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160',
     '-4 rule del pref 2160 from 127.0.0.1 table 2160',
+    '-4 rule del pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160',
   ])
 })
 
@@ -119,6 +123,40 @@ test('a host that cannot make the device is told of, and the director goes on', 
   const { local, warnings } = host({ fails: true })
   await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
   t.match(warnings, [/^no device: .*local servers/])
+})
+
+test('a rule that could not be changed keeps no other from it, and is changed with the next change', async (t) => {
+  const [first, second] = ['from 127.0.0.1 table 2160', 'from 127.0.0.2 table 2160']
+  const failures = new Map([[`-4 rule add pref 2160 ${first}`, 'Cannot allocate memory']])
+  const { local, commands, warnings } = host({ failures })
+  const both = [service('tcp', 80, ['127.0.0.1', 80], ['127.0.0.2', 80])]
+  await local.setServices(both)
+  t.same(commands.splice(0).slice(-2), [`-4 rule add pref 2160 ${first}`, `-4 rule add pref 2160 ${second}`])
+  await local.setServices(both)
+  t.same(commands.splice(0), [`-4 rule add pref 2160 ${first}`])
+  failures.set(`-4 rule del pref 2160 ${second}`, 'Operation not permitted')
+  await local.setServices([])
+  t.same(commands.splice(0).sort(), [`-4 rule del pref 2160 ${first}`, `-4 rule del pref 2160 ${second}`])
+  await local.close()
+  t.same(commands, [`-4 rule del pref 2160 ${second}`])
+  t.match(warnings, [
+    /Cannot allocate memory\n: a local server gets no packets: ip -4 rule add from 127\.0\.0\.1 has failed$/,
+    /Operation not permitted\n: a routing rule is left over: ip -4 rule del from 127\.0\.0\.2 has failed$/,
+  ])
+})
+
+test('a rule that is there, or is gone, by somebody else’s doing is as it should be', async (t) => {
+  const rule = 'pref 2160 from 127.0.0.1 table 2160'
+  const failures = new Map([
+    [`-4 rule add ${rule}`, 'File exists'],
+    [`-4 rule del ${rule}`, 'No such file or directory'],
+  ])
+  const { local, commands, warnings } = host({ failures })
+  await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
+  await local.setServices([])
+  commands.length = 0
+  await local.close()
+  t.same([commands, warnings], [[], []])
 })
 
 test('the first local server of IPv6 lets the device have it', async (t) => {

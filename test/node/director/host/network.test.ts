@@ -55,7 +55,6 @@ test('the facts of the used interfaces are read, in the order asked for', async 
       index: 3,
       mac: Uint8Array.of(2, 0, 0, 0, 0, 3),
       mtu: 1500,
-      up: true,
       addresses: [{ address: '172.16.0.2', prefixLength: 24 }],
       isTentative: false,
     },
@@ -64,7 +63,6 @@ test('the facts of the used interfaces are read, in the order asked for', async 
       index: 2,
       mac: Uint8Array.of(2, 0, 0, 0, 0, 2),
       mtu: 1500,
-      up: true,
       addresses: [
         { address: '10.0.0.2', prefixLength: 24 },
         { address: '10.9.0.2', prefixLength: 16 },

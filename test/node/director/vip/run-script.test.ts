@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { getPriority, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { runScript } from '../../../../node/director/vip/run-script.ts'
@@ -36,6 +36,20 @@ for (const [sentence, command, timeoutMs, failure] of cases) {
     else t.equal(ended, failure)
   })
 }
+
+test('a script does not take part in what this process has more of the processors', async (t) => {
+  const before = getPriority()
+  try {
+    setPriority(before - 1)
+  } catch {
+    t.pass('not run: this process cannot have more', { skip: true })
+    return
+  }
+  t.teardown(() => setPriority(before))
+  // It is started with what this process has, and waits here until that is mended.
+  const waiting = shell('until test "$(nice)" = 0; do sleep 0.01; done')
+  t.equal(await runScript(waiting, 10_000).ended, undefined)
+})
 
 test('what a script has started ends with it when it is killed', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'run-script-'))

@@ -363,6 +363,10 @@ const priorities: readonly Case[] = [
     ],
   ],
   [
+    'an active router that was stalled listens before it tells of another priority',
+    [...toActive, [800, priority(90), ''], [810, timer, 'note, arm 910'], [910, timer, 'advertise 90, arm 1010']],
+  ],
+  [
     'a backup whose priority rises above that of the active router takes over, once that has been heard again',
     [
       ...toActive.slice(0, 2),
@@ -387,6 +391,8 @@ const priorities: readonly Case[] = [
   ],
 ]
 
+const toReady: readonly Step[] = [...toActive.slice(0, 2), [350, timer, 'arm 700']]
+
 const grouped: readonly Case[] = [
   [
     'in a sync group, a router that hears nobody is ready, and active when it is told',
@@ -400,30 +406,13 @@ const grouped: readonly Case[] = [
   ],
   [
     'a better router that is heard makes it wait again',
-    [
-      [0, synced, ''],
-      [0, start, 'become backup, arm 350'],
-      [350, timer, 'arm 700'],
-      [360, heard('10.0.0.1', 200), 'arm 710'],
-      [370, activate, ''],
-    ],
+    [...toReady, [360, heard('10.0.0.1', 200), 'arm 710'], [370, activate, '']],
   ],
-  [
-    'one that falls behind is no longer ready',
-    [
-      [0, synced, ''],
-      [0, start, 'become backup, arm 350'],
-      [350, timer, 'arm 700'],
-      [360, unsynced, 'arm 800'],
-      [370, activate, ''],
-    ],
-  ],
+  ['one that falls behind is no longer ready', [...toReady, [360, unsynced, 'arm 800'], [370, activate, '']]],
   [
     'one that is told to yield resigns, so that the next one need not wait for its silence',
     [
-      [0, synced, ''],
-      [0, start, 'become backup, arm 350'],
-      [350, timer, 'arm 700'],
+      ...toReady,
       [360, activate, 'become active, advertise 128, arm 460'],
       [400, { kind: 'yield', reason: 'vrid 52 yields' }, 'advertise 0, become backup, arm 750'],
       [410, { kind: 'yield', reason: 'vrid 52 yields' }, ''],

@@ -13,7 +13,7 @@ import { multicastMac } from '../../../../protocol/packet/neighbour-discovery.ts
 import { encodeAdvertisement, PROTOCOL_VRRP } from '../../../../protocol/packet/vrrp.ts'
 import { createNeighbour } from '../../../forwarder/namespace.ts'
 import { capture } from '../../../interop/capture.ts'
-import { until } from '../../../until.ts'
+import { untilPrograms } from '../../../until.ts'
 import { startPeer } from './peer-process.ts'
 
 const other = await createNeighbour('vip0', 'vip1')
@@ -52,17 +52,17 @@ for (const [family, vip, holder, mac, filter, fields] of [
     const best = startPeer('vip0', { ...vip, priority: 150 })
     const second = startPeer('vip1', { ...vip, priority: 100 }, other)
     t.teardown(() => Promise.all([best.end('SIGKILL'), second.end('SIGKILL')]))
-    await until(() => best.status()?.state === 'active' && second.status()?.holder === holder)
+    await untilPrograms(() => best.status()?.state === 'active' && second.status()?.holder === holder)
     t.equal(second.status()?.state, 'backup')
 
     await best.end('SIGKILL')
-    await until(() => second.status()?.state === 'active')
+    await untilPrograms(() => second.status()?.state === 'active')
 
     const back = startPeer('vip0', { ...vip, priority: 150 })
     t.teardown(() => back.end('SIGKILL'))
-    await until(() => back.status()?.state === 'active' && second.status()?.state === 'backup')
+    await untilPrograms(() => back.status()?.state === 'active' && second.status()?.state === 'backup')
     await back.end('SIGTERM')
-    await until(() => second.status()?.state === 'active')
+    await untilPrograms(() => second.status()?.state === 'active')
     t.same(second.status()?.refusals, {}, 'nothing that was sent was refused')
     t.match(second.status()?.socket, { sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null })
 
@@ -87,22 +87,22 @@ test('processes with the key of a file elect one holder, and who has none counts
   const signed = { ...VIP6, authentication: { keyFile, required: true } }
   const stranger = startPeer('vip0', { ...VIP6, priority: 200 })
   t.teardown(() => stranger.end('SIGKILL'))
-  await until(() => stranger.status()?.state === 'active')
+  await untilPrograms(() => stranger.status()?.state === 'active')
   const second = startPeer('vip1', { ...signed, priority: 100 }, other)
   t.teardown(() => second.end('SIGKILL'))
-  await until(() => second.status()?.state === 'active')
+  await untilPrograms(() => second.status()?.state === 'active')
   t.ok(second.status()!.refusals.unsigned >= 1, 'the stranger was heard')
   await stranger.end('SIGKILL')
   const best = startPeer('vip0', { ...signed, priority: 150 })
   t.teardown(() => best.end('SIGKILL'))
-  await until(() => best.status()?.state === 'active' && second.status()?.state === 'backup')
+  await untilPrograms(() => best.status()?.state === 'active' && second.status()?.state === 'backup')
   t.same(Object.keys(second.status()!.refusals), ['unsigned'])
 })
 
 test('over IPv6, what was routed or is not to the group is refused in the kernel, and counted by its reason', async (t) => {
   const peer = startPeer('vip0', VIP6)
   t.teardown(() => peer.end('SIGKILL'))
-  await until(() => peer.status()?.state === 'active')
+  await untilPrograms(() => peer.status()?.state === 'active')
   const claim = { version: 3 as const, vrid: 51, priority: 255, intervalMs: 500, addresses: VIP6.addresses }
   const message = encodeAdvertisement(claim, 'fe80::2', 'ff02::12', 'pseudo-header')
   const groupMac = multicastMac(parseIPv6('ff02::12'))
@@ -115,7 +115,7 @@ test('over IPv6, what was routed or is not to the group is refused in the kernel
   t.equal(spawnSync(command, rest, { input: Buffer.concat(frames), encoding: 'utf8' }).stderr, '')
   const rival = startPeer('vip1', { ...VIP6, priority: 200 }, other)
   t.teardown(() => rival.end('SIGKILL'))
-  await until(() => peer.status()?.state === 'backup')
+  await untilPrograms(() => peer.status()?.state === 'backup')
   t.equal(peer.status()?.holder, 'fe80::2')
   t.same(peer.status()?.refusals, { 'hop-limit': 3, destination: 2, source: 1 })
 })
@@ -123,7 +123,7 @@ test('over IPv6, what was routed or is not to the group is refused in the kernel
 test('the neighbours’ questions for a VIP of IPv6 reach the interface: its group is joined, backup or not', async (t) => {
   const peers = [startPeer('vip0', { ...VIP6, priority: 150 }), startPeer('vip1', { ...VIP6, priority: 100 }, other)]
   t.teardown(() => Promise.all(peers.map((peer) => peer.end('SIGKILL'))))
-  await until(() => peers[0].status()?.state === 'active' && peers[1].status()?.state === 'backup')
+  await untilPrograms(() => peers[0].status()?.state === 'active' && peers[1].status()?.state === 'backup')
   for (const enter of [[], other.enter]) {
     const [command, ...rest] = [...enter, 'ip', '-6', 'maddress', 'show']
     t.match(spawnSync(command, rest, { encoding: 'utf8' }).stdout, /ff02::1:ff00:100\b/)
@@ -135,9 +135,9 @@ test('a director at 10 ms keeps its rhythm', async (t) => {
   if (!traffic) return
   const only = startPeer('vip0', { advertisementIntervalMs: 10 })
   t.teardown(() => only.end('SIGKILL'))
-  await until(() => only.status()?.state === 'active')
+  await untilPrograms(() => only.status()?.state === 'active')
   const first = only.status()!.activeSinceMonotonicMs!
-  await until(() => process.hrtime()[0] * 1000 + process.hrtime()[1] / 1e6 > first + 1000)
+  await untilPrograms(() => process.hrtime()[0] * 1000 + process.hrtime()[1] / 1e6 > first + 1000)
   await only.end('SIGKILL')
   const times = (await traffic.read(['frame.time_epoch'])).map(([seconds]) => Number(seconds) * 1000)
   // The sum is what drift would show in. A stall longer than an interval may leave some out, but never adds one.

@@ -5,7 +5,7 @@ import tap, { test } from 'tap'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { openVrrpSocket } from '../../../../node/director/vip/vrrp-socket.ts'
 import { createNeighbour, ip } from '../../../forwarder/namespace.ts'
-import { until } from '../../../until.ts'
+import { untilPrograms } from '../../../until.ts'
 import { startPeer } from './peer-process.ts'
 
 const other = await createNeighbour('vip0', 'vip1')
@@ -28,16 +28,18 @@ for (const [where, destination, source, newer, peers] of [
     const vip = { ...(source.includes(':') && VIP6), ...(peers && { unicastPeers: [...peers] }) }
     const best = startPeer('vip0', { ...vip, priority: 150 })
     t.teardown(() => best.end('SIGKILL'))
-    await until(() => best.status()?.state === 'active')
+    await untilPrograms(() => best.status()?.state === 'active')
     ip(`address add ${newer} dev vip0${source.includes(':') ? ' nodad' : ''}`)
     t.teardown(() => ip(`address del ${newer} dev vip0`))
     const route = spawnSync('ip', ['-json', 'route', 'get', destination, 'oif', 'vip0'], { encoding: 'utf8' })
+    t.equal(route.status, 0, route.stderr)
     t.equal(JSON.parse(route.stdout)[0].prefsrc, newer.split('/')[0])
     const second = startPeer('vip1', { ...vip, priority: 100 }, other)
     t.teardown(() => second.end('SIGKILL'))
-    await until(() => second.status()?.holder === source)
-    t.equal(second.status()?.state, 'backup')
-    t.same(second.status()?.refusals, {})
+    await untilPrograms(() => second.status()?.holder === source)
+    const status = second.status()
+    t.match(status, { state: 'backup' }, JSON.stringify(status))
+    t.same(status?.refusals, {}, JSON.stringify(status))
   })
 }
 

@@ -21,14 +21,7 @@ import { pack, unpack, unpackEach } from '../../../protocol/message-pack.ts'
 import { MAX_MESSAGE_BYTES } from '../cluster/transport.ts'
 import { BATCH_BYTES, INFLATED_BYTES_MAX, isTellable, readEntry, VERSION } from './config-message.ts'
 import type { Stamp } from './hybrid-logical-clock.ts'
-import {
-  entryKey,
-  isMembership,
-  MARKS_KEY,
-  type PoolEntry,
-  SETTINGS_KEY,
-  stampSchema,
-} from './pool-entry.ts'
+import { entryKey, isMembership, MARKS_KEY, type PoolEntry, SETTINGS_KEY, stampSchema } from './pool-entry.ts'
 import { REVISIONS_MAX } from './revision-history.ts'
 
 const QUESTION = 4

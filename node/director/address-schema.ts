@@ -5,6 +5,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { PEER_ID } from '../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import { isNoHosts } from './host/host-addresses.ts'
 
 const isAddress = (text: string) => isIP(text) !== 0 && !text.includes('%')
 
@@ -15,6 +16,12 @@ export const ipAddress = z
   .refine(isAddress, 'expected an IPv4 or IPv6 address, without a zone')
   // Runs on what was refused, too.
   .overwrite((text) => (isAddress(text) ? canonicalAddress(text) : text))
+
+/** As ipAddress, of what one host can have. */
+export const hostAddress = ipAddress.refine(
+  (text) => !isAddress(text) || !isNoHosts(text),
+  'expected an address that a host can have: this one is unspecified, a broadcast address or a multicast group',
+)
 
 /** An address and a port from 1 on. */
 export const endpoint = z

@@ -5,6 +5,7 @@
  */
 import { BlockList, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { isCovered } from '../../../protocol/packet/prefix.ts'
 
 /** One address of an interface, as os.networkInterfaces() names its parts. */
 export interface InterfaceAddress {
@@ -26,20 +27,25 @@ noHost.addAddress('127.255.255.255')
 noHost.addSubnet('224.0.0.0', 4)
 noHost.addAddress('::', 'ipv6')
 noHost.addSubnet('ff00::', 8, 'ipv6')
-noHost.addSubnet('fe80::', 10, 'ipv6')
+
+/** Whether no single host can have the address: it is unspecified, a group's or a broadcast address, on whatever network. */
+export function isNoHosts(address: string): boolean {
+  return noHost.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
 
 const IPV4_IN_IPV6 = /^::ffff:/i
+const LINK_LOCAL = 'fe80::/10'
 
 export function hostAddresses(addresses: readonly InterfaceAddress[]): HostAddresses {
   const local = new Set(addresses.map(({ address }) => address))
   const broadcast = new Set(addresses.flatMap(broadcastOf))
-  const isLocal = (address: string) => local.has(address) || (address.startsWith('127.') && !noHost.check(address))
+  const isLocal = (address: string) => local.has(address) || (address.startsWith('127.') && !isNoHosts(address))
   return {
     isLocal,
     isUnicast(address) {
       if (isLocal(address)) return true
-      if (isIPv6(address)) return !IPV4_IN_IPV6.test(address) && !noHost.check(address, 'ipv6')
-      return !broadcast.has(address) && !noHost.check(address)
+      if (isNoHosts(address) || broadcast.has(address)) return false
+      return !isIPv6(address) || !(IPV4_IN_IPV6.test(address) || isCovered(address, LINK_LOCAL))
     },
   }
 }

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { MOST_IPV6_ADDRESSES, MOST_SIGNED_IPV6_ADDRESSES, PRIORITY_OWNER } from '../../../protocol/packet/vrrp.ts'
-import { interfaceName, ipAddress } from '../address-schema.ts'
+import { hostAddress, interfaceName } from '../address-schema.ts'
 import { isLinkLocal } from '../host/network.ts'
 
 /** Of each kind, in a group. */
@@ -46,7 +46,7 @@ const vip = z
     /** How long a director that could preempt leaves the addresses where they are. */
     preemptDelayMs: z.int().min(0).max(86_400_000).default(0),
     /** Who is sent to and believed, by address, in place of the group: where multicast does not get through. */
-    unicastPeers: z.array(ipAddress).min(1).max(63).optional(),
+    unicastPeers: z.array(hostAddress).min(1).max(63).optional(),
     /** Clients see the virtual router MAC (RFC 9568 section 7.3) and not that of the director's interface. */
     virtualMac: z.boolean().default(false),
     /** Advertisements are signed, and those that are not are not believed. */
@@ -70,9 +70,9 @@ const vip = z
     /** Told of each new state, with keepalived's words for it as arguments. */
     onStatus: command.optional(),
     /** All of one family. */
-    addresses: z.array(ipAddress).min(1).max(255),
+    addresses: z.array(hostAddress).min(1).max(255),
     /** NAT: the address that is the real servers' default gateway, on the inside; moves with the VIPs. */
-    gateway: ipAddress.optional(),
+    gateway: hostAddress.optional(),
   })
   .superRefine((group, context) => {
     const { addresses, gateway, version, advertisementIntervalMs = 1000, unicastPeers = [], track } = group

@@ -13,8 +13,8 @@ import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
 
 /**
  * @param warn a line for the log: what cannot be sent
- * @throws DirectorError INTERFACE_MISSING when the outside has no address to speak from, and as openVrrpSocket(); nothing is
- *   left open then
+ * @throws DirectorError INTERFACE_MISSING when the outside has no address to speak from, CONFIG_INVALID when a group names no peer but
+ *   this director, and as openVrrpSocket(); nothing is left open then
  */
 export async function openVrrpTransports(
   vips: readonly Pick<VipConfig, 'addresses' | 'gateway' | 'unicastPeers'>[],
@@ -37,6 +37,7 @@ export async function openVrrpTransports(
         kind: 'IPv4 address',
         example: 'ADDRESS/LENGTH',
       })
+      demandPeers(groups4, sourceAddress)
       opened.push(await openVrrpSocket({ ...common, sourceAddress }))
     }
     if (groups.length > 0) {
@@ -52,6 +53,7 @@ export async function openVrrpTransports(
               kind: 'global IPv6 address',
               example: '2001:db8::1/64',
             })
+      demandPeers(groups, sourceAddress)
       const isUnicast = unicastPeers !== undefined
       opened.push(await openVrrpSocket({ ...common, sourceAddress, isUnicast, virtualAddresses }))
     }
@@ -72,5 +74,15 @@ function demandAddress(
   throw new DirectorError(
     'INTERFACE_MISSING',
     `${name}: has no ${kind}, from which VRRP would speak for ${addresses[0]}: ip address add ${example} dev ${name}`,
+  )
+}
+
+/** A list that all directors have may name this one too, but it alone would speak to nobody and hear nobody. */
+function demandPeers(groups: readonly Pick<VipConfig, 'addresses' | 'unicastPeers'>[], sourceAddress: string): void {
+  const lonely = groups.find(({ unicastPeers }) => unicastPeers?.every((peer) => peer === sourceAddress))
+  if (!lonely) return
+  throw new DirectorError(
+    'CONFIG_INVALID',
+    `vips: the group of ${lonely.addresses[0]} has unicastPeers with nobody but this director (${sourceAddress}): name the others, by the addresses that they speak from`,
   )
 }

@@ -251,6 +251,24 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     6,
     /vips\.0\.addresses: expected at most 73 IPv6 addresses in a group with authentication/,
   ],
+  ...['0.0.0.0', '224.0.0.18', '255.255.255.255', '::', 'ff02::12'].map((address): (typeof refusals)[number] => [
+    `an address that no host can have: ${address}`,
+    `vips:\n  - { vrid: 51, addresses: ['${address}'] }\n`,
+    6,
+    /vips\.0\.addresses\.0: expected an address that a host can have: /,
+  ]),
+  [
+    'a group as gateway',
+    `vips:\n  - { vrid: 51, addresses: [10.1.0.100], gateway: 224.0.0.1 }\n`,
+    6,
+    /vips\.0\.gateway: expected an address that a host can have: /,
+  ],
+  [
+    'a group as peer',
+    `vips:\n  - { vrid: 51, addresses: [10.1.0.100], unicastPeers: [224.0.0.18] }\n`,
+    6,
+    /vips\.0\.unicastPeers\.0: expected an address that a host can have: /,
+  ],
   ['no address', `vips:\n  - { vrid: 51, addresses: [] }\n`, 6, /vips\.0\.addresses: /],
   [
     'an address with a zone',

@@ -87,6 +87,7 @@ class ForwarderThread implements Forwarder {
     this.#pulse = new Float64Array(shared.pulse)
     let failure: Error | undefined
     worker.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'failed') failure = new DirectorError(message.code, message.message)
       if (message.kind !== 'explanation') return
       this.#questions.get(message.id)?.resolve(message.explanation)
       this.#questions.delete(message.id)

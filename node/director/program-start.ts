@@ -12,7 +12,7 @@ import { closeOnExec } from '../../forwarder/sys/close-on-exec.ts'
 /** When the next one may be started. */
 let freeTurn: Promise<unknown> = Promise.resolve()
 
-/** Resolves in a turn in which nothing else is started, directly before which nothing was left open for the program. */
+/** Resolves in a turn in which nothing else is started, with nothing open that a program would inherit. */
 export async function ownTurn(): Promise<void> {
   const turn = freeTurn
   freeTurn = turn.then(() => new Promise(setImmediate))

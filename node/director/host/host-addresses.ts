@@ -33,8 +33,12 @@ export function isNoHosts(address: string): boolean {
   return noHost.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }
 
+/** Of IPv6: known on one link only. */
+export function isLinkLocal(address: string): boolean {
+  return isCovered(address, 'fe80::/10')
+}
+
 const IPV4_IN_IPV6 = /^::ffff:/i
-const LINK_LOCAL = 'fe80::/10'
 
 export function hostAddresses(addresses: readonly InterfaceAddress[]): HostAddresses {
   const local = new Set(addresses.map(({ address }) => address))
@@ -45,7 +49,7 @@ export function hostAddresses(addresses: readonly InterfaceAddress[]): HostAddre
     isUnicast(address) {
       if (isLocal(address)) return true
       if (isNoHosts(address) || broadcast.has(address)) return false
-      return !isIPv6(address) || !(IPV4_IN_IPV6.test(address) || isCovered(address, LINK_LOCAL))
+      return !isIPv6(address) || !(IPV4_IN_IPV6.test(address) || isLinkLocal(address))
     },
   }
 }

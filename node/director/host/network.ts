@@ -8,6 +8,7 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import { parseMac } from '../../../protocol/packet/bytes.ts'
 import { canonicalAddress, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { isCovered } from '../../../protocol/packet/prefix.ts'
+import { isLinkLocal } from './host-addresses.ts'
 import { type IpAddress, type IpLink, type IpRoute, type RunIp, runIp } from './ip-command.ts'
 
 export interface HostInterface {
@@ -120,10 +121,6 @@ function toInterface(name: string, links: readonly IpLink[]): HostInterface {
 /** Lower ones are rather sent from, as the kernel chooses (RFC 6724 section 5); among equals the order is the kernel's. */
 function standing({ local, deprecated, temporary }: IpAddress): number {
   return (isLinkLocal(local) ? 4 : 0) + (deprecated ? 2 : 0) + (temporary ? 1 : 0)
-}
-
-export function isLinkLocal(address: string): boolean {
-  return isCovered(address, 'fe80::/10')
 }
 
 /** What "default" means. */

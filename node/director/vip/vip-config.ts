@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { MOST_IPV6_ADDRESSES, MOST_SIGNED_IPV6_ADDRESSES, PRIORITY_OWNER } from '../../../protocol/packet/vrrp.ts'
 import { hostAddress, interfaceName } from '../address-schema.ts'
-import { isLinkLocal } from '../host/network.ts'
+import { isLinkLocal } from '../host/host-addresses.ts'
 
 /** Of each kind, in a group. */
 const MOST_TRACKED = 16

@@ -1,13 +1,8 @@
 /** The VRRP sockets that the configured groups need: one for each address family among them, on the outside interface. */
 import { DirectorError } from '../../../protocol/errors.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
-import {
-  globalIPv6Address,
-  type HostInterface,
-  isLinkLocal,
-  linkLocalAddress,
-  primaryIPv4Address,
-} from '../host/network.ts'
+import { isLinkLocal } from '../host/host-addresses.ts'
+import { globalIPv6Address, type HostInterface, linkLocalAddress, primaryIPv4Address } from '../host/network.ts'
 import type { VipConfig } from './vip-config.ts'
 import { openVrrpSocket, type VrrpSocket } from './vrrp-socket.ts'
 

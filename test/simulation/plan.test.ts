@@ -45,22 +45,24 @@ test('a failing plan is made as small as it can be', async (t) => {
 })
 
 const MOST_SEEDS = 100
-const planted: readonly (readonly [sentence: string, SabotageName, PromiseName])[] = [
+/** Where the first seed that finds it is far on, the search begins shortly before that one, to save the time. */
+const planted: readonly (readonly [sentence: string, SabotageName, PromiseName, firstSeed?: number])[] = [
   ['a resend that is dropped', 'no-resend', 'everybody comes into sync'],
   ['a connection in ten that is not told of', 'loses-records', 'a standby knows every connection'],
   ['a wrong tie break between equal priorities', 'wrong-tie-break', 'one master per virtual address'],
-  ['a takeover that comes a second late', 'late-takeover', 'one master per virtual address'],
+  ['a takeover that comes a second late', 'late-takeover', 'one master per virtual address', 12],
   ['an exception in a task', 'throws', 'nothing throws'],
   ['a rejection that nobody handles', 'rejects', 'nothing throws'],
   ['an override that nobody is told of', 'overrides-in-silence', 'no change is lost in silence'],
-  ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync'],
+  ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync', 41],
 ]
 
-async function finds(t: Test, sabotage: SabotageName, promise: PromiseName): Promise<void> {
-  const { failure, runs } = await campaign({ firstSeed: 1, seeds: MOST_SEEDS, sabotage, shrinks: false })
+async function finds(t: Test, sabotage: SabotageName, promise: PromiseName, firstSeed = 1): Promise<void> {
+  const seeds = MOST_SEEDS - firstSeed + 1
+  const { failure, runs } = await campaign({ firstSeed, seeds, sabotage, shrinks: false })
   t.equal(failure?.outcome.breach?.promise, promise, `after ${runs} runs: ${failure && report(failure)}`)
 }
 
-for (const [sentence, sabotage, promise] of planted) {
-  test(`${sentence} is found within ${MOST_SEEDS} seeds`, (t) => finds(t, sabotage, promise))
+for (const [sentence, ...search] of planted) {
+  test(`${sentence} is found within ${MOST_SEEDS} seeds`, (t) => finds(t, ...search))
 }

@@ -104,7 +104,6 @@ export class Promises {
   /** @param undisturbedSinceMs by plane, when the last fault ended that does more than make directors fewer; not while there is one */
   look(undisturbedSinceMs: ReadonlyMap<Plane, number>): void {
     const now = this.#world.clock.now()
-    this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
     for (const [index, service] of SERVICES.entries()) {
       this.#lookAtTakeovers(index, service, now)
       this.#lookAtMasters(index, service, now, undisturbedSinceMs.get('vrrp'))
@@ -112,6 +111,7 @@ export class Promises {
     this.#lookAtUplinks(now)
     if (this.#world.isGrouped) this.#lookAtGroup(now, undisturbedSinceMs.get('vrrp'))
     this.#remember(now)
+    this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
       this.#tablesSeenMs = now
       this.#lookAtRecords(now)
@@ -210,7 +210,7 @@ export class Promises {
 
   /** Somewhere to go: a second director that is in sync. */
   #lookAtWays(undisturbedSinceMs: number | undefined, now: number): void {
-    const inSync = this.#world.directors.filter(({ replicator }) => replicator.status().inSync)
+    const inSync = this.#world.directors.filter((director) => !this.#outOfSyncSince.has(director))
     if (undisturbedSinceMs === undefined || inSync.length < 2) {
       if (this.#toldSinceMs !== undefined) this.#untoldSinceMs = now
       this.#toldSinceMs = undefined

@@ -68,6 +68,16 @@ test('who comes back to a pool takes its table, and not what it knew itself', as
   pool.stop()
 })
 
+/** The second director, d1, which has begun to read its checkpoint, and does not get on with it. */
+async function startReading(pool: Pool) {
+  const starting = pool.start('d1')
+  const d1 = pool.directors[1]
+  d1.takes = false
+  await starting
+  await pool.clock.advance(3000)
+  return d1
+}
+
 test('who reaches a pool while it reads what it knew itself takes its table, and leaves the rest unread', async (t) => {
   const pool = new Pool(['d1', 'd2'])
   pool.network.cut('d1', 'd2')
@@ -76,11 +86,7 @@ test('who reaches a pool while it reads what it knew itself takes its table, and
   for (let n = 0; n < 50; n++) d2.write(n)
   d2.flush()
   pool.checkpoints.set('d1', pieces(100, 120))
-  const starting = pool.start('d1')
-  const d1 = pool.directors[1]
-  d1.takes = false
-  await starting
-  await pool.clock.advance(3000)
+  const d1 = await startReading(pool)
   t.match(d1.replicator.status().reason, 'reads its own checkpoint: 10 records')
   pool.network.heal('d1', 'd2')
   await pool.clock.until(() => !d1.replicator.status().reason.startsWith('reads'), 3000, 10)
@@ -114,11 +120,7 @@ test('so does who had read some of that before it met the peer', async (t) => {
   await pool.untilAll(({ joined }) => joined)
   await writeSteadily(pool, d2, 100, 20_000, 1000)
   pool.checkpoints.set('d1', pieces(0, 50))
-  const starting = pool.start('d1')
-  const d1 = pool.directors[1]
-  d1.takes = false
-  await starting
-  await pool.clock.advance(3000)
+  const d1 = await startReading(pool)
   t.match(d1.replicator.status().reason, 'reads its own checkpoint: 10 records')
   pool.network.heal('d1', 'd2')
   await pool.clock.until(() => /from d2: [1-9]/.test(d1.replicator.status().reason), 1000)

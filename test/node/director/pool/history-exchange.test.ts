@@ -302,7 +302,8 @@ test('of the time of a removal whose tombstone is gone no more is believed than 
   t.same(b.configuration.revisions(), a.configuration.revisions())
 })
 
-test('an answer that nobody waits for is not taken, and whoever has not answered is asked again when it connects', async (t) => {
+/** A newcomer whose questions are answered, and the answers kept back. */
+async function poolWithoutAnswers() {
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')
   await fiveChanges(pool, a)
@@ -312,6 +313,11 @@ test('an answer that nobody waits for is not taken, and whoever has not answered
     return []
   })
   const b = await pool.start('b')
+  return { pool, a, b, answers, restore }
+}
+
+test('an answer that nobody waits for is not taken, and whoever has not answered is asked again when it connects', async (t) => {
+  const { pool, a, b, answers, restore } = await poolWithoutAnswers()
   await pool.settle(6)
   t.equal(answers.length, 1, 'it asks once')
   const deliver = () => {
@@ -331,15 +337,7 @@ test('an answer that nobody waits for is not taken, and whoever has not answered
 })
 
 test('a change made while the answer is on its way makes it ask again', async (t) => {
-  const pool = new PoolOfDirectors(['a', 'b'])
-  const a = await pool.start('a')
-  await fiveChanges(pool, a)
-  const answers: Uint8Array[] = []
-  const restore = intercept(a, (message) => {
-    answers.push(message)
-    return []
-  })
-  const b = await pool.start('b')
+  const { pool, a, b, answers, restore } = await poolWithoutAnswers()
   await pool.settle(1)
   t.equal(answers.length, 1)
   restore()

@@ -109,6 +109,14 @@ export function told(bench: DirectorBench): Uint8Array[] {
   return records
 }
 
+/** A peer's record comes to a director. Returns whether it is taken. */
+export function tell(bench: DirectorBench, record: Uint8Array): boolean {
+  const isTaken = bench.engine.replication.apply(record, 0)
+  // The way to the client may be asked for.
+  bench.breathe()
+  return isTaken
+}
+
 export interface Sent {
   link: string
   vnetHeader: Uint8Array

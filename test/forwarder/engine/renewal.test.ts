@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD } from '../../../protocol/wire/connection-record.ts'
-import { type DirectorBench, told } from '../../support/director-bench.ts'
+import { type DirectorBench, tell, told } from '../../support/director-bench.ts'
 import { clientTcp, OUTSIDE, scene } from '../../support/scene.ts'
 
 const client = (port: number) => ({ from: `203.0.113.7:${port}` })
@@ -13,13 +13,6 @@ const state = (bench: DirectorBench) => [...bench.reader.connections()].map((con
 function established(bench: DirectorBench, port: number): void {
   bench.send(OUTSIDE, clientTcp({ ...client(port), flags: TCP_SYN }))
   bench.send(OUTSIDE, ack(port))
-}
-
-function tell(bench: DirectorBench, record: Uint8Array): boolean {
-  const isTaken = bench.engine.replication.apply(record, 0)
-  // The way to the client may be asked for.
-  bench.breathe()
-  return isTaken
 }
 
 test('while traffic flows the peers’ copies are renewed before they expire', async (t) => {

@@ -12,7 +12,7 @@ import {
   RECORD_RESTORED,
   RECORD_UPSERT,
 } from '../../../protocol/wire/connection-record.ts'
-import { type DirectorBench, told } from '../../support/director-bench.ts'
+import { type DirectorBench, tell, told } from '../../support/director-bench.ts'
 import {
   clientTcp,
   clientUdp,
@@ -32,13 +32,6 @@ const fin = (port: number) => clientTcp({ ...client(port), flags: TCP_FIN | TCP_
 function established(bench: DirectorBench, port: number): void {
   bench.send(OUTSIDE, syn(port))
   bench.send(OUTSIDE, ack(port))
-}
-
-function tell(bench: DirectorBench, record: Uint8Array): boolean {
-  const isTaken = bench.engine.replication.apply(record, 0)
-  // The way to the client may be asked for.
-  bench.breathe()
-  return isTaken
 }
 
 function counts(bench: DirectorBench): [active: number, inactive: number][] {

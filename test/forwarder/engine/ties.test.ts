@@ -4,15 +4,8 @@ import { TEMPLATE_TCP } from '../../../forwarder/engine/templates.ts'
 import { writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_FLAG, RECORD_FTP_DATA, RECORD_REMOVE } from '../../../protocol/wire/connection-record.ts'
-import { type DirectorBench, told } from '../../support/director-bench.ts'
+import { tell, told } from '../../support/director-bench.ts'
 import { clientTcp, OUTSIDE, scene, service } from '../../support/scene.ts'
-
-function tell(bench: DirectorBench, record: Uint8Array): boolean {
-  const isTaken = bench.engine.replication.apply(record, 0)
-  // The way to the client may be asked for.
-  bench.breathe()
-  return isTaken
-}
 
 test('of two changes under one version the same counts everywhere, and none counts twice', async (t) => {
   const active = scene()

@@ -80,6 +80,13 @@ function withValues(change: (values: unknown[]) => unknown[]): (message: Uint8Ar
   }
 }
 
+/** Whoever is connected anew is asked anew. */
+async function reconnect(pool: PoolOfDirectors): Promise<void> {
+  pool.network.disconnect('a', 'b')
+  pool.network.heal('a', 'b')
+  await pool.settle()
+}
+
 test('a newcomer lists the same revisions as its peers, and goes back to one from before its time', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b', 'c'])
   const [a, b] = [await pool.start('a'), await pool.start('b')]
@@ -296,9 +303,7 @@ test('of the time of a removal whose tombstone is gone no more is believed than 
   await pool.settle()
   t.equal(idsOf(b).length, 2)
   restore()
-  pool.network.disconnect('a', 'b')
-  pool.network.heal('a', 'b')
-  await pool.settle()
+  await reconnect(pool)
   t.same(b.configuration.revisions(), a.configuration.revisions())
 })
 
@@ -327,9 +332,7 @@ test('an answer that nobody waits for is not taken, and whoever has not answered
   await pool.settle(1)
   t.equal(idsOf(b).length, 2)
   restore()
-  pool.network.disconnect('a', 'b')
-  pool.network.heal('a', 'b')
-  await pool.settle()
+  await reconnect(pool)
   t.same(b.configuration.revisions(), a.configuration.revisions())
   deliver()
   await pool.settle(1)
@@ -377,16 +380,11 @@ test('a store that fails leaves the history as it was, and what waits for it is 
   const store = new FullStore()
   const b = await pool.start('b', store)
   await pool.advance(100)
-  const reconnect = async () => {
-    pool.network.disconnect('a', 'b')
-    pool.network.heal('a', 'b')
-    await pool.settle()
-  }
   store.isFull = true
   await pool.settle()
   t.equal(idsOf(b).length, 2)
   await a.configuration.setSettings({ drop_entry: 1 })
-  await reconnect()
+  await reconnect(pool)
   t.equal(idsOf(b).length, 3, 'the last is in memory')
   store.isFull = false
   await pool.settle()

@@ -2,8 +2,9 @@
  * A process's share of the processors. A director that waits behind other programs misses its own timers and lets its receive
  * ring run over: what looks like a failed director is then only a busy host. keepalived has process priorities for this.
  */
-import { readdirSync, writeFileSync } from 'node:fs'
-import { setPriority } from 'node:os'
+import { readdirSync, readlinkSync, writeFileSync } from 'node:fs'
+import { getPriority, setPriority } from 'node:os'
+import { basename } from 'node:path'
 
 /** Before everything that was not raised on purpose, and still behind the kernel's own threads. */
 const FIRST = -15
@@ -38,6 +39,12 @@ export function putSecond(processId: number): void {
 /** Puts a process, which has inherited another share, among all others. */
 export function putAmongOthers(processId: number): void {
   put(processId, ORDINARY)
+}
+
+/** Puts this thread alone among those of other programs, behind the other threads of a process that is first. */
+export function putThreadAmongOthers(): void {
+  const thread = Number(basename(readlinkSync('/proc/thread-self')))
+  setPriority(thread, Math.max(ORDINARY, getPriority(thread)))
 }
 
 /** Puts this process, or another, behind everybody: what is left to do is to tidy up. */

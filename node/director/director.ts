@@ -101,33 +101,33 @@ export class Director {
     const { agents, vips } = this.#config
     const controlTls = this.#controlTls
     if (agents) {
-      this.#readAgain("the agents' keys", () => {
+      void this.#readAgain("the agents' keys", () => {
         const keys = readAgentKeys(agents.keyFile)
         this.#reports?.setKeys(keys)
         return { keys: keys.length }
       })
     }
     if (vips.some(({ authentication }) => authentication)) {
-      this.#readAgain("the directors' keys", () => {
+      void this.#readAgain("the directors' keys", () => {
         const keys = readVrrpKeys(vips)
         this.#vip?.setKeys(keys)
         return { keys: [...keys.values()].flat().length }
       })
     }
     if (controlTls) {
-      this.#readAgain('the files of controlTls', () => {
+      void this.#readAgain('the files of controlTls', async () => {
         const config = readConfig().controlTls
         if (!config) throw new DirectorError('CONFIG_INVALID', 'controlTls: is no longer there: a restart ends it')
-        controlTls.reload(config)
+        await controlTls.reload(config)
         return { allow: config.allow }
       })
     }
   }
 
   /** @param read returns what there is to say of it */
-  #readAgain(what: string, read: () => object): void {
+  async #readAgain(what: string, read: () => object | Promise<object>): Promise<void> {
     try {
-      this.#log.info(read(), `has read ${what} again`)
+      this.#log.info(await read(), `has read ${what} again`)
     } catch (error) {
       this.#log.error({ error }, `goes on with ${what} that it has`)
     }
@@ -141,9 +141,11 @@ export class Director {
 
     const controlTls =
       config.controlTls &&
-      new ControlTls(config.controlTls, (address, reason) =>
-        log.warn({ address, reason }, 'a client that controlTls does not let in'),
-      )
+      new ControlTls(config.controlTls, {
+        onRefused: (address, reason) => log.warn({ address, reason }, 'a client that controlTls does not let in'),
+        onFailure: (error) =>
+          log.error({ error }, 'nobody can come in by controlTls until the director is started again'),
+      })
     this.#controlTls = controlTls
 
     const store = await openStore(config.store, {

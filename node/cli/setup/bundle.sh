@@ -20,8 +20,8 @@ bundle() {
 bundle node/cli/vsadm.ts --packages=external --outdir="$to/node/cli" --chunk-names='vsadm-[hash]'
 
 # Packages with machine code stay where they are. The line at the top is for those that call require().
-bundle node/cli/director.ts node/director/cluster/worker.ts forwarder/worker.ts forwarder/decapsulator-worker.ts \
-  node/drill/session-client.ts node/drill/session-server.ts \
+bundle node/cli/director.ts node/director/cluster/worker.ts node/director/control/tls-gate-worker.ts forwarder/worker.ts \
+  forwarder/decapsulator-worker.ts node/drill/session-client.ts node/drill/session-server.ts \
   --outbase=. --outdir="$to" --chunk-names='chunks/[name]-[hash]' \
   --external:classic-level --external:koffi --external:msgpackr-extract --external:raw-socket \
   --banner:js='import { createRequire as createRequireOf } from "node:module"; const require = createRequireOf(import.meta.url);'

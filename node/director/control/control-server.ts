@@ -77,7 +77,7 @@ const nothing = z.strictObject({})
 export interface ControlServerOptions {
   readonly path: string
   /** To be started with it; undefined: there is the Unix socket alone. */
-  readonly tls?: ControlTls | undefined
+  readonly tls?: Pick<ControlTls, 'start' | 'stop'> | undefined
   readonly director: ControlledDirector
   /** What was thrown and is no DirectorError. */
   readonly onBug: (error: Error) => void
@@ -100,8 +100,8 @@ export async function startControlServer({ path, tls, director, onBug }: Control
     makePrivateFolder(dirname(path))
     await removeStaleSocket(path)
     await listenPrivately(app, path)
-    // What has been let in is a connection like any other: the same routes, bounds and end.
-    await tls?.start((socket) => app.server.emit('connection', socket))
+    // Who has been let in comes by the socket like any other: the same routes, bounds and end.
+    await tls?.start(path)
   } catch (error) {
     await app.close()
     throw asDirectorError(error as NodeJS.ErrnoException, path)

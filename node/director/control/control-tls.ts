@@ -1,205 +1,145 @@
 /**
- * The way to the control socket from other machines: TCP with TLS 1.3, and a certificate of each client's by a CA of its own. What
- * has been let in becomes a connection of the control server like those of the Unix socket; of what has not, nothing is read.
- *
- * Handshakes cost time of the thread that speaks VRRP. So they are few a second and few at a time, whoever asks for them.
- *
- * Source: RFC 8446 (a client whose certificate is not taken has finished its handshake before it hears of that: section 4.4.2.4).
+ * Control from other machines over TLS, as its director has it: the gate (tls-gate.ts) on a thread of its own, since what strangers may
+ * let it do takes time, and the thread of the director speaks VRRP.
  */
-import { once } from 'node:events'
-import { createServer as createListener, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
-import { isDeepStrictEqual } from 'node:util'
-import { monotonicMs } from '../../../forwarder/clock.ts'
+import { Worker } from 'node:worker_threads'
+import { programFile } from '../../../forwarder/program-file.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import { type Endpoint, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import type { ControlTlsConfig } from '../config.ts'
-import { RefusalLog } from './refusal-log.ts'
-import { readTlsFiles, type TlsCredentials } from './tls-files.ts'
+import { readTlsFiles } from './tls-files.ts'
+import type { TlsBelief } from './tls-gate.ts'
 
-const HANDSHAKE_MAX_MS = 10_000
-/** Under way at a time; the oldest makes room. */
-const HANDSHAKES_MAX = 64
-/** Each takes about a millisecond. */
-const HANDSHAKES_PER_SECOND = 50
-/** Of clients that were let in. */
-const CONNECTIONS_MAX = 64
-/** Whether a client that says nothing is there still. */
-const KEEP_ALIVE_MS = 30_000
-
-interface Handshake {
-  readonly raw: Socket
-  readonly address: string
-  /** Why it is refused if it ends now. */
-  reason: string
+export interface TlsGateInput {
+  readonly belief: TlsBelief
+  readonly listen: string
+  readonly path: string
+  /** One number: how many were not let in. A message for each would be work that strangers give. */
+  readonly refused: SharedArrayBuffer
 }
 
+export type ToTlsGate = { kind: 'reload'; belief: TlsBelief } | { kind: 'stop' }
+
+export type FromTlsGate =
+  | { kind: 'listens'; port: number }
+  | { kind: 'busy'; message: string }
+  | { kind: 'refused'; address: string; reason: string }
+  | { kind: 'reloaded' }
+
+export interface ControlTlsOptions {
+  /** Tells of a stranger, of each address once a minute at most. */
+  readonly onRefused: (address: string, reason: string) => void
+  /** Nobody can come in by TLS any more. */
+  readonly onFailure: (error: Error) => void
+}
+
+/** A client that takes nothing shall not keep a director from ending. */
+const STOP_LIMIT_MS = 3000
+
 export class ControlTls {
-  #config: ControlTlsConfig
-  #credentials: TlsCredentials
-  readonly #refusals: RefusalLog
-  readonly #listener: Server
-  /** Listens to nothing itself. */
-  readonly #tls: TlsServer
-  /** By address and port, the oldest first. */
-  readonly #handshakes = new Map<string, Handshake>()
-  readonly #open = new Set<TLSSocket>()
-  readonly #nowMs: () => number
-  #second = 0
-  #begunInSecond = 0
+  readonly #config: ControlTlsConfig
+  readonly #options: ControlTlsOptions
+  readonly #refused = new Uint32Array(new SharedArrayBuffer(4))
+  #belief: TlsBelief
+  #worker: Worker | undefined
+  #port: number | undefined
+  #exited: Promise<void> = Promise.resolve()
+  #isStopping = false
+  /** Who wait until the gate has heard of the last change. */
+  readonly #reloads: (() => void)[] = []
 
   /**
    * Reads the files.
-   * @param onRefused tells of a stranger, of each address once a minute at most
-   * @param nowMs milliseconds that never jump
    * @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID
    */
-  constructor(
-    config: ControlTlsConfig,
-    onRefused: (address: string, reason: string) => void,
-    nowMs: () => number = monotonicMs,
-  ) {
+  constructor(config: ControlTlsConfig, options: ControlTlsOptions) {
     this.#config = config
-    this.#credentials = readCredentials(config)
-    this.#nowMs = nowMs
-    this.#refusals = new RefusalLog(onRefused, nowMs)
-    this.#tls = createTlsServer({
-      ...this.#credentials,
-      requestCert: true,
-      // #refusalOf() does it: Node.js would end the connection without a word about who it was and why.
-      rejectUnauthorized: false,
-      handshakeTimeout: HANDSHAKE_MAX_MS,
-    })
-    this.#tls.on('tlsClientError', ({ code, message }: NodeJS.ErrnoException, socket) => {
-      const handshake = this.#handshakes.get(keyOf(socket))
-      if (handshake) handshake.reason = code ?? message
-    })
-    const options = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS, noDelay: true }
-    this.#listener = createListener(options, (raw) => this.#begin(raw))
+    this.#options = options
+    this.#belief = readBelief(config)
   }
 
   /** Clients that were not let in. */
   get refused(): number {
-    return this.#refusals.count
+    return Atomics.load(this.#refused, 0)
   }
 
   /** The port in use; differs from the one asked for only if that was 0. */
   get port(): number | undefined {
-    return (this.#listener.address() as { port: number } | null)?.port
+    return this.#port
   }
 
   /**
-   * @param onConnection a client that may do everything
+   * Resolves when it listens.
+   * @param path of the Unix socket, which clients that may do everything are connected to
    * @throws DirectorError SOCKET_BUSY
    */
-  async start(onConnection: (socket: TLSSocket) => void): Promise<void> {
-    const { listen } = this.#config
-    const { address, port } = parseEndpoint(listen) as Endpoint
-    this.#tls.on('secureConnection', (socket) => this.#finish(socket, onConnection))
-    this.#listener.listen({ host: address, port })
-    try {
-      await once(this.#listener, 'listening')
-    } catch (error) {
-      const hint = 'stop what has it, or name another address'
-      throw new DirectorError('SOCKET_BUSY', `controlTls.listen ${listen}: ${(error as Error).message}: ${hint}`)
+  async start(path: string): Promise<void> {
+    const workerData: TlsGateInput = {
+      belief: this.#belief,
+      listen: this.#config.listen,
+      path,
+      refused: this.#refused.buffer as SharedArrayBuffer,
     }
-    // From now on an error is about one connection that could not be accepted: the next one comes all the same.
-    this.#listener.on('error', () => {})
+    const worker = new Worker(programFile('node/director/control/tls-gate-worker'), { workerData, name: 'tls-gate' })
+    this.#worker = worker
+    const { promise: listens, resolve, reject } = Promise.withResolvers<void>()
+    let failure = new Error('it ended without an error')
+    worker.on('message', (message: FromTlsGate) => {
+      switch (message.kind) {
+        case 'listens':
+          this.#port = message.port
+          resolve()
+          break
+        case 'busy':
+          reject(new DirectorError('SOCKET_BUSY', message.message))
+          break
+        case 'refused':
+          this.#options.onRefused(message.address, message.reason)
+          break
+        case 'reloaded':
+          this.#reloads.shift()?.()
+      }
+    })
+    worker.on('error', (error: Error) => {
+      failure = error
+    })
+    this.#exited = new Promise((exited) => {
+      worker.on('exit', () => {
+        exited()
+        reject(failure)
+        for (const reloaded of this.#reloads.splice(0)) reloaded()
+        if (this.#port !== undefined && !this.#isStopping) this.#options.onFailure(failure)
+      })
+    })
+    await listens
   }
 
-  /** Lets nobody in any more; resolves when the last connection has ended. */
+  /** Lets nobody in any more; resolves when the last connection has ended, and ends them when that takes too long. */
   async stop(): Promise<void> {
-    const isListening = this.#listener.listening
-    const closed = isListening && once(this.#listener, 'close')
-    this.#listener.close()
-    for (const { raw } of this.#handshakes.values()) raw.destroy()
-    await closed
+    this.#isStopping = true
+    this.#post({ kind: 'stop' })
+    const limit = setTimeout(() => void this.#worker?.terminate(), STOP_LIMIT_MS)
+    await this.#exited
+    clearTimeout(limit)
   }
 
   /**
-   * Reads the files again; from now on they count, and the names that are allowed. Where it listens stays as it was. If the CA or the
+   * Reads the files again; resolves when they count, and the names that are allowed. Where it listens stays as it was. If the CA or the
    * names are others than before, clients that are connected have to come again.
-   * @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID; nothing has changed then
+   * @throws DirectorError CONFIG_UNREADABLE or CONFIG_INVALID, at once; nothing has changed then
    */
-  reload(config: ControlTlsConfig): void {
-    const credentials = readCredentials(config)
-    this.#tls.setSecureContext(credentials)
-    const believed = [this.#credentials.ca, this.#config.allow]
-    this.#credentials = credentials
-    this.#config = config
-    if (isDeepStrictEqual(believed, [credentials.ca, config.allow])) return
-    for (const { raw } of this.#handshakes.values()) raw.destroy()
-    for (const socket of this.#open) socket.destroy()
+  async reload(config: ControlTlsConfig): Promise<void> {
+    this.#belief = readBelief(config)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#reloads.push(resolve)
+    this.#post({ kind: 'reload', belief: this.#belief })
+    await promise
   }
 
-  #begin(raw: Socket): void {
-    const { remoteAddress: address = 'unknown' } = raw
-    if (this.#isFlood()) {
-      this.#refusals.refuse(address, 'too many at once')
-      raw.destroy()
-      return
-    }
-    if (this.#handshakes.size >= HANDSHAKES_MAX) this.#endOldest()
-    const key = keyOf(raw)
-    const handshake = { raw, address, reason: 'no handshake' }
-    this.#handshakes.set(key, handshake)
-    raw.on('error', () => {})
-    raw.once('close', () => {
-      if (this.#handshakes.get(key) !== handshake) return
-      this.#handshakes.delete(key)
-      this.#refusals.refuse(address, handshake.reason)
-    })
-    this.#tls.emit('connection', raw)
-  }
-
-  #isFlood(): boolean {
-    const second = Math.floor(this.#nowMs() / 1000)
-    if (second !== this.#second) this.#begunInSecond = 0
-    this.#second = second
-    return ++this.#begunInSecond > HANDSHAKES_PER_SECOND
-  }
-
-  #endOldest(): void {
-    const [[key, { raw, address, reason }]] = this.#handshakes
-    this.#handshakes.delete(key)
-    this.#refusals.refuse(address, reason)
-    raw.destroy()
-  }
-
-  #finish(socket: TLSSocket, onConnection: (socket: TLSSocket) => void): void {
-    const key = keyOf(socket)
-    const handshake = this.#handshakes.get(key)
-    const refusal = this.#refusalOf(socket)
-    if (!handshake || refusal !== undefined) {
-      if (handshake && refusal !== undefined) handshake.reason = refusal
-      socket.on('error', () => {})
-      socket.destroy()
-      return
-    }
-    this.#handshakes.delete(key)
-    this.#open.add(socket)
-    socket.once('close', () => this.#open.delete(socket))
-    onConnection(socket)
-  }
-
-  /** Undefined: he may do everything. */
-  #refusalOf(socket: TLSSocket): string | undefined {
-    // A session that was resumed counts as authorized by whatever it began with.
-    if (!socket.getPeerX509Certificate() || socket.isSessionReused()) return 'no certificate'
-    if (!socket.authorized) return String(socket.authorizationError)
-    const { allow } = this.#config
-    const name = socket.getPeerCertificate().subject?.CN
-    if (allow && !(typeof name === 'string' && allow.includes(name))) {
-      return `the name ${JSON.stringify(name)?.slice(0, 80)} is not allowed`
-    }
-    return this.#open.size < CONNECTIONS_MAX ? undefined : 'too many connections'
+  #post(message: ToTlsGate): void {
+    this.#worker?.postMessage(message)
   }
 }
 
-function readCredentials({ keyFile, certificateFile, clientCaFile }: ControlTlsConfig): TlsCredentials {
-  return readTlsFiles({ keyFile, certificateFile, caFile: clientCaFile })
-}
-
-function keyOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`
+function readBelief({ keyFile, certificateFile, clientCaFile, allow }: ControlTlsConfig): TlsBelief {
+  return { credentials: readTlsFiles({ keyFile, certificateFile, caFile: clientCaFile }), allow }
 }

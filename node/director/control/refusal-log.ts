@@ -10,20 +10,28 @@ export class RefusalLog {
   readonly #nowMs: () => number
   /** When each was told of, the oldest first. */
   readonly #told = new Map<string, number>()
-  #count = 0
+  readonly #count: Uint32Array
 
-  /** @param nowMs milliseconds that never jump */
-  constructor(tell: (address: string, reason: string) => void, nowMs: () => number) {
+  /**
+   * @param nowMs milliseconds that never jump
+   * @param count one number, which another thread may read
+   */
+  constructor(
+    tell: (address: string, reason: string) => void,
+    nowMs: () => number,
+    count: Uint32Array = new Uint32Array(1),
+  ) {
     this.#tell = tell
     this.#nowMs = nowMs
+    this.#count = count
   }
 
   get count(): number {
-    return this.#count
+    return Atomics.load(this.#count, 0)
   }
 
   refuse(address: string, reason: string): void {
-    this.#count++
+    Atomics.add(this.#count, 0, 1)
     const now = this.#nowMs()
     for (const [each, toldMs] of this.#told) {
       if (now - toldMs < TOLD_AGAIN_MS) break

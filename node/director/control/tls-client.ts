@@ -59,5 +59,8 @@ function parseAddress(address: string): { host: string; port: number } {
 function fileOf(variable: (typeof VARIABLES)[number]): string {
   const file = process.env[variable]
   if (file) return file
-  throw new DirectorError('INPUT_INVALID', `${variable} is not set: over TLS it names a file (see docs/commands/node.md)`)
+  throw new DirectorError(
+    'INPUT_INVALID',
+    `${variable} is not set: over TLS it names a file (see docs/commands/node.md)`,
+  )
 }

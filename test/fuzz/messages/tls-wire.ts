@@ -1,11 +1,13 @@
 /** The control socket over TLS, before anybody is let in: beginnings of a handshake, damaged, and rubbish, from a stranger. */
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectOverTls } from 'node:tls'
-import { ControlTls } from '../../../node/director/control/control-tls.ts'
+import { RefusalLog } from '../../../node/director/control/refusal-log.ts'
+import { readTlsFiles } from '../../../node/director/control/tls-files.ts'
+import { TlsGate } from '../../../node/director/control/tls-gate.ts'
 import type { Random } from '../../random.ts'
 import { CertificateAuthority } from '../../support/certificates.ts'
 import { count, demand, mutated, randomBytes, type Wire } from './wire.ts'
@@ -15,7 +17,9 @@ const ALERT = 0x15
 const HANDSHAKE = 0x16
 
 interface Scene {
-  readonly tls: ControlTls
+  readonly gate: TlsGate
+  /** The Unix socket behind it. */
+  readonly behind: Server
   readonly hello: Uint8Array
   /** Somebody who may. */
   readonly client: { key: Buffer; cert: Buffer; ca: Buffer }
@@ -32,21 +36,23 @@ export class TlsWire implements Wire {
     this.#scene ??= await this.#set()
     // Or most would be refused for their number alone.
     this.#nowMs += 1000
-    const { tls, hello } = this.#scene
-    await Promise.all(Array.from({ length: ROUND }, () => this.#ask(tls, messageOf(random, hello))))
+    const { gate, hello } = this.#scene
+    await Promise.all(Array.from({ length: ROUND }, () => this.#ask(gate, messageOf(random, hello))))
     demand(this.#letIn === 0, 'a stranger was let in')
     return ROUND
   }
 
   async close(): Promise<void> {
-    const { tls, client } = this.#scene ?? {}
-    rmSync(this.#folder, { recursive: true, force: true })
-    if (!tls) return
+    const scene = this.#scene
+    if (!scene) return rmSync(this.#folder, { recursive: true, force: true })
+    const { gate, behind, client } = scene
     this.#scene = undefined
     this.#nowMs += 1000
-    const socket = connectOverTls({ port: tls.port as number, host: '127.0.0.1', ...client })
+    const socket = connectOverTls({ port: gate.port as number, host: '127.0.0.1', ...client })
     await once(socket.resume(), 'close')
-    await tls.stop()
+    await gate.stop()
+    behind.close()
+    rmSync(this.#folder, { recursive: true, force: true })
     demand(this.#letIn === 1, 'who may is not let in any more')
   }
 
@@ -55,24 +61,24 @@ export class TlsWire implements Wire {
     const director = authority.issue('d1', { names: 'IP:127.0.0.1', usage: 'serverAuth' })
     const { key, certificate } = authority.issue('alice')
     const client = { key: readFileSync(key), cert: readFileSync(certificate), ca: readFileSync(authority.certificate) }
-    const files = {
+    const credentials = readTlsFiles({
       keyFile: director.key,
       certificateFile: director.certificate,
-      clientCaFile: authority.certificate,
-    }
-    const tls = new ControlTls(
-      { listen: '127.0.0.1:0', ...files },
-      () => {},
-      () => this.#nowMs,
-    )
-    await tls.start((socket) => {
+      caFile: authority.certificate,
+    })
+    const path = join(this.#folder, 'behind.sock')
+    const behind = createServer((socket) => {
       this.#letIn++
       socket.end()
     })
-    return { tls, hello: await helloOf(client), client }
+    await once(behind.listen(path), 'listening')
+    const nowMs = () => this.#nowMs
+    const gate = new TlsGate({ credentials, allow: undefined }, new RefusalLog(() => {}, nowMs), nowMs)
+    await gate.start('127.0.0.1:0', path)
+    return { gate, behind, hello: await helloOf(client), client }
   }
 
-  async #ask({ port }: ControlTls, bytes: Uint8Array): Promise<void> {
+  async #ask({ port }: TlsGate, bytes: Uint8Array): Promise<void> {
     const socket = connect(port as number, '127.0.0.1')
     const answer: Buffer[] = []
     socket.on('data', (chunk) => answer.push(chunk))

@@ -11,8 +11,7 @@ import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/s
 import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import type { DirectorStatus, TrafficStatistics } from '../../../node/director/control/answers.ts'
 import { request, requestChanges } from '../../../node/director/control/client.ts'
-import { startControlServer } from '../../../node/director/control/control-server.ts'
-import type { ControlTls } from '../../../node/director/control/control-tls.ts'
+import { type ControlServerOptions, startControlServer } from '../../../node/director/control/control-server.ts'
 import { type ListingSources, listService } from '../../../node/director/control/service-listing.ts'
 import { demandService } from '../../../node/director/pool/service-changes.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
@@ -47,7 +46,7 @@ export interface ServedPool {
 export async function servePool(
   t: Pick<Test, 'teardown'> & { fail(message: string): unknown },
   status?: DirectorStatus,
-  tls?: ControlTls,
+  tls?: ControlServerOptions['tls'],
 ): Promise<ServedPool> {
   const { configuration } = await new PoolOfDirectors(['a']).start('a')
   // Not in the test's own folder: a socket's path has at most 107 bytes.

@@ -1,5 +1,5 @@
 /** The control socket over TLS, on loopback: who is let in, who is not, and that what is exchanged meanwhile costs nobody his connection. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,6 +16,9 @@ import { follow, request } from '../../../../node/director/control/client.ts'
 import { startControlServer } from '../../../../node/director/control/control-server.ts'
 import { ControlTls } from '../../../../node/director/control/control-tls.ts'
 import type { ControlledDirector } from '../../../../node/director/control/controlled-director.ts'
+import { RefusalLog } from '../../../../node/director/control/refusal-log.ts'
+import { readTlsFiles } from '../../../../node/director/control/tls-files.ts'
+import { TlsGate } from '../../../../node/director/control/tls-gate.ts'
 import { type Certificate, CertificateAuthority } from '../../../support/certificates.ts'
 import { until } from '../../../until.ts'
 import { servePool } from '../../cli/served-pool.ts'
@@ -48,14 +51,35 @@ function actAs({ key, certificate }: Certificate, ca: Certificate = authority): 
   process.env.DIRECTOR_TLS_CA = ca.certificate
 }
 
-async function served(t: Test, changes: Partial<ControlTlsConfig> = {}, nowMs?: () => number) {
+const ignore = { onRefused: () => {}, onFailure: () => {} }
+
+async function served(t: Test, changes: Partial<ControlTlsConfig> = {}) {
   const refusals: { address: string; reason: string }[] = []
-  const note = (address: string, reason: string) => void refusals.push({ address, reason })
-  const tls = new ControlTls({ ...config, ...changes }, note, nowMs)
+  const tls = new ControlTls(
+    { ...config, ...changes },
+    {
+      onRefused: (address, reason) => void refusals.push({ address, reason }),
+      onFailure: (error) => t.fail(error.message),
+    },
+  )
   const pool = await servePool(t, undefined, tls)
   const port = tls.port as number
   actAs(alice)
   return { tls, pool, refusals, port, address: `https://127.0.0.1:${port}` }
+}
+
+/** On this thread, by a clock that a test makes go. */
+async function gated(t: Test, nowMs: () => number) {
+  const told: { address: string; reason: string }[] = []
+  const refusals = new RefusalLog((address, reason) => void told.push({ address, reason }), nowMs)
+  const { keyFile, certificateFile, clientCaFile: caFile } = config
+  const credentials = readTlsFiles({ keyFile, certificateFile, caFile })
+  const gate = new TlsGate({ credentials, allow: undefined }, refusals, nowMs)
+  const start = (path: string) => gate.start('127.0.0.1:0', path)
+  const pool = await servePool(t, undefined, { start, stop: () => gate.stop() })
+  const port = gate.port as number
+  actAs(alice)
+  return { refusals, told, pool, port, address: `https://127.0.0.1:${port}` }
 }
 
 function filesOf({ key, certificate }: Certificate): ConnectionOptions {
@@ -109,7 +133,8 @@ for (const [who, options, reason, changes] of strangers) {
     const { tls, pool, port, refusals } = await served(t, changes)
     await pool.control('POST', '/services', { protocol: 'tcp', address: '10.0.0.1', port: 80 })
     t.equal(await answerOf(ask(port, options)), '')
-    await until(() => tls.refused === 1)
+    await until(() => refusals.length === 1)
+    t.equal(tls.refused, 1)
     t.match(refusals, [{ address: '127.0.0.1', reason }])
     t.match(await pool.control('GET', '/services'), [{ port: 80 }])
     t.match(await answerOf(ask(port, filesOf(alice))), /^HTTP\/1\.1 200 /, 'and others are')
@@ -198,13 +223,13 @@ test('a director says in a line what is wrong with its files', async (t) => {
     [{ clientCaFile: file('b.crt', '') }, 'CONFIG_INVALID', /b\.crt: there is no certificate \(PEM\) in it/],
   ]
   for (const [changes, code, message] of cases) {
-    t.throws(() => new ControlTls({ ...config, ...changes }, () => {}), { code, message }, String(message))
+    t.throws(() => new ControlTls({ ...config, ...changes }, ignore), { code, message }, String(message))
   }
 })
 
 test('an address that is taken is told of, and the Unix socket is given up again', async (t) => {
   const { port } = await served(t)
-  const tls = new ControlTls({ ...config, listen: `127.0.0.1:${port}` }, () => {})
+  const tls = new ControlTls({ ...config, listen: `127.0.0.1:${port}` }, ignore)
   const path = join(folder, 'taken.sock')
   const starting = () => startControlServer({ path, tls, director: {} as ControlledDirector, onBug: () => {} })
   const message = new RegExp(`^controlTls.listen 127.0.0.1:${port}: .*EADDRINUSE`)
@@ -215,7 +240,7 @@ test('an address that is taken is told of, and the Unix socket is given up again
 test('100 who say nothing, or rubbish, keep nobody out, and the oldest make room', async (t) => {
   let nowMs = 0
   // Each comes long enough after the one before.
-  const { address, port, pool, tls } = await served(t, {}, () => (nowMs += 1000))
+  const { address, port, pool, refusals } = await gated(t, () => (nowMs += 1000))
   const hello = Buffer.from('16030100c8010000c40303', 'hex')
   const said = [undefined, 'GET / HTTP/1.1\r\n\r\n', randomBytes(600), hello]
   const connections = Array.from({ length: 100 }, () => connectPlainly(port, '127.0.0.1').on('error', () => {}))
@@ -224,7 +249,7 @@ test('100 who say nothing, or rubbish, keep nobody out, and the oldest make room
   })
   await Promise.all(connections.map((socket) => once(socket, 'connect')))
   t.ok(await request(address, 'GET', '/health'))
-  t.ok(tls.refused >= 37, '64 handshakes are under way at a time')
+  t.ok(refusals.count >= 37, '64 handshakes are under way at a time')
   for (const [index, socket] of connections.entries()) {
     const what = said[index % said.length]
     if (what) socket.write(what)
@@ -234,19 +259,28 @@ test('100 who say nothing, or rubbish, keep nobody out, and the oldest make room
   t.ok(await pool.control('GET', '/health'))
 })
 
-test('a flood of handshakes is bounded by the second, so that VRRP has its time', async (t) => {
+test('a flood of handshakes is bounded by the second', async (t) => {
   let nowMs = 1000
-  const { address, port, tls, refusals } = await served(t, {}, () => nowMs)
+  const { address, port, refusals, told } = await gated(t, () => nowMs)
   const connections = Array.from({ length: 60 }, () => connectPlainly(port, '127.0.0.1').on('error', () => {}))
   t.teardown(() => {
     for (const socket of connections) socket.destroy()
   })
   await Promise.all(connections.map((socket) => once(socket, 'connect')))
   await t.rejects(request(address, 'GET', '/health'), { code: 'DIRECTOR_UNREACHABLE' })
-  t.ok(tls.refused >= 11)
-  t.match(refusals, [{ address: '127.0.0.1', reason: 'too many at once' }])
+  t.ok(refusals.count >= 11)
+  t.match(told, [{ address: '127.0.0.1', reason: 'too many at once' }])
   nowMs = 2000
   t.ok(await request(address, 'GET', '/health'))
+})
+
+test('handshakes are done while the thread that speaks VRRP has no time for any', async (t) => {
+  const { port, tls } = await served(t)
+  // This thread stands still until the other program has ended.
+  const words = ['s_client', '-connect', `127.0.0.1:${port}`, '-tls1_3', '-CAfile', authority.certificate]
+  const { stdout } = spawnSync('openssl', words, { encoding: 'utf8', input: '', timeout: 20_000 })
+  t.match(stdout, /Verify return code: 0 \(ok\)/)
+  t.equal(tls.refused, 1, 'and he who has no certificate has been refused meanwhile')
 })
 
 /** A director that tells events, with files that can be exchanged. */
@@ -258,7 +292,7 @@ async function telling(t: Test, changes: Partial<ControlTlsConfig> = {}) {
     copyFileSync(certificate, exchanged.certificateFile)
   }
   put(director)
-  const tls = new ControlTls(exchanged, () => {})
+  const tls = new ControlTls(exchanged, ignore)
   const { promise: followed, resolve } = Promise.withResolvers<(event: DirectorEvent) => void>()
   const controlled = {
     configuration: {},
@@ -302,10 +336,10 @@ test('key and certificate are exchanged without a gap, and files that are not ri
   const { tls, exchanged, put, events, tell } = await telling(t)
   t.equal(await shownBy(tls), 'd1')
   copyFileSync(otherDirector.key, exchanged.keyFile)
-  t.throws(() => tls.reload(exchanged), { code: 'CONFIG_INVALID', message: /is not the certificate of the key/ })
+  await t.rejects(tls.reload(exchanged), { code: 'CONFIG_INVALID', message: /is not the certificate of the key/ })
   t.equal(await shownBy(tls), 'd1')
   put(otherDirector)
-  tls.reload(exchanged)
+  await tls.reload(exchanged)
   t.equal(await shownBy(tls), 'd2')
   tell(event(2))
   t.same(await events.next(), { done: false, value: event(2) }, 'who was connected is connected still')
@@ -318,7 +352,7 @@ for (const [how, changes] of [
 ] as const) {
   test(`with ${how} a client is shut out, also from the connection that he has`, async (t) => {
     const { tls, exchanged, events } = await telling(t, { allow: ['alice'] })
-    tls.reload({ ...exchanged, ...changes, allow: 'allow' in changes ? [...changes.allow] : exchanged.allow })
+    await tls.reload({ ...exchanged, ...changes, allow: 'allow' in changes ? [...changes.allow] : exchanged.allow })
     t.same(await events.next(), { done: true, value: undefined })
     await t.rejects(request(`https://127.0.0.1:${tls.port}`, 'GET', '/health'), { code: 'DIRECTOR_UNREACHABLE' })
   })

@@ -72,13 +72,16 @@ export class Director {
     this.#onFatal = onFatal
   }
 
-  /** @throws DirectorError; nothing is left running then */
-  async start(): Promise<void> {
+  /**
+   * @param calledOff aborted before it has resolved: it asks for no address, and nothing is left running when it resolves
+   * @throws DirectorError; nothing is left running then
+   */
+  async start(calledOff: AbortSignal): Promise<void> {
     try {
-      await this.#start()
+      await this.#start(calledOff)
     } catch (error) {
       await this.stop()
-      throw error
+      if (error !== calledOff.reason) throw error
     }
   }
 
@@ -133,9 +136,13 @@ export class Director {
     }
   }
 
-  async #start(): Promise<void> {
+  async #start(calledOff: AbortSignal): Promise<void> {
     const config = this.#config
     const log = this.#log
+    const begun = (end: () => Promise<void> | void) => {
+      this.#started.push(end)
+      calledOff.throwIfAborted()
+    }
     const { outside, inside = outside } = config.interfaces
     const interfaces = [...new Set([outside, inside])]
 
@@ -157,7 +164,7 @@ export class Director {
         else log.info('the store takes changes again')
       },
     })
-    this.#started.push(() => store.close())
+    begun(() => store.close())
     const privateKey = await loadIdentity(store)
     const self = { name: config.name, id: peerIdOf(privateKey) }
     demandOthers(config, self.id)
@@ -168,7 +175,7 @@ export class Director {
     const network = await (usesIPv6(config) ? readSettledHostNetwork : readHostNetwork)(interfaces)
     const [outsideFacts, insideFacts = outsideFacts] = network.interfaces
     const transports = await openVrrpTransports(config.vips, outsideFacts, insideFacts, (message) => log.error(message))
-    this.#started.push(() => {
+    begun(() => {
       for (const transport of transports) transport.close()
     })
     const addresses = config.vips.flatMap((vip) => (vip.gateway ? [...vip.addresses, vip.gateway] : vip.addresses))
@@ -179,17 +186,17 @@ export class Director {
       onAppeared: (interference) => log.error({ interference }, "the host's own network stack interferes"),
       onGone: (interference) => log.info({ interference }, 'interferes no longer'),
     })
-    this.#started.push(() => interference.stop())
+    begun(() => interference.stop())
 
     const forwarder = await startForwarder({ interfaces, connections: config.connections })
-    this.#started.push(() => forwarder.stop())
+    begun(() => forwarder.stop())
     forwarder.setRoutes(network.routes, mtusOf(network))
     const localServers = new LocalServers({
       forwarder,
       mtu: Math.min(...network.interfaces.map(({ mtu }) => mtu)),
       warn: (error, message) => log.warn({ error }, message),
     })
-    this.#started.push(() => localServers.close())
+    begun(() => localServers.close())
     const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
       if (localServers.refresh()) feed.refreshAll()
     })
@@ -259,7 +266,7 @@ export class Director {
         ),
     })
     await pool.load()
-    this.#started.push(() => pool.close())
+    begun(() => pool.close())
     // So that newcomers hear of this director, too, whoever of the others had it in its configuration.
     if (own && own.token.expiresMs > Date.now()) {
       await pool.members
@@ -299,29 +306,29 @@ export class Director {
       reports,
       controlTls,
     })
-    this.#started.push(() => view?.stop())
+    begun(() => view?.stop())
     const control = await startControlServer({
       path: config.control,
       tls: controlTls,
       director: view,
       onBug: (error) => log.error({ error }, 'a request on the control socket met a bug'),
     })
-    this.#started.push(() => control.stop())
+    begun(() => control.stop())
     cluster.onSync(({ inSync, reason }) =>
       inSync ? log.info('in sync with the pool') : log.warn({ reason }, 'not in sync with the pool'),
     )
     await cluster.start()
-    this.#started.push(() => cluster.stop())
+    begun(() => cluster.stop())
     checkpoints?.start()
-    this.#started.push(() => checkpoints?.stop())
+    begun(() => checkpoints?.stop())
     await syncDaemons.resume((error, daemon) =>
       log.error({ error, daemon }, 'a sync daemon could not be started again'),
     )
     // The last that can fail: from here on the network is listened to.
     await reports?.start()
-    this.#started.push(() => reports?.stop())
+    begun(() => reports?.stop())
     health.start()
-    this.#started.push(() => health.stop())
+    begun(() => health.stop())
     let refusedBefore = 0
     const announcing = setInterval(() => {
       pool.announce()
@@ -334,12 +341,12 @@ export class Director {
       }
       refusedBefore = refused
     }, ANNOUNCE_INTERVAL_MS)
-    this.#started.push(() => clearInterval(announcing))
+    begun(() => clearInterval(announcing))
 
     // Sent whatever the settings are, so that a defence that is set to work knows.
     const tellMemory = () => forwarder.setAvailableMemory(Math.floor(process.availableMemory() / PAGE_BYTES))
     const tellingMemory = setInterval(tellMemory, MEMORY_INTERVAL_MS)
-    this.#started.push(() => clearInterval(tellingMemory))
+    begun(() => clearInterval(tellingMemory))
 
     const fail = (error: Error) => {
       log.fatal({ error }, 'the director cannot go on: giving the addresses up')
@@ -366,20 +373,21 @@ export class Director {
         interference.mayHaveChanged()
       },
     })
-    this.#started.push(() => links.close())
+    begun(() => links.close())
     const limitMs = silenceLimit(config.vips.map(({ advertisementIntervalMs }) => advertisementIntervalMs))
     const endWatch = watchForwarder(forwarder, limitMs, systemClock, (fault) => {
       if (fault === undefined) log.info('the forwarder is well again')
       else log.error({ fault }, 'the forwarder has failed')
       vip.setFault('forwarder', fault)
     })
-    this.#started.push(endWatch)
+    begun(endWatch)
     forwarder.onFailure(fail)
     cluster.onFailure(fail)
     // A director whose cable is out hears nobody, and would be active until that is known.
     await Promise.race([links.known, wait(LONGEST_LOOK_MS, undefined, { ref: false })])
+    calledOff.throwIfAborted()
     vip.start()
-    this.#started.push(async () => {
+    begun(async () => {
       await vip.stop()
       putLast()
     })

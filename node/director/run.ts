@@ -1,11 +1,13 @@
 /** `director node`: one director in this process, from its configuration file to its last signal. */
+import { once } from 'node:events'
 import pino from 'pino'
 import { putFirst } from '../processor-share.ts'
 import { loadDirectorConfig } from './config.ts'
 import { Director } from './director.ts'
 
 /**
- * Runs until SIGTERM or SIGINT; then the addresses are handed over in order. SIGHUP reads the files of keys and certificates again.
+ * Runs until SIGTERM or SIGINT; then the addresses are handed over in order, or the start is broken off in order. SIGHUP reads the files of
+ * keys and certificates again.
  * @throws DirectorError when it cannot start
  */
 export async function runDirector(configFile: string): Promise<void> {
@@ -22,22 +24,21 @@ export async function runDirector(configFile: string): Promise<void> {
   const refusal = putFirst()
   if (refusal !== undefined)
     log.warn({ refusal }, 'runs with ordinary priority: a busy host may look like a failed director')
-  let end: () => void = () => {}
-  const ended = new Promise<void>((resolve) => {
-    end = resolve
-  })
-  const director = new Director(config, log, () => {
-    process.exitCode = 1
-    end()
-  })
-  await director.start()
-  started.resolve(director)
+  const ending = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       log.info({ signal }, 'handing over')
-      end()
+      ending.abort()
     })
   }
-  await ended
+  const director = new Director(config, log, () => {
+    process.exitCode = 1
+    ending.abort()
+  })
+  await director.start(ending.signal)
+  if (!ending.signal.aborted) {
+    started.resolve(director)
+    await once(ending.signal, 'abort')
+  }
   await director.stop()
 }

@@ -56,3 +56,19 @@ test('with its cable out a director is never active, SIGHUP does not end its sta
   await untilIt(() => states().includes('MASTER'))
   t.same(states(), ['FAULT', 'BACKUP', 'MASTER'])
 })
+
+test('told to end during its start, a director ends in order, and leaves nothing behind', async (t) => {
+  const director = launchDirector(() => ({ logLevel: 'error' }))
+  t.teardown(() => director.stop())
+  const { child, socketPath, said } = director
+
+  // It has opened nearly everything by then, and has yet to start the thread that speaks to the pool.
+  await untilPrograms(() => existsSync(socketPath) || child.exitCode !== null)
+  child.kill('SIGTERM')
+  await untilPrograms(() => child.exitCode !== null || child.signalCode !== null)
+  t.same(
+    { exitCode: child.exitCode, signalCode: child.signalCode, said: said() },
+    { exitCode: 0, signalCode: null, said: '' },
+  )
+  t.notOk(existsSync(socketPath), 'its control socket is gone')
+})

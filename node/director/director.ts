@@ -199,6 +199,7 @@ export class Director {
     begun(() => localServers.close())
     const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
       if (localServers.refresh()) feed.refreshAll()
+      void localServers.restore()
     })
 
     const cluster = new Cluster({

@@ -5,7 +5,7 @@
  * deleted and made anew under the same name, or that has another MAC, is well to look at; but sockets and rings are bound to the one
  * that was, and neighbours are told of the MAC that was.
  *
- * Tells also when addresses, routes or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and
+ * Tells also when addresses, routes, rules or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and
  * the state itself is read anew each time.
  */
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ import { startProgram } from '../program-start.ts'
 import { SpacedTask } from '../spaced-task.ts'
 import { type IpAddress, type IpLink, runIp } from './ip-command.ts'
 
-const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route', 'netconf']
+const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route', 'rule', 'netconf']
 /** The monitor ends when the kernel has more to tell than its socket holds: then it is started again after this time. */
 const RESTART_MS = 1000
 /** When a monitor that was started listens for certain; what changed before is found by reading once more. */
@@ -51,7 +51,7 @@ export interface LinkWatchHandlers {
   readonly onFault: (watched: Watched, fault: string | undefined) => void
   /** The interface is not the one any more that was taken into use, which only a new start mends; onFault has told of it. */
   readonly onReplaced: (watched: Watched, fault: string) => void
-  /** Something about links, addresses, routes or forwarding is or may be other than before. */
+  /** Something about links, addresses, routes, rules or forwarding is or may be other than before. */
   readonly onActivity: () => void
 }
 

@@ -6,7 +6,8 @@
  * port) leads to a table of our own, whose only route is the device; a local server of 127.0.0.0/8 needs route_localnet on the
  * device as well. For ::1 there is nothing like that: Linux takes no packet to it from a device (RFC 4291 section 2.5.3). The device
  * ends with the process, however that ends, and its route with it: rules that are left over lead nowhere, and the next start takes
- * them away. Why so: docs/decisions/local-node.md.
+ * them away. Rules that somebody else takes away, as systemd-networkd does with those that are not its own, are set again. Why so:
+ * docs/decisions/local-node.md.
  */
 import { writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
@@ -118,6 +119,12 @@ export class LocalServers {
     return this.#work
   }
 
+  /** Something about the host's routing may be other than before: rules that somebody else has taken away are set again. */
+  restore(): Promise<void> {
+    this.#work = this.#work.then(() => this.#restore())
+    return this.#work
+  }
+
   close(): Promise<void> {
     return this.setServices([])
   }
@@ -133,11 +140,27 @@ export class LocalServers {
     }
   }
 
+  /** They are counted: what ip(8) prints of a rule is not what it was given. */
+  async #restore(): Promise<void> {
+    const rules = [...this.#rules]
+    for (const family of new Set(rules.map(familyOf))) {
+      const own = rules.filter((rule) => familyOf(rule) === family)
+      const missing = own.length - (await this.#countRules(family).catch(() => own.length))
+      if (missing <= 0) continue
+      const error = new Error(`${missing} of ${own.length} rules of preference ${TABLE} are gone`)
+      this.#options.warn(error, 'somebody has removed routing rules of local servers: they are set again')
+      for (const rule of own) this.#rules.delete(rule)
+      // Whoever did so may have removed the route, too.
+      this.#routed.delete(family)
+    }
+    if (this.#rules.size < rules.length) await this.#apply(rules)
+  }
+
   /** Whether rules may lead to the device. */
   async #prepare(rules: readonly string[]): Promise<boolean> {
     try {
       if (rules.length > 0) await this.#open()
-      for (const family of new Set(rules.map((rule) => rule.slice(0, 2)))) await this.#route(family)
+      for (const family of new Set(rules.map(familyOf))) await this.#route(family)
       return true
     } catch (error) {
       this.#options.warn(error, 'this host cannot be a real server: local servers get no packets')
@@ -194,15 +217,22 @@ export class LocalServers {
   async #removeLeftOver(): Promise<void> {
     for (const family of ['-4', '-6']) {
       try {
-        const rules = (await this.#options.run([family, 'rule', 'show'])) as { priority: number }[]
-        for (const { priority } of rules) {
-          if (String(priority) === TABLE) await this.#options.run([family, 'rule', 'del', 'pref', TABLE])
-        }
+        for (let left = await this.#countRules(family); left > 0; left--)
+          await this.#options.run([family, 'rule', 'del', 'pref', TABLE])
       } catch (error) {
         this.#options.warn(error, 'the routing rules of this host cannot be read')
       }
     }
   }
+
+  async #countRules(family: string): Promise<number> {
+    const rules = (await this.#options.run([family, 'rule', 'show'])) as { priority: number }[]
+    return rules.filter(({ priority }) => String(priority) === TABLE).length
+  }
+}
+
+function familyOf(rule: string): string {
+  return rule.slice(0, 2)
 }
 
 function familyOption(address: string): '-4' | '-6' {

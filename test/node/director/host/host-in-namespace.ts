@@ -350,4 +350,7 @@ test('what begins to interfere while the director runs is told of, and what ends
     await until(() => told.length > index)
     t.equal(told[index], expected)
   }
+  const before = activity
+  ip('rule add pref 2160 from 127.0.0.1 table 2160')
+  await until(() => activity > before)
 })

@@ -145,6 +145,24 @@ test('a rule that could not be changed keeps no other from it, and is changed wi
   ])
 })
 
+test('rules that somebody else has removed are set again, and their route; nothing is touched while none is missing', async (t) => {
+  const rules = [0, 32766]
+  const { local, commands, warnings } = host({ rules })
+  await local.restore()
+  t.same([commands, warnings], [[], []])
+  await local.setServices([service('tcp', 80, ['127.0.0.1', 80], ['127.0.0.2', 80])])
+  const [, , ...routeAndRules] = commands.splice(0)
+  rules.push(2160)
+  await local.restore()
+  t.same(commands.splice(0), routeAndRules)
+  t.match(warnings, [/^1 of 2 rules of preference 2160 are gone: somebody has removed routing rules of local servers/])
+  rules.push(2160)
+  await local.restore()
+  await local.close()
+  await local.restore()
+  t.same([commands.length, warnings.length], [2, 1], 'only the rules that the end removes')
+})
+
 test('a rule that is there, or is gone, by somebody else’s doing is as it should be', async (t) => {
   const rule = 'pref 2160 from 127.0.0.1 table 2160'
   const failures = new Map([

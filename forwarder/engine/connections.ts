@@ -121,6 +121,7 @@ export class Connections {
       this.#count(server.slot, protocol, flags, -1)
       this.services.release(server)
     } else if ((flags & FLAG_CONTROLLED) !== 0) {
+      this.table.setEdition(index, this.#editionOf(index))
       this.#countControlled(index, 1)
     } else if (isTemplateOfCall(protocol)) {
       this.services.directory.calls.retain(key.client, 0)
@@ -176,7 +177,8 @@ export class Connections {
     const slot = table.server(index)
     const flags = table.flags(index)
     const protocol = table.protocol(index)
-    if ((flags & FLAG_CONTROLLED) !== 0) this.#countControlled(index, -1)
+    if ((flags & FLAG_CONTROLLED) !== 0 && table.isOfEdition(index, this.#editionOf(index)))
+      this.#countControlled(index, -1)
     if (isTemplateOfCall(protocol)) {
       services.directory.calls.release(table.memory.keys, index * KEY_WORDS + KEY.clientAddress)
     }
@@ -289,7 +291,7 @@ export class Connections {
 
   /**
    * How many connections live on that a template has made since its service's persistence was last edited: the end of one from before is
-   * subtracted elsewhere, or nowhere.
+   * subtracted nowhere.
    */
   controlled(template: ConnectionIndex): number {
     return this.table.controlled(template, this.#editionOf(template))
@@ -299,8 +301,9 @@ export class Connections {
     this.table.setControlled(template, this.#editionOf(template), count)
   }
 
-  #editionOf(template: ConnectionIndex): number {
-    return this.services.serverBySlot[this.table.server(template)]?.service?.persistenceEdition ?? 0
+  /** Of a connection or a template: which edition of its service's persistence is in force. */
+  #editionOf(index: ConnectionIndex): number {
+    return this.services.serverBySlot[this.table.server(index)]?.service?.persistenceEdition ?? 0
   }
 
   #count(slot: Slot, protocol: number, flags: number, change: number): void {

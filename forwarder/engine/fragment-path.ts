@@ -15,7 +15,15 @@ import type { Frame } from '../link/link.ts'
 import { decrementTtl } from '../method/direct-routing.ts'
 import { mayBeCut } from '../method/fragmentation.ts'
 import { rewriteDestinationAddress, rewriteSourceAddress } from '../method/nat.ts'
-import { FLAG_ONE_PACKET, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
+import {
+  FLAG_ONE_PACKET,
+  KEY,
+  KEY_WORDS,
+  NO_CONNECTION,
+  RETURN_PATH_MASK,
+  STATE,
+  STATE_WORDS,
+} from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { isOneWay, METHOD_LOCAL, METHOD_TUN } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -136,7 +144,7 @@ export class FragmentPath {
       services.directory.counters[states[index * STATE_WORDS + STATE.server] * COUNTERS + COUNTER.outBytes] += data
     }
     const client = keys[index * KEY_WORDS + KEY.clientAddress]
-    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
+    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
     const mtu = egress.mtuToClient(path, client)
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu
     if (isTooLong && !mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link))

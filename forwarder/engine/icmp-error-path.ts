@@ -23,6 +23,7 @@ import {
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
+  RETURN_PATH_MASK,
   STATE,
   STATE_WORDS,
 } from '../table/connection-layout.ts'
@@ -185,7 +186,7 @@ export class IcmpErrorPath {
   #toClient(frame: Frame, index: ConnectionIndex, isIPv6: boolean): Verdict {
     const { table, egress } = this.#parts
     const { keys, states } = table.memory
-    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
+    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
     const client = index * KEY_WORDS + KEY.clientAddress
     return isIPv6 ? egress.toClient6(frame, path, keys, client) : egress.toClient(frame, path, keys[client])
   }

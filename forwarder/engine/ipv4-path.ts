@@ -51,7 +51,7 @@ const { soundIPv4HeaderLength } = ipv4
 const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
-const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
+const { KEY, KEY_WORDS, packetsOf, RETURN_PATH_MASK, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
@@ -266,10 +266,10 @@ export class IPv4Path {
       this.#states[state + STATE.flagsReturnPath] = word
     }
     const flags = word >>> 16
-    const path = word & 0xffff
+    const path = word & RETURN_PATH_MASK
     if (!this.#egress.returnPaths.matches(path, link, view, start + 6)) {
       this.#states[state + STATE.flagsReturnPath] =
-        (flags << 16) | this.#egress.returnPaths.intern(link, view, start + 6)
+        (word & ~RETURN_PATH_MASK) | this.#egress.returnPaths.intern(link, view, start + 6)
     }
     const transport = ip + headerLength
     if (protocol === PROTOCOL_TCP) {
@@ -327,7 +327,7 @@ export class IPv4Path {
     const state = index * STATE_WORDS
     const word = this.#states[state + STATE.flagsReturnPath]
     let flags = word >>> 16
-    const path = word & 0xffff
+    const path = word & RETURN_PATH_MASK
     // What this host sends comes from this host, whatever addresses a stranger's packet bears.
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== this.#egress.hostLink)
       return this.#drops.drop(DROP_MARTIAN)

@@ -24,7 +24,15 @@ import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, replaceAddress6 } from '../method/ipv6-nat.ts'
-import { FLAG_ONE_PACKET, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } from '../table/connection-layout.ts'
+import {
+  FLAG_ONE_PACKET,
+  KEY,
+  KEY_WORDS,
+  NO_CONNECTION,
+  RETURN_PATH_MASK,
+  STATE,
+  STATE_WORDS,
+} from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { isOneWay, METHOD_LOCAL, METHOD_TUN } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -193,7 +201,7 @@ export class IPv6FragmentPath {
       services.directory.counters[counter] += countedLength(frame)
     }
     const client = index * KEY_WORDS + KEY.clientAddress
-    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
+    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
     if (frame.length - ETHERNET_HEADER_LENGTH > egress.mtuToClient6(path, keys, client)) return drops.drop(DROP_TOO_BIG)
     const virtualAt = keys[index * KEY_WORDS + KEY.virtualAddress] * ADDRESS_WORDS
     replaceAddress6(view, ip + IPV6.source, services.directory.book.words, virtualAt)

@@ -43,7 +43,7 @@ const { TCP, TCP_SYN } = tcp
 const { headerLengths } = protocols
 const { NO_ADDRESS } = book
 const { FLAG_FTP, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_UNANSWERED, MOST_PACKETS, NO_CONNECTION, ONE_PACKET } = layout
-const { KEY, KEY_WORDS, packetsOf, STATE, STATE_WORDS } = layout
+const { KEY, KEY_WORDS, packetsOf, RETURN_PATH_MASK, STATE, STATE_WORDS } = layout
 const { METHOD_MASK, METHOD_SHIFT } = recordCodec
 const { COUNTER, COUNTERS } = directory
 const { METHOD_DR, METHOD_LOCAL, METHOD_TUN } = realServer
@@ -252,8 +252,9 @@ export class IPv6Path {
       this.#states[state + STATE.flagsReturnPath] = word
     }
     const flags = word >>> 16
-    if (!egress.returnPaths.matches(word & 0xffff, link, view, start + 6)) {
-      this.#states[state + STATE.flagsReturnPath] = (flags << 16) | egress.returnPaths.intern(link, view, start + 6)
+    if (!egress.returnPaths.matches(word & RETURN_PATH_MASK, link, view, start + 6)) {
+      this.#states[state + STATE.flagsReturnPath] =
+        (word & ~RETURN_PATH_MASK) | egress.returnPaths.intern(link, view, start + 6)
     }
     const transport = ip + headerLength
     this.#move(frame, index, flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT, protocol, transport, flags)
@@ -306,7 +307,7 @@ export class IPv6Path {
     const state = index * STATE_WORDS
     const word = this.#states[state + STATE.flagsReturnPath]
     let flags = word >>> 16
-    const path = word & 0xffff
+    const path = word & RETURN_PATH_MASK
     // What this host sends comes from this host: see ipv4-path.ts.
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
       return this.#drops.drop(DROP_MARTIAN)

@@ -1,13 +1,14 @@
 /**
  * Where clients' frames come from: link and MAC, so that replies go back the way the client's packets came, whatever the
- * routing table says. Interned to 16 bits, which is what a connection has room for.
+ * routing table says. Interned to 12 bits, which is what a connection has room for.
  *
  * The number of paths is bounded; a stranger who invents MAC addresses fills it at worst, and then replies go by route.
  */
+import { RETURN_PATH_MASK } from '../table/connection-layout.ts'
 
 /** Path 0: not known. */
 export const NO_RETURN_PATH = 0
-const MAX_PATHS = 4096
+const MAX_PATHS = RETURN_PATH_MASK + 1
 
 export class ReturnPaths {
   readonly links = new Uint8Array(MAX_PATHS)

@@ -9,7 +9,15 @@ import type { Frame } from '../link/link.ts'
 import { isTransportUnfinished } from '../method/offload.ts'
 import { lowerSegmentSize } from '../method/segment-size.ts'
 import { longestShim, outerHeaderLength } from '../method/tunnel.ts'
-import { type ConnectionIndex, FLAG_IPV6, KEY, KEY_WORDS, STATE, STATE_WORDS } from '../table/connection-layout.ts'
+import {
+  type ConnectionIndex,
+  FLAG_IPV6,
+  KEY,
+  KEY_WORDS,
+  RETURN_PATH_MASK,
+  STATE,
+  STATE_WORDS,
+} from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { isOneWay, METHOD_TUN } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -35,7 +43,7 @@ export class SegmentClamp {
     const { keys, states } = this.#table.memory
     const word = states[index * STATE_WORDS + STATE.flagsReturnPath]
     const flags = word >>> 16
-    const path = word & 0xffff
+    const path = word & RETURN_PATH_MASK
     const isIPv6 = (flags & FLAG_IPV6) !== 0
     const method = (flags & METHOD_MASK) >> METHOD_SHIFT
     let mtu = egress.mtuToServer(server)

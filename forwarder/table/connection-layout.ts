@@ -11,10 +11,11 @@
  * ```
  *  0 server slot                1 server port << 16 | protocol << 8 | state
  *  2 expiry tick                3 timer next   4 timer previous
- *  5 flags << 16 | return path (packets from bit 27, IPv6 in bit 31)  6 version << 16 | second of the last replication
+ *  5 flags << 16 | edition << 12 | return path (packets from bit 27, IPv6 in bit 31)
+ *  6 version << 16 | second of the last replication
  * ```
  * A persistence template is in no server chain: word 1 of its key counts the connections that it has made (24 bits, as many as a table
- * has), above them for which edition of its service's persistence.
+ * has), above them for which edition of its service's persistence. A connection that it counts has four bits of that.
  *
  * Chain heads, 1 word: half as many buckets as connections, for each direction.
  *
@@ -79,6 +80,16 @@ export const ONE_PACKET = 1 << PACKETS_WORD_SHIFT
 /** By the word of flags and return path; the bit above is FLAG_IPV6. */
 export function packetsOf(word: number): number {
   return (word >>> PACKETS_WORD_SHIFT) & 15
+}
+
+/** In the word of flags and return path: the path (engine/return-paths.ts), and above it for which edition a template counts the connection. */
+export const RETURN_PATH_MASK = 0x0fff
+const EDITION_SHIFT = 12
+export const EDITION_MASK = 15 << EDITION_SHIFT
+
+/** An edition of a service's persistence (virtual-service.ts), as a connection has room for it. */
+export function editionBits(edition: number): number {
+  return (edition << EDITION_SHIFT) & EDITION_MASK
 }
 
 /** Time in the tables is counted in ticks of 128 ms since the host started: 31 bits of them last for 8 years. */

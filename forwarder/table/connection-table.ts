@@ -17,6 +17,7 @@ import type { ServerDirectory } from './server-directory.ts'
 import { TimerWheel } from './timer-wheel.ts'
 
 // Names of this module's own, for speed: see ipv4-path.ts.
+const { EDITION_MASK, editionBits } = layout
 const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_PACKET, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } =
   layout
 const { hashAddress, hashWords } = keyedHash
@@ -340,6 +341,17 @@ export class ConnectionTable {
 
   setControlled(template: ConnectionIndex, edition: number, count: number): void {
     this.#keys[template * KEY_WORDS + KEY.nextServer] = (edition << 24) | count
+  }
+
+  /** Notes for which edition a template counts a connection. */
+  setEdition(index: ConnectionIndex, edition: number): void {
+    const at = index * STATE_WORDS + STATE.flagsReturnPath
+    this.#states[at] = (this.#states[at] & ~EDITION_MASK) | editionBits(edition)
+  }
+
+  /** Whether it is counted for this edition, or for one that was sixteen before. */
+  isOfEdition(index: ConnectionIndex, edition: number): boolean {
+    return (this.#states[index * STATE_WORDS + STATE.flagsReturnPath] & EDITION_MASK) === editionBits(edition)
   }
 
   setExpires(index: ConnectionIndex, tick: number): void {

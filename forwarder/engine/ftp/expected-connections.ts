@@ -15,6 +15,7 @@ import {
   FLAG_INACTIVE,
   FLAG_REPLICATED,
   NO_CONNECTION,
+  RETURN_PATH_MASK,
   STATE,
   STATE_WORDS,
 } from '../../table/connection-layout.ts'
@@ -64,7 +65,7 @@ export class ExpectedConnections {
     this.#replication.continueFrom(index, versionBefore)
     // In active mode the server speaks first, and its packet goes where the client's control connection comes from.
     const { states } = table.memory
-    const path = states[control * STATE_WORDS + STATE.flagsReturnPath] & 0xffff
+    const path = states[control * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
     states[index * STATE_WORDS + STATE.flagsReturnPath] |= path
     this.#connections.setState(index, TCP_STATE.LISTEN)
     this.#connections.schedule(index, true)

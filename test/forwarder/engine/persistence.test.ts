@@ -216,6 +216,19 @@ for (const [sentence, meanwhile] of [
   })
 }
 
+test('the end of a connection from before an edit of its service’s persistence is not subtracted from what is counted since', async (t) => {
+  const bench = withFirst()
+  bench.engine.services.set(service({ weights: [1, 1] }))
+  bench.engine.services.set(persistent(1, 2))
+  established(bench, 2)
+  bench.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_RST }))
+  pass(bench, 100)
+  t.equal(templateOf(bench), 1)
+  bench.send(OUTSIDE, clientTcp({ ...client(2), flags: TCP_RST }))
+  pass(bench, 100)
+  t.equal(templateOf(bench), undefined, 'what was counted since is')
+})
+
 test('a service that is given another timeout, or nothing new, keeps its templates for the same connections', async (t) => {
   const bench = withFirst()
   bench.engine.services.set({ ...persistent(1, 2), persistence: { ...persistence, timeoutS: 20 } })

@@ -85,6 +85,8 @@ export class ReplicatedEntries {
   #heard = new CountedEntries()
   /** Those of them that are about something new, and so take room. */
   #added = new CountedEntries()
+  /** As those were when the merge began that is under way: what is not in force yet takes room all the same. */
+  #merging = new CountedEntries()
   /** Then a part of what a peer tells is among them, and the rest is to come. */
   #isHearing = false
   /** Keys of what peers told while the store failed. */
@@ -262,7 +264,9 @@ export class ReplicatedEntries {
     const pace = startPace()
     for (const entry of entries) {
       this.#known.witness(entry)
-      this.#handler.onEntry(entry, this.inForce.put(entryKey(entry), entry))
+      const key = entryKey(entry)
+      this.#merging.put(key, undefined)
+      this.#handler.onEntry(entry, this.inForce.put(key, entry))
       await pace()
     }
     this.#handler.onApplied(entries)
@@ -295,7 +299,7 @@ export class ReplicatedEntries {
     if (refusal) this.refused[refusal]++
     if (refusal || (waiting && compareStamps(entry.stamp, waiting.stamp) <= 0)) return
     this.#heard.put(key, entry)
-    if (!known) this.#added.put(key, entry)
+    if (!known && !this.#merging.has(key)) this.#added.put(key, entry)
   }
 
   #refusal(entry: PoolEntry, from: string): keyof ReplicatedEntries['refused'] | undefined {
@@ -311,9 +315,9 @@ export class ReplicatedEntries {
    * outlast his revocation. Without a key here anybody can have signed it.
    */
   #isSurplus(entry: PoolEntry): boolean {
-    const all = [this.inForce, this.#added]
+    const all = [this.inForce, this.#merging, this.#added]
     const has = (key: string) => all.some((entries) => entries.has(key))
-    const sum = (count: (entries: CountedEntries) => number) => count(this.inForce) + count(this.#added)
+    const sum = (count: (entries: CountedEntries) => number) => all.reduce((total, each) => total + count(each), 0)
     if (has(entryKey(entry))) return false
     if (!isMembership(entry)) return sum(({ configured }) => configured) >= CONFIGURED_MAX
     const { membership, poolKeys } = this.#options
@@ -328,9 +332,14 @@ export class ReplicatedEntries {
     if (this.#isHearing) return
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
+    this.#merging = this.#added
     this.#heard = new CountedEntries()
     this.#added = new CountedEntries()
-    if (entries.length === 0) return
+    if (entries.length > 0) await this.#mergeAll(entries)
+    this.#merging = new CountedEntries()
+  }
+
+  async #mergeAll(entries: readonly PoolEntry[]): Promise<void> {
     for (const { stamp } of entries) this.#clock.witness(stamp)
     const changes = await historicChanges(this.inForce, entries, this.history.revisions)
     try {

@@ -7,6 +7,7 @@ import { encodeEntries, packEntry } from '../../../../node/director/pool/config-
 import { CONFIGURED_MAX, SLOTS_MAX, STRANGERS_MAX } from '../../../../node/director/pool/counted-entries.ts'
 import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
+import type { StoreOperation } from '../../../../node/director/store/store.ts'
 import { createTestPoolKey } from '../../../support/join-tokens.ts'
 import { PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
 
@@ -65,6 +66,28 @@ test('revocations of directors that nobody knows are bounded; those of known one
   await tell(pool, [{ ...revocationOf(stranger(0)), revoked: false, stamp: { ...stamp, counter: 1 } } as PoolEntry])
   t.notOk(a.revoked.current.has(stranger(0)), 'news of what is there already is no surplus')
   t.equal(a.configuration.refused.surplus, 3)
+})
+
+test('what is told while what was told before is being stored takes no more room', async (t) => {
+  const stored = Promise.withResolvers<void>()
+  const store = new (class extends MemoryStore {
+    override async batch(operations: readonly StoreOperation[]): Promise<void> {
+      await stored.promise
+      await super.batch(operations)
+    }
+  })()
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const a = await pool.start('a', store)
+  await pool.start('b')
+  await pool.settle(1)
+  const revocations = Array.from({ length: STRANGERS_MAX + 3 }, (_, index) => revocationOf(stranger(index)))
+  // Some of it twice, since what is being stored is not known yet.
+  await tell(pool, revocations.slice(0, 100))
+  await tell(pool, revocations.slice(50))
+  stored.resolve()
+  await pool.advance(0)
+  t.equal(a.configuration.refused.surplus, 3)
+  t.equal(a.revoked.current.size, STRANGERS_MAX)
 })
 
 test('admissions are bounded where no key of the pool can prove them', async (t) => {

@@ -27,6 +27,7 @@ export class IncomingQueue {
   #accepted = 0
   #written = 0
   #cancelRetry: (() => void) | undefined
+  #isStopped = false
 
   constructor(options: IncomingQueueOptions) {
     this.#options = options
@@ -47,14 +48,16 @@ export class IncomingQueue {
   }
 
   push(block: RecordBlock): void {
-    if (block.count === 0) return
+    if (block.count === 0 || this.#isStopped) return
     this.#accepted += block.count
     this.#waiting.push(block)
     this.#waitingBytes += block.byteLength
     if (this.#waiting.length === 1) this.#pump()
   }
 
+  /** Messages come until the transport stops, too: what is pushed from now on is not taken. */
   stop(): void {
+    this.#isStopped = true
     this.#cancelRetry?.()
   }
 

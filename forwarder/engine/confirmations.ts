@@ -3,7 +3,7 @@
  * at any instant loses no connection that its client saw begin.
  *
  * A waiting packet is handled again, as if it came then, once its record is confirmed; more packets of its connection wait behind
- * it. If no standby is there, or none answers in time, or there is no room, the service's choice holds: the connection goes
+ * it. If no standby is there, or none answers in time, or there is no room, or nothing to tell of, the service's choice holds: the connection goes
  * on unconfirmed, which is counted, or it is refused.
  *
  * The record's position in the outgoing ring says what must be confirmed: the reader of the ring tells up to where that is so. What a
@@ -97,10 +97,10 @@ export class Confirmations {
     // Then there is nothing to tell.
     if (!isOptional && !this.#outgoing.hasWitness) return REFUSED
     this.#outgoing.wantsConfirmation = true
-    this.#moves.begin(index, protocol, frame, transport)
+    const isTold = this.#moves.begin(index, protocol, frame, transport)
     this.#outgoing.wantsConfirmation = false
     // Asked of the whole breath, since a datagram's record has gone out before. That there is room now says nothing of then: the ring is being read.
-    if (this.#outgoing.hasWitness && this.#outgoing.lost === this.#lostBefore) {
+    if (isTold && this.#outgoing.hasWitness && this.#outgoing.lost === this.#lostBefore) {
       const position = this.#outgoing.awaitConfirmation()
       const version = this.#replication.versionOf(index)
       if (this.#wait(frame, link, index, position, version, this.#nowMs + LIMIT_MS, isOptional)) return WAITS

@@ -50,15 +50,19 @@ export class StateMoves {
     this.#tcpTables = isSecure ? SECURE_DIRECTIONS : 0
   }
 
-  /** A connection's first packet: as its state will be when it is sent on, the peers are told of it now. */
-  begin(index: ConnectionIndex, protocol: number, frame: Frame, transport: number): void {
+  /**
+   * A connection's first packet: as its state will be when it is sent on, the peers are told of it now.
+   * @returns whether they are; not of a segment that moves no state, which sloppy_tcp lets begin one
+   */
+  begin(index: ConnectionIndex, protocol: number, frame: Frame, transport: number): boolean {
     // Of datagrams they have been told.
-    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_SCTP) return
+    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_SCTP) return true
     const flags = this.#table.flags(index) | FLAG_REPLICATED
     this.#table.setFlags(index, flags)
     const direction = flags & FLAG_ONE_WAY ? DIRECTION_INPUT_ONLY : DIRECTION_INPUT
     if (protocol === PROTOCOL_SCTP) this.sctp(index, direction, frame, transport, flags)
     else this.tcp(index, direction, frame.memory.view.getUint8(transport + TCP.flags), flags)
+    return this.#table.state(index) !== 0
   }
 
   /** Moves the TCP state by a segment's flags, and the timer with it. */

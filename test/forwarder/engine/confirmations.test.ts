@@ -1,6 +1,6 @@
 /** Services with confirmed sync: what waits, for what, for how long, and what becomes of it. */
 import { test } from 'tap'
-import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_ACK, TCP_PSH, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told as recordsOf } from '../../support/director-bench.ts'
 import { clientTcp6, scene6, service6 } from '../../support/ipv6-scene.ts'
@@ -174,6 +174,23 @@ test('nobody waits longer than 50 ms, or at all without a standby: served and co
       }
       t.equal(pool(bench).free, pool(bench).total)
     }
+  }
+})
+
+test('a segment of which there is nothing to tell, as sloppy_tcp lets in, waits for nobody', async (t) => {
+  for (const [sync, link] of [
+    ['confirmed', INSIDE],
+    ['confirmed-only', OUTSIDE],
+  ] as const) {
+    const bench = confirming({ sync })
+    bench.set({ sloppyTcp: 1 })
+    const sent = bench.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_PSH }))
+    t.same(
+      sent.map((each) => each.link),
+      [link],
+      sync,
+    )
+    t.equal(bench.outgoing.unconfirmed, sync === 'confirmed' ? 1 : 0)
   }
 })
 

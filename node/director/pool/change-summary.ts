@@ -37,6 +37,11 @@ export function summarise(replacements: readonly Replacement[]): ChangeSummary {
   return summary
 }
 
+/** How many entries a change has replaced, at least. */
+export function entriesOf({ added, changed, removed, settings, marks }: ChangeSummary): number {
+  return added + changed + removed + Number(settings) + Number(marks)
+}
+
 export function addSummaries(one: ChangeSummary, other: ChangeSummary): ChangeSummary {
   return {
     added: one.added + other.added,

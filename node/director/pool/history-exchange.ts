@@ -94,9 +94,9 @@ export class HistoryExchange {
     const { revision } = entries
     const awaited: Awaited = { peer, revision, messages: [], announcements: 0 }
     this.#awaited = awaited
-    const { stored } = history
-    const have = stored.map(({ id, stamp }) => ({ id, stamp }))
-    const question = encodeQuestion({ revision, before: stored.at(-1)?.before ?? revision, have })
+    const { whole } = history
+    const have = whole.map(({ id, stamp }) => ({ id, stamp }))
+    const question = encodeQuestion({ revision, before: whole.at(-1)?.before ?? revision, have })
     transport.send(peer, 'config', question).catch(() => this.#giveUp(awaited))
   }
 
@@ -150,7 +150,7 @@ export class HistoryExchange {
     if (this.#answering.has(peer) || history.isDeferring || entries.revision !== question.revision) return
     this.#answering.add(peer)
     try {
-      const wanted = wantedOf(history.stored, question)
+      const wanted = wantedOf(history.whole, question)
       for await (const message of encodeAnswer(this.#valuesOf(wanted))) await transport.send(peer, 'config', message)
     } catch {
       // It is gone or does not keep up, or the store fails: then another peer is asked.
@@ -183,10 +183,11 @@ export class HistoryExchange {
     const taken = await Array.fromAsync(this.#prove(messages))
     taken.reverse()
     const own = history.stored.toReversed()
-    const kept = keptBefore(own, taken, ({ stamp, overridden }) => {
+    const isOurs = ({ stamp, overridden }: Revision) => {
       const isMadeHere = stamp.director === transport.self && !this.#heardBack.has(textOf(stamp))
       return isMadeHere || overridden.length > 0
-    })
+    }
+    const kept = keptBefore(own, taken, isOurs, new Set(history.whole))
     if (kept === undefined) return
     const known = new Map(own.map((each) => [textOf(each.stamp), each]))
     const others = taken.map((each) => withNotes(each, known.get(textOf(each.stamp))))
@@ -285,11 +286,13 @@ function wantedOf(revisions: readonly Revision[], { before, have }: HistoryQuest
  * @param own oldest first, as the next
  * @param taken proved
  * @param isOurs made here, or has overridden something here: it is replaced only by the same
+ * @param whole those of its own to which the way back is whole: others are no match for a peer's
  */
 function keptBefore(
   own: readonly Revision[],
   taken: readonly ProvedRevision[],
   isOurs: (revision: Revision) => boolean,
+  whole: ReadonlySet<Revision>,
 ): number | undefined {
   if (taken.length === 0) return undefined
   const [oldest] = taken
@@ -308,7 +311,7 @@ function keptBefore(
     } else if (!own.every(({ stamp }) => stamps.has(textOf(stamp)))) return undefined
   }
   const isForgotten = rivals.some((each) => isOurs(each) && !identities.has(identityOf(each)))
-  return isForgotten || taken.length <= rivals.length ? undefined : kept
+  return isForgotten || taken.length <= rivals.filter((each) => whole.has(each)).length ? undefined : kept
 }
 
 /** What was noted of a change when it was merged here stays with it. */

@@ -17,7 +17,14 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import { pack, unpack } from '../../../protocol/message-pack.ts'
 import { startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
-import { addSummaries, type ChangeSummary, type Replacement, summarise, summarySchema } from './change-summary.ts'
+import {
+  addSummaries,
+  type ChangeSummary,
+  entriesOf,
+  type Replacement,
+  summarise,
+  summarySchema,
+} from './change-summary.ts'
 import { packEntry, unpackEntry } from './config-message.ts'
 import { compareStamps, type Stamp } from './hybrid-logical-clock.ts'
 import { entryKey, type PoolEntry, type Seen, seenSchema, stampSchema } from './pool-entry.ts'
@@ -85,6 +92,8 @@ export class RevisionHistory {
   #deferred: HistoricChange[] = []
   /** In the store, but no longer part of this. */
   #forgotten: number[] = []
+  /** The store has lost a part of what they replaced. */
+  readonly #broken = new Set<number>()
   #lastNumber = 0
 
   constructor(store: Store) {
@@ -105,21 +114,33 @@ export class RevisionHistory {
       else this.#forgotten.push(this.#lastNumber)
       if (revision && (!newest || compareStamps(revision.stamp, newest) > 0)) newest = revision.stamp
     }
-    await this.#forgetStrays()
+    await this.#countReplaced()
     if (this.#revisions.at(-1)?.id !== current) this.forget()
     return newest
   }
 
-  /** What was replaced by a revision that is lost must not come to be another one's, which would get its number. */
-  async #forgetStrays(): Promise<void> {
-    const known = new Set([...this.#revisions.map(({ number }) => number), ...this.#forgotten])
-    for await (const [key] of this.#store.iterate(REPLACED_PREFIX)) {
+  /**
+   * Finds what the store has lost a part of. What was replaced by a revision that is lost must not come to be another one's, which would get
+   * its number.
+   */
+  async #countReplaced(): Promise<void> {
+    const forgotten = new Set(this.#forgotten)
+    const missing = new Map(
+      this.#revisions.map(({ number, summary, bytes }) => [number, { entries: entriesOf(summary), bytes }]),
+    )
+    for await (const [key, packed] of this.#store.iterate(REPLACED_PREFIX)) {
       const number = Number(key.split('/', 2)[1])
-      if (known.has(number)) continue
-      known.add(number)
-      this.#forgotten.push(number)
-      this.#lastNumber = Math.max(this.#lastNumber, number)
+      const rest = missing.get(number)
+      if (rest) {
+        rest.entries--
+        rest.bytes -= packed.length
+      } else if (!forgotten.has(number)) {
+        forgotten.add(number)
+        this.#forgotten.push(number)
+        this.#lastNumber = Math.max(this.#lastNumber, number)
+      }
     }
+    for (const [number, { entries, bytes }] of missing) if (entries > 0 || bytes > 0) this.#broken.add(number)
   }
 
   /** Newest first. */
@@ -137,6 +158,13 @@ export class RevisionHistory {
   /** What is in the store, newest first. */
   get stored(): readonly Revision[] {
     return this.#revisions.toReversed()
+  }
+
+  /** Of those, newest first, up to where the way back is whole. */
+  get whole(): readonly Revision[] {
+    const { stored } = this
+    const end = stored.findIndex(({ number }) => this.#broken.has(number))
+    return end === -1 ? stored : stored.slice(0, end)
   }
 
   /** Whether changes wait for the store. Without them what is stored does not lead to what is in force. */

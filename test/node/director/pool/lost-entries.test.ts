@@ -78,7 +78,7 @@ test('a change that is made before the peers are heard is newer than one of its 
   for (const { configuration } of [again, b]) t.equal(configuration.service(web)?.scheduler, 'sed')
 })
 
-test('a revision to which the way back is lost is refused as that, and is never another one', async (t) => {
+test('a revision to which the way back is lost is refused as that, never another one, and comes back from a peer', async (t) => {
   const { a } = await somePool()
   const ids = a.configuration.revisions().map(({ revision }) => revision)
   const serversAt = async ({ configuration }: TestDirector, revision: string) => {
@@ -104,6 +104,10 @@ test('a revision to which the way back is lost is refused as that, and is never 
         await t.rejects(configuration.difference(revision), refusal)
       } else t.same(answer, states[age], `${lost}: ${age}, where it makes no difference`)
     }
+    const listed = configuration.revisions()
+    await pool.settle()
+    t.same(await Promise.all(ids.map((revision) => serversAt(again, revision))), states, `${lost}: from the peer`)
+    t.same(configuration.revisions(), listed)
   }
 })
 

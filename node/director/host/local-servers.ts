@@ -83,6 +83,7 @@ export class LocalServers {
   readonly #rules = new Set<string>()
   /** One change of the host after the other. */
   #work: Promise<void>
+  #isClosed = false
 
   constructor(options: LocalServersOptions) {
     this.#options = {
@@ -113,6 +114,7 @@ export class LocalServers {
 
   /** All services with servers that are this host's concern. Resolves when the host serves the local ones among their servers, or cannot. */
   setServices(services: readonly Served[]): Promise<void> {
+    if (this.#isClosed) return this.#work
     const rules = rulesFor(services, (address) => this.isLocal(address))
     this.#warnOfLoopback6(services)
     this.#work = this.#work.then(() => this.#apply(rules))
@@ -125,8 +127,11 @@ export class LocalServers {
     return this.#work
   }
 
+  /** What is told from now on changes nothing: services are told of a turn late (service-feed.ts), and no rule may stay behind. */
   close(): Promise<void> {
-    return this.setServices([])
+    const done = this.setServices([])
+    this.#isClosed = true
+    return done
   }
 
   /** What fails is tried again with the next change, and keeps nothing else from being done. */

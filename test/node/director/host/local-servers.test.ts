@@ -110,6 +110,8 @@ test('the device is made for the first local server, rules follow by difference,
     '-4 rule del pref 2160 from 127.0.0.1 table 2160',
     '-4 rule del pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160',
   ])
+  await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
+  t.equal(commands.length, 2, 'what is told after it sets none')
 })
 
 test('rules that a director without power left behind are taken away, others are not', async (t) => {

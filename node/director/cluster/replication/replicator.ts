@@ -196,6 +196,7 @@ export class Replicator {
     // Messages come until the transport stops, too: none of them is to begin the ticks anew.
     this.#tickAt = Number.NEGATIVE_INFINITY
     this.#sender.stop()
+    this.#server.stop()
     this.#copies.stop()
     this.#incoming.stop()
   }

@@ -58,6 +58,7 @@ export class SnapshotServer {
   readonly #interrupted = new Map<PeerName, Question>()
   readonly #step = new Uint8Array(SLOTS_PER_STEP * RECORDS_OF_PLACE_MAX * RECORD_LENGTH)
   readonly #stepView = new DataView(this.#step.buffer)
+  #isStopped = false
 
   constructor(options: SnapshotServerOptions) {
     this.#options = options
@@ -91,10 +92,16 @@ export class SnapshotServer {
     this.#interrupted.delete(peer)
   }
 
+  /** Whoever waits for the forwarder here, or asks from now on, is told to ask another. */
+  stop(): void {
+    this.#isStopped = true
+    this.#serving.clear()
+  }
+
   async #serve(peer: PeerName, question: Question, isCurrent: () => boolean) {
     const { send, source, clock, tails } = this.#options
     const { id } = question
-    const positions = this.#options.positions()
+    const positions = this.#isStopped ? undefined : this.#options.positions()
     if (!positions) return send(peer, encodeSyncMessage({ kind: 'snapshot-refused', id }))
     if (question.from === 0) {
       if (!(await this.#forwarderHasTakenAll(isCurrent)))

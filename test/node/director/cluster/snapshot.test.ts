@@ -69,6 +69,21 @@ test('a snapshot has what its giver had been sent, though its forwarder had not 
   pool.stop()
 })
 
+test('a giver that stops while its forwarder is behind keeps no newcomer waiting', async (t) => {
+  const pool = new Pool(['d1', 'd2', 'd3'])
+  const [d1, d2] = [await pool.start('d1'), await pool.start('d2')]
+  await pool.untilInSync()
+  d1.takes = false
+  await writeSteadily(pool, d2, 0, 1000)
+  await pool.clock.advance(50)
+  const d3 = await pool.start('d3')
+  await pool.clock.until(() => /from d1/.test(d3.replicator.status().reason), 1000)
+  d1.replicator.stop()
+  await pool.clock.until(() => d3.replicator.status().joined, 200)
+  t.equal(d3.connections.size, 1000)
+  pool.stop()
+})
+
 test('no piece is left out, though a question is answered three times, and the forwarder does not take all of that', async (t) => {
   const asked: { id: number; from: number }[] = []
   const taken: number[] = []

@@ -50,14 +50,34 @@ export type Fault = Timed &
       }
     /** The wall clock is set. */
     | { readonly kind: 'clock-step'; readonly director: number; readonly stepMs: number }
+    /** It is far off, until somebody puts it right. */
+    | { readonly kind: 'wrong-clock'; readonly director: number; readonly byMs: number }
   )
 
 const MOST_FAULTS = 8
+const WRONG_MS = 2 * 3_600_000
 
 /** @param withinMs all of them are over by then */
 export function drawFaults(random: Random, directors: number, withinMs: number): Fault[] {
   const faults = Array.from({ length: between(random, 1, MOST_FAULTS) }, () => drawFault(random, directors, withinMs))
   return faults.sort((one, other) => one.atMs - other.atMs)
+}
+
+/**
+ * A director's clock is wrong for a while; in two cases of three the director starts anew meanwhile. Of one director alone: two that are ahead together believe
+ * each other (docs/decisions/pool-configuration.md), and then the rest does not for as long as they were ahead.
+ */
+export function drawWrongClock(random: Random, directors: number, withinMs: number): Fault[] {
+  const director = between(random, 1, directors)
+  const atMs = random.below(withinMs * 0.5)
+  const forMs = between(random, 300, withinMs - atMs)
+  const wrong: Fault = { kind: 'wrong-clock', atMs, forMs, director, byMs: between(random, -WRONG_MS, WRONG_MS) }
+  const downMs = atMs + random.below(forMs)
+  const down = { director, atMs: downMs, forMs: Math.min(withinMs - downMs, between(random, 300, 1500)) }
+  const how = random.below(3)
+  if (how === 0) return [wrong]
+  if (how === 1) return [wrong, { kind: 'restart', ...down }]
+  return [wrong, { kind: 'crash', ...down, how: 'process', store: random.oneIn(2) ? 'lost' : 'kept' }]
 }
 
 function drawFault(random: Random, directors: number, withinMs: number): Fault {
@@ -155,6 +175,9 @@ export function strike(world: World, fault: Fault): () => void {
     case 'clock-step':
       world.stepClock(fault.director, fault.stepMs)
       return () => {}
+    case 'wrong-clock':
+      world.stepClock(fault.director, fault.byMs)
+      return () => world.stepClock(fault.director, -fault.byMs)
   }
 }
 
@@ -174,6 +197,7 @@ export function disturbedBy(fault: Fault): readonly Plane[] {
     case 'crash':
     case 'restart':
     case 'clock-step':
+    case 'wrong-clock':
       return []
   }
 }

@@ -1,8 +1,9 @@
 /** The plan of a run: everything that follows from its seed. */
 import { sourceFor } from './draw.ts'
-import { drawFaults } from './faults.ts'
+import { drawFaults, drawWrongClock, type Fault } from './faults.ts'
 import type { SabotageName } from './sabotage.ts'
 import { FAULTS_MS, type Plan } from './simulate.ts'
+import { isClockWrong } from './world.ts'
 
 /** Three mostly. */
 const POOL_SIZES = [3, 3, 3, 3, 2, 5]
@@ -12,5 +13,12 @@ export function planOf(seed: number, directors?: number, sabotage: SabotageName 
   const source = sourceFor(seed, 'plan')
   const drawn = POOL_SIZES[source.below(POOL_SIZES.length)]
   const size = directors ?? drawn
-  return { seed, directors: size, faults: drawFaults(source, size, FAULTS_MS), sabotage }
+  return { seed, directors: size, faults: faultsOf(seed, drawFaults(source, size, FAULTS_MS), size), sabotage }
+}
+
+/** Where one clock is far off, it is the only one that is. */
+function faultsOf(seed: number, drawn: readonly Fault[], directors: number): readonly Fault[] {
+  if (!isClockWrong(seed)) return drawn
+  const others = drawn.filter(({ kind }) => kind !== 'clock-step')
+  return [...others, ...drawWrongClock(sourceFor(seed, 'wrong clock'), directors, FAULTS_MS)]
 }

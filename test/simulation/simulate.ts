@@ -8,7 +8,7 @@ import { PLANES, type Plane } from './networks.ts'
 import { configure, Operators } from './operators.ts'
 import { type Breach, Promises } from './promises.ts'
 import { SABOTAGES, type SabotageName } from './sabotage.ts'
-import { World } from './world.ts'
+import { isClockWrong, World } from './world.ts'
 
 export interface Plan {
   readonly seed: number
@@ -85,7 +85,8 @@ async function run({ seed, faults }: Plan, world: World, promises: Promises): Pr
       if (!isCalm) calmSinceMs = undefined
       else calmSinceMs ??= clock.now()
       for (const plane of PLANES) {
-        if (active.some((fault) => disturbedBy(fault).includes(plane))) undisturbedSinceMs.delete(plane)
+        const isMistrusted = plane === 'vrrp' && world.isAnybodyMistrusted
+        if (isMistrusted || active.some((fault) => disturbedBy(fault).includes(plane))) undisturbedSinceMs.delete(plane)
         else if (!undisturbedSinceMs.has(plane)) undisturbedSinceMs.set(plane, clock.now())
       }
       promises.look(undisturbedSinceMs)
@@ -122,6 +123,8 @@ async function run({ seed, faults }: Plan, world: World, promises: Promises): Pr
     if (clock.now() > limitMs) throw new Error('the simulation left a fault behind')
     await pass(STEP_MS)
   }
+  // Whoever has had a clock that was ahead has changes made anew later than others tell of theirs: those of now as well.
+  if (isClockWrong(seed)) operators.isAtWork = false
   await pass(RECOVERY_MS)
   clients.isQuiet = true
   operators.isAtWork = false

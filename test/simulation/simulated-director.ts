@@ -15,6 +15,7 @@ import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import type { VirtualClock } from '../../node/director/virtual-clock.ts'
 import { parseMac } from '../../protocol/packet/bytes.ts'
 import { PRIORITY_RESIGN } from '../../protocol/packet/vrrp.ts'
+import { createVrrpKey } from '../../protocol/packet/vrrp-trailer.ts'
 import type { Random } from '../random.ts'
 import { speaksLater, withAccent } from '../support/accent.ts'
 import { MemoryForwarder } from '../support/memory-forwarder.ts'
@@ -41,8 +42,11 @@ export interface DirectorOptions {
   /** By virtual service. */
   readonly priorities: readonly number[]
   readonly intervalMs: number
+  readonly announceIntervalMs: number
   /** All virtual services in one sync group. */
   readonly isGrouped: boolean
+  /** Advertisements are signed, and not believed otherwise. */
+  readonly isAuthenticated: boolean
   /** Of a later version of the formats. */
   readonly isLater: boolean
   readonly sabotage: Sabotage
@@ -59,9 +63,9 @@ const SLOTS = 32
 const BREATH_MS = 0.02
 /** The forwarder's longest wait (forwarder/sys/poll.ts). */
 const IDLE_BREATH_MS = 50
-const ANNOUNCE_INTERVAL_MS = 5_000
 /** Often enough for the shortest of simulations to have some. */
 const CHECKPOINT_INTERVAL_MS = 2_000
+const KEY_FILE = 'site.key'
 const everythingIsWell: ServerConditions = { health: () => 'up', loadFactor: () => 1, isLocal: () => false }
 
 export class SimulatedDirector {
@@ -143,7 +147,7 @@ export class SimulatedDirector {
       membership: { idOf: (peer) => peer, isConfigured: () => true },
       onBeside: () => {},
       onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
-      onCorrected: () => {},
+      onCorrected: (changes) => options.note(`makes ${changes} changes anew`),
       onStoreFailure: (error) => {
         throw error
       },
@@ -165,7 +169,7 @@ export class SimulatedDirector {
 
   /** Rejects only when the simulation itself is wrong. */
   async start(): Promise<void> {
-    const { store, segments } = this.#options
+    const { store, segments, announceIntervalMs } = this.#options
     const { main, forwarder } = this.threads
     for (const [index, link] of this.forwarder.links.entries()) {
       const name = index === 0 ? OUTSIDE : INSIDE
@@ -181,7 +185,7 @@ export class SimulatedDirector {
     await this.transport.start()
     this.replicator.start()
     this.checkpoints.start()
-    main.every(ANNOUNCE_INTERVAL_MS, () => this.pool.announce())
+    main.every(announceIntervalMs, () => this.pool.announce())
     this.vip.start()
   }
 
@@ -248,7 +252,7 @@ export class SimulatedDirector {
   }
 
   #createVip(): VipService {
-    const { priorities, intervalMs, isGrouped, segments, sabotage, note } = this.#options
+    const { priorities, intervalMs, isGrouped, isAuthenticated, wallClockMs, segments, sabotage, note } = this.#options
     const { main, forwarder } = this.threads
     return new VipService(
       {
@@ -264,13 +268,16 @@ export class SimulatedDirector {
           gateway,
           track: { interfaces: [{ name: UPLINK, weight: 0 }], scripts: [] },
           ...(isGrouped && { syncGroup: 'site' }),
+          ...(isAuthenticated && { authentication: { keyFile: KEY_FILE, required: true } }),
         })),
         outside: OUTSIDE,
         inside: INSIDE,
+        keys: new Map([[KEY_FILE, [createVrrpKey(Buffer.alloc(32, 'site'))]]]),
       },
       {
         transports: [this.#vrrp],
         clock: main,
+        wallClockMs,
         isInSync: () => sabotage.inSync(this.status?.inSync ?? false),
         note,
         forwarder: {

@@ -22,6 +22,11 @@ const VERSIONS = 2 ** 16
 /** A run takes some 160 of them. */
 const SHORTLY = 120
 const LONGEST_UPTIME_MS = 10_000_000
+/** Of two directors, when whoever does not know the other yet begins to doubt what it signs; less what is on its way. */
+const CLOCKS_APART_MS = 29_900
+const ANNOUNCE_INTERVAL_MS = 5_000
+/** What was changed under a clock that was ahead is made anew at the fourth announcement after that: within the end of a run, in pools where this happens. */
+const SHORT_ANNOUNCE_INTERVAL_MS = 1_000
 const INTERVALS_MS = [50, 100, 100, 200]
 
 /** What of a director outlives its process. */
@@ -78,6 +83,11 @@ export class World {
   readonly #stores: WatchedStore[] = []
   readonly #sabotage: Sabotage
   readonly #isMixed: boolean
+  readonly #announceIntervalMs: number
+  /** Whether advertisements are signed. */
+  readonly #isAuthenticated: boolean
+  /** Ways on which advertisements have been believed. */
+  readonly #believed = new Set<string>()
   readonly #random: Random
   /** Where a right wall clock stands at the virtual clock's 0. */
   readonly #startMs: number
@@ -88,13 +98,13 @@ export class World {
     this.#random = sourceFor(seed, 'directors')
     this.#sabotage = sabotage
     this.#isMixed = seed % 2 === 0
+    this.#announceIntervalMs = isClockWrong(seed) ? SHORT_ANNOUNCE_INTERVAL_MS : ANNOUNCE_INTERVAL_MS
+    this.#isAuthenticated = isClockWrong(seed) && sourceFor(seed, 'authentication').oneIn(2)
     this.isGrouped = seed % 5 === 0
     this.sync = seed % 3 === 0 ? 'confirmed-only' : undefined
     this.#startMs = drawStart(sourceFor(seed, 'calendar'))
     this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
-    this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) =>
-      this.heardMs.set(`${from} ${to} ${vrid}`, clock.now()),
-    )
+    this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) => this.#hear(from, to, vrid))
     this.clients = new Clients({
       clock,
       random: sourceFor(seed, 'clients'),
@@ -128,6 +138,17 @@ export class World {
   /** Each entry of the configuration that a store was ever given. */
   get written(): PoolEntry[] {
     return this.#stores.flatMap(({ written }) => written)
+  }
+
+  /** Whether there is a director that does not believe what another one advertises. */
+  get isAnybodyMistrusted(): boolean {
+    const { directors } = this
+    return SERVICES.some(({ vrid }, index) => {
+      const active = directors.filter((director) => director.stateOf(index) === 'active')
+      return active.some((sender) =>
+        directors.some((hearer) => hearer !== sender && this.#isMistrusted(sender, hearer, vrid)),
+      )
+    })
   }
 
   get faultFree(): boolean {
@@ -255,6 +276,22 @@ export class World {
     this.#host(number).wallSkewMs += stepMs
   }
 
+  #hear(from: string, to: string, vrid: number): void {
+    const [sender, hearer] = [from, to].map((address) =>
+      this.directors.find((director) => director.address === address),
+    )
+    if (!sender || !hearer || this.#isMistrusted(sender, hearer, vrid)) return
+    this.heardMs.set(`${from} ${to} ${vrid}`, this.clock.now())
+    if (hearer.threads.main.stalls === 0) this.#believed.add(wayOf(sender, hearer, vrid))
+  }
+
+  /** Where advertisements are signed: their clocks are far apart, and the one has not believed the other before, as they run now (docs/operations.md). */
+  #isMistrusted(sender: SimulatedDirector, hearer: SimulatedDirector, vrid: number): boolean {
+    if (!this.#isAuthenticated || this.#believed.has(wayOf(sender, hearer, vrid))) return false
+    const [one, other] = [sender, hearer].map(({ number }) => this.#host(number).wallSkewMs)
+    return Math.abs(one - other) > CLOCKS_APART_MS
+  }
+
   /** Peers of a thread that stands still end their connections to it after a while; it finds out when it goes on. */
   #silence(director: SimulatedDirector): () => void {
     let isOver = false
@@ -301,7 +338,9 @@ export class World {
       clockOffsetMs: host.clockOffsetMs,
       priorities: host.priorities,
       intervalMs: this.intervalMs,
+      announceIntervalMs: this.#announceIntervalMs,
       isGrouped: this.isGrouped,
+      isAuthenticated: this.#isAuthenticated,
       // Every other pool is being upgraded.
       isLater: this.#isMixed && number % 2 === 0,
       sabotage: this.#sabotage,
@@ -329,6 +368,15 @@ export class World {
 function drawPriorities(random: Random, isGrouped: boolean): number[] {
   const drawn = SERVICES.map(() => 50 + 50 * between(random, 0, 3))
   return isGrouped ? drawn.fill(drawn[0]) : drawn
+}
+
+function wayOf(sender: SimulatedDirector, hearer: SimulatedDirector, vrid: number): string {
+  return `${sender.boot} > ${hearer.boot} ${vrid}`
+}
+
+/** Of one director, for a while. */
+export function isClockWrong(seed: number): boolean {
+  return seed % 7 === 0
 }
 
 /** In 2026: at any version, or shortly before versions begin anew or become half a turn old. */

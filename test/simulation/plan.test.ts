@@ -45,6 +45,7 @@ test('a failing plan is made as small as it can be', async (t) => {
 })
 
 const MOST_SEEDS = 100
+const WITH_A_FAULT = 'nobody with a fault holds a virtual address'
 /** Where the first seed that finds it is far on, the search begins shortly before that one, to save the time. */
 const planted: readonly (readonly [sentence: string, SabotageName, PromiseName, firstSeed?: number])[] = [
   ['a resend that is dropped', 'no-resend', 'everybody comes into sync'],
@@ -55,6 +56,9 @@ const planted: readonly (readonly [sentence: string, SabotageName, PromiseName, 
   ['a rejection that nobody handles', 'rejects', 'nothing throws'],
   ['an override that nobody is told of', 'overrides-in-silence', 'no change is lost in silence'],
   ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync', 41],
+  ['a tracked interface that is nothing to an address', 'tracks-nothing', WITH_A_FAULT, 2],
+  ['a fault in a sync group that is not the fault of all', 'leaves-its-group', WITH_A_FAULT, 5],
+  ['an address that does not come back with its sync group', 'stays-behind', 'a sync group moves together', 5],
 ]
 
 async function finds(t: Test, sabotage: SabotageName, promise: PromiseName, firstSeed = 1): Promise<void> {

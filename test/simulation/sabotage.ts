@@ -5,6 +5,7 @@
 
 import type { Clock } from '../../node/director/clock.ts'
 import type { Topic, Transport } from '../../node/director/cluster/transport.ts'
+import type { VipConfig } from '../../node/director/vip/vip-config.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
 import {
@@ -16,11 +17,14 @@ import {
 import { RECORD, RECORD_REMOVE } from '../../protocol/wire/connection-record.ts'
 import { BATCH_HEADER_LENGTH, parseBatch } from '../../protocol/wire/record-batch.ts'
 import { BLOCK_HEADER_LENGTH } from '../../protocol/wire/record-block.ts'
+import { SERVICES, UPLINK } from './site.ts'
 
 export interface Sabotage {
   readonly gossip: (transport: Transport) => Transport
   /** @param clock the main thread's */
   readonly vrrp: (transport: VrrpTransport, self: string, clock: Clock) => VrrpTransport
+  /** Of one virtual service. */
+  readonly vip: (config: VipConfig) => VipConfig
   readonly inSync: (inSync: boolean) => boolean
   /** What is said of changes that were overridden. */
   readonly overridden: (lines: readonly string[]) => readonly string[]
@@ -29,12 +33,15 @@ export interface Sabotage {
 export const noSabotage: Sabotage = {
   gossip: (transport) => transport,
   vrrp: (transport) => transport,
+  vip: (config) => config,
   inSync: (inSync) => inSync,
   overridden: (lines) => lines,
 }
 
 /** Of so many connections one is not told of. */
 const LOST_ONE_IN = 10
+const [, LAST_SERVICE] = SERVICES
+const tracksUplink = { interfaces: [{ name: UPLINK, weight: 0 }], scripts: [] }
 const VRID = 1
 const PRIORITY = 2
 const ECHO_INTERVAL_MS = 100
@@ -121,6 +128,25 @@ export const SABOTAGES = {
   rejects: { ...noSabotage, vrrp: onResignation(() => void Promise.reject(new Error('a resignation is heard'))) },
   /** A director takes its VIPs back whether its table is whole or not. */
   'preempts-before-sync': { ...noSabotage, inSync: () => true },
+  /** One of a sync group goes its own way. */
+  'leaves-its-group': {
+    ...noSabotage,
+    vip: (config) => (config.vrid === LAST_SERVICE.vrid ? { ...config, syncGroup: undefined } : config),
+  },
+  /** One of a sync group becomes faulty with the others, but does not take its address back with them. */
+  'stays-behind': {
+    ...noSabotage,
+    vip: (config) => {
+      if (config.vrid !== LAST_SERVICE.vrid || config.syncGroup === undefined) return config
+      return { ...config, track: tracksUplink, syncGroup: undefined, preempt: false }
+    },
+  },
+  /** What becomes of the interface that it tracks is nothing to one of the virtual services. */
+  'tracks-nothing': {
+    ...noSabotage,
+    vip: (config) =>
+      config.vrid === LAST_SERVICE.vrid ? { ...config, track: { interfaces: [], scripts: [] } } : config,
+  },
   /** Nobody says so when a change is overridden by who did not know it. */
   'overrides-in-silence': { ...noSabotage, overridden: () => [] },
 } as const satisfies Record<string, Sabotage>

@@ -256,20 +256,23 @@ export class SimulatedDirector {
     const { main, forwarder } = this.threads
     return new VipService(
       {
-        vips: SERVICES.map(({ vrid, address, gateway }, index) => ({
-          vrid,
-          version: 3,
-          priority: priorities[index],
-          advertisementIntervalMs: intervalMs,
-          preempt: true,
-          preemptDelayMs: 0,
-          virtualMac: false,
-          addresses: [address],
-          gateway,
-          track: { interfaces: [{ name: UPLINK, weight: 0 }], scripts: [] },
-          ...(isGrouped && { syncGroup: 'site' }),
-          ...(isAuthenticated && { authentication: { keyFile: KEY_FILE, required: true } }),
-        })),
+        vips: SERVICES.map(({ vrid, address, gateway }, index) =>
+          sabotage.vip({
+            vrid,
+            version: 3,
+            priority: priorities[index],
+            advertisementIntervalMs: intervalMs,
+            preempt: true,
+            preemptDelayMs: 0,
+            virtualMac: false,
+            addresses: [address],
+            gateway,
+            // The fault of one of a sync group is that of all.
+            track: { interfaces: isGrouped && index > 0 ? [] : [{ name: UPLINK, weight: 0 }], scripts: [] },
+            ...(isGrouped && { syncGroup: 'site' }),
+            ...(isAuthenticated && { authentication: { keyFile: KEY_FILE, required: true } }),
+          }),
+        ),
         outside: OUTSIDE,
         inside: INSIDE,
         keys: new Map([[KEY_FILE, [createVrrpKey(Buffer.alloc(32, 'site'))]]]),

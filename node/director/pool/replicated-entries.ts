@@ -173,7 +173,9 @@ export class ReplicatedEntries {
       const entries = await decide(this.#clock.next())
       if (entries.length === 0) return
       const knew = this.#known.vector()
-      await this.#make(await Array.fromAsync(paced(entries.values().map((entry) => ({ ...entry, knew })))))
+      // Who belongs to the pool is beside nothing, and an admission is the same wherever it is made.
+      const known = entries.values().map((entry) => (isMembership(entry) ? entry : { ...entry, knew }))
+      await this.#make(await Array.fromAsync(paced(known)))
     })
   }
 

@@ -56,6 +56,16 @@ test('a newcomer with a token joins all of a pool by one of it, stays after its 
   t.ok(again.admission.refused.expired > 0)
 })
 
+test('an admission is the same entry wherever it is made, whatever is known there', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  await a.configuration.setSettings({ timeoutUdpS: 200 })
+  const c = await pool.start('c', undefined, 0, { token: key.sign(tokenFor('c')), knows: ['a'] })
+  await pool.settle(1)
+  const [atA, atC] = await Promise.all([a, c].map(({ store }) => store.get(`pool/admission/${peerIdOf('c')}`)))
+  t.ok(atA)
+  t.same(atA, atC)
+})
+
 test('directors that joined by tokens hear of each other, and of one in the configuration that has a token too', async (t) => {
   const { pool, a } = await poolOfTwo()
   await pool.stop('b')

@@ -1,6 +1,6 @@
 /**
- * Health of the real servers, as the director composes it: this director's TCP checks, and the pool's verdict from all
- * directors' opinions.
+ * Health of the real servers, as the director composes it: this director's TCP checks, and the verdict that follows from them
+ * and from the peers' opinions.
  *
  * Each address:port that TCP services name is checked once, however many of them name it. A UDP port cannot be asked
  * whether it lives, nor all ports of a server together (port 0): servers that are only named so stay 'unknown', which means usable.
@@ -17,7 +17,7 @@ import { type Check, checkTcp } from './tcp-check.ts'
 export interface HealthOptions {
   health: DirectorConfig['health']
   transport: Pick<Transport, 'broadcast' | 'onMessage'>
-  /** The pool's verdict on the real server "ADDRESS:PORT" is another than before. */
+  /** The verdict on the real server "ADDRESS:PORT" is another than before. */
   onChange: (key: string, verdict: HealthState, before: HealthState) => void
   /** This director's own opinion has changed; for the log. */
   onOpinion?: (key: string, state: HealthState, reason: string | undefined) => void
@@ -88,7 +88,7 @@ export class Health {
     this.#pool.remove(key)
   }
 
-  /** The pool's verdict on "ADDRESS:PORT"; 'unknown' also for a server that is not checked. */
+  /** The verdict on "ADDRESS:PORT"; 'unknown' also for a server that is not checked. */
   verdict(server: string): HealthState {
     return this.#pool.verdict(server)
   }

@@ -1,11 +1,15 @@
 /**
- * What the pool thinks of each real server: the majority of the directors' fresh opinions. On a tie a director goes by its own
- * opinion; where nobody knows anything, the verdict is 'unknown', and the server is used.
+ * What a director goes by, of each real server. One that it reaches itself is up, whatever the others find: it is this director
+ * that forwards the packets, and others that are cut off from the servers must not take them from it. Of any other server the
+ * majority of the directors' fresh opinions counts, its own included, which breaks a tie; where nobody knows anything, the verdict
+ * is 'unknown', and the server is used.
  *
- * A director whose inside cable is pulled finds every server dead; in a pool of three, the other two outvote it. Opinions come
- * at most once (gossip), so each director says a change at once and repeats all of its own every second; one that was not
- * repeated five times in a row no longer counts. With more servers than fit into a message that is done in steps, and with
- * more than some ten thousand a round takes longer than a second. The clock is the caller's.
+ * A director whose own checks fail refuses nobody for that, be it that its inside cable is pulled: in a pool of three, the other
+ * two outvote it.
+ *
+ * Opinions come at most once (gossip), so each director says a change at once and repeats all of its own every second; one that
+ * was not repeated five times in a row no longer counts. With more servers than fit into a message that is done in steps, and
+ * with more than some ten thousand a round takes longer than a second. The clock is the caller's.
  */
 import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../cluster/transport.ts'
 import { isLoopback } from '../host/local-servers.ts'
@@ -18,7 +22,7 @@ export interface PoolHealthOptions {
   /** Of this director, at its start, since 1970: where its sequence begins. */
   wallClockMs: number
   monotonicMs: () => number
-  /** The pool's verdict is another than before. */
+  /** The verdict is another than before. */
   onChange: (key: string, verdict: HealthState, before: HealthState) => void
 }
 
@@ -44,8 +48,9 @@ export function roundMs(servers: number): number {
   return Math.max(REPEAT_EVERY_MS, Math.ceil(servers / SERVERS_PER_MESSAGE) * STEP_EVERY_MS)
 }
 
-/** @param own breaks a tie and is counted too */
-export function majority(own: HealthState, others: Iterable<HealthState>): HealthState {
+/** @param own stands when it is 'up'; otherwise it is counted too, and breaks a tie */
+export function verdictOf(own: HealthState, others: Iterable<HealthState>): HealthState {
+  if (own === 'up') return own
   let balance = voteOf(own)
   for (const state of others) balance += voteOf(state)
   if (balance === 0) return own
@@ -183,7 +188,7 @@ export class PoolHealth {
   #judge(key: string, server: Server): void {
     // Each director's 127.0.0.1 is another server, of which the others know nothing.
     const others = isLoopback(key) ? [] : Array.from(server.peers.values(), ({ state }) => state)
-    const verdict = majority(server.own, others)
+    const verdict = verdictOf(server.own, others)
     if (verdict === server.verdict) return
     const before = server.verdict
     server.verdict = verdict

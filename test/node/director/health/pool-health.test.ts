@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import type { MessageHandler } from '../../../../node/director/cluster/transport.ts'
 import { encodeOpinions } from '../../../../node/director/health/opinion-message.ts'
-import { majority, PoolHealth, roundMs } from '../../../../node/director/health/pool-health.ts'
+import { PoolHealth, roundMs, verdictOf } from '../../../../node/director/health/pool-health.ts'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
 
 const server = '10.0.0.1:80'
@@ -13,11 +13,12 @@ const votes: [string, HealthState, HealthState[], HealthState][] = [
   ['one who knows decides for those who do not', 'unknown', ['up'], 'up'],
   ['of two who disagree, each goes by its own opinion: up', 'up', ['down'], 'up'],
   ['of two who disagree, each goes by its own opinion: down', 'down', ['up'], 'down'],
-  ['two outvote one', 'down', ['up', 'up'], 'up'],
+  ['two outvote one who finds a server dead', 'down', ['up', 'up'], 'up'],
+  ['nobody outvotes one who reaches a server', 'up', ['down', 'down'], 'up'],
   ['peers who disagree leave one without an opinion without a verdict', 'unknown', ['up', 'down'], 'unknown'],
 ]
 for (const [what, own, others, verdict] of votes) {
-  test(what, async (t) => t.equal(majority(own, others), verdict))
+  test(what, async (t) => t.equal(verdictOf(own, others), verdict))
 }
 
 /** Directors that hear each other at once; `cut` holds the names whose cable is pulled. */
@@ -72,39 +73,48 @@ test('a director that alone finds a server dead is outvoted', async (t) => {
   decide(0, 'down')
   t.same(verdicts(), ['up', 'up', 'up'])
   decide(1, 'down')
-  t.same(verdicts(), ['down', 'down', 'down'])
+  t.same(verdicts(), ['down', 'down', 'up'])
   t.same(changes.toSorted(), [
     ['a', server, 'down'],
     ['b', server, 'down'],
-    ['c', server, 'down'],
   ])
+})
+
+test('directors that are cut off from the servers take none from one that reaches them', async (t) => {
+  const { decide, verdicts, tick } = pool(['a', 'b', 'c'])
+  for (const director of [0, 1, 2]) decide(director, 'up')
+  for (const director of [1, 2]) decide(director, 'down')
+  for (let second = 0; second < 10; second++) tick(1000)
+  t.same(verdicts(), ['up', 'down', 'down'])
+  decide(0, 'down')
+  t.same(verdicts(), ['down', 'down', 'down'])
 })
 
 test('opinions of a director that is not heard of any more do not count for ever', async (t) => {
   const { directors, decide, verdicts, cut, tick } = pool(['a', 'b', 'c'])
-  decide(0, 'up')
-  decide(1, 'down')
-  decide(2, 'down')
-  t.same(verdicts(), ['down', 'down', 'down'])
+  decide(0, 'down')
+  decide(1, 'up')
+  decide(2, 'up')
+  t.same(verdicts(), ['up', 'up', 'up'])
   cut.add('b')
   cut.add('c')
   tick(5000)
-  t.equal(directors[0].verdict(server), 'down')
-  tick(1000)
   t.equal(directors[0].verdict(server), 'up')
+  tick(1000)
+  t.equal(directors[0].verdict(server), 'down')
 })
 
 test('opinions of a director that is no peer any more count no longer, and its name is free for another', async (t) => {
   const { directors, handlers, changes } = pool(['a'])
-  directors[0].setOwn(server, 'up')
-  handlers.get('a')?.('b', encodeOpinions({ sequence: 9000, opinions: [[server, 'down']] }))
-  handlers.get('a')?.('c', encodeOpinions({ sequence: 9000, opinions: [[server, 'down']] }))
-  t.equal(directors[0].verdict(server), 'down')
-  await directors[0].forget('b')
+  directors[0].setOwn(server, 'down')
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 9000, opinions: [[server, 'up']] }))
+  handlers.get('a')?.('c', encodeOpinions({ sequence: 9000, opinions: [[server, 'up']] }))
   t.equal(directors[0].verdict(server), 'up')
-  t.equal(changes.length, 3)
-  handlers.get('a')?.('b', encodeOpinions({ sequence: 1, opinions: [[server, 'down']] }))
+  await directors[0].forget('b')
   t.equal(directors[0].verdict(server), 'down')
+  t.equal(changes.length, 3)
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 1, opinions: [[server, 'up']] }))
+  t.equal(directors[0].verdict(server), 'up')
 })
 
 test('opinions that are repeated stay fresh, and a newcomer learns them within a second', async (t) => {

@@ -13,7 +13,7 @@ import {
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import type { Clock } from '../clock.ts'
 import { AdvertisementGuard } from './advertisement-guard.ts'
-import { RareNotes } from './rare-notes.ts'
+import { RareNotes } from '../rare-notes.ts'
 
 /** Of a peer, by its address. */
 const NOTES = {

@@ -18,7 +18,7 @@ import { PROTOCOL_VRRP, type VrrpDatagram } from '../../../protocol/packet/vrrp.
 import { vrrpPacket } from '../../../protocol/packet/vrrp-packet.ts'
 import { systemClock } from '../clock.ts'
 import type { VrrpSocketStatus } from '../control/answers.ts'
-import { RareNotes } from './rare-notes.ts'
+import { RareNotes } from '../rare-notes.ts'
 import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
 import { vrrpOverIPv6 } from './vrrp-socket-ipv6.ts'

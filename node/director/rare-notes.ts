@@ -1,5 +1,5 @@
 /** Notes for the log of what goes on and on, such as once an advertisement: each kind is told at once, and then every ten minutes at most. */
-import type { Clock } from '../clock.ts'
+import type { Clock } from './clock.ts'
 
 const TELL_AGAIN_MS = 600_000
 

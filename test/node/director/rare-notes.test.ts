@@ -1,7 +1,7 @@
 /** What goes on and on is told rarely. */
 import { test } from 'tap'
-import { RareNotes } from '../../../../node/director/vip/rare-notes.ts'
-import { VirtualClock } from '../../../../node/director/virtual-clock.ts'
+import { RareNotes } from '../../../node/director/rare-notes.ts'
+import { VirtualClock } from '../../../node/director/virtual-clock.ts'
 
 test('each kind is told at once, and again after ten minutes', async (t) => {
   const clock = new VirtualClock()

@@ -228,6 +228,7 @@ export class Director {
         if (isNews) feed.refreshAt((parseEndpoint(server) as Endpoint).address)
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
+      warn: (message) => log.warn(message),
     })
     const conditions: ServerConditions = {
       health: (server) => health.verdict(server),
@@ -366,7 +367,9 @@ export class Director {
           cluster.doubt()
         } else log.warn({ fault }, `${subject} has failed`)
         if (address === undefined) vip.setLink(name, fault)
-        if (address !== undefined || interfaces.includes(name)) vip.setFault(subject, fault)
+        if (address === undefined && !interfaces.includes(name)) return
+        vip.setFault(subject, fault)
+        health.setFault(subject, fault)
       },
       onReplaced: (_, fault) => fail(new DirectorError('INTERFACE_MISSING', fault)),
       onActivity: () => {

@@ -7,6 +7,8 @@
  * A tick starts a few checks, and only so many run at a time, whatever the number of servers: VRRP's timers run on the same
  * thread. With more servers than that allows the interval grows, the longest due go first, and before them those whose last
  * check speaks against what is thought of them: so a dead server is not found dead `fall` long intervals later.
+ *
+ * After `fall` checks in a row that could not be made, nothing is known of the server any more.
  */
 import type { DirectorConfig } from '../config.ts'
 import { type Due, DueQueue } from './due-queue.ts'
@@ -23,13 +25,15 @@ export interface CheckerOptions {
   check: Check
   /** 0 to below 1. */
   random: () => number
-  /** This director has changed its mind. `reason`: what the last check met with, if that was a failure. */
+  /** This director has changed its mind. `reason`: what the last check met with, if that was no success. */
   onChange: (server: CheckTarget, state: HealthState, reason: string | undefined) => void
 }
 
 /** A server that is checked. The checker's own, but for its identity. */
 export interface Target extends CheckTarget, Due {
   opinion: RiseFall
+  /** Checks in a row that could not be made. */
+  unasked: number
   running: AbortController | undefined
   isRemoved: boolean
 }
@@ -54,7 +58,8 @@ export class Checker {
   add({ address, port }: CheckTarget, nowMs: number): Target {
     const { health, random } = this.#options
     const dueAtMs = nowMs + random() * health.intervalMs
-    const target = { address, port, opinion: UNCHECKED, dueAtMs, place: -1, running: undefined, isRemoved: false }
+    const opinion = UNCHECKED
+    const target = { address, port, opinion, unasked: 0, dueAtMs, place: -1, running: undefined, isRemoved: false }
     this.#queue.add(target)
     return target
   }
@@ -91,13 +96,17 @@ export class Checker {
     target.running = undefined
     if (target.isRemoved) return
     const before = target.opinion.state
-    if (result.outcome !== 'inconclusive') {
+    if (result.outcome === 'inconclusive') {
+      target.unasked++
+      if (target.unasked >= health.fall) target.opinion = UNCHECKED
+    } else {
+      target.unasked = 0
       target.opinion = afterCheck(target.opinion, result.outcome === 'success', health.rise, health.fall)
     }
     const queue = target.opinion.streak > 0 ? this.#doubted : this.#queue
     queue.add(target)
     if (target.opinion.state === before) return
-    onChange(target, target.opinion.state, result.outcome === 'failure' ? result.reason : undefined)
+    onChange(target, target.opinion.state, result.outcome === 'success' ? undefined : result.reason)
   }
 }
 

@@ -4,11 +4,14 @@
  *
  * Each address:port that TCP services name is checked once, however many of them name it. A UDP port cannot be asked
  * whether it lives, nor all ports of a server together (port 0): servers that are only named so stay 'unknown', which means usable.
+ *
+ * While an interface of this director is at fault, its checks fail whatever the servers do: a failure then says nothing.
  */
 import { monotonicMs } from '../../../forwarder/clock.ts'
 import { serverKey } from '../../../forwarder/service.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import type { DirectorConfig } from '../config.ts'
+import { RareNotes } from '../rare-notes.ts'
 import { Checker, type CheckTarget, type Target } from './checker.ts'
 import { PoolHealth } from './pool-health.ts'
 import type { HealthState } from './rise-fall.ts'
@@ -21,6 +24,8 @@ export interface HealthOptions {
   onChange: (key: string, verdict: HealthState, before: HealthState) => void
   /** This director's own opinion has changed; for the log. */
   onOpinion?: (key: string, state: HealthState, reason: string | undefined) => void
+  /** A line for the log: that servers cannot be checked, and why; at once, and then every ten minutes at most. */
+  warn?: (message: string) => void
   check?: Check
   random?: () => number
   monotonicMs?: () => number
@@ -35,21 +40,30 @@ export class Health {
   readonly #checker: Checker
   readonly #pool: PoolHealth
   readonly #servers = new Map<string, { readonly target: Target; uses: number }>()
+  /** What is at fault, and why. */
+  readonly #faults = new Map<string, string>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HealthOptions) {
-    const { health, transport, onChange, onOpinion, wallClockMs = Date.now } = options
+    const { health, transport, onChange, onOpinion, check = checkTcp, wallClockMs = Date.now } = options
     this.#monotonicMs = options.monotonicMs ?? monotonicMs
+    const notes = new RareNotes({ now: this.#monotonicMs }, options.warn ?? (() => {}))
     // Fine enough that a check is late by a tenth of its interval at most, and that many checks are begun a few at a time.
     this.#tickEveryMs = Math.min(20, Math.max(5, health.intervalMs / 10))
     this.#pool = new PoolHealth({ transport, wallClockMs: wallClockMs(), monotonicMs: this.#monotonicMs, onChange })
     this.#checker = new Checker({
       health,
-      check: options.check ?? checkTcp,
+      check: async (...asked) => {
+        const result = await check(...asked)
+        const [fault] = this.#faults.values()
+        return result.outcome === 'failure' && fault ? { outcome: 'inconclusive', reason: fault } : result
+      },
       random: options.random ?? Math.random,
       onChange: (server, state, reason) => {
         const key = serverKey(server)
         onOpinion?.(key, state, reason)
+        // Whatever keeps it from asking is hardly about one server alone.
+        if (state === 'unknown') notes.tell('unasked', `${key}, and maybe others, cannot be checked: ${reason}`)
         this.#pool.setOwn(key, state)
       },
     })
@@ -63,6 +77,12 @@ export class Health {
     clearInterval(this.#timer)
     this.#timer = undefined
     this.#checker.stop()
+  }
+
+  /** An interface of this director, or an address that it needs, is at fault or (undefined) well again. */
+  setFault(subject: string, fault: string | undefined): void {
+    if (fault === undefined) this.#faults.delete(subject)
+    else this.#faults.set(subject, fault)
   }
 
   /** A TCP service names a server. */

@@ -2,7 +2,8 @@
  * What a director goes by, of each real server. One that it reaches itself is up, whatever the others find: it is this director
  * that forwards the packets, and others that are cut off from the servers must not take them from it. Of any other server the
  * majority of the directors' fresh opinions counts, its own included, which breaks a tie; where nobody knows anything, the verdict
- * is 'unknown', and the server is used.
+ * is 'unknown', and the server is used. A director that can ask no longer does not vote, and goes by the others, or by what it knew
+ * itself when they know nothing either.
  *
  * A director whose own checks fail refuses nobody for that, be it that its inside cable is pulled: in a pool of three, the other
  * two outvote it.
@@ -34,6 +35,8 @@ interface PeerOpinion {
 
 interface Server {
   own: HealthState
+  /** The last of its own that was not 'unknown'. */
+  lastKnown: HealthState
   readonly peers: Map<PeerName, PeerOpinion>
   verdict: HealthState
 }
@@ -88,7 +91,8 @@ export class PoolHealth {
 
   /** Does nothing about a server that is known. */
   add(key: string): void {
-    if (!this.#servers.has(key)) this.#servers.set(key, { own: 'unknown', peers: new Map(), verdict: 'unknown' })
+    if (this.#servers.has(key)) return
+    this.#servers.set(key, { own: 'unknown', lastKnown: 'unknown', peers: new Map(), verdict: 'unknown' })
   }
 
   /** It is 'unknown' from now on: others than those that wanted it checked may use it. */
@@ -108,7 +112,11 @@ export class PoolHealth {
     const server = this.#servers.get(key)
     if (!server || server.own === state) return
     server.own = state
-    this.#changed.set(key, state)
+    if (state === 'unknown') this.#changed.delete(key)
+    else {
+      server.lastKnown = state
+      this.#changed.set(key, state)
+    }
     this.#judge(key, server)
   }
 
@@ -188,7 +196,8 @@ export class PoolHealth {
   #judge(key: string, server: Server): void {
     // Each director's 127.0.0.1 is another server, of which the others know nothing.
     const others = isLoopback(key) ? [] : Array.from(server.peers.values(), ({ state }) => state)
-    const verdict = verdictOf(server.own, others)
+    const agreed = verdictOf(server.own, others)
+    const verdict = agreed === 'unknown' ? server.lastKnown : agreed
     if (verdict === server.verdict) return
     const before = server.verdict
     server.verdict = verdict

@@ -8,6 +8,7 @@ import type { CheckResult } from '../../../../node/director/health/tcp-check.ts'
 const health = { intervalMs: 1000, timeoutMs: 500, rise: 2, fall: 3 }
 const success: CheckResult = { outcome: 'success' }
 const failure: CheckResult = { outcome: 'failure', reason: 'ECONNREFUSED' }
+const unasked: CheckResult = { outcome: 'inconclusive', reason: 'EMFILE' }
 const [first, second] = [
   { address: '10.0.0.1', port: 80 },
   { address: '10.0.0.2', port: 80 },
@@ -94,15 +95,26 @@ test('changes of opinion are told once, with the reason of a failure', async (t)
   ])
 })
 
-test('a check that could not be made changes no opinion', async (t) => {
+test('checks that could not be made change no opinion, until fall of them in a row leave none', async (t) => {
   const { checker: checks, asked, changes } = checker()
   checks.add(first, 0)
-  for (let now = 2000; now < 20_000; now += 2000) {
-    checks.tick(now)
-    asked.at(-1)?.answer({ outcome: 'inconclusive', reason: 'EMFILE' })
-    await turn()
+  let now = 0
+  const answer = async (...results: CheckResult[]) => {
+    for (const result of results) {
+      now += 2000
+      checks.tick(now)
+      asked.at(-1)?.answer(result)
+      await turn()
+    }
   }
-  t.same(changes, [])
+  await answer(unasked, unasked, unasked, unasked)
+  t.same(changes, [], 'of a server of which nothing was known, nothing is known')
+  await answer(failure, failure, unasked, failure, unasked, unasked, failure)
+  t.same(changes, [['10.0.0.1:80', 'down', 'ECONNREFUSED']])
+  await answer(unasked, unasked, unasked, unasked)
+  t.same(changes.slice(1), [['10.0.0.1:80', 'unknown', 'EMFILE']])
+  await answer(success)
+  t.same(changes.slice(2), [['10.0.0.1:80', 'up', undefined]])
 })
 
 test('a tick starts twenty checks, and those longest due go first', async (t) => {

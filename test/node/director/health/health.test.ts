@@ -5,6 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { test } from 'tap'
 import { Health } from '../../../../node/director/health/health.ts'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
+import type { CheckResult } from '../../../../node/director/health/tcp-check.ts'
 
 const transport = { broadcast: () => {}, onMessage: () => {} }
 
@@ -102,4 +103,39 @@ test('a server that was dead when it was last named is unknown again, for whoeve
   t.same(verdicts.toSorted(), ['down', 'up'])
   for (const server of servers) health.release(server)
   t.same(verdicts.slice(2), ['unknown'], 'to have forgotten that the other one was well is no news')
+})
+
+test('failures while an interface is at fault say nothing of the servers, and the log has one line of it', async (t) => {
+  let now = 0
+  let result: CheckResult = { outcome: 'success' }
+  const opinions: [string, HealthState, string | undefined][] = []
+  const warnings: string[] = []
+  const health = new Health({
+    health: { intervalMs: 1000, timeoutMs: 1000, rise: 1, fall: 2 },
+    transport,
+    onChange: () => {},
+    onOpinion: (...opinion) => opinions.push(opinion),
+    warn: (message) => warnings.push(message),
+    random: () => 0.5,
+    monotonicMs: () => now,
+    check: async () => result,
+  })
+  const checked = async (times: number) => {
+    for (let time = 0; time < times; time++) {
+      now += 1000
+      health.tick()
+      await turn()
+    }
+    return opinions.splice(0).map(([, state, reason]) => `${state} ${reason}`)
+  }
+  for (const address of ['10.0.0.1', '10.0.0.2']) health.use({ address, port: 80 })
+  t.same(await checked(1), ['up undefined', 'up undefined'])
+  health.setFault('eth1', 'eth1 has no carrier')
+  t.same(await checked(3), [], 'a success is one all the same')
+  result = { outcome: 'failure', reason: 'EHOSTUNREACH' }
+  t.same(await checked(3), ['unknown eth1 has no carrier', 'unknown eth1 has no carrier'])
+  t.equal(health.verdict('10.0.0.1:80'), 'up')
+  t.same(warnings, ['10.0.0.1:80, and maybe others, cannot be checked: eth1 has no carrier'])
+  health.setFault('eth1', undefined)
+  t.same(await checked(2), ['down EHOSTUNREACH', 'down EHOSTUNREACH'])
 })

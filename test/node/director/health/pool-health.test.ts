@@ -90,6 +90,30 @@ test('directors that are cut off from the servers take none from one that reache
   t.same(verdicts(), ['down', 'down', 'down'])
 })
 
+test('a director that can ask no longer goes by the others, and they by what it said no longer than if it were silent', async (t) => {
+  const { decide, verdicts, tick, sent } = pool(['a', 'b', 'c'])
+  decide(0, 'up')
+  decide(0, 'unknown')
+  t.same(verdicts(), ['up', 'up', 'up'])
+  sent.length = 0
+  decide(1, 'down')
+  t.same(verdicts(), ['down', 'down', 'unknown'])
+  for (let second = 0; second < 6; second++) tick(1000)
+  t.same(verdicts(), ['down', 'down', 'down'])
+  t.notOk(sent.includes('a health'), 'it tells nothing')
+})
+
+test('what a director knew last stays in force when it can ask no longer and nobody else knows', async (t) => {
+  const { directors, decide, handlers } = pool(['a'])
+  decide(0, 'down')
+  decide(0, 'unknown')
+  t.equal(directors[0].verdict(server), 'down')
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 1, opinions: [[server, 'up']] }))
+  t.equal(directors[0].verdict(server), 'up')
+  await directors[0].forget('b')
+  t.equal(directors[0].verdict(server), 'down')
+})
+
 test('opinions of a director that is not heard of any more do not count for ever', async (t) => {
   const { directors, decide, verdicts, cut, tick } = pool(['a', 'b', 'c'])
   decide(0, 'down')

@@ -67,6 +67,8 @@ export interface Scheduler<Memory = unknown> {
   begin?(servers: readonly Candidate[], context: SchedulerContext): Memory
   /** Servers were edited, be it to the weights that they had. `servers` is the list as it is now. */
   edited?(memory: Memory, servers: readonly Candidate[]): void
+  /** Health or load has changed weights, and no operator; absent: that is an edit as any other. */
+  reweighted?(memory: Memory, servers: readonly Candidate[]): void
   /**
    * A server was added at the head of the list; absent: that is an edit as any other. Many may be added at once, so that it must not look
    * at all of them.

@@ -7,6 +7,9 @@
  * picked at all. Any change of the list starts the round again at the head of the list, with the required weight kept as
  * near as the new weights allow; this is why a fresh service starts in its lowest round.
  *
+ * Health and load change weights many times a second where servers are many. With them the round goes on where it is, for
+ * otherwise it would hardly ever come past the head of the list, and the servers there would get nearly everything.
+ *
  * The kernel walks through rounds that pick nobody one at a time; with the weights 2^31 - 1 and 1 that is two thousand
  * million rounds while the heavy server is overloaded. Here they are skipped in one division, to the same pick.
  *
@@ -36,6 +39,10 @@ export const weightedRoundRobin: Scheduler<WeightedRoundRobinMemory> = {
 
   edited: recalculate,
   removed: recalculate,
+
+  reweighted(memory, servers) {
+    follow(memory, rounds(servers))
+  },
 
   added(memory, [{ weight }]) {
     const heaviest = memory.maximum + memory.step - 1
@@ -91,8 +98,12 @@ function recalculate(memory: WeightedRoundRobinMemory, servers: readonly Candida
   startRoundAgain(memory, rounds(servers))
 }
 
-function startRoundAgain(memory: WeightedRoundRobinMemory, { maximum, step }: Rounds): void {
+function startRoundAgain(memory: WeightedRoundRobinMemory, rounds: Rounds): void {
   memory.cursor = AT_HEAD
+  follow(memory, rounds)
+}
+
+function follow(memory: WeightedRoundRobinMemory, { maximum, step }: Rounds): void {
   memory.step = step
   memory.maximum = maximum
   if (memory.required > maximum || memory.required === 0) memory.required = maximum

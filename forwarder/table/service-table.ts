@@ -221,6 +221,7 @@ export class ServiceTable {
       }
     }
     const inOrder = new Set<RealServer>()
+    let isReweighted = false
     let isEdited = false
     for (const spec of specs) {
       const address = book.internText(spec.address)
@@ -230,12 +231,16 @@ export class ServiceTable {
       if (server === undefined) continue
       listed.set(number, server)
       inOrder.add(server)
-      if (known) isEdited = known.edit(spec) || isEdited
-      else if (service.scheduler.added) service.scheduler.added(service.memory, service.servers)
+      if (known) {
+        isEdited ||= known.edits !== (spec.edits ?? 0)
+        isReweighted = known.edit(spec) || isReweighted
+      } else if (service.scheduler.added) service.scheduler.added(service.memory, service.servers)
       else service.scheduler.edited?.(service.memory, service.servers)
     }
     // Once for all of them: a scheduler may look at all of thousands of servers, and packets wait meanwhile.
-    if (isEdited) service.scheduler.edited?.(service.memory, service.servers)
+    const { scheduler, memory, servers } = service
+    if (isEdited) scheduler.edited?.(memory, servers)
+    else if (isReweighted) (scheduler.reweighted ?? scheduler.edited)?.(memory, servers)
     if (reverse(service.servers, inOrder)) this.#begin(service)
   }
 

@@ -8,8 +8,8 @@
  * factor  1 up to a load of 0.5, then falling in a straight line to 0.1 at a load of 1; never 0, for a server that takes no
  *         new connection at all is what weight 0 and health checks are for. In steps of 0.05.
  * steady  the factor in use moves by whole steps, and only when the one that the smoothed load asks for is at least three
- *         quarters of a step away from it: a change of weight makes wrr begin its round anew (IPVS: on any edit), which should
- *         not be every second. Less than a whole step, or a load that only nears 1 would never bring the lowest factor.
+ *         quarters of a step away from it: the forwarder is told of each change with all servers of the service, which
+ *         should not be every second. Less than a whole step, or a load that only nears 1 would never bring the lowest factor.
  *
  * The idea of feeding servers' load back into weights is that of LVS's "dynamic feedback load balancing" (Zhang, 1999).
  */

@@ -177,6 +177,21 @@ test('the last weight that was not 0 outlives a weight of 0, unless the server i
   t.equal(lastWeightAt(0), 0)
 })
 
+test('weights that load changes all the time leave wrr’s round where it is, and every server its share', async (t) => {
+  const table = newTable()
+  const numbers = Array.from({ length: 30 }, (_, index) => index + 1)
+  const before = spec(numbers, { scheduler: 'wrr' })
+  const shares = new Map(numbers.map((number) => [number, 0]))
+  for (let change = 0; change < 300; change++) {
+    const loaded = change % 30
+    const servers = before.servers.map((server, index) => ({ ...server, weight: index === loaded ? 19 : 20 }))
+    table.set({ ...before, servers })
+    for (const number of picks(table, 10)) shares.set(number as number, (shares.get(number as number) ?? 0) + 1)
+  }
+  const counts = [...shares.values()]
+  t.ok(Math.min(...counts) >= 90 && Math.max(...counts) <= 110, counts.join(' '))
+})
+
 test('methods are told apart, and an edited one counts from now on', async (t) => {
   const table = newTable()
   const [server] = spec([1]).servers

@@ -216,7 +216,7 @@ export class Director {
       wakeDescriptor: forwarder.wakeDescriptor,
     })
 
-    const reports = this.#agentReports((address) => feed.refreshAt(address))
+    const reports = this.#agentReports((address) => feed.refreshAt(address, 'load'))
     this.#reports = reports
     const health = new Health({
       health: config.health,
@@ -225,7 +225,7 @@ export class Director {
         // One of which nothing was known has been used already, and to find it well is no news.
         const isNews = verdict === 'down' || before === 'down'
         log[isNews ? 'info' : 'debug']({ server, verdict }, 'health of a real server')
-        if (isNews) feed.refreshAt((parseEndpoint(server) as Endpoint).address)
+        if (isNews) feed.refreshAt((parseEndpoint(server) as Endpoint).address, 'health')
       },
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
       warn: (message) => log.warn(message),
@@ -236,6 +236,7 @@ export class Director {
       isLocal: (address) => localServers.isLocal(address),
     }
     const feed = new ServiceFeed({ forwarder, health, localServers, conditions })
+    this.#started.push(() => feed.stop())
     let view: DirectorView | undefined
     const membership = new Membership(self, config.cluster.peers)
     const pool = new PoolConfiguration({
@@ -421,7 +422,7 @@ export class Director {
         listen: agents.listen,
         keys: readAgentKeys(agents.keyFile),
         onChange: (address, factor) => {
-          this.#log.info({ address, factor }, 'load factor of a real server')
+          this.#log.debug({ address, factor }, 'load factor of a real server')
           onChange(address)
         },
       })

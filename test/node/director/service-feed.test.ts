@@ -4,6 +4,7 @@ import { test } from 'tap'
 import { serverKey } from '../../../forwarder/service.ts'
 import type { PoolService } from '../../../node/director/pool/pool-entry.ts'
 import { ServiceFeed } from '../../../node/director/service-feed.ts'
+import { VirtualClock } from '../../../node/director/virtual-clock.ts'
 
 function service(port: number, addresses: readonly string[], protocol: PoolService['protocol'] = 'tcp'): PoolService {
   const servers = addresses.map((address) => ({ address, port: 8000, method: 'nat' as const, weight: 1 }))
@@ -16,6 +17,8 @@ function scene() {
   const served: number[][] = []
   const down = new Set<string>()
   const own = new Set(['10.0.0.11'])
+  const load = { factor: 1 }
+  const clock = new VirtualClock()
   const feed = new ServiceFeed({
     forwarder: {
       setService: ({ port, servers }) => told.push(`${port} ${servers.map(({ weight }) => weight)}`),
@@ -31,12 +34,13 @@ function scene() {
     },
     conditions: {
       health: (key) => (down.has(key) ? 'down' : 'up'),
-      loadFactor: () => 1,
+      loadFactor: () => load.factor,
       isLocal: (address) => own.has(address),
     },
+    clock,
   })
   const uses = () => Object.fromEntries([...checked].filter(([, count]) => count !== 0))
-  return { feed, told, uses, served, down, own }
+  return { feed, told, uses, served, down, own, load, clock }
 }
 
 test('a changed service is told of at once, and its servers are checked for as long as it names them', async (t) => {
@@ -54,26 +58,84 @@ test('a changed service is told of at once, and its servers are checked for as l
 })
 
 test('when a server dies, the services that have it are told of again, once and as they are then', async (t) => {
-  const { feed, told, down } = scene()
+  const { feed, told, down, clock } = scene()
   for (const port of [80, 81]) feed.apply({ kind: 'set', service: service(port, ['10.1.0.1', '10.1.0.2']) })
   feed.apply({ kind: 'set', service: service(82, ['10.1.0.2']) })
   feed.apply({ kind: 'set', service: service(81, ['10.1.0.2']) })
+  await clock.advance(100)
   told.length = 0
   down.add('10.1.0.1:8000')
-  feed.refreshAt('10.1.0.1')
+  feed.refreshAt('10.1.0.1', 'health')
   await turn()
   t.same(told, ['80 0,1'], 'no more than one has it now')
   feed.apply({ kind: 'removed', service: service(82, []) })
+  await clock.advance(100)
   told.length = 0
   down.add('10.1.0.2:8000')
-  feed.refreshAt('10.1.0.2')
-  feed.refreshAt('10.1.0.1')
+  feed.refreshAt('10.1.0.2', 'health')
+  feed.refreshAt('10.1.0.1', 'health')
   await turn()
   t.same(told.toSorted(), ['80 0,0', '81 0'])
 })
 
+test('a service whose health or load changes all the time is told of ten times a second, or once', async (t) => {
+  for (const [cause, times] of [
+    ['health', 10],
+    ['load', 1],
+  ] as const) {
+    const { feed, told, clock } = scene()
+    feed.apply({ kind: 'set', service: service(80, ['10.1.0.1']) })
+    await clock.advance(5000)
+    told.length = 0
+    for (let ms = 0; ms < 2000; ms += 20) {
+      feed.refreshAt('10.1.0.1', cause)
+      await clock.advance(20)
+    }
+    await clock.advance(5000)
+    t.equal(told.length, 1 + 2 * times, `${cause}: at once, and from then on in step, the last change included`)
+  }
+})
+
+test('a dead server does not wait until a service has rested from its load', async (t) => {
+  const { feed, told, down, load, clock } = scene()
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.1', '10.1.0.2']) })
+  await clock.advance(1000)
+  for (load.factor of [0.5, 0.4]) {
+    feed.refreshAt('10.1.0.1', 'load')
+    await turn()
+  }
+  t.same(told, ['80 1,1', '80 10,10'])
+  await clock.advance(100)
+  down.add('10.1.0.1:8000')
+  feed.refreshAt('10.1.0.1', 'health')
+  await turn()
+  t.same(told.slice(2), ['80 0,8'])
+  await clock.advance(5000)
+  t.equal(told.length, 3, 'all has been told')
+  down.clear()
+  feed.refreshAt('10.1.0.1', 'health')
+  await turn()
+  load.factor = 1
+  feed.refreshAt('10.1.0.1', 'load')
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.2']) })
+  t.same(told.slice(3), ['80 8,8', '80 1'], 'an operator waits for nothing')
+  feed.refreshAt('10.1.0.2', 'load')
+  feed.apply({ kind: 'removed', service: service(80, []) })
+  await clock.advance(5000)
+  t.same(told.slice(5), ['80 removed'])
+})
+
+test('a feed that has been stopped tells of nothing that still rested', async (t) => {
+  const { feed, told, clock } = scene()
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.1']) })
+  feed.refreshAt('10.1.0.1', 'load')
+  feed.stop()
+  await clock.advance(5000)
+  t.same(told, ['80 1'])
+})
+
 test('the host is told of the services that it serves itself, as often as they change', async (t) => {
-  const { feed, told, served, own } = scene()
+  const { feed, told, served, own, clock } = scene()
   feed.apply({ kind: 'set', service: service(80, ['10.1.0.1']) })
   await turn()
   t.same(served, [], 'others are none of its business')
@@ -86,6 +148,7 @@ test('the host is told of the services that it serves itself, as often as they c
   await turn()
   t.same(served.at(-1), [])
   own.add('10.1.0.1')
+  await clock.advance(100)
   told.length = 0
   feed.refreshAll()
   await turn()

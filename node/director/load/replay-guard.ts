@@ -20,11 +20,11 @@ const REMEMBERED_MS = 2 * CLOCK_WINDOW_MS
 export class ReplayGuard {
   /** Oldest heard first. */
   readonly #runs = new Map<string, { sequence: number; heardAtMs: number }>()
-  readonly #runsMax: number
+  /** As many are told apart at a time; a further one is refused until one of them is old. */
+  runsMax: number
 
-  /** @param runsMax as many are told apart at a time; a further one is refused until one of them is old */
   constructor(runsMax: number) {
-    this.#runsMax = runsMax
+    this.runsMax = runsMax
   }
 
   /** Why the report is not believed, or undefined when it is; then it counts as heard. `wallClockMs` is since 1970. */
@@ -32,7 +32,7 @@ export class ReplayGuard {
     if (Math.abs(report.timeMs - wallClockMs) > CLOCK_WINDOW_MS) return 'clock'
     const run = this.#runs.get(report.runId)
     if (run && report.sequence <= run.sequence) return 'replay'
-    if (!run && this.#runs.size >= this.#runsMax && !this.#forget(wallClockMs)) return 'capacity'
+    if (!run && this.#runs.size >= this.runsMax && !this.#forget(wallClockMs)) return 'capacity'
     this.#runs.delete(report.runId)
     this.#runs.set(report.runId, { sequence: report.sequence, heardAtMs: wallClockMs })
     return undefined

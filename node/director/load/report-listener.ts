@@ -58,8 +58,13 @@ export class ReportListener {
 
   /** From now on these count and no others; what is known of the reports under a key that stays is kept. */
   setKeys(keys: readonly AgentKey[]): void {
-    const guardOf = ({ id, addresses }: AgentKey) =>
-      this.#keys.get(id)?.guard ?? new ReplayGuard(addresses.length > 0 ? SERVER_KEY_RUNS_MAX : SHARED_KEY_RUNS_MAX)
+    const guardOf = ({ id, addresses }: AgentKey) => {
+      const runsMax = addresses.length > 0 ? SERVER_KEY_RUNS_MAX : SHARED_KEY_RUNS_MAX
+      const guard = this.#keys.get(id)?.guard ?? new ReplayGuard(runsMax)
+      // The same key may be for other addresses than before, or for any.
+      guard.runsMax = runsMax
+      return guard
+    }
     this.#keys = new Map(keys.map((key) => [key.id, { ...key, guard: guardOf(key) }]))
   }
 

@@ -125,6 +125,17 @@ test('one agent that starts again and again does not keep another from being hea
   t.equal(listens.get('10.0.0.2').load, 1)
 })
 
+test('a key that is for any server from now on is for as many agents, and takes nothing twice for that', async (t) => {
+  const { listener: listens } = listener({ ms: 0 }, [web1])
+  const runId = (run: number) => run.toString(16).padStart(16, '0')
+  const recorded = encodeAgentReport(report, web1)
+  listens.take(recorded)
+  listens.setKeys([{ ...web1, addresses: [] }])
+  for (let run = 0; run < 100; run++) listens.take(encodeAgentReport({ ...report, runId: runId(run) }, web1))
+  listens.take(recorded)
+  t.match(listens.statistics, { accepted: 101, refused: { capacity: 0, replay: 1 } })
+})
+
 test('a report recorded half a minute ago is not believed', async (t) => {
   const { listener: listens, changes } = listener({ ms: 30_001 })
   listens.take(encodeAgentReport(report, key))

@@ -2,8 +2,10 @@
  * Tells a new report from one that was recorded on the network and sent again.
  *
  * A report is taken only if the agent's wall clock, which it carries, is within 30 s of the director's, and if its sequence
- * number is above the last one of the same run of the agent. The window bounds what must be remembered: once a run has been
- * silent for longer than the window can reach, each of its datagrams is too old by its time, and the run may be forgotten.
+ * number is above the last one of the same run of the agent. The window bounds what must be remembered: once the latest time that
+ * was taken of a run has left the window behind, all that was taken of it is too old by its time, and the run is forgotten. So an
+ * agent whose machine was put back to a snapshot, with numbers that it has used before, is heard again after half a minute.
+ *
  * It asks of agents and directors that their clocks agree to 30 s; one that is off is counted as 'clock', and its server is
  * used with the configured weight.
  *
@@ -14,12 +16,18 @@ import type { AgentReport } from '../../../protocol/wire/agent-report.ts'
 export type ReplayRefusal = 'clock' | 'replay' | 'capacity'
 
 export const CLOCK_WINDOW_MS = 30_000
-/** A run is remembered until a datagram stamped up to a window ahead of us has left the window behind. */
-const REMEMBERED_MS = 2 * CLOCK_WINDOW_MS
+
+interface Run {
+  readonly sequence: number
+  /** The latest time that one of its reports carried. */
+  readonly latestMs: number
+  /** Numbers began again after this time: what is not later has been taken, though its number may be above the last. */
+  readonly afterMs: number
+}
 
 export class ReplayGuard {
   /** Oldest heard first. */
-  readonly #runs = new Map<string, { sequence: number; heardAtMs: number }>()
+  readonly #runs = new Map<string, Run>()
   /** As many are told apart at a time; a further one is refused until one of them is old. */
   runsMax: number
 
@@ -31,20 +39,29 @@ export class ReplayGuard {
   check(report: Pick<AgentReport, 'runId' | 'sequence' | 'timeMs'>, wallClockMs: number): ReplayRefusal | undefined {
     if (Math.abs(report.timeMs - wallClockMs) > CLOCK_WINDOW_MS) return 'clock'
     const run = this.#runs.get(report.runId)
-    if (run && report.sequence <= run.sequence) return 'replay'
+    const beginsAgain = run !== undefined && isOver(run, wallClockMs)
+    const afterMs = (beginsAgain ? run.latestMs : run?.afterMs) ?? Number.NEGATIVE_INFINITY
+    if (report.timeMs <= afterMs) return 'replay'
+    if (run && !beginsAgain && report.sequence <= run.sequence) return 'replay'
     if (!run && this.#runs.size >= this.runsMax && !this.#forget(wallClockMs)) return 'capacity'
     this.#runs.delete(report.runId)
-    this.#runs.set(report.runId, { sequence: report.sequence, heardAtMs: wallClockMs })
+    const latestMs = Math.max(report.timeMs, run?.latestMs ?? report.timeMs)
+    this.#runs.set(report.runId, { sequence: report.sequence, latestMs, afterMs })
     return undefined
   }
 
-  /** Makes room; false when every run was heard of lately. */
+  /** Makes room; false when the run that was heard of least lately is not over. */
   #forget(wallClockMs: number): boolean {
     const before = this.#runs.size
-    for (const [runId, { heardAtMs }] of this.#runs) {
-      if (wallClockMs - heardAtMs <= REMEMBERED_MS) break
+    for (const [runId, run] of this.#runs) {
+      if (!isOver(run, wallClockMs)) break
       this.#runs.delete(runId)
     }
     return this.#runs.size < before
   }
+}
+
+/** Whether whatever was taken of it would now be refused for its time. */
+function isOver({ latestMs }: Run, wallClockMs: number): boolean {
+  return wallClockMs - latestMs > CLOCK_WINDOW_MS
 }

@@ -1,4 +1,4 @@
-/** MessagePack from the network: values that stand alone, and nothing in which a value could refer to another. */
+/** MessagePack from the network: values that stand alone, and no extension by which they could be more than their bytes. */
 import { createHmac } from 'node:crypto'
 import { deflateRawSync } from 'node:zlib'
 import { Packr } from 'msgpackr'
@@ -62,6 +62,44 @@ test('to a reader that takes them, a few hundred bytes are thousands of lists', 
   const reader = new Packr({ useRecords: false, structuredClone: true })
   const lists = listsWalked(() => t.throws(() => reader.unpack(bytes)))
   t.ok(lists > 2 ** LEVELS, String(lists))
+})
+
+test('a value that moves its reader back is refused, and is not read for ever', async (t) => {
+  const bundle = Buffer.of(0xa0, 0xa0, 0xd6, 0x62, 0xff, 0xff, 0xff, 0xfc)
+  const bytes = Buffer.concat([bundle, pack({ kind: 'settings' })])
+  const read: unknown[] = []
+  t.throws(() => unpackEach(bytes, (value) => read.push(value) < 10))
+  t.same(read, ['', ''])
+})
+
+test('what defines a kind of record is refused: of a long name each record would have a copy when it is written again', async (t) => {
+  const name = 'n'.repeat(1000)
+  const definition = Buffer.concat([Buffer.of(0xdc, 0, 100, 0xd4, 0x72, 0x40), pack([name]), Buffer.of(0)])
+  const bytes = Buffer.concat([definition, ...Array(99).fill(Buffer.of(0x40, 0))])
+  t.throws(() => unpack(bytes))
+  t.throws(() => unpackEach(bytes, () => true))
+  const reader = new Packr({ useRecords: false, structuredClone: false })
+  t.ok(pack(reader.unpack(bytes)).length > 50 * bytes.length, 'to a reader that takes them')
+})
+
+test('what has something behind it is refused, and is not written as JSON for that', async (t) => {
+  const lists = listsWalked(() => t.throws(() => unpack(Buffer.concat([pack([[1], [2]]), pack(1)]))))
+  t.equal(lists, 0)
+})
+
+test('whatever is cut short is refused', async (t) => {
+  const value = { text: 'x'.repeat(300), list: Array(20).fill(2 ** 40), none: undefined, raw: Buffer.alloc(40) }
+  const bytes = pack(value)
+  t.same(unpack(bytes), value)
+  const read = Array.from(bytes.keys()).filter((length) => {
+    try {
+      unpack(bytes.subarray(0, length))
+      return true
+    } catch {
+      return false
+    }
+  })
+  t.same(read, [])
 })
 
 test('what is packed is the same unpacked, alone or one after the other', async (t) => {

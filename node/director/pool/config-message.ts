@@ -84,7 +84,7 @@ export function isTellable(entry: PoolEntry): boolean {
   try {
     return isPlain(entry) && fitsMessage(packEntry(entry))
   } catch {
-    // MessagePack's extensions bring values that it does not write again, among them integers of more than 64 bits.
+    // What has fields with the names of methods, "toJSON" and "constructor", is not written again.
     return false
   }
 }
@@ -94,15 +94,11 @@ export function readEntry(value: unknown): PoolEntry | undefined {
   return isPlain(value) ? poolEntrySchema.safeParse(value).data : undefined
 }
 
-/**
- * Sets, errors and the like, in which more could be nested, no version has. To be asked before a schema: for that, a megabyte of raw bytes is an
- * object of a million fields.
- */
+/** To be asked before a schema: for that, a megabyte of raw bytes is an object of a million fields. */
 function isPlain(value: unknown, levels = NESTING_MAX): boolean {
   if (typeof value !== 'object' || value === null) return true
   if (value instanceof Uint8Array) return value.length <= RAW_BYTES_MAX
-  const isKnown = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
-  return isKnown && levels > 0 && Object.values(value).every((each) => isPlain(each, levels - 1))
+  return levels > 0 && Object.values(value).every((each) => isPlain(each, levels - 1))
 }
 
 /**

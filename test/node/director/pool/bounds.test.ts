@@ -196,7 +196,7 @@ test('what could not be told to others is not taken from a peer, and what they t
     a.configuration.services().map(({ port }) => port),
     [81, 83, 88],
   )
-  t.equal(a.configuration.refused.invalid, 6)
+  t.equal(a.configuration.refused.invalid, 3)
   await pool.settle()
   t.same(b.configuration.services(), a.configuration.services(), 'all of it is told')
 })

@@ -26,11 +26,11 @@ export function unpack(bytes: Uint8Array): unknown {
  */
 export function unpackEach(bytes: Uint8Array, take: (value: unknown) => boolean): void {
   let start = 0
-  do {
+  while (start < bytes.length) {
     const end = endOfValue(bytes, start)
     if (!take(packr.unpack(bytes.subarray(start, end)))) return
     start = end
-  } while (start < bytes.length)
+  }
 }
 
 /** @throws RangeError for what is cut short, or no plain value */

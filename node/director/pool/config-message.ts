@@ -30,8 +30,11 @@ const DIGEST = 3
 const HEADER_BYTES = 2
 /** Entries are put together up to this size, which fits into a message even where nothing repeats. */
 export const BATCH_BYTES = 48 * 1024
-/** An entry alone in its message, and what a message may grow to. */
-export const INFLATED_BYTES_MAX = 1024 * 1024
+/** An entry that is longer than that, which comes alone or with the mark of a part. */
+const INFLATED_BYTES_MAX = 1024 * 1024
+const ALONE = 2
+/** Of a message with more in it, which is read without a pause. Later versions may put more together. */
+const TOGETHER_BYTES_MAX = 2 * BATCH_BYTES
 const INVALID_ENTRIES_MAX = 100
 /** Objects and lists within each other; an entry of this version has six. */
 const NESTING_MAX = 32
@@ -136,7 +139,7 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
   if (kind === DIGEST && body.length === DIGEST_BYTES) return { ...decoded, digest: body }
   if (kind !== ENTRIES) return undefined
   try {
-    unpackEach(inflateRawSync(body, { maxOutputLength: INFLATED_BYTES_MAX }), (value) => {
+    inflateEach(body, (value) => {
       const entry = readEntry(value)
       const part = entry || decoded.part || !isPlain(value) ? undefined : partSchema.safeParse(value).data
       if (entry) decoded.entries.push(entry)
@@ -148,6 +151,22 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
     return undefined
   }
   return decoded
+}
+
+/**
+ * The values of a message, one after the other.
+ * @param take false: the rest is not read
+ * @returns how many bytes all of them have
+ * @throws Error at the first that is none, or one too many
+ */
+export function inflateEach(deflated: Uint8Array, take: (value: unknown) => boolean): number {
+  const bytes = inflateRawSync(deflated, { maxOutputLength: INFLATED_BYTES_MAX })
+  let values = 0
+  unpackEach(bytes, (value) => {
+    if (++values > ALONE && bytes.length > TOGETHER_BYTES_MAX) throw new RangeError('a message with too much in it')
+    return take(value)
+  })
+  return bytes.length
 }
 
 function toMessage(packed: readonly Uint8Array[]): Uint8Array {

@@ -15,11 +15,11 @@
  * ```
  * Version rule: as in config-message.ts. Fields of maps that this version does not know are passed over, but for those of entries.
  */
-import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { deflateRawSync } from 'node:zlib'
 import { z } from 'zod'
-import { pack, unpack, unpackEach } from '../../../protocol/message-pack.ts'
+import { pack, unpack } from '../../../protocol/message-pack.ts'
 import { MAX_MESSAGE_BYTES } from '../cluster/transport.ts'
-import { BATCH_BYTES, INFLATED_BYTES_MAX, isTellable, readEntry, VERSION } from './config-message.ts'
+import { BATCH_BYTES, inflateEach, isTellable, readEntry, VERSION } from './config-message.ts'
 import type { Stamp } from './hybrid-logical-clock.ts'
 import { entryKey, isMembership, MARKS_KEY, type PoolEntry, SETTINGS_KEY, stampSchema } from './pool-entry.ts'
 import { REVISIONS_MAX } from './revision-history.ts'
@@ -105,9 +105,7 @@ export function answerValues(message: Uint8Array): HistoryValue[] | undefined {
   const values: HistoryValue[] = []
   let isSound = true
   try {
-    const body = inflateRawSync(message.subarray(ANSWER_HEADER_BYTES), { maxOutputLength: INFLATED_BYTES_MAX })
-    if (body.length === 0) return values
-    unpackEach(body, (value) => {
+    inflateEach(message.subarray(ANSWER_HEADER_BYTES), (value) => {
       const read = readValue(value)
       if (read) values.push(read)
       else isSound = false

@@ -220,9 +220,31 @@ test('of all peers together no more parts are kept than the bound', async (t) =>
 
 test('behind the mark of a part garbage is counted, and no more of it is read than elsewhere', async (t) => {
   const mark = pack({ telling: 'change', part: 1, isLast: true })
-  const garbage = new Uint8Array(1_000_000)
+  const garbage = new Uint8Array(90_000)
   const message = Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(Buffer.concat([mark, garbage]))])
   t.match(decodeConfigMessage(message), { part: { telling: 'change' }, invalidEntries: 100 })
+})
+
+test('a message with many entries is read only if it is as short as those that are put together', async (t) => {
+  const tombstones = (count: number): Uint8Array[] =>
+    Array.from({ length: count }, (_, port) =>
+      packEntry({ kind: 'tombstone', stamp, service: { protocol: 'tcp', address: '10.0.0.1', port } }),
+    )
+  const deflated = (packed: readonly Uint8Array[]) =>
+    Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(Buffer.concat(packed))])
+  t.equal(decodeConfigMessage(deflated(tombstones(500)))?.entries.length, 500)
+  t.equal(decodeConfigMessage(deflated(tombstones(2000))), undefined)
+  const servers = Array.from({ length: 5000 }, (_, index) => ({
+    address: `10.1.${index >> 8}.${index & 255}`,
+    port: 80,
+    method: 'nat' as const,
+    weight: 1,
+  }))
+  const service = { protocol: 'tcp' as const, address: '10.0.0.1', port: 80, scheduler: 'rr', servers }
+  const long: PoolEntry = { kind: 'service', stamp, service }
+  const [first, second] = messagesOf([long, ...services(1)], 'change')
+  t.match(decodeConfigMessage(first), { entries: { length: 1 }, part: { part: 0 } }, 'a long one comes with a mark')
+  t.match(decodeConfigMessage(second), { entries: { length: 1 }, part: { part: 1 } })
 })
 
 test('of the largest pool all parts are waited for, also when they come at once', async (t) => {

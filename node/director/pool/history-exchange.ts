@@ -12,7 +12,6 @@ import type { Store } from '../store/store.ts'
 import { type Replacement, summarise } from './change-summary.ts'
 import { packEntry } from './config-message.ts'
 import {
-  answerValues,
   decodeHistoryMessage,
   encodeAnswer,
   encodeQuestion,
@@ -29,9 +28,8 @@ import {
   type Revision,
   type RevisionHistory,
 } from './revision-history.ts'
+import { ANSWER_BYTES_MAX, revisionsIn } from './told-revisions.ts'
 
-/** Of what the revisions of an answer have replaced: the newest of them that fit are told. */
-const ANSWER_BYTES_MAX = 4 * 1024 * 1024
 /** More than that fills. */
 const ANSWER_MESSAGES_MAX = 256
 /** Announcements of this director without news of an answer, after which another peer is asked. */
@@ -54,13 +52,6 @@ interface Awaited {
   /** As they came, deflated. */
   readonly messages: Uint8Array[]
   announcements: number
-}
-
-/** A revision as an answer has it. */
-interface ToldRevision {
-  readonly before: string
-  readonly stamp: Stamp
-  readonly replaced: Map<string, PoolEntry | undefined>
 }
 
 export class HistoryExchange {
@@ -200,7 +191,6 @@ export class HistoryExchange {
   async *#prove(messages: readonly Uint8Array[]): AsyncGenerator<ProvedRevision> {
     const pace = startPace()
     const forecast = this.#options.entries.forecast()
-    let bytes = 0
     let count = 0
     for await (const { before, stamp, replaced } of revisionsIn(messages)) {
       const id = forecast.revision
@@ -214,12 +204,10 @@ export class HistoryExchange {
         if (replacement) replacements.push(replacement)
         const value = entry ? packEntry(entry) : new Uint8Array()
         packed.set(key, value)
-        bytes += value.length
         forecast.put(key, entry)
         await pace()
       }
       if (forecast.revision !== before || before === id || !this.#options.isCredible(stamp)) return
-      if (bytes > 2 * ANSWER_BYTES_MAX) return
       const size = packed.values().reduce((sum, value) => sum + value.length, 0)
       yield {
         id,
@@ -233,25 +221,6 @@ export class HistoryExchange {
       if (++count === REVISIONS_MAX) return
     }
   }
-}
-
-/** Newest first. The last may be incomplete, and then proves nothing. */
-async function* revisionsIn(messages: readonly Uint8Array[]): AsyncGenerator<ToldRevision> {
-  const pace = startPace()
-  let revision: ToldRevision | undefined
-  for (const message of messages) {
-    for (const value of answerValues(message) ?? [undefined]) {
-      if (value?.kind === 'revision') {
-        if (revision) yield revision
-        revision = { before: value.before, stamp: value.stamp, replaced: new Map() }
-      } else {
-        if (!value || !revision || revision.replaced.has(value.key)) return
-        revision.replaced.set(value.key, value.entry)
-      }
-      await pace()
-    }
-  }
-  if (revision) yield revision
 }
 
 /** For the summary; undefined where nothing was configured before or after. @param after may have been a tombstone, and forgotten since */

@@ -100,12 +100,13 @@ export function decodeHistoryMessage(message: Uint8Array): HistoryMessage | unde
   }
 }
 
-/** Of one message of an answer; undefined if one of them is nothing that this version understands. */
-export function answerValues(message: Uint8Array): HistoryValue[] | undefined {
+/** Of one message of an answer, with how many bytes they have; undefined if one of them is nothing that this version understands. */
+export function answerValues(message: Uint8Array): { values: HistoryValue[]; bytes: number } | undefined {
   const values: HistoryValue[] = []
   let isSound = true
+  let bytes: number
   try {
-    inflateEach(message.subarray(ANSWER_HEADER_BYTES), (value) => {
+    bytes = inflateEach(message.subarray(ANSWER_HEADER_BYTES), (value) => {
       const read = readValue(value)
       if (read) values.push(read)
       else isSound = false
@@ -114,7 +115,7 @@ export function answerValues(message: Uint8Array): HistoryValue[] | undefined {
   } catch {
     return undefined
   }
-  return isSound ? values : undefined
+  return isSound ? { values, bytes } : undefined
 }
 
 function readValue(value: unknown): HistoryValue | undefined {

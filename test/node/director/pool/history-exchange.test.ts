@@ -71,7 +71,7 @@ async function takenOf(
 /** The values of an answer of one message, changed, as one message. */
 function withValues(change: (values: unknown[]) => unknown[]): (message: Uint8Array) => Uint8Array[] {
   return (message) => {
-    const values = (answerValues(message) ?? []).map((value) => {
+    const values = (answerValues(message)?.values ?? []).map((value) => {
       if (value.kind === 'revision') return { before: value.before, stamp: { ...value.stamp } }
       return value.entry ?? value.key
     })

@@ -3,14 +3,15 @@
  * configuration, and takes what leads from there to a configuration that it had itself.
  *
  * What a peer says is proved by names. A revision is named by the keys and stamps of its entries; what comes of putting back, newest
- * first, all that each revision has replaced must have the name of the revision before it.
+ * first, all that each revision has replaced must have the name of the revision before it. What an entry under a stamp said is the peer's
+ * word, but where this director has that entry in its own history.
  */
 import { pack } from '../../../protocol/message-pack.ts'
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { startPace } from '../pace.ts'
 import type { Store } from '../store/store.ts'
 import { type Replacement, summarise } from './change-summary.ts'
-import { packEntry } from './config-message.ts'
+import { packEntry, unpackEntry } from './config-message.ts'
 import {
   decodeHistoryMessage,
   encodeAnswer,
@@ -28,7 +29,7 @@ import {
   type Revision,
   type RevisionHistory,
 } from './revision-history.ts'
-import { ANSWER_BYTES_MAX, revisionsIn } from './told-revisions.ts'
+import { ANSWER_BYTES_MAX, revisionsIn, type ToldRevision } from './told-revisions.ts'
 
 /** More than that fills. */
 const ANSWER_MESSAGES_MAX = 256
@@ -171,7 +172,8 @@ export class HistoryExchange {
       this.#asked.delete(peer)
       return
     }
-    const taken = await Array.fromAsync(this.#prove(messages))
+    const told = await Array.fromAsync(revisionsIn(messages))
+    const taken = await Array.fromAsync(this.#prove(told, await this.#seenHere(told)))
     taken.reverse()
     const own = history.stored.toReversed()
     const isOurs = ({ stamp, overridden }: Revision) => {
@@ -187,16 +189,34 @@ export class HistoryExchange {
     commit()
   }
 
+  /** Of what revisions are told to have replaced, that which this director has in its own history: names do not prove what it said. */
+  async #seenHere(told: readonly ToldRevision[]): Promise<Map<string, PoolEntry>> {
+    const pace = startPace()
+    const { history } = this.#options
+    const keys = new Set(told.flatMap(({ replaced }) => [...replaced.keys()]))
+    const seen = new Map<string, PoolEntry>()
+    if (keys.size === 0) return seen
+    for (const revision of history.stored) {
+      for await (const [key, packed] of history.replacedBy(revision)) {
+        const entry = keys.has(key) && packed.length > 0 ? unpackEntry(packed) : undefined
+        if (entry) seen.set(versionOf(key, entry), entry)
+        await pace()
+      }
+    }
+    return seen
+  }
+
   /** Newest first, as far as it is proved. */
-  async *#prove(messages: readonly Uint8Array[]): AsyncGenerator<ProvedRevision> {
+  async *#prove(told: readonly ToldRevision[], seen: ReadonlyMap<string, PoolEntry>): AsyncGenerator<ProvedRevision> {
     const pace = startPace()
     const forecast = this.#options.entries.forecast()
     let count = 0
-    for await (const { before, stamp, replaced } of revisionsIn(messages)) {
+    for (const { before, stamp, replaced } of told) {
       const id = forecast.revision
       const replacements: Replacement[] = []
       const packed = new Map<string, Uint8Array>()
-      for (const [key, entry] of replaced) {
+      for (const [key, claimed] of replaced) {
+        const entry = claimed && (seen.get(versionOf(key, claimed)) ?? claimed)
         const after = forecast.get(key)
         // All entries of a change have its stamp.
         if (after && isRevised(after) && compareStamps(after.stamp, stamp) !== 0) return
@@ -294,6 +314,11 @@ function withNotes(told: ProvedRevision, own: Revision | undefined): ProvedRevis
 /** Tells a change from all others. */
 function textOf({ wallMs, counter, director }: Stamp): string {
   return `${wallMs} ${counter} ${director}`
+}
+
+/** What was in force of one thing at a time. */
+function versionOf(key: string, { stamp }: PoolEntry): string {
+  return `${key} ${textOf(stamp)}`
 }
 
 /** The same change, of the same configuration. */

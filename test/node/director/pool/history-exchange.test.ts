@@ -7,7 +7,8 @@ import {
   encodeQuestion,
   isAboutHistory,
 } from '../../../../node/director/pool/history-message.ts'
-import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
+import { PoolEntries } from '../../../../node/director/pool/pool-entries.ts'
+import { entryKey, type PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
 import { REVISIONS_MAX } from '../../../../node/director/pool/revision-history.ts'
 import { pack } from '../../../../protocol/message-pack.ts'
 import { FullStore, PoolOfDirectors, peerIdOf, type TestDirector } from './pool-of-directors.ts'
@@ -281,6 +282,36 @@ test('what a forged answer does not prove is not taken', async (t) => {
   const inPart = ['where there was none', 'it does not lead to what was in force here', 'an entry comes twice']
   for (const [name, forge] of Object.entries(forgeries)) {
     t.equal(await takenOf(forge), inPart.includes(name) ? 'the rest' : 'nothing', name)
+  }
+})
+
+test('what a director has in its history stays what it was, whatever a peer says of the same changes later', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const a = await pool.start('a')
+  await fiveChanges(pool, a)
+  const answers: Uint8Array[] = []
+  const restore = intercept(a, (message) => {
+    answers.push(message)
+    return [message]
+  })
+  const b = await pool.start('b')
+  await pool.settle()
+  restore()
+  // Removed before all that, so that there is more to take.
+  const stamp = { wallMs: 1, counter: 0, director: 'a' }
+  const removed: PoolEntry = { kind: 'service', stamp, service: { ...web, port: 81, scheduler: 'rr', servers: [] } }
+  const before = new PoolEntries()
+  before.put(entryKey(removed), removed)
+  const forge = withValues((values) => {
+    for (const value of values as PoolEntry[]) if (value.kind === 'service') value.service.scheduler = 'dh'
+    return [...values, { before: before.revision, stamp }, removed]
+  })
+  intercept(a, () => forge(answers[0]))
+  await reconnect(pool)
+  t.equal(idsOf(b).length, 7, 'it is taken')
+  for (const [index, scheduler] of SCHEDULERS.toReversed().entries()) {
+    const { state } = await b.configuration.stateAt(idsOf(b)[index])
+    t.equal(state.service(web)?.scheduler, scheduler)
   }
 })
 

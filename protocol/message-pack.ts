@@ -6,7 +6,8 @@
  */
 import { Packr } from 'msgpackr/pack'
 
-const packr = new Packr({ useRecords: false, structuredClone: false })
+/** Raw bytes are copied: a few of them would keep all of the message they came in. */
+const packr = new Packr({ useRecords: false, structuredClone: false, copyBuffers: true })
 
 /** @throws RangeError for what is nested too deeply */
 export function pack(value: unknown): Uint8Array {

@@ -13,7 +13,17 @@ import type { Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
-import { CONFIGURED_MAX, CountedEntries, SLOTS_MAX, STRANGERS_MAX, slotsOf } from './counted-entries.ts'
+import {
+  CONFIGURED_MAX,
+  CountedEntries,
+  MEMBERSHIP_WEIGHT_MAX,
+  PEERS_WEIGHT_SHARE,
+  SLOTS_MAX,
+  STRANGERS_MAX,
+  slotsOf,
+  WEIGHT_MAX,
+} from './counted-entries.ts'
+import { weightOf } from './entry-weight.ts'
 import { HistoryExchange } from './history-exchange.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import { KnownChanges } from './known-changes.ts'
@@ -45,6 +55,8 @@ export interface ReplicationOptions {
   readonly membership: PeerIds
   /** By which admissions prove themselves; none: they cannot here. */
   readonly poolKeys: readonly KeyObject[]
+  /** Of all that is configured; WEIGHT_MAX if it is not given. */
+  readonly weightMax?: number
   /** Milliseconds since 1970. */
   readonly wallClockMs: () => number
   /** A peer's change has replaced others of which whoever made it did not know: one line for each. */
@@ -87,6 +99,9 @@ export class ReplicatedEntries {
   #added = new CountedEntries()
   /** As those were when the merge began that is under way: what is not in force yet takes room all the same. */
   #merging = new CountedEntries()
+  /** By how much all that is heard would make what is configured heavier; and what is being merged, until all of it is in force. */
+  #growth = 0
+  #mergingGrowth = 0
   /** Then a part of what a peer tells is among them, and the rest is to come. */
   #isHearing = false
   /** Keys of what peers told while the store failed. */
@@ -223,10 +238,14 @@ export class ReplicatedEntries {
   #demandRoom(entries: readonly PoolEntry[]): void {
     let added = 0
     let slots = 0
+    let growth = 0
     for (const entry of entries) {
-      const before = this.inForce.get(entryKey(entry))
+      const key = entryKey(entry)
+      const before = this.inForce.get(key)
       if (!before && !isMembership(entry)) added++
       slots += slotsOf(entry) - slotsOf(before)
+      // What was removed must go, although it may be lighter than what stays of it.
+      if (entry.kind !== 'tombstone' && !isMembership(entry)) growth += weightOf(entry) - this.inForce.weightAt(key)
     }
     const { configured } = this.inForce
     if (added > 0 && configured + added > CONFIGURED_MAX) {
@@ -235,6 +254,12 @@ export class ReplicatedEntries {
     }
     if (slots > 0 && this.inForce.slots + slots > SLOTS_MAX) {
       const message = `services and real servers would be ${this.inForce.slots + slots} together, and a director has room for ${SLOTS_MAX}: remove some first`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
+    const { weightMax = WEIGHT_MAX } = this.#options
+    if (growth > 0 && this.inForce.weight + growth > weightMax) {
+      const [wanted, room] = [this.inForce.weight + growth, weightMax].map((bytes) => Math.ceil(bytes / 1024 / 1024))
+      const message = `the pool's configuration would take some ${wanted} MiB of memory, and a pool holds ${room} MiB: remove some of it first`
       throw new DirectorError('INPUT_INVALID', message)
     }
   }
@@ -300,7 +325,9 @@ export class ReplicatedEntries {
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
     if (refusal || (waiting && compareStamps(entry.stamp, waiting.stamp) <= 0)) return
+    const weight = this.#heard.weight + (waiting ? 0 : this.inForce.weightAt(key))
     this.#heard.put(key, entry)
+    this.#growth += this.#heard.weight - weight
     if (!known && !this.#merging.has(key)) this.#added.put(key, entry)
   }
 
@@ -314,13 +341,16 @@ export class ReplicatedEntries {
 
   /**
    * Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not
-   * outlast his revocation. Without a key here anybody can have signed it.
+   * outlast his revocation. Without a key here anybody can have signed it. How many servers the forwarder has places for is not asked: what
+   * has none is not forwarded to, and the rest is in force.
    */
   #isSurplus(entry: PoolEntry): boolean {
     const all = [this.inForce, this.#merging, this.#added]
     const has = (key: string) => all.some((entries) => entries.has(key))
     const sum = (count: (entries: CountedEntries) => number) => all.reduce((total, each) => total + count(each), 0)
-    if (has(entryKey(entry))) return false
+    const key = entryKey(entry)
+    if (isMembership(entry) ? isHeavyMembership(entry) : this.#isTooHeavy(key, entry)) return true
+    if (has(key)) return false
     if (!isMembership(entry)) return sum(({ configured }) => configured) >= CONFIGURED_MAX
     const { membership, poolKeys } = this.#options
     const isKnown =
@@ -330,6 +360,13 @@ export class ReplicatedEntries {
     return !isKnown && sum((entries) => entries.count(entry.kind)) >= STRANGERS_MAX
   }
 
+  /** Whatever makes it lighter is taken. */
+  #isTooHeavy(key: string, entry: PoolEntry): boolean {
+    const growth = weightOf(entry) - (this.#heard.has(key) ? this.#heard : this.inForce).weightAt(key)
+    const { weightMax = WEIGHT_MAX } = this.#options
+    return growth > 0 && this.inForce.weight + this.#mergingGrowth + this.#growth + growth > PEERS_WEIGHT_SHARE * weightMax
+  }
+
   async #merge(): Promise<void> {
     if (this.#isHearing) return
     const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
@@ -337,8 +374,11 @@ export class ReplicatedEntries {
     this.#merging = this.#added
     this.#heard = new CountedEntries()
     this.#added = new CountedEntries()
+    this.#mergingGrowth = this.#growth
+    this.#growth = 0
     if (entries.length > 0) await this.#mergeAll(entries)
     this.#merging = new CountedEntries()
+    this.#mergingGrowth = 0
   }
 
   async #mergeAll(entries: readonly PoolEntry[]): Promise<void> {
@@ -408,6 +448,11 @@ export class ReplicatedEntries {
     const isOwn = kind !== 'admission' && stamp.director === this.#options.transport.self
     return isOwn && !this.#clock.isCredible(stamp)
   }
+}
+
+/** What its author knew has a bound of its own, and grows with each director that changes it. */
+function isHeavyMembership({ seen, knew, ...entry }: PoolEntry): boolean {
+  return weightOf(entry) > MEMBERSHIP_WEIGHT_MAX
 }
 
 /** @throws DirectorError INPUT_INVALID for a service that peers could not be told of */

@@ -4,8 +4,14 @@ import { test } from 'tap'
 import { peerIdOfPublicKey } from '../../../../node/director/cluster/identity.ts'
 import { admissionEntry } from '../../../../node/director/pool/admissions.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
-import { CONFIGURED_MAX, SLOTS_MAX, STRANGERS_MAX } from '../../../../node/director/pool/counted-entries.ts'
-import type { PoolEntry } from '../../../../node/director/pool/pool-entry.ts'
+import {
+  CONFIGURED_MAX,
+  MEMBERSHIP_WEIGHT_MAX,
+  SLOTS_MAX,
+  STRANGERS_MAX,
+} from '../../../../node/director/pool/counted-entries.ts'
+import { weightOf } from '../../../../node/director/pool/entry-weight.ts'
+import { type PoolEntry, SEEN_MAX } from '../../../../node/director/pool/pool-entry.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { StoreOperation } from '../../../../node/director/store/store.ts'
 import { createTestPoolKey } from '../../../support/join-tokens.ts'
@@ -137,6 +143,44 @@ test('a pool that holds all entries it can takes no more, from here or from peer
   await configuration.editService({ ...web, scheduler: 'lc' })
   await configuration.removeService(web)
   await configuration.members.setRevoked(peerIdOf('b'), true)
+})
+
+test('the configuration is bounded in memory, whatever a peer needs to tell it, and what is removed makes room', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b'])
+  const serviceWith = (port: number, letters: number, counter = 0) => {
+    const service = { ...web, port, scheduler: 'rr', servers: [] }
+    return { kind: 'service', stamp: { ...stamp, counter }, service, later: 'a'.repeat(letters) } as PoolEntry
+  }
+  pool.weightMax = 10 * weightOf(serviceWith(81, 9000))
+  const [{ configuration }] = [await pool.start('a'), await pool.start('b')]
+  await pool.settle(1)
+  await tell(
+    pool,
+    Array.from({ length: 17 }, (_, index) => serviceWith(81 + index, 9000)),
+  )
+  t.equal(configuration.services().length, 15, 'half as much again as is added here')
+  t.equal(configuration.refused.surplus, 2)
+  await t.rejects(configuration.addService({ ...web, scheduler: 'rr' }), { message: /holds 1 MiB: remove some/ })
+  await tell(pool, [serviceWith(81, 9001, 1)])
+  t.equal(configuration.refused.surplus, 3, 'nor does what is there grow')
+  await tell(pool, [serviceWith(82, 0, 1), serviceWith(81, 9002, 2), serviceWith(96, 100)])
+  t.equal(configuration.refused.surplus, 3, 'before there is room')
+  t.equal(configuration.services().length, 16)
+  for (let port = 82; port < 92; port++) await configuration.removeService({ ...web, port })
+  await configuration.addService({ ...web, scheduler: 'rr' })
+})
+
+test('a revocation that takes more than one says is refused, and one of which all directors have known is not', async (t) => {
+  const { pool, a } = await poolOfTwo()
+  const names = Array.from({ length: SEEN_MAX }, (_, index) => `d${index}`.padEnd(63, '-'))
+  const seen = Object.fromEntries(names.map((name) => [name, [START_MS, 1]]))
+  await tell(pool, [
+    { ...revocationOf(stranger(1)), later: 'a'.repeat(MEMBERSHIP_WEIGHT_MAX) } as PoolEntry,
+    { ...revocationOf(stranger(2)), later: Array(MEMBERSHIP_WEIGHT_MAX / 16).fill([]) } as PoolEntry,
+    { ...revocationOf(stranger(3)), seen, knew: seen } as PoolEntry,
+  ])
+  t.same([...a.revoked.current], [stranger(3)])
+  t.equal(a.configuration.refused.surplus, 2)
 })
 
 test('services and real servers are refused beyond what the forwarder has places for', async (t) => {

@@ -79,6 +79,8 @@ export class PoolOfDirectors {
   readonly directors = new Map<string, TestDirector>()
   /** Of the tokens by which others than `names` may join. */
   poolKeys: readonly KeyObject[] = []
+  /** Of the configuration, in bytes of memory; undefined: as much as ever. */
+  weightMax: number | undefined
 
   constructor(names: readonly string[], random: () => number = () => 0.5, loss = 0) {
     this.names = names
@@ -126,6 +128,7 @@ export class PoolOfDirectors {
       transport,
       wallClockMs,
       poolKeys: this.poolKeys,
+      weightMax: this.weightMax,
       isUnicast: () => recordingHost.isUnicast,
       onChange: (change) => changes.push(change),
       onSettings: (values) => settings.push(values),

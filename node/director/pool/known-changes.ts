@@ -6,8 +6,13 @@
  */
 import { isMembership, type PoolEntry, SEEN_MAX, type Seen } from './pool-entry.ts'
 
+type Latest = readonly [wallMs: number, counter: number]
+
+/** Of more directors than that, those that made a change last are remembered: several times what goes along. A peer can invent any number. */
+const REMEMBERED_MAX = 8 * SEEN_MAX
+
 export class KnownChanges {
-  readonly #latest = new Map<string, readonly [wallMs: number, counter: number]>()
+  #latest = new Map<string, Latest>()
 
   /** An entry that is in force. What its author knew is known here, too. */
   witness(entry: PoolEntry): void {
@@ -15,15 +20,25 @@ export class KnownChanges {
     const { wallMs, counter, director } = entry.stamp
     this.#raise(director, [wallMs, counter])
     for (const [each, latest] of Object.entries(entry.knew ?? {})) this.#raise(each, latest)
+    if (this.#latest.size > REMEMBERED_MAX) this.#latest = new Map(this.#newestFirst().slice(0, REMEMBERED_MAX / 2))
+  }
+
+  /** Directors that are remembered. */
+  get size(): number {
+    return this.#latest.size
   }
 
   /** Of more directors than an entry has room for, those that made a change last. */
   vector(): Seen {
-    const newestFirst = [...this.#latest].sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1])
-    return Object.fromEntries(newestFirst.slice(0, SEEN_MAX).map(([director, [...latest]]) => [director, latest]))
+    const newest = this.#newestFirst().slice(0, SEEN_MAX)
+    return Object.fromEntries(newest.map(([director, [...latest]]) => [director, latest]))
   }
 
-  #raise(director: string, latest: readonly [number, number]): void {
+  #newestFirst(): [director: string, latest: Latest][] {
+    return [...this.#latest].sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1])
+  }
+
+  #raise(director: string, latest: Latest): void {
     const [wallMs, counter] = this.#latest.get(director) ?? [-1, 0]
     if (latest[0] > wallMs || (latest[0] === wallMs && latest[1] > counter)) this.#latest.set(director, latest)
   }

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
+import { DIRECTOR_NAME } from '../../../protocol/names.ts'
 import { peerId } from '../address-schema.ts'
 import {
   markRuleSchema,
@@ -40,10 +41,13 @@ const service = z.looseObject({
     .refine((servers) => new Set(servers.map(serverKey)).size === servers.length, 'expected each server once'),
 })
 
+/** As it is in a configuration or a token: it comes to people's terminals. */
+const directorName = z.string().regex(DIRECTOR_NAME)
+
 export const stampSchema = z.looseObject({
   wallMs: z.int().min(0),
   counter: z.int().min(0).max(MAX_COUNTER),
-  director: z.string().min(1).max(63),
+  director: directorName,
 })
 
 /** As many as directors may have changed one entry before the longest silent ones are forgotten. */
@@ -51,7 +55,7 @@ export const SEEN_MAX = 64
 
 /** By director, its latest change that was known where this one was made: wallMs and counter. */
 export const seenSchema = z
-  .record(z.string().min(1).max(63), z.tuple([z.int().min(0), z.int().min(0).max(MAX_COUNTER)]))
+  .record(directorName, z.tuple([z.int().min(0), z.int().min(0).max(MAX_COUNTER)]))
   .refine((directors) => Object.keys(directors).length <= SEEN_MAX)
 
 /** Of changes to the same thing. */

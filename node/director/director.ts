@@ -34,6 +34,7 @@ import { mtusOf, readHostNetwork, readSettledHostNetwork } from './host/network.
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { letIn } from './pool/admissions.ts'
+import { ConflictLog } from './pool/conflict-log.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import { Membership, type PoolMembers } from './pool/membership.ts'
 import { PoolConfiguration } from './pool/pool-configuration.ts'
@@ -239,6 +240,7 @@ export class Director {
     this.#started.push(() => feed.stop())
     let view: DirectorView | undefined
     const membership = new Membership(self, config.cluster.peers)
+    const conflicts = new ConflictLog((what, message) => log.warn(what, message), monotonicMs)
     const pool = new PoolConfiguration({
       store,
       transport: cluster,
@@ -253,10 +255,8 @@ export class Director {
       poolKeys,
       onMembers: (members) => this.#followMembers(cluster, health, membership, members),
       membership,
-      onOverridden: (overridden, by) =>
-        log.warn({ overridden, by }, "a peer's newer change has overridden others that it did not know of"),
-      onBeside: (beside, by) =>
-        log.warn({ beside, by }, "a peer's change was made at the same time as others, and all are in force"),
+      onOverridden: (changes, by) => conflicts.overridden(changes, by),
+      onBeside: (changes, by) => conflicts.beside(changes, by),
       onStoreFailure: (error) => {
         // The store's own trouble is told of once, above.
         const level = error instanceof DirectorError ? 'debug' : 'error'

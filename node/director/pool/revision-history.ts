@@ -35,7 +35,7 @@ const HISTORY_BYTES_MAX = 64 * 1024 * 1024
 /** Of changes that wait for the store: what they replaced is kept in memory. */
 const DEFERRED_ENTRIES_MAX = 65_536
 /** Changes that are overridden, or were made at the same time: so many are told one by one. */
-const TOLD_MAX = 20
+export const TOLD_MAX = 20
 const REVISION_PREFIX = 'revision/'
 const REPLACED_PREFIX = 'replaced/'
 

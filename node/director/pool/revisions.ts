@@ -80,7 +80,7 @@ export function listRevisions(revisions: RevisionHistory['revisions'], current: 
 }
 
 /** What there was no room for is a number. */
-function withRest(first: readonly string[], all = first.length): string[] {
+export function withRest(first: readonly string[], all = first.length): string[] {
   return all > first.length ? [...first, `${all - first.length} more`] : [...first]
 }
 

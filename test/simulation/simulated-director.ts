@@ -144,7 +144,7 @@ export class SimulatedDirector {
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
       poolKeys: [],
       onMembers: () => {},
-      membership: { idOf: (peer) => peer, isConfigured: () => true },
+      membership: { idOf: (peer) => peer, isPeer: () => true, isConfigured: () => true },
       onBeside: () => {},
       onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
       onCorrected: (changes) => options.note(`makes ${changes} changes anew`),

@@ -22,7 +22,7 @@ export interface MemberOptions {
 /** An entry would let its sender in again, or has a token that none of the pool's keys has signed. */
 export type MemberRefusal = 'revocations' | 'admissions'
 
-type Entries = Pick<ReplicatedEntries, 'inForce' | 'isNews' | 'change'>
+type Entries = Pick<ReplicatedEntries, 'inForce' | 'isNews' | 'change' | 'revoke'>
 
 export class MemberEntries {
   readonly #entries: Entries
@@ -46,16 +46,18 @@ export class MemberEntries {
     return { revoked, admitted }
   }
 
-  /** Shuts a director out of the pool, or lets it in again. @throws DirectorError INPUT_INVALID for this director itself */
-  setRevoked(peer: string, revoked: boolean): Promise<void> {
-    return this.#entries.change(async (stamp) => {
-      const { transport, membership } = this.#options
-      if (membership.idOf(transport.self) === peer) {
-        const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
-        throw new DirectorError('INPUT_INVALID', message)
-      }
-      return [peerEntry(this.#entries.inForce, { peer, revoked }, stamp)]
-    })
+  /**
+   * Shuts a director out of the pool, or lets it in again.
+   * @throws DirectorError INPUT_INVALID for this director itself; STORE_FAILED, when it is shut out all the same, but not let in
+   */
+  async setRevoked(peer: string, revoked: boolean): Promise<void> {
+    const { transport, membership } = this.#options
+    if (membership.idOf(transport.self) === peer) {
+      const message = `${peer} is this director itself, which nobody would believe: run the command on another one`
+      throw new DirectorError('INPUT_INVALID', message)
+    }
+    if (revoked) await this.#entries.revoke(peer)
+    else await this.#entries.change(async (stamp) => [peerEntry(this.#entries.inForce, { peer, revoked }, stamp)])
   }
 
   /** Keeps and tells that a director has shown its token. @param token as it was read from `bytes` */

@@ -15,7 +15,7 @@ export interface PoolMembers {
 }
 
 /** What others need to know of it. */
-export type PeerIds = Pick<Membership, 'idOf' | 'isConfigured'>
+export type PeerIds = Pick<Membership, 'idOf' | 'isPeer' | 'isConfigured'>
 
 /** A director that is a peer, or was. */
 export interface KnownPeer {
@@ -51,6 +51,10 @@ export class Membership {
   /** Of this director, or of the peer that has this name now. */
   idOf(name: string): string | undefined {
     return [this.#self, ...this.#peers].find((peer) => peer.name === name)?.id
+  }
+
+  isPeer(id: string): boolean {
+    return this.#peers.some((peer) => peer.id === id)
   }
 
   /** Whether the configuration names it, revoked or not; or it is this director. */

@@ -125,8 +125,9 @@ export class PeerExchange {
     try {
       const { entries, inTurn, transport } = this.#options
       // As it is at one moment: of a change that is made meanwhile the peer must get all or nothing.
+      // Who belongs to the pool comes first: news of a revocation must not wait behind what the revoked one has put there.
       const { all, telling } = await inTurn(async () => ({
-        all: [...entries.values()],
+        all: [...entries.values().filter(isMembership), ...entries.values().filter((entry) => !isMembership(entry))],
         telling: this.#tellingOf('everything'),
       }))
       for (const message of encodeEntries(all.values().map(packEntry), telling)) {

@@ -23,6 +23,7 @@ import {
   slotsOf,
   WEIGHT_MAX,
 } from './counted-entries.ts'
+import { peerEntry } from './entry-changes.ts'
 import { weightOf } from './entry-weight.ts'
 import { HistoryExchange } from './history-exchange.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
@@ -37,11 +38,12 @@ import {
   hasSeen,
   isMembership,
   type PoolEntry,
+  peerEntryKey,
   seenAfter,
   seenStamps,
 } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
-import { historicChanges } from './revisions.ts'
+import { describeEntry, historicChanges } from './revisions.ts'
 
 /** A director that was away for longer than this may bring back what was removed meanwhile. */
 export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
@@ -104,7 +106,7 @@ export class ReplicatedEntries {
   #mergingGrowth = 0
   /** Then a part of what a peer tells is among them, and the rest is to come. */
   #isHearing = false
-  /** Keys of what peers told while the store failed. */
+  /** Keys of what came into force while the store failed. */
   readonly #unstored = new Set<string>()
   /** What this director has made and its clock says is not made yet, until a peer is known to have it: announcements since. */
   #unconfirmed = new Map<PoolEntry, number>()
@@ -184,7 +186,7 @@ export class ReplicatedEntries {
    */
   change(decide: (stamp: Stamp) => Promise<readonly PoolEntry[]>): Promise<void> {
     return this.inTurn(async () => {
-      if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
+      this.#demandOpen()
       const entries = await decide(this.#clock.next())
       if (entries.length === 0) return
       const knew = this.#known.vector()
@@ -192,6 +194,23 @@ export class ReplicatedEntries {
       const known = entries.values().map((entry) => (isMembership(entry) ? entry : { ...entry, knew }))
       await this.#make(await Array.fromAsync(paced(known)))
     })
+  }
+
+  /**
+   * Shuts a director out of the pool at once, whatever is under way. Resolves when that is stored as well.
+   * @throws DirectorError STORE_FAILED; it is in force all the same, and told, unless this director is stopping
+   */
+  async revoke(peer: string): Promise<void> {
+    this.#demandOpen()
+    const key = peerEntryKey(peer)
+    for (const { stamp } of [this.inForce.get(key), this.#heard.get(key)].filter((entry) => entry !== undefined))
+      if (this.#clock.isCredible(stamp)) this.#clock.witness(stamp)
+    const entry = peerEntry(this.inForce, { peer, revoked: true }, this.#clock.next())
+    const stored = this.#enforce(entry).catch((cause: Error) => {
+      const message = `${peer} is shut out, here and wherever that is heard, but it could not be stored, which is tried until the disk takes it: ${cause.message}`
+      throw new DirectorError('STORE_FAILED', message, { cause })
+    })
+    await Promise.all([stored, this.#exchange.tell([packEntry(entry)])])
   }
 
   /** While nothing else is under way. */
@@ -232,6 +251,10 @@ export class ReplicatedEntries {
     await this.#keep(entries, packed, await historicChanges(this.inForce, entries, this.history.revisions))
     await this.#apply(entries)
     await this.#exchange.tell(packed)
+  }
+
+  #demandOpen(): void {
+    if (this.#isClosed) throw new DirectorError('STORE_FAILED', 'the director is stopping: nothing is changed')
   }
 
   /** @throws DirectorError INPUT_INVALID for more than peers would take, or than can be forwarded */
@@ -290,6 +313,8 @@ export class ReplicatedEntries {
   async #apply(entries: readonly PoolEntry[]): Promise<void> {
     const pace = startPace()
     for (const entry of entries) {
+      // A revocation may have come into force since this was decided.
+      if (entry.kind === 'peer' && !this.isNews(entry)) continue
       this.#known.witness(entry)
       const key = entryKey(entry)
       this.#merging.put(key, undefined)
@@ -297,6 +322,22 @@ export class ReplicatedEntries {
       await pace()
     }
     this.#handler.onApplied(entries)
+  }
+
+  /**
+   * A revocation is in force at once, and is stored in its turn: whoever it is about may be what keeps this director busy, and a disk that
+   * takes nothing must not keep him in.
+   */
+  async #enforce(entry: PoolEntry): Promise<void> {
+    const key = entryKey(entry)
+    const before = this.inForce.put(key, entry)
+    this.#handler.onEntry(entry, before)
+    this.#handler.onApplied([entry])
+    if (before && !hasSeen(entry, before.stamp)) this.#options.onOverridden([describeEntry(before)], entry.stamp)
+    await this.inTurn(() => {
+      this.#unstored.add(key)
+      return this.#keep([], [], [])
+    })
   }
 
   async #hear(entries: Iterable<PoolEntry>, from: string): Promise<void> {
@@ -325,10 +366,20 @@ export class ReplicatedEntries {
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
     if (refusal || (waiting && compareStamps(entry.stamp, waiting.stamp) <= 0)) return
+    if (this.#endsMembership(entry)) {
+      this.#clock.witness(entry.stamp)
+      void this.#enforce(entry).catch(this.#options.onStoreFailure)
+      return
+    }
     const weight = this.#heard.weight + (waiting ? 0 : this.inForce.weightAt(key))
     this.#heard.put(key, entry)
     this.#growth += this.#heard.weight - weight
     if (!known && !this.#merging.has(key)) this.#added.put(key, entry)
+  }
+
+  /** Only then is a revocation urgent: what is said of others, or again, would let a peer make this director do much for little. */
+  #endsMembership(entry: PoolEntry): boolean {
+    return entry.kind === 'peer' && entry.revoked && this.#options.membership.isPeer(entry.peer)
   }
 
   #refusal(entry: PoolEntry, from: string): keyof ReplicatedEntries['refused'] | undefined {

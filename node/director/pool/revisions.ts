@@ -102,7 +102,7 @@ export function demandRevision(basedOn: string, current: string, revisions: Revi
 }
 
 /** "tcp 10.0.0.100:80 by d1, 2026-01-01T00:00:00.000Z". */
-function describeEntry(entry: PoolEntry): string {
+export function describeEntry(entry: PoolEntry): string {
   return `${nameOf(entry)} ${describeStamp(entry.stamp)}`
 }
 

@@ -218,6 +218,16 @@ test('of all peers together no more parts are kept than the bound', async (t) =>
   t.equal(told.length, 4, 'and no other')
 })
 
+test('who belongs to the pool is told before what was there first', async (t) => {
+  const { entries, sent, say } = exchange({ b: 'B' })
+  const revocation: PoolEntry = { kind: 'peer', stamp, peer: `12D3KooW${'x'.repeat(44)}`, revoked: true }
+  for (const entry of [...services(600), revocation]) entries.put(entryKey(entry), entry)
+  say('b', 1, encodeDigest(Buffer.alloc(32)))
+  await untilDone()
+  t.ok(sent.length > 1)
+  t.match(decodeConfigMessage(sent[0])?.entries[0], revocation)
+})
+
 test('behind the mark of a part garbage is counted, and no more of it is read than elsewhere', async (t) => {
   const mark = pack({ telling: 'change', part: 1, isLast: true })
   const garbage = new Uint8Array(90_000)

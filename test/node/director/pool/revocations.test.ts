@@ -5,7 +5,7 @@ import { untilDone } from '../../../../node/director/pace.ts'
 import { admissionEntry } from '../../../../node/director/pool/admissions.ts'
 import { BATCH_BYTES, encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import { createTestPoolKey } from '../../../support/join-tokens.ts'
-import { PoolOfDirectors, peerIdOf, START_MS } from './pool-of-directors.ts'
+import { FullStore, PoolOfDirectors, peerIdOf, START_MS } from './pool-of-directors.ts'
 
 async function poolOf(...names: string[]) {
   const pool = new PoolOfDirectors(names)
@@ -83,6 +83,60 @@ test('a director that is revoked while something long of it is being read does n
   await pool.settle()
   t.same([...a.revoked.current], [peerIdOf('b'), peerIdOf('c')], 'nor does it let in others')
   t.same(a.transport.connectedPeers(), [])
+})
+
+test('a revocation waits neither for what is under way nor for the disk, where the operator is and where it is heard', async (t) => {
+  const { pool, directors } = await poolOf('a', 'b', 'c')
+  const [a, b, c] = directors
+  const disk = Promise.withResolvers<void>()
+  for (const { store } of [a, b]) {
+    const batch = store.batch.bind(store)
+    store.batch = (operations) => disk.promise.then(() => batch(operations))
+  }
+  const stamp = { wallMs: START_MS + pool.clock.now(), counter: 0, director: 'b' }
+  const [older] = encodeEntries([packEntry({ kind: 'peer', stamp, peer: peerIdOf('c'), revoked: false })])
+  for (const name of ['a', 'b']) pool.network.member(name)?.deliver('config', name === 'a' ? 'b' : 'a', older)
+  await c.configuration.addService({ protocol: 'tcp', address: '10.0.0.9', port: 80, scheduler: 'rr' })
+  await pool.settle(1)
+  const stored = a.configuration.members.setRevoked(peerIdOf('c'), true)
+  t.same([...a.revoked.current], [peerIdOf('c')])
+  t.same(a.transport.connectedPeers(), ['b'])
+  await pool.advance(100)
+  t.same([...b.revoked.current], [peerIdOf('c')])
+  t.same(b.transport.connectedPeers(), ['a'])
+  disk.resolve()
+  await stored
+  await pool.settle(1)
+  t.same(
+    [a, b].map(({ configuration }) => configuration.services().length),
+    [1, 1],
+    'what was under way is done',
+  )
+  t.same([[...a.revoked.current], [...b.revoked.current]], [[peerIdOf('c')], [peerIdOf('c')]], 'and undoes nothing')
+  for (const name of ['a', 'b']) await pool.stop(name)
+  for (const { name, store } of [a, b]) t.same([...(await pool.start(name, store)).revoked.current], [peerIdOf('c')])
+})
+
+test('a revocation that the disk does not take is in force and told, says so, and is stored later', async (t) => {
+  const pool = new PoolOfDirectors(['a', 'b', 'c'])
+  const store = new FullStore()
+  const a = await pool.start('a', store)
+  const [b] = [await pool.start('b'), await pool.start('c')]
+  await pool.settle(1)
+  store.isFull = true
+  await t.rejects(a.configuration.members.setRevoked(peerIdOf('c'), true), {
+    code: 'STORE_FAILED',
+    message: /is shut out, .* could not be stored, .*: no space left/,
+  })
+  await pool.settle(1)
+  for (const { revoked } of [a, b]) t.same([...revoked.current], [peerIdOf('c')])
+  await t.rejects(a.configuration.members.setRevoked(peerIdOf('c'), false), { message: 'no space left' })
+  t.same([...a.revoked.current], [peerIdOf('c')], 'nobody is let in by what is not stored')
+  store.isFull = false
+  await pool.settle(1)
+  await pool.stop('b')
+  await pool.stop('a')
+  t.same([...(await pool.start('a', store)).revoked.current], [peerIdOf('c')])
 })
 
 test('any other director lets it in again', async (t) => {

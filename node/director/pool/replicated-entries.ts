@@ -85,8 +85,8 @@ export class ReplicatedEntries {
   readonly inForce = new PoolEntries()
   readonly history: RevisionHistory
   /**
-   * Entries of peers that were not taken: stamped too far ahead, not understood, too many, letting their sender in again, or with a token
-   * that the pool's key has not signed.
+   * Entries of peers that were not taken: stamped too far ahead (a revocation counts, under another stamp), not understood, too many, letting
+   * their sender in again, or with a token that the pool's key has not signed.
    */
   readonly refused = { stamps: 0, invalid: 0, surplus: 0, revocations: 0, admissions: 0 }
   readonly #options: ReplicationOptions
@@ -198,14 +198,16 @@ export class ReplicatedEntries {
 
   /**
    * Shuts a director out of the pool at once, whatever is under way. Resolves when that is stored as well.
+   * @param told what a peer says of it, under a stamp that is not believed
    * @throws DirectorError STORE_FAILED; it is in force all the same, and told, unless this director is stopping
    */
-  async revoke(peer: string): Promise<void> {
+  async revoke(peer: string, told?: PoolEntry): Promise<void> {
     this.#demandOpen()
     const key = peerEntryKey(peer)
     for (const { stamp } of [this.inForce.get(key), this.#heard.get(key)].filter((entry) => entry !== undefined))
       if (this.#clock.isCredible(stamp)) this.#clock.witness(stamp)
-    const entry = peerEntry(this.inForce, { peer, revoked: true }, this.#clock.next())
+    const made = peerEntry(this.inForce, { peer, revoked: true }, this.#clock.next())
+    const entry = told ? { ...made, seen: seenAfter({ ...told, seen: made.seen }) } : made
     const stored = this.#enforce(entry).catch((cause: Error) => {
       const message = `${peer} is shut out, here and wherever that is heard, but it could not be stored, which is tried until the disk takes it: ${cause.message}`
       throw new DirectorError('STORE_FAILED', message, { cause })
@@ -365,6 +367,11 @@ export class ReplicatedEntries {
     const waiting = this.#heard.get(key)
     const refusal = this.#refusal(entry, from)
     if (refusal) this.refused[refusal]++
+    // Whoever is shut out where a clock is ahead is shut out all the same, under a stamp of this director's; but only once, as whoever lets
+    // him in again has seen it.
+    const newest = waiting ?? known
+    if (refusal === 'stamps' && this.#endsMembership(entry) && !(newest?.seen && hasSeen(newest, entry.stamp)))
+      void this.revoke(entry.peer, entry).catch(this.#options.onStoreFailure)
     if (refusal || (waiting && compareStamps(entry.stamp, waiting.stamp) <= 0)) return
     if (this.#endsMembership(entry)) {
       this.#clock.witness(entry.stamp)
@@ -378,7 +385,7 @@ export class ReplicatedEntries {
   }
 
   /** Only then is a revocation urgent: what is said of others, or again, would let a peer make this director do much for little. */
-  #endsMembership(entry: PoolEntry): boolean {
+  #endsMembership(entry: PoolEntry): entry is Extract<PoolEntry, { kind: 'peer' }> {
     return entry.kind === 'peer' && entry.revoked && this.#options.membership.isPeer(entry.peer)
   }
 

@@ -1,7 +1,7 @@
 /** A director whose clock was ahead, or is behind: what it changed counts for everybody once the clock is right, and nothing is lost over it. */
 import { type Test, test } from 'tap'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
-import { PoolOfDirectors, peerIdOf, type TestDirector } from './pool-of-directors.ts'
+import { PoolOfDirectors, peerIdOf, START_MS, type TestDirector } from './pool-of-directors.ts'
 
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const HOUR_MS = 3_600_000
@@ -32,7 +32,7 @@ test('what was changed while the clock was ahead is made anew when it is right, 
   await a.configuration.removeService({ ...web, port: 81 })
   await a.configuration.members.setRevoked(peerIdOf('c'), true)
   await pool.settle()
-  t.same([b.configuration.services(), [...b.revoked.current]], [[], []])
+  t.same(b.configuration.services(), [])
   a.skewMs = 0
   await a.configuration.addService({ ...web, port: 82, scheduler: 'rr' })
   t.equal(a.configuration.services().length, 2, 'it is in force here all the time')
@@ -40,12 +40,28 @@ test('what was changed while the clock was ahead is made anew when it is right, 
   t.same(b.configuration.services(), a.configuration.services())
   t.equal(b.configuration.services().length, 2)
   t.same([...b.revoked.current], [peerIdOf('c')])
-  t.same(a.corrected, [4])
+  t.same(a.corrected, [3], 'but the revocation, which b has made its own')
   t.ok(await agree(pool))
   await a.configuration.editService({ ...web, scheduler: 'lc' })
   await pool.settle(1)
   t.equal(schedulerAt(b), 'lc', 'a later change counts at once')
-  t.same(a.corrected, [4])
+  t.same(a.corrected, [3])
+})
+
+test('whom a director revokes while its clock is ahead is shut out everywhere at once, and can be let in again', async (t) => {
+  const { pool, a, b } = await poolOfTwo(2 * HOUR_MS)
+  await a.configuration.members.setRevoked(peerIdOf('c'), true)
+  await pool.settle(1)
+  t.same([...b.revoked.current], [peerIdOf('c')])
+  await b.configuration.addService({ ...web, scheduler: 'rr' })
+  t.ok((b.configuration.revisions()[0].change?.madeMs ?? 0) <= START_MS + pool.clock.now(), 'no clock follows')
+  await b.configuration.members.setRevoked(peerIdOf('c'), false)
+  await pool.settle()
+  t.same([...b.revoked.current], [], 'not even though that director says it again and again')
+  a.skewMs = 0
+  await pool.settle()
+  t.same([...a.revoked.current], [])
+  t.ok(await agree(pool))
 })
 
 test('an older entry of a peer does not undo a change that was made of it', async (t) => {
@@ -121,10 +137,10 @@ test('after the clocks of all were ahead, what any of them changes comes to the 
     await configuration.editService({ ...web, scheduler: 'lc' })
   })
   await b.configuration.addService({ ...web, port: 81, scheduler: 'rr' })
-  await b.configuration.members.setRevoked(peerIdOf('c'), true)
+  await b.configuration.setSettings({ drop_entry: 1 })
   await pool.settle(6)
   t.equal(a.configuration.services().length, 2)
-  t.same([...a.revoked.current], [peerIdOf('c')])
+  t.same(a.configuration.settings(), { drop_entry: 1 })
   t.same([a.corrected, b.corrected], [[], [2]])
   await a.configuration.addService({ ...web, port: 82, scheduler: 'rr' })
   await pool.settle(6)

@@ -102,6 +102,13 @@ test('whatever is cut short is refused', async (t) => {
   t.same(read, [])
 })
 
+test('raw bytes that are kept keep nothing else of their message', async (t) => {
+  const bytes = pack([new Uint8Array(1), 'x'.repeat(1000)])
+  const [raw] = unpack(bytes) as [Uint8Array]
+  t.same([...raw], [0])
+  t.equal(raw.buffer.byteLength, 1)
+})
+
 test('what is packed is the same unpacked, alone or one after the other', async (t) => {
   const values = [{ a: [1, 'two', null, true], b: new Uint8Array([1, 2]) }, [], 'text', -5, 2 ** 40]
   for (const value of values) t.same(unpack(pack(value)), value)

@@ -13,18 +13,10 @@ import type { Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
-import {
-  CONFIGURED_MAX,
-  CountedEntries,
-  MEMBERSHIP_WEIGHT_MAX,
-  PEERS_WEIGHT_SHARE,
-  SLOTS_MAX,
-  STRANGERS_MAX,
-  slotsOf,
-  WEIGHT_MAX,
-} from './counted-entries.ts'
+import { CONFIGURED_MAX, SLOTS_MAX, slotsOf, WEIGHT_MAX } from './counted-entries.ts'
 import { peerEntry } from './entry-changes.ts'
 import { weightOf } from './entry-weight.ts'
+import { HeardEntries } from './heard-entries.ts'
 import { HistoryExchange } from './history-exchange.ts'
 import { compareStamps, HybridLogicalClock, type Stamp } from './hybrid-logical-clock.ts'
 import { KnownChanges } from './known-changes.ts'
@@ -32,16 +24,7 @@ import type { MemberRefusal } from './member-entries.ts'
 import type { PeerIds } from './membership.ts'
 import { PeerExchange } from './peer-exchange.ts'
 import { PoolEntries } from './pool-entries.ts'
-import {
-  admissionEntryKey,
-  entryKey,
-  hasSeen,
-  isMembership,
-  type PoolEntry,
-  peerEntryKey,
-  seenAfter,
-  seenStamps,
-} from './pool-entry.ts'
+import { entryKey, hasSeen, isMembership, type PoolEntry, peerEntryKey, seenAfter, seenStamps } from './pool-entry.ts'
 import { type HistoricChange, RevisionHistory } from './revision-history.ts'
 import { describeEntry, historicChanges } from './revisions.ts'
 
@@ -95,15 +78,8 @@ export class ReplicatedEntries {
   readonly #exchange: PeerExchange
   readonly #known = new KnownChanges()
   readonly #histories: HistoryExchange
-  /** From peers, not yet merged; the newest of each key. */
-  #heard = new CountedEntries()
-  /** Those of them that are about something new, and so take room. */
-  #added = new CountedEntries()
-  /** As those were when the merge began that is under way: what is not in force yet takes room all the same. */
-  #merging = new CountedEntries()
-  /** By how much all that is heard would make what is configured heavier; and what is being merged, until all of it is in force. */
-  #growth = 0
-  #mergingGrowth = 0
+  /** From peers, not yet merged. */
+  readonly #heard: HeardEntries
   /** Then a part of what a peer tells is among them, and the rest is to come. */
   #isHearing = false
   /** Keys of what came into force while the store failed. */
@@ -122,6 +98,7 @@ export class ReplicatedEntries {
     this.#handler = handler
     this.#clock = new HybridLogicalClock(options.transport.self, options.wallClockMs)
     this.history = new RevisionHistory(options.store)
+    this.#heard = new HeardEntries({ ...options, inForce: this.inForce })
     this.#histories = new HistoryExchange({
       transport: options.transport,
       store: options.store,
@@ -319,7 +296,7 @@ export class ReplicatedEntries {
       if (entry.kind === 'peer' && !this.isNews(entry)) continue
       this.#known.witness(entry)
       const key = entryKey(entry)
-      this.#merging.put(key, undefined)
+      this.#heard.settle(key)
       this.#handler.onEntry(entry, this.inForce.put(key, entry))
       await pace()
     }
@@ -378,10 +355,7 @@ export class ReplicatedEntries {
       void this.#enforce(entry).catch(this.#options.onStoreFailure)
       return
     }
-    const weight = this.#heard.weight + (waiting ? 0 : this.inForce.weightAt(key))
     this.#heard.put(key, entry)
-    this.#growth += this.#heard.weight - weight
-    if (!known && !this.#merging.has(key)) this.#added.put(key, entry)
   }
 
   /** Only then is a revocation urgent: what is said of others, or again, would let a peer make this director do much for little. */
@@ -394,49 +368,15 @@ export class ReplicatedEntries {
     if (refusal) return refusal
     if (!this.#clock.isCredible(entry.stamp)) return 'stamps'
     if (!isTellable(entry)) return 'invalid'
-    return this.#isSurplus(entry) ? 'surplus' : undefined
-  }
-
-  /**
-   * Never of a director that is known to the pool, and never an admission, which the pool's key bounds: whoever fills the rest must not
-   * outlast his revocation. Without a key here anybody can have signed it. How many servers the forwarder has places for is not asked: what
-   * has none is not forwarded to, and the rest is in force.
-   */
-  #isSurplus(entry: PoolEntry): boolean {
-    const all = [this.inForce, this.#merging, this.#added]
-    const has = (key: string) => all.some((entries) => entries.has(key))
-    const sum = (count: (entries: CountedEntries) => number) => all.reduce((total, each) => total + count(each), 0)
-    const key = entryKey(entry)
-    if (isMembership(entry) ? isHeavyMembership(entry) : this.#isTooHeavy(key, entry)) return true
-    if (has(key)) return false
-    if (!isMembership(entry)) return sum(({ configured }) => configured) >= CONFIGURED_MAX
-    const { membership, poolKeys } = this.#options
-    const isKnown =
-      entry.kind === 'admission'
-        ? poolKeys.length > 0
-        : membership.isConfigured(entry.peer) || has(admissionEntryKey(entry.peer))
-    return !isKnown && sum((entries) => entries.count(entry.kind)) >= STRANGERS_MAX
-  }
-
-  /** Whatever makes it lighter is taken. */
-  #isTooHeavy(key: string, entry: PoolEntry): boolean {
-    const growth = weightOf(entry) - (this.#heard.has(key) ? this.#heard : this.inForce).weightAt(key)
-    const { weightMax = WEIGHT_MAX } = this.#options
-    return growth > 0 && this.inForce.weight + this.#mergingGrowth + this.#growth + growth > PEERS_WEIGHT_SHARE * weightMax
+    return this.#heard.hasNoRoomFor(entry) ? 'surplus' : undefined
   }
 
   async #merge(): Promise<void> {
     if (this.#isHearing) return
-    const entries = [...this.#heard.values()].filter((entry) => this.isNews(entry))
+    const entries = this.#heard.beginMerge().filter((entry) => this.isNews(entry))
     entries.sort((a, b) => compareStamps(a.stamp, b.stamp))
-    this.#merging = this.#added
-    this.#heard = new CountedEntries()
-    this.#added = new CountedEntries()
-    this.#mergingGrowth = this.#growth
-    this.#growth = 0
     if (entries.length > 0) await this.#mergeAll(entries)
-    this.#merging = new CountedEntries()
-    this.#mergingGrowth = 0
+    this.#heard.endMerge()
   }
 
   async #mergeAll(entries: readonly PoolEntry[]): Promise<void> {
@@ -506,11 +446,6 @@ export class ReplicatedEntries {
     const isOwn = kind !== 'admission' && stamp.director === this.#options.transport.self
     return isOwn && !this.#clock.isCredible(stamp)
   }
-}
-
-/** What its author knew has a bound of its own, and grows with each director that changes it. */
-function isHeavyMembership({ seen, knew, ...entry }: PoolEntry): boolean {
-  return weightOf(entry) > MEMBERSHIP_WEIGHT_MAX
 }
 
 /** @throws DirectorError INPUT_INVALID for a service that peers could not be told of */

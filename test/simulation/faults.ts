@@ -52,6 +52,8 @@ export type Fault = Timed &
     | { readonly kind: 'clock-step'; readonly director: number; readonly stepMs: number }
     /** It is far off, until somebody puts it right. */
     | { readonly kind: 'wrong-clock'; readonly director: number; readonly byMs: number }
+    /** At this director the one that has no addresses is shut out. */
+    | { readonly kind: 'revoked'; readonly director: number }
   )
 
 const MOST_FAULTS = 8
@@ -78,6 +80,10 @@ export function drawWrongClock(random: Random, directors: number, withinMs: numb
   if (how === 0) return [wrong]
   if (how === 1) return [wrong, { kind: 'restart', ...down }]
   return [wrong, { kind: 'crash', ...down, how: 'process', store: random.oneIn(2) ? 'lost' : 'kept' }]
+}
+
+export function drawRevocation(random: Random, directors: number, withinMs: number): Fault {
+  return { kind: 'revoked', atMs: random.below(withinMs * 0.9), forMs: 0, director: between(random, 1, directors) }
 }
 
 function drawFault(random: Random, directors: number, withinMs: number): Fault {
@@ -178,6 +184,9 @@ export function strike(world: World, fault: Fault): () => void {
     case 'wrong-clock':
       world.stepClock(fault.director, fault.byMs)
       return () => world.stepClock(fault.director, -fault.byMs)
+    case 'revoked':
+      world.outside.revoke(fault.director)
+      return () => {}
   }
 }
 
@@ -198,6 +207,7 @@ export function disturbedBy(fault: Fault): readonly Plane[] {
     case 'restart':
     case 'clock-step':
     case 'wrong-clock':
+    case 'revoked':
       return []
   }
 }
@@ -205,7 +215,7 @@ export function disturbedBy(fault: Fault): readonly Plane[] {
 type Way = readonly [from: number, to: number]
 
 function waysBetween(world: World, some: readonly number[], direction: 'both' | 'out' | 'in'): Way[] {
-  const others = world.numbers.filter((number) => !some.includes(number))
+  const others = world.everybody.filter((number) => !some.includes(number))
   const out = some.flatMap((from) => others.map((to): Way => [from, to]))
   const into = out.map(([from, to]): Way => [to, from])
   return direction === 'both' ? [...out, ...into] : direction === 'out' ? out : into

@@ -59,6 +59,7 @@ const planted: readonly (readonly [sentence: string, SabotageName, PromiseName, 
   ['a tracked interface that is nothing to an address', 'tracks-nothing', WITH_A_FAULT, 2],
   ['a fault in a sync group that is not the fault of all', 'leaves-its-group', WITH_A_FAULT, 5],
   ['an address that does not come back with its sync group', 'stays-behind', 'a sync group moves together', 5],
+  ['a director that is heard although it is shut out', 'goes-on-hearing', 'nobody hears who is shut out', 4],
 ]
 
 async function finds(t: Test, sabotage: SabotageName, promise: PromiseName, firstSeed = 1): Promise<void> {

@@ -1,6 +1,8 @@
 /** The plan of a run: everything that follows from its seed. */
+
+import { hasTokens } from './belonging.ts'
 import { sourceFor } from './draw.ts'
-import { drawFaults, drawWrongClock, type Fault } from './faults.ts'
+import { drawFaults, drawRevocation, drawWrongClock, type Fault } from './faults.ts'
 import type { SabotageName } from './sabotage.ts'
 import { FAULTS_MS, type Plan } from './simulate.ts'
 import { isClockWrong } from './world.ts'
@@ -13,12 +15,14 @@ export function planOf(seed: number, directors?: number, sabotage: SabotageName 
   const source = sourceFor(seed, 'plan')
   const drawn = POOL_SIZES[source.below(POOL_SIZES.length)]
   const size = directors ?? drawn
-  return { seed, directors: size, faults: faultsOf(seed, drawFaults(source, size, FAULTS_MS), size), sabotage }
+  const faults = faultsOf(seed, drawFaults(source, size, FAULTS_MS), size)
+  if (hasTokens(seed)) faults.push(drawRevocation(sourceFor(seed, 'revocation'), size, FAULTS_MS))
+  return { seed, directors: size, faults, sabotage }
 }
 
 /** Where one clock is far off, it is the only one that is. */
-function faultsOf(seed: number, drawn: readonly Fault[], directors: number): readonly Fault[] {
-  if (!isClockWrong(seed)) return drawn
+function faultsOf(seed: number, drawn: readonly Fault[], directors: number): Fault[] {
+  if (!isClockWrong(seed)) return [...drawn]
   const others = drawn.filter(({ kind }) => kind !== 'clock-step')
   return [...others, ...drawWrongClock(sourceFor(seed, 'wrong clock'), directors, FAULTS_MS)]
 }

@@ -2,6 +2,7 @@
  * What a pool promises (docs/operations.md, divergence.md), as checks of a simulated one: after every step, or when they are due. Each
  * has a name by which a failure is reported.
  */
+import { LAST_WORD_S } from './belonging.ts'
 import { forgottenChange, otherwise } from './changes.ts'
 import type { Conversation } from './conversation.ts'
 import type { Plane } from './networks.ts'
@@ -32,6 +33,8 @@ export type PromiseName =
   | 'tables are the same'
   | 'configuration converges'
   | 'no change is lost in silence'
+  | 'nobody hears who is shut out'
+  | 'everybody else stays in the pool'
   | 'no handler fails'
   | 'nothing throws'
 
@@ -109,6 +112,7 @@ export class Promises {
       this.#lookAtMasters(index, service, now, undisturbedSinceMs.get('vrrp'))
     }
     this.#lookAtUplinks(now)
+    this.#lookAtOutsider()
     if (this.#world.isGrouped) this.#lookAtGroup(now, undisturbedSinceMs.get('vrrp'))
     this.#remember(now)
     this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
@@ -154,7 +158,32 @@ export class Promises {
       if (differs !== undefined) this.fail('tables are the same', differs)
     }
     for (const conversation of clients.open) this.#lookAtConversation(conversation)
+    this.#lookAtMembers()
     await this.#lookAtChanges()
+  }
+
+  /** Whoever knows that it is shut out has no connection to it any more. */
+  #lookAtOutsider(): void {
+    const { outsider, directors } = this.#world
+    if (!outsider) return
+    for (const { name, revoked, threads, transport } of directors) {
+      if (!revoked.has(outsider.id) || threads.cluster.stalls > 0) continue
+      if (transport.connectedPeers().includes(outsider.name))
+        this.fail('nobody hears who is shut out', `${name} is still connected to ${outsider.name}`)
+    }
+  }
+
+  #lookAtMembers(): void {
+    const { directors, outsider, outside } = this.#world
+    for (const { name, membership, pool, revoked } of directors) {
+      const others = directors.filter((other) => other.name !== name)
+      const missing = others.find((other) => !membership.peers.some(({ id }) => id === other.id))
+      if (missing) this.fail('everybody else stays in the pool', `${name} does not know ${missing.name} any more`)
+      if (!outsider || !outside.isRevoked) continue
+      if (!revoked.has(outsider.id)) this.fail('nobody hears who is shut out', `${name} does not know that it is`)
+      if (pool.settings().timeoutUdpS === LAST_WORD_S)
+        this.fail('nobody hears who is shut out', `${name} has taken a change of ${outsider.name}`)
+    }
   }
 
   async #lookAtChanges(): Promise<void> {

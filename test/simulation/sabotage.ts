@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../node/director/clock.ts'
-import type { Topic, Transport } from '../../node/director/cluster/transport.ts'
+import type { Peer, Topic, Transport } from '../../node/director/cluster/transport.ts'
 import type { VipConfig } from '../../node/director/vip/vip-config.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import { readUint16, writeUint16 } from '../../protocol/packet/bytes.ts'
@@ -63,6 +63,19 @@ export const SABOTAGES = {
           return typeof value === 'function' ? value.bind(target) : value
         },
       }),
+  },
+  /** Whoever was a peer once is one for ever. */
+  'goes-on-hearing': {
+    ...noSabotage,
+    gossip: (transport) => {
+      const { setPeers } = transport
+      let known: readonly Peer[] = []
+      transport.setPeers = (peers) => {
+        known = [...known.filter(({ id }) => !peers.some((peer) => peer.id === id)), ...peers]
+        setPeers.call(transport, known)
+      }
+      return transport
+    },
   },
   /** Some connections are left out of batches, and again when they are resent: nothing is missing by number. */
   'loses-records': {

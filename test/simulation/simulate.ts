@@ -128,12 +128,14 @@ async function run({ seed, faults }: Plan, world: World, promises: Promises): Pr
   await pass(RECOVERY_MS)
   clients.isQuiet = true
   operators.isAtWork = false
+  world.outside.isAtItsEnd = true
   await pass(SILENCE_MS)
   if (!promises.breach) await promises.lookAtEnd()
   // What runs out at one director a moment before it does at the other is a difference for that long.
   for (let left = ALIKE_MS; promises.difference && left > 0; left -= STEP_MS) await pass(STEP_MS)
   if (promises.difference) promises.fail('tables are the same', promises.difference)
   for (const director of world.directors) await director.kill()
+  await world.outsider?.kill()
 }
 
 function statusLine({ name, replicator }: { name: string; replicator: { status(): { reason: string } } }): string {

@@ -5,9 +5,12 @@
 
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
 import { Checkpoints } from '../../node/director/checkpoint/checkpoints.ts'
+import { Admission } from '../../node/director/cluster/admission.ts'
 import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
-import type { Transport } from '../../node/director/cluster/transport.ts'
+import type { Peer, Transport } from '../../node/director/cluster/transport.ts'
+import { letIn } from '../../node/director/pool/admissions.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
+import { Membership, type PoolMembers } from '../../node/director/pool/membership.ts'
 import { type PoolChange, PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { engineSettings } from '../../node/director/pool/setting-changes.ts'
 import { VipService } from '../../node/director/vip/vip.ts'
@@ -16,9 +19,11 @@ import type { VirtualClock } from '../../node/director/virtual-clock.ts'
 import { parseMac } from '../../protocol/packet/bytes.ts'
 import { PRIORITY_RESIGN } from '../../protocol/packet/vrrp.ts'
 import { createVrrpKey } from '../../protocol/packet/vrrp-trailer.ts'
+import { type JoinToken, readJoinToken } from '../../protocol/wire/join-token.ts'
 import type { Random } from '../random.ts'
 import { speaksLater, withAccent } from '../support/accent.ts'
 import { MemoryForwarder } from '../support/memory-forwarder.ts'
+import { type Belonging, peerIdOf } from './belonging.ts'
 import type { WatchedStore } from './changes.ts'
 import { fraction } from './draw.ts'
 import type { Segment } from './lan.ts'
@@ -34,7 +39,7 @@ export interface DirectorOptions {
   readonly random: Random
   readonly number: number
   readonly name: string
-  readonly peers: readonly string[]
+  readonly belonging: Belonging
   readonly store: WatchedStore
   readonly wallClockMs: () => number
   /** What the host's monotonic clock was at the virtual clock's 0. */
@@ -71,6 +76,8 @@ const everythingIsWell: ServerConditions = { health: () => 'up', loadFactor: () 
 export class SimulatedDirector {
   readonly number: number
   readonly name: string
+  /** Of a peer. */
+  readonly id: string
   readonly address: string
   readonly insideAddress: string
   /** Tells it from an earlier director of the same name. */
@@ -79,6 +86,9 @@ export class SimulatedDirector {
   readonly forwarder: MemoryForwarder
   readonly replicator: Replicator
   readonly pool: PoolConfiguration
+  readonly membership: Membership
+  /** Peer ids that it knows to be shut out. */
+  revoked: ReadonlySet<string> = new Set()
   readonly vip: VipService
   readonly checkpoints: Checkpoints
   readonly transport: Transport
@@ -92,10 +102,11 @@ export class SimulatedDirector {
   #willBreathe = false
 
   constructor(options: DirectorOptions) {
-    const { clock, networks, random, number, name, clockOffsetMs, sabotage } = options
+    const { clock, networks, random, number, name, belonging, clockOffsetMs, sabotage } = options
     this.#options = options
     this.number = number
     this.name = name
+    this.id = belonging.id
     this.address = outsideAddress(number)
     this.insideAddress = insideAddress(number)
     this.boot = `${name} ${clock.now()}`
@@ -113,11 +124,30 @@ export class SimulatedDirector {
       random: () => fraction(random),
     })
     this.forwarder.engine.setRoutes(routesOf(number))
-    const transport = networks.gossip.join(name, options.peers)
+    const { id, poolKeys, token } = belonging
+    this.membership = new Membership({ name, id }, belonging.peers)
+    const admission = new Admission({
+      keys: poolKeys,
+      wallClockMs: options.wallClockMs,
+      isPeer: (peer) => this.membership.peers.some((each) => each.id === peer),
+      admit: (bytes) =>
+        new Promise((resolve) => {
+          const judged = () => letIn(bytes, this.membership, this.pool.members)
+          main.post(() => void judged().then((reason) => cluster.post(() => resolve(reason))))
+        }),
+      onRefused: (peer, reason) => options.note(`refuses a token of ${peer}: ${reason}`),
+    })
+    const transport = networks.gossip.join(name, namesOf(belonging.peers), {
+      token,
+      onToken:
+        poolKeys.length > 0
+          ? (bytes, from) => new Promise((resolve) => cluster.run(() => resolve(admission.show(bytes, peerIdOf(from)))))
+          : undefined,
+    })
     this.transport = sabotage.gossip(options.isLater ? withAccent(transport, speaksLater) : transport)
     this.replicator = new Replicator({
       transport: heardBy(cluster, this.transport),
-      peers: options.peers,
+      peers: namesOf(belonging.peers),
       clock: cluster,
       random: () => random.below(2 ** 32),
       outgoing: this.forwarder.outgoing,
@@ -142,9 +172,9 @@ export class SimulatedDirector {
       onChange: (change) => forwarder.post(() => this.#applyChange(change)),
       onSettings: (settings) => forwarder.post(() => this.forwarder.engine.applySettings(engineSettings(settings))),
       onMarks: (rules) => forwarder.post(() => this.forwarder.engine.marks.replace(rules, [OUTSIDE, INSIDE])),
-      poolKeys: [],
-      onMembers: () => {},
-      membership: { idOf: (peer) => peer, isPeer: () => true, isConfigured: () => true },
+      poolKeys,
+      onMembers: (members) => this.#followMembers(members),
+      membership: this.membership,
       onBeside: () => {},
       onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
       onCorrected: (changes) => options.note(`makes ${changes} changes anew`),
@@ -169,7 +199,7 @@ export class SimulatedDirector {
 
   /** Rejects only when the simulation itself is wrong. */
   async start(): Promise<void> {
-    const { store, segments, announceIntervalMs } = this.#options
+    const { store, segments, announceIntervalMs, belonging } = this.#options
     const { main, forwarder } = this.threads
     for (const [index, link] of this.forwarder.links.entries()) {
       const name = index === 0 ? OUTSIDE : INSIDE
@@ -181,6 +211,8 @@ export class SimulatedDirector {
     forwarder.every(IDLE_BREATH_MS, () => this.#breathe())
     await store.open()
     await this.pool.load()
+    const { token } = belonging
+    if (token) await this.pool.members.admit(readJoinToken(token, undefined) as JoinToken, token)
     await this.checkpoints.load()
     await this.transport.start()
     this.replicator.start()
@@ -249,6 +281,16 @@ export class SimulatedDirector {
   /** 'active' and so on, of a virtual service by its position. */
   stateOf(service: number): string {
     return this.vip.status[service].state
+  }
+
+  #followMembers(members: PoolMembers): void {
+    this.membership.setMembers(members)
+    this.revoked = members.revoked
+    const { peers } = this.membership
+    this.threads.cluster.run(() => {
+      this.transport.setPeers(peers)
+      this.replicator.setPeers(namesOf(peers))
+    })
   }
 
   #createVip(): VipService {
@@ -330,6 +372,10 @@ export class SimulatedDirector {
     for (const frame of links[1].take()) segments.inside.send(frame.subarray(VNET_HEADER_LENGTH))
     if (outgoing.length > 0) cluster.post(() => this.replicator.recordsWritten())
   }
+}
+
+function namesOf(peers: readonly Peer[]): string[] {
+  return peers.map(({ name }) => name)
 }
 
 /** The transport as its own thread has it: what arrives waits while the thread stands still. */

@@ -6,6 +6,7 @@ import { TICK_MS } from '../../forwarder/table/connection-layout.ts'
 import type { PoolEntry } from '../../node/director/pool/pool-entry.ts'
 import { VirtualClock } from '../../node/director/virtual-clock.ts'
 import type { Random } from '../random.ts'
+import { belongingOf, hasTokens, Outsider } from './belonging.ts'
 import { WatchedStore } from './changes.ts'
 import { Clients } from './clients.ts'
 import type { Conversation } from './conversation.ts'
@@ -78,7 +79,12 @@ export class World {
   onLoss: (director: SimulatedDirector) => void = () => {}
   /** What directors have said that was overridden. */
   readonly overridden: string[] = []
+  /** What the director does that is shut out of the pool, where there is one. */
+  readonly outside: Outsider
+  readonly #seed: number
   readonly #hosts: readonly DirectorHost[]
+  /** Of the director that is shut out. */
+  readonly #outsideHost: DirectorHost | undefined
   /** Those that are lost, too. */
   readonly #stores: WatchedStore[] = []
   readonly #sabotage: Sabotage
@@ -94,6 +100,7 @@ export class World {
 
   constructor({ seed, directors, conversations, sabotage }: WorldOptions) {
     const { clock, segments } = this
+    this.#seed = seed
     const setup = sourceFor(seed, 'setup')
     this.#random = sourceFor(seed, 'directors')
     this.#sabotage = sabotage
@@ -101,7 +108,8 @@ export class World {
     this.#announceIntervalMs = isClockWrong(seed) ? SHORT_ANNOUNCE_INTERVAL_MS : ANNOUNCE_INTERVAL_MS
     this.#isAuthenticated = isClockWrong(seed) && sourceFor(seed, 'authentication').oneIn(2)
     this.isGrouped = seed % 5 === 0
-    this.sync = seed % 3 === 0 ? 'confirmed-only' : undefined
+    // Who is shut out may be all who has confirmed something.
+    this.sync = seed % 3 === 0 && !hasTokens(seed) ? 'confirmed-only' : undefined
     this.#startMs = drawStart(sourceFor(seed, 'calendar'))
     this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
     this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) => this.#hear(from, to, vrid))
@@ -128,6 +136,18 @@ export class World {
       director: undefined,
       isDown: false,
     }))
+    this.outside = new Outsider(this, sourceFor(seed, 'outsider'))
+    this.#outsideHost = hasTokens(seed) ? this.#outsiderHost(directors + 1) : undefined
+  }
+
+  /** A director more, which takes no part in elections and is shut out of the pool; not among `directors`. */
+  get outsider(): SimulatedDirector | undefined {
+    return this.#outsideHost?.director
+  }
+
+  /** All that are in the networks. */
+  get everybody(): readonly number[] {
+    return this.#outsideHost ? [...this.numbers, this.#outsideHost.number] : this.numbers
   }
 
   /** The directors whose processes live, stopped ones too. */
@@ -160,7 +180,8 @@ export class World {
   }
 
   async startAll(): Promise<void> {
-    for (const { number } of this.#hosts) await this.#start(number)
+    for (const number of this.everybody) await this.#start(number)
+    if (this.#outsideHost) this.outside.start()
   }
 
   /** How the director is called in a network. */
@@ -299,12 +320,12 @@ export class World {
     this.clock.schedule(DETECTION_MS, () => {
       if (isOver || !director.isAlive) return
       isGivenUp = true
-      for (const peer of this.numbers) this.networks.gossip.disconnect(director.name, directorName(peer))
+      for (const peer of this.everybody) this.networks.gossip.disconnect(director.name, directorName(peer))
     })
     return () => {
       isOver = true
       if (!isGivenUp || !director.isAlive) return
-      for (const peer of this.numbers) {
+      for (const peer of this.everybody) {
         if (peer !== director.number) this.networks.reconnect(director.name, directorName(peer))
       }
     }
@@ -332,7 +353,7 @@ export class World {
       random: this.#random,
       number,
       name,
-      peers: this.numbers.filter((other) => other !== number).map(directorName),
+      belonging: belongingOf(this.#seed, number, this.numbers.length),
       store: host.store,
       wallClockMs: () => this.#startMs + this.clock.now() + host.wallSkewMs,
       clockOffsetMs: host.clockOffsetMs,
@@ -360,7 +381,23 @@ export class World {
   }
 
   #host(number: number): DirectorHost {
-    return this.#hosts[number - 1]
+    const host = number > this.numbers.length ? this.#outsideHost : this.#hosts[number - 1]
+    if (!host) throw new RangeError(`there is no director ${number}`)
+    return host
+  }
+
+  #outsiderHost(number: number): DirectorHost {
+    return {
+      number,
+      clockOffsetMs: 0,
+      priorities: SERVICES.map(() => 1),
+      store: this.#newStore(),
+      wallSkewMs: 0,
+      uplinkFaults: 1,
+      uplinkLostMs: 0,
+      director: undefined,
+      isDown: false,
+    }
   }
 }
 

@@ -11,8 +11,8 @@ export interface TestPoolKey {
   sign(token: JoinToken): Uint8Array
 }
 
-export function createTestPoolKey(): TestPoolKey {
-  const privateKey = parsePrivatePoolKey(createPoolKey()) as KeyObject
+export function createTestPoolKey(pem = createPoolKey()): TestPoolKey {
+  const privateKey = parsePrivatePoolKey(pem) as KeyObject
   const text = publicPoolKeyText(privateKey)
   return {
     text,

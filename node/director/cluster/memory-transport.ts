@@ -142,7 +142,8 @@ export class MemoryNetwork {
 
   #decide(first: MemoryTransport, second: MemoryTransport): void {
     const [a, b] = [first.self, second.self]
-    if (this.#members.get(a) !== first || this.#members.get(b) !== second) return
+    if (this.#members.get(a) !== first || this.#members.get(b) !== second || this.isCut(a, b) || this.isCut(b, a))
+      return
     if (!first.isWelcome(b) || !second.isWelcome(a)) {
       first.counters.refusedStrangers++
       second.counters.refusedStrangers++

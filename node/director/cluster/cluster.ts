@@ -8,6 +8,7 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
 import type { TokenRefusal } from './admission.ts'
 import { peerIdOf } from './identity.ts'
+import { PeerTurns } from './peer-turns.ts'
 import {
   createTransportCounters,
   Delivery,
@@ -40,6 +41,8 @@ export interface NewcomerHandler {
   refused(peerId: string, reason: TokenRefusal): void
 }
 
+type Heard = Extract<FromClusterWorker, { kind: 'message' }>
+
 interface PendingSend {
   readonly resolve: () => void
   readonly reject: (error: Error) => void
@@ -53,6 +56,7 @@ export class Cluster implements Transport {
   readonly #delivery = new Delivery(this.#counters)
   readonly #connected = new Set<PeerName>()
   readonly #untaken = new UntakenMessages()
+  readonly #turns = new PeerTurns<Heard>((message) => this.#hear(message))
   #peers: readonly Peer[]
   #newcomers: NewcomerHandler | undefined
   readonly #sends = new Map<number, PendingSend>()
@@ -226,10 +230,7 @@ export class Cluster implements Transport {
   #receive(message: FromClusterWorker): void {
     switch (message.kind) {
       case 'message':
-        this.#untaken.take()
-        // It may have been on its way from the thread while its sender ceased to be a peer, and another got the name.
-        if (this.#peers.some(({ name, id }) => name === message.from && id === message.peerId))
-          this.#delivery.message(message.topic, message.from, message.message)
+        this.#turns.push(message.peerId, message)
         break
       case 'peer':
         this.#peerChanged(message.peer, message.connected)
@@ -262,6 +263,12 @@ export class Cluster implements Transport {
       case 'status':
         this.#take(message.status)
     }
+  }
+
+  #hear({ topic, from, peerId, place, message }: Heard): void {
+    this.#untaken.take(place)
+    // It may have been on its way from the thread while its sender ceased to be a peer, and another got the name.
+    if (this.#peers.some(({ name, id }) => name === from && id === peerId)) this.#delivery.message(topic, from, message)
   }
 
   #take(status: ClusterStatus): void {

@@ -70,6 +70,8 @@ export type FromClusterWorker =
       readonly from: PeerName
       /** Of the peer that has this name; it may be another's when this arrives. */
       readonly peerId: string
+      /** Of the peer among the untaken messages. */
+      readonly place: number
       readonly message: Uint8Array
     }
   | { readonly kind: 'peer'; readonly peer: PeerName; readonly connected: boolean }

@@ -92,13 +92,14 @@ try {
     transport.onMessage(topic, (from, bytes) => {
       const peerId = peers.find(({ name }) => name === from)?.id
       if (peerId === undefined) return
-      if (!untaken.post()) {
+      const place = untaken.post(peerId)
+      if (place === undefined) {
         transport.counters.droppedMessages++
         return
       }
       // A copy: the bytes may lie in a larger buffer, which would be copied whole.
       const message = new Uint8Array(bytes)
-      post({ kind: 'message', topic, from, peerId, message }, [message.buffer])
+      post({ kind: 'message', topic, from, peerId, place, message }, [message.buffer])
     })
   }
   transport.onPeer((peer, connected) => post({ kind: 'peer', peer, connected }))

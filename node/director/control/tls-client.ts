@@ -24,7 +24,8 @@ export function tlsTransport(address: string): { connect(): Socket; explain(erro
   let socket: TLSSocket | undefined
   return {
     connect() {
-      const opened = connect({ host, port, ...credentials })
+      // Else NODE_TLS_REJECT_UNAUTHORIZED, set for some other program, would let anybody be the director.
+      const opened = connect({ host, port, ...credentials, rejectUnauthorized: true })
       const giveUp = () => opened.destroy(new Error(`no answer for ${HANDSHAKE_MAX_MS / 1000} s`))
       const late = setTimeout(giveUp, HANDSHAKE_MAX_MS)
       for (const event of ['secureConnect', 'close']) opened.once(event, () => clearTimeout(late))

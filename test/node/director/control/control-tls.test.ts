@@ -191,6 +191,16 @@ test('clients say in a line why they do not reach it', async (t) => {
   await refused(/: no director answers here/, `https://127.0.0.1:${plainPort}`)
 })
 
+test('a client checks who the director is, whatever its environment says to Node', async (t) => {
+  const { address, port } = await served(t)
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
+  t.teardown(() => delete process.env.NODE_TLS_REJECT_UNAUTHORIZED)
+  const refused = { code: 'DIRECTOR_UNREACHABLE', message: /: its certificate is not good here/ }
+  await t.rejects(request(`https://localhost:${port}`, 'GET', '/health'), refused)
+  actAs(alice, otherAuthority)
+  await t.rejects(request(address, 'GET', '/health'), refused)
+})
+
 test('clients say in a line what they lack', async (t) => {
   const lacking = (code: string, message: RegExp, at = 'https://127.0.0.1:1') =>
     t.rejects(request(at, 'GET', '/health'), { code, message }, String(message))

@@ -1,8 +1,7 @@
 /**
  * Virtual services and real servers as the forwarder is told of them: plain data that crosses threads.
  *
- * The pool's configuration, the health checks and the agents' reports are folded into these before they come here:
- * `weight` is already the effective weight, and a dead server arrives with weight 0.
+ * The pool's configuration, the health checks and the agents' reports are folded into these before they come here.
  */
 
 import { formatEndpoint } from '../protocol/packet/ipv6-address.ts'
@@ -44,9 +43,9 @@ export interface RealServerSpec {
   /** 0: the port that the client asked for. */
   readonly port: number
   readonly method: ForwardingMethod
-  /** Effective weight, an integer >= 0. */
+  /** An integer >= 0, after load. Of a server that is down as it is configured: a hash keeps its place for it. */
   readonly weight: number
-  /** Its health checks fail: not even a persistence template leads there. */
+  /** Its health checks fail: it counts as one of weight 0, and not even a persistence template leads there. */
   readonly down?: boolean
   /** Connections from which on no new one is given, and below which again; 0 or absent: no limit. */
   readonly upperThreshold?: number

@@ -3,22 +3,31 @@
  * firewall mark's service has many destinations.
  *
  * A table of 256 slots is filled with the servers in turn, in the list's order; the hash of the destination chooses the slot.
- * If that server takes no new connections, nobody does.
+ * If that server takes no new connections, nobody does, unless it is down: then its slots are others' (slots.ts).
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_dh.c.
  */
 import { foldAddress, goldenRatioHash } from './hash.ts'
 import { isAvailable, type Scheduler } from './scheduler.ts'
+import { becomeStale, dealInTurn, fill, type Slots } from './slots.ts'
 
-/** The table need not be written down: slot i holds the server at i modulo the list's length. */
 const TABLE_BITS = 8
 
-export const destinationHashing: Scheduler = {
+export const destinationHashing: Scheduler<Slots> = {
   name: 'dh',
   isHash: true,
-  select(servers, _memory, flow) {
+
+  begin() {
+    return { table: new Int32Array(1 << TABLE_BITS), stale: true }
+  },
+
+  edited: becomeStale,
+  removed: becomeStale,
+
+  select(servers, memory, flow) {
     if (servers.length === 0) return undefined
-    const server = servers[goldenRatioHash(foldAddress(flow.destination), TABLE_BITS) % servers.length]
+    if (memory.stale) fill(memory, servers, (table, positions) => dealInTurn(table, positions, () => 1))
+    const server = servers[memory.table[goldenRatioHash(foldAddress(flow.destination), TABLE_BITS)]]
     return isAvailable(server) ? server : undefined
   },
 }

@@ -4,7 +4,8 @@
  * Each server has its own order of preference among the table's slots: from an offset on, by a skip, both hashes of its
  * address and port. In turn each server claims the next free slots of its order, as many as its weight says. A server's last
  * weight that was not 0 counts, so that quiescing it moves nobody; while it is 0, its slots have nobody, unless the service has
- * the flag mh-fallback: then other slots are tried. With mh-port the source port is part of what is hashed.
+ * the flag mh-fallback: then other slots are tried. The slots of one that is down are claimed by others until it is back
+ * (slots.ts). With mh-port the source port is part of what is hashed.
  *
  * Every director that has the same list has the same table, and gives a client to the same server, without telling the others.
  *
@@ -15,6 +16,7 @@ import { greatestCommonDivisor } from './divisor.ts'
 import { fallsBack, hashesPort } from './flags.ts'
 import { foldAddress, sipHash } from './hash.ts'
 import { type Candidate, isAvailable, type Scheduler } from './scheduler.ts'
+import { becomeStale, fill, NOBODY, type Slots } from './slots.ts'
 
 /** The kernel's size unless it is built with another (CONFIG_IP_VS_MH_TAB_INDEX 12). A prime: every skip visits all slots. */
 const SLOTS = 4093
@@ -22,15 +24,10 @@ const SLOTS = 4093
 const WEIGHT_BITS = 6
 const KEY = 2654435761
 const SKIP_KEY = 2654446892
-const NOBODY = -1
 
-export interface MaglevMemory {
+export interface MaglevMemory extends Slots {
   readonly fallsBack: boolean
   readonly hashesPort: boolean
-  /** Positions in the list, or NOBODY. */
-  readonly table: Int32Array
-  /** The list has changed since the table was filled. */
-  stale: boolean
 }
 
 export const maglevHashing: Scheduler<MaglevMemory> = {
@@ -51,7 +48,7 @@ export const maglevHashing: Scheduler<MaglevMemory> = {
   removed: becomeStale,
 
   select(servers, memory, flow) {
-    if (memory.stale) fill(memory, servers)
+    if (memory.stale) fill(memory, servers, (table, positions) => deal(table, servers, positions))
     const source = foldAddress(flow.source) + (memory.hashesPort ? flow.sourcePort : 0)
     const slot = sipHash(source, KEY) % SLOTS
     const position = memory.table[slot]
@@ -68,22 +65,15 @@ export const maglevHashing: Scheduler<MaglevMemory> = {
   },
 }
 
-function becomeStale(memory: MaglevMemory): void {
-  memory.stale = true
-}
-
-function fill(memory: MaglevMemory, servers: readonly Candidate[]): void {
-  const { table } = memory
-  table.fill(NOBODY)
-  memory.stale = false
+function deal(table: Int32Array, servers: readonly Candidate[], positions: readonly number[]): void {
   const turns = turnsOf(servers)
   // A server of weight 0 that never had another claims nothing.
-  const claimants = turns.flatMap((slots, position) => (slots > 0 ? [position] : []))
+  const claimants = positions.filter((position) => turns[position] > 0)
   if (claimants.length === 0) return
   // Typed arrays: hashes pass 2^31, and their remainders would make arrays of doubles, with which the search takes ten times as long.
   const skips = Int32Array.from(servers, (server) => (hashOf(server, SKIP_KEY) % (SLOTS - 1)) + 1)
   const preferred = Int32Array.from(servers, (server) => hashOf(server, KEY) % SLOTS)
-  let free = SLOTS
+  let free = table.reduce((count, position) => (position === NOBODY ? count + 1 : count), 0)
   for (;;) {
     for (const position of claimants) {
       for (let claimed = 0; claimed < turns[position]; claimed++) {

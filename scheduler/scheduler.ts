@@ -9,15 +9,19 @@
 
 /** A real server as a scheduler sees it. */
 export interface Candidate {
-  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. A server that was removed has 0. */
+  /** Effective weight, an integer >= 0. 0 quiesces: no new connections. A server that is down or was removed has 0. */
   readonly weight: number
+  /** Its health checks fail. */
+  readonly down: boolean
+  /** The weight that it has, or would have if it were not down. */
+  readonly weightWhenUp: number
   /** TCP connections in ESTABLISHED, SYN_SENT, SYN_RECV or SYNACK. */
   readonly activeConnections: number
   /** Every other connection, UDP included. */
   readonly inactiveConnections: number
   /** Set by the thresholds (upper reached, lower not yet passed). */
   readonly overloaded: boolean
-  /** The last weight that was not 0; 0 of a server that never had another. */
+  /** The last weight when up that was not 0; 0 of a server that never had another. */
   readonly lastWeight: number
   /** As in Flow. */
   readonly addressWords: Int32Array

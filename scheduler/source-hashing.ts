@@ -3,25 +3,22 @@
  *
  * A table of 256 slots is filled by going round the list, with as many slots in a row for a server as its weight says (one,
  * if that is 0); the hash of the source chooses the slot. If that server takes no new connections, nobody does, unless the
- * service has the flag sh-fallback: then the slots behind it are tried, all the way round. With sh-port the source port is
- * part of what is hashed.
+ * service has the flag sh-fallback: then the slots behind it are tried, all the way round. The slots of one that is down are
+ * others' until it is back (slots.ts). With sh-port the source port is part of what is hashed.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_sh.c.
  */
 import { fallsBack, hashesPort } from './flags.ts'
 import { foldAddress, goldenRatioHash } from './hash.ts'
-import { type Candidate, isAvailable, type Scheduler } from './scheduler.ts'
+import { isAvailable, type Scheduler } from './scheduler.ts'
+import { becomeStale, dealInTurn, fill, type Slots } from './slots.ts'
 
 const TABLE_BITS = 8
 const SLOTS = 1 << TABLE_BITS
 
-export interface SourceHashingMemory {
+export interface SourceHashingMemory extends Slots {
   readonly fallsBack: boolean
   readonly hashesPort: boolean
-  /** Positions in the list. */
-  readonly table: Int32Array
-  /** The list has changed since the table was filled. */
-  stale: boolean
 }
 
 export const sourceHashing: Scheduler<SourceHashingMemory> = {
@@ -43,7 +40,10 @@ export const sourceHashing: Scheduler<SourceHashingMemory> = {
 
   select(servers, memory, flow) {
     if (servers.length === 0) return undefined
-    if (memory.stale) fill(memory, servers)
+    if (memory.stale) {
+      const share = (position: number) => servers[position].weightWhenUp
+      fill(memory, servers, (table, positions) => dealInTurn(table, positions, share))
+    }
     const port = memory.hashesPort ? flow.sourcePort : 0
     const hash = goldenRatioHash(foldAddress(flow.source) + port, TABLE_BITS)
     const server = servers[memory.table[hash]]
@@ -56,20 +56,4 @@ export const sourceHashing: Scheduler<SourceHashingMemory> = {
     }
     return undefined
   },
-}
-
-function becomeStale(memory: SourceHashingMemory): void {
-  memory.stale = true
-}
-
-function fill(memory: SourceHashingMemory, servers: readonly Candidate[]): void {
-  let position = 0
-  let filled = 0
-  for (let slot = 0; slot < SLOTS; slot++) {
-    memory.table[slot] = position
-    if (++filled < servers[position].weight) continue
-    filled = 0
-    position = (position + 1) % servers.length
-  }
-  memory.stale = false
 }

@@ -29,8 +29,8 @@ export class RealServer implements Candidate {
   readonly address: number
   readonly addressWords: Int32Array
   readonly port: number
-  /** Effective weight. */
   weight = 0
+  weightWhenUp = 0
   lastWeight = 0
   method = METHOD_DR
   /** How its packets are wrapped up, by METHOD_TUN alone. */
@@ -86,22 +86,16 @@ export class RealServer implements Candidate {
     this.removed = false
     this.isRetired = false
     this.service = service
-    this.weight = spec.weight
-    this.lastWeight = spec.weight
-    this.edits = spec.edits ?? 0
+    this.lastWeight = 0
     this.#describe(spec)
   }
 
-  /** @returns whether the scheduler has to know: of another weight, or that an operator has edited it */
+  /** @returns whether the scheduler has to know: of another weight or health, or that an operator has edited it */
   edit(spec: RealServerSpec): boolean {
     if (this.method !== methodNumber(spec.method)) this.leadTo(undefined)
+    const { weightWhenUp, down, edits } = this
     this.#describe(spec)
-    const edits = spec.edits ?? 0
-    if (this.weight === spec.weight && this.edits === edits) return false
-    this.weight = spec.weight
-    if (spec.weight > 0) this.lastWeight = spec.weight
-    this.edits = edits
-    return true
+    return this.weightWhenUp !== weightWhenUp || this.down !== down || this.edits !== edits
   }
 
   /** It is taken out of the configuration. */
@@ -135,12 +129,17 @@ export class RealServer implements Candidate {
     if (isBelow || this.upperThreshold === 0) this.overloaded = false
   }
 
-  #describe({ method, tunnel, upperThreshold = 0, lowerThreshold = 0, down = false }: RealServerSpec): void {
+  #describe(spec: RealServerSpec): void {
+    const { method, tunnel, weight, down = false, upperThreshold = 0, lowerThreshold = 0, edits = 0 } = spec
     this.method = methodNumber(method)
     this.tunnel = tunnelOf(tunnel)
+    this.weight = down ? 0 : weight
+    this.weightWhenUp = weight
+    if (weight > 0) this.lastWeight = weight
+    this.down = down
+    this.edits = edits
     if (upperThreshold === 0 || upperThreshold > this.upperThreshold) this.overloaded = false
     this.upperThreshold = upperThreshold
     this.lowerThreshold = lowerThreshold
-    this.down = down
   }
 }

@@ -3,7 +3,7 @@
  * contract that it checks.
  */
 import type { Test } from 'tap'
-import { isAvailable, type Scheduler, type SchedulerContext } from '../../scheduler/scheduler.ts'
+import { type Flow, isAvailable, type Scheduler, type SchedulerContext } from '../../scheduler/scheduler.ts'
 import { seededRandom, seeds } from '../random.ts'
 import {
   disturb,
@@ -16,6 +16,11 @@ import {
 } from '../scheduler/modelled-service.ts'
 
 const limits = { weight: 6, connections: 20 }
+
+const clients: readonly Partial<Flow>[] = Array.from({ length: 2000 }, (_, number) => {
+  const address = ipv4Words(Math.imul(number, 0x9e37_79b1))
+  return { source: address, destination: address, sourcePort: number }
+})
 
 export interface SchedulerTraits extends Partial<SchedulerContext> {
   /** It has one server for a connection and picks nobody when that one is not available, though others are. */
@@ -70,6 +75,37 @@ export function schedulerCompliance(t: Test, scheduler: Scheduler, traits: Sched
     service.add(returned)
     checkPicks(t, service, [returned], 'with one')
   })
+
+  // Of one that was quiesced before its clients are known by being refused.
+  for (const weight of scheduler.isHash ? (mayRefuse ? [2, 0] : [2]) : []) {
+    t.test(
+      `when a server of weight ${weight} is down its clients are spread until it is back, and nobody else’s move`,
+      async (t) => {
+        const service = serviceOfThree()
+        for (const name of ['D', 'E']) service.add(newServer(name, 2))
+        const dead = service.servers[3]
+        service.edit(dead, weight)
+        const picks = () => clients.map((client) => service.select(client))
+        const before = picks()
+        const isTheirs = (_: unknown, client: number) => [dead, undefined].includes(before[client])
+        const isOthers = (_: unknown, client: number) => !isTheirs(_, client)
+        service.setDown(dead, true)
+        const meanwhile = picks()
+        t.same(meanwhile.filter(isOthers), before.filter(isOthers), 'nobody else’s move')
+        const theirs = meanwhile.filter(isTheirs)
+        for (const server of service.servers) {
+          const count = theirs.filter((picked) => picked === server).length
+          if (server === dead) t.equal(count, 0, 'it gets nobody')
+          else t.ok(count > 0 && count < theirs.length / 2, `${server.name} gets ${count} of ${theirs.length}`)
+        }
+        t.notOk(theirs.includes(undefined), 'all are served')
+        service.setDown(dead, false)
+        t.same(picks(), before, 'all come back')
+        for (const server of service.servers) service.setDown(server, true)
+        checkPicks(t, service, [], 'all are down')
+      },
+    )
+  }
 
   for (const seed of seeds(20)) {
     t.test(

@@ -8,6 +8,8 @@ import { type Random, seededRandom } from '../random.ts'
 export interface ModelledServer {
   readonly name: string
   weight: number
+  weightWhenUp: number
+  down: boolean
   activeConnections: number
   inactiveConnections: number
   overloaded: boolean
@@ -53,6 +55,7 @@ export class ModelledService {
 
   add(server: ModelledServer): void {
     server.lastWeight = server.weight
+    server.weightWhenUp = server.weight
     this.servers.unshift(server)
     const { added, edited } = this.#scheduler
     if (added) added(this.memory, this.servers)
@@ -60,8 +63,15 @@ export class ModelledService {
   }
 
   edit(server: ModelledServer, weight: number): void {
-    server.weight = weight
+    server.weightWhenUp = weight
     if (weight > 0) server.lastWeight = weight
+    this.setDown(server, server.down)
+  }
+
+  /** By its health checks. */
+  setDown(server: ModelledServer, down: boolean): void {
+    server.down = down
+    server.weight = down ? 0 : server.weightWhenUp
     this.#scheduler.edited?.(this.memory, this.servers)
   }
 
@@ -89,6 +99,8 @@ export function newServer(name: string, weight: number, address = numberOf(name)
   return {
     name,
     weight,
+    weightWhenUp: weight,
+    down: false,
     activeConnections: 0,
     inactiveConnections: 0,
     overloaded: false,

@@ -43,7 +43,7 @@ export function listService(service: PoolService, sources: ListingSources, view:
         port: server.port,
         method,
         weight,
-        effectiveWeight: effective[index].weight,
+        effectiveWeight: effective[index].down ? 0 : effective[index].weight,
         upperThreshold,
         lowerThreshold,
         ...(tunnel && { tunnel }),

@@ -2,7 +2,8 @@
  * What the forwarder is told of a virtual service: the configuration, seen through the servers' health and load, and through
  * what this director is: a server that has one of its own addresses is served locally here, whatever way leads there elsewhere.
  *
- * Where no server's load counts, the weights are the configured ones, and the schedulers pick exactly as IPVS does.
+ * Where no server's load counts, the weights are the configured ones, and the schedulers pick exactly as IPVS does. A server that is
+ * down has its configured one, which every director knows, whatever its load was when it died.
  */
 import { type RealServerSpec, type ServiceSpec, serverKey } from '../../../forwarder/service.ts'
 import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.ts'
@@ -30,12 +31,12 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
   const servers = service.servers.map((server, index): RealServerSpec => {
     const { address, port, upperThreshold, lowerThreshold, tunnel, edits } = server
     const isDown = conditions.health(serverKey(server)) === 'down'
-    const isOff = service.scheduler === NO_SCHEDULER || isDown
+    const weight = isDown ? server.weight : weights[index]
     return {
       address,
       port,
       method: conditions.isLocal(address) ? 'local' : server.method,
-      weight: isOff ? 0 : weights[index],
+      weight: service.scheduler === NO_SCHEDULER ? 0 : weight,
       ...(isDown && { down: true }),
       ...(upperThreshold !== undefined && { upperThreshold }),
       ...(lowerThreshold !== undefined && { lowerThreshold }),

@@ -95,7 +95,8 @@ for (const scheduler of ['sh', 'mh', 'dh']) {
           ;[numbers[place], numbers[other]] = [numbers[other], numbers[place]]
         }
         const { servers } = spec(numbers)
-        const now = spec([], { scheduler, servers: servers.map((each) => ({ ...each, weight: 1 + random.below(3) })) })
+        const weighed = servers.map((each) => ({ ...each, weight: 1 + random.below(3), down: random.oneIn(4) }))
+        const now = spec([], { scheduler, servers: weighed })
         table.set(now)
         lookups(table)
         const fresh = newTable()

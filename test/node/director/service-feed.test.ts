@@ -21,7 +21,8 @@ function scene() {
   const clock = new VirtualClock()
   const feed = new ServiceFeed({
     forwarder: {
-      setService: ({ port, servers }) => told.push(`${port} ${servers.map(({ weight }) => weight)}`),
+      setService: ({ port, servers }) =>
+        told.push(`${port} ${servers.map(({ weight, down }) => (down ? 'down' : weight))}`),
       removeService: ({ port }) => told.push(`${port} removed`),
     },
     health: {
@@ -67,7 +68,7 @@ test('when a server dies, the services that have it are told of again, once and 
   down.add('10.1.0.1:8000')
   feed.refreshAt('10.1.0.1', 'health')
   await turn()
-  t.same(told, ['80 0,1'], 'no more than one has it now')
+  t.same(told, ['80 down,1'], 'no more than one has it now')
   feed.apply({ kind: 'removed', service: service(82, []) })
   await clock.advance(100)
   told.length = 0
@@ -75,7 +76,7 @@ test('when a server dies, the services that have it are told of again, once and 
   feed.refreshAt('10.1.0.2', 'health')
   feed.refreshAt('10.1.0.1', 'health')
   await turn()
-  t.same(told.toSorted(), ['80 0,0', '81 0'])
+  t.same(told.toSorted(), ['80 down,down', '81 down'])
 })
 
 test('a service whose health or load changes all the time is told of ten times a second, or once', async (t) => {

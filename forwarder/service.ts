@@ -45,6 +45,8 @@ export interface RealServerSpec {
   readonly method: ForwardingMethod
   /** An integer >= 0, after load. Of a server that is down as it is configured: a hash keeps its place for it. */
   readonly weight: number
+  /** Of one with weight 0: the last weight before that was not 0. */
+  readonly lastWeight?: number
   /** Its health checks fail: it counts as one of weight 0, and not even a persistence template leads there. */
   readonly down?: boolean
   /** Connections from which on no new one is given, and below which again; 0 or absent: no limit. */

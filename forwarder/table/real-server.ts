@@ -86,7 +86,6 @@ export class RealServer implements Candidate {
     this.removed = false
     this.isRetired = false
     this.service = service
-    this.lastWeight = 0
     this.#describe(spec)
   }
 
@@ -130,12 +129,13 @@ export class RealServer implements Candidate {
   }
 
   #describe(spec: RealServerSpec): void {
-    const { method, tunnel, weight, down = false, upperThreshold = 0, lowerThreshold = 0, edits = 0 } = spec
+    const { method, tunnel, weight, lastWeight = 0, down = false } = spec
+    const { upperThreshold = 0, lowerThreshold = 0, edits = 0 } = spec
     this.method = methodNumber(method)
     this.tunnel = tunnelOf(tunnel)
     this.weight = down ? 0 : weight
     this.weightWhenUp = weight
-    if (weight > 0) this.lastWeight = weight
+    this.lastWeight = weight || lastWeight
     this.down = down
     this.edits = edits
     if (upperThreshold === 0 || upperThreshold > this.upperThreshold) this.overloaded = false

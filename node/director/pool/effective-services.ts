@@ -29,7 +29,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     schedulerByName(service.scheduler)?.weightsAre,
   )
   const servers = service.servers.map((server, index): RealServerSpec => {
-    const { address, port, upperThreshold, lowerThreshold, tunnel, edits } = server
+    const { address, port, lastWeight, upperThreshold, lowerThreshold, tunnel, edits } = server
     const isDown = conditions.health(serverKey(server)) === 'down'
     const weight = isDown ? server.weight : weights[index]
     return {
@@ -37,6 +37,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
       port,
       method: conditions.isLocal(address) ? 'local' : server.method,
       weight: service.scheduler === NO_SCHEDULER ? 0 : weight,
+      ...(lastWeight !== undefined && { lastWeight }),
       ...(isDown && { down: true }),
       ...(upperThreshold !== undefined && { upperThreshold }),
       ...(lowerThreshold !== undefined && { lowerThreshold }),

@@ -28,6 +28,8 @@ const server = z.looseObject({
   method: serverInputSchema.shape.method.unwrap(),
   /** As configured. */
   weight: serverInputSchema.shape.weight.unwrap(),
+  /** Of one that an edit gave weight 0: the last weight before that was not 0, by which mh keeps its clients' places. */
+  lastWeight: serverInputSchema.shape.weight.unwrap().min(1).optional(),
   /** How often it was edited; absent: never. */
   edits: z.int().min(1).optional(),
 })

@@ -139,10 +139,11 @@ export function withEditedServer(current: PoolService | undefined, input: Server
   return { ...service, servers: service.servers.with(index, counted(service.servers[index], server)) }
 }
 
-/** An edit sets anew all that this version knows. */
+/** An edit sets anew all that this version knows. That it keeps the last weight is the kernel's rule (__ip_vs_update_dest()). */
 function edit(before: PoolServer, server: PoolServer): PoolServer {
-  const { upperThreshold, lowerThreshold, tunnel, ...kept } = before
-  return { ...kept, ...server }
+  const { upperThreshold, lowerThreshold, tunnel, lastWeight, ...kept } = before
+  const last = before.weight || lastWeight
+  return { ...kept, ...server, ...(server.weight === 0 && last && { lastWeight: last }) }
 }
 
 function counted(before: PoolServer | undefined, server: PoolServer): PoolServer {

@@ -95,7 +95,9 @@ for (const scheduler of ['sh', 'mh', 'dh']) {
           ;[numbers[place], numbers[other]] = [numbers[other], numbers[place]]
         }
         const { servers } = spec(numbers)
-        const weighed = servers.map((each) => ({ ...each, weight: 1 + random.below(3), down: random.oneIn(4) }))
+        const weighed = servers.map((each) => {
+          return { ...each, weight: random.below(4), lastWeight: 1 + random.below(3), down: random.oneIn(4) }
+        })
         const now = spec([], { scheduler, servers: weighed })
         table.set(now)
         lookups(table)
@@ -166,16 +168,17 @@ test('other flags of the scheduler start it anew, the same in another order do n
   t.same(picks(table, 1), [3])
 })
 
-test('the last weight that was not 0 outlives a weight of 0, unless the server is added with it', async (t) => {
+test('the last weight that was not 0 is the one in force, or what the configuration says', async (t) => {
   const table = newTable()
   const [server] = spec([1]).servers
-  const lastWeightAt = (weight: number) => {
-    table.set(spec([], { servers: [{ ...server, weight }] }))
+  const lastWeightOf = (changes: Partial<RealServerSpec>) => {
+    table.set(spec([], { servers: [{ ...server, ...changes }] }))
     return find(table).servers[0].lastWeight
   }
-  t.same([5, 0, 7].map(lastWeightAt), [5, 5, 7])
-  table.set(spec([]))
-  t.equal(lastWeightAt(0), 0)
+  t.equal(lastWeightOf({ weight: 5 }), 5)
+  t.equal(lastWeightOf({ weight: 0, lastWeight: 3 }), 3)
+  t.equal(lastWeightOf({ weight: 7, down: true }), 7)
+  t.equal(lastWeightOf({ weight: 0 }), 0, 'what was before is nothing that another director would know')
 })
 
 test('weights that load changes all the time leave wrr’s round where it is, and every server its share', async (t) => {

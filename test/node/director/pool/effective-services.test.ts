@@ -121,7 +121,7 @@ test('everything that is configured of a service reaches the forwarder, and an o
     mss: 'clamp' as const,
   }
   const tunnel = { type: 'gue' as const, port: 6080, checksum: 'plain' as const }
-  const far = { address: '2001:db8::1', port: 0, method: 'tun' as const, weight: 2, tunnel }
+  const far = { address: '2001:db8::1', port: 0, method: 'tun' as const, weight: 0, lastWeight: 2, tunnel }
   const own = { address: '::1', port: 80, method: 'nat' as const, weight: 1, upperThreshold: 9, lowerThreshold: 3 }
   const conditions = { health: () => 'up' as const, loadFactor: () => 1, isLocal: (text: string) => text === '::1' }
   const { persistenceEngine, ...same } = service

@@ -31,7 +31,7 @@ test('services and servers are added, edited and removed', async (t) => {
   await configuration.editServer(server('172.16.0.3', { weight: 0 }))
   await configuration.editService({ ...web, scheduler: 'wrr' })
   const servers = [
-    { address: '172.16.0.3', port: 8000, method: 'nat', weight: 0, edits: 1 },
+    { address: '172.16.0.3', port: 8000, method: 'nat', weight: 0, lastWeight: 1, edits: 1 },
     { address: '172.16.0.2', port: 8000, method: 'nat', weight: 2 },
   ]
   t.same(
@@ -52,6 +52,21 @@ test('services and servers are added, edited and removed', async (t) => {
     [...['set 80', 'set 53', 'set 80', 'set 80', 'set 80', 'set 80'], 'set 80', 'removed 53', 'removed 80'],
   )
   t.same(changes[7].service, dns)
+})
+
+test('of a server with weight 0 every director knows the last one that was not', async (t) => {
+  const { configuration } = await alone()
+  await configuration.addService({ ...web, scheduler: 'mh' })
+  await configuration.addServer(server('172.16.0.3', { weight: 3 }))
+  const lastWeights: (number | undefined)[] = []
+  for (const weight of [0, 0, 2, 0]) {
+    await configuration.editServer(server('172.16.0.3', { weight }))
+    lastWeights.push(configuration.service(web)?.servers[0].lastWeight)
+  }
+  t.same(lastWeights, [3, 3, undefined, 2])
+  await configuration.removeServer({ service: web, address: '172.16.0.3', port: 8000 })
+  await configuration.addServer(server('172.16.0.3', { weight: 0 }))
+  t.equal(configuration.service(web)?.servers[0].lastWeight, undefined, 'one that is added with it never had another')
 })
 
 test('direct routing and tunnels take the port of the service, as ipvsadm -g and -i do', async (t) => {

@@ -2,7 +2,8 @@
  * What the agents have said of each real server's address, and the factor that follows. The clock is the caller's.
  *
  * An address is forgotten when its agent has been silent for more than three of its intervals: its server is back at the
- * configured weight. So the book holds no more than the addresses of the agents that live.
+ * configured weight. So the book holds no more than the addresses of the agents that live. So it is when the key under which it was
+ * last spoken for does not count any more.
  */
 import type { AgentReport } from '../../../protocol/wire/agent-report.ts'
 import { loadFactor, reportedLoad, smoothLoad, steadyFactor } from './load-factor.ts'
@@ -22,6 +23,8 @@ interface Entry {
   heardAtMs: number
   intervalMs: number
   establishedConnections: number
+  /** Of the key under which this was said. */
+  keyId: string
 }
 
 const SILENT_INTERVALS = 3
@@ -39,7 +42,7 @@ export class LoadBook {
   }
 
   /** @returns false when the book is full and the report was for an address that is not in it */
-  take(report: AgentReport, nowMs: number): boolean {
+  take(report: AgentReport, keyId: string, nowMs: number): boolean {
     const reported = reportedLoad(report)
     const { intervalMs, establishedConnections } = report
     let taken = true
@@ -52,7 +55,7 @@ export class LoadBook {
       const load = before ? smoothLoad(before.load, reported, nowMs - before.heardAtMs) : reported
       const inUse = before?.factor ?? 1
       const factor = steadyFactor(inUse, loadFactor(load))
-      this.#entries.set(address, { load, factor, heardAtMs: nowMs, intervalMs, establishedConnections })
+      this.#entries.set(address, { load, factor, heardAtMs: nowMs, intervalMs, establishedConnections, keyId })
       if (factor !== inUse) this.#onChange(address, factor)
     }
     return taken
@@ -62,8 +65,14 @@ export class LoadBook {
   expire(nowMs: number): void {
     for (const [address, { factor, heardAtMs, intervalMs }] of this.#entries) {
       if (nowMs - heardAtMs <= SILENT_INTERVALS * intervalMs) continue
-      this.#entries.delete(address)
-      if (factor !== 1) this.#onChange(address, 1)
+      this.#forget(address, factor)
+    }
+  }
+
+  /** Forgets what was said under keys that do not speak for the address (any more). */
+  retain(speaksFor: (keyId: string, address: string) => boolean): void {
+    for (const [address, { factor, keyId }] of this.#entries) {
+      if (!speaksFor(keyId, address)) this.#forget(address, factor)
     }
   }
 
@@ -72,5 +81,10 @@ export class LoadBook {
     if (!entry) return UNHEARD
     const { load, factor, heardAtMs, establishedConnections } = entry
     return { load, factor, reportAgeMs: nowMs - heardAtMs, establishedConnections }
+  }
+
+  #forget(address: string, factor: number): void {
+    this.#entries.delete(address)
+    if (factor !== 1) this.#onChange(address, 1)
   }
 }

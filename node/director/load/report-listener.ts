@@ -56,7 +56,7 @@ export class ReportListener {
     this.setKeys(options.keys)
   }
 
-  /** From now on these count and no others; what is known of the reports under a key that stays is kept. */
+  /** From now on these count and no others, nor what was said under others; what is known of the reports under a key that stays is kept. */
   setKeys(keys: readonly AgentKey[]): void {
     const guardOf = ({ id, addresses }: AgentKey) => {
       const runsMax = addresses.length > 0 ? SERVER_KEY_RUNS_MAX : SHARED_KEY_RUNS_MAX
@@ -66,6 +66,10 @@ export class ReportListener {
       return guard
     }
     this.#keys = new Map(keys.map((key) => [key.id, { ...key, guard: guardOf(key) }]))
+    this.#book.retain((keyId, address) => {
+      const key = this.#keys.get(keyId)
+      return key !== undefined && speaksFor(key, address)
+    })
   }
 
   /** @throws DirectorError SOCKET_BUSY */
@@ -125,7 +129,7 @@ export class ReportListener {
       refused[replay]++
       return
     }
-    if (this.#book.take(report, this.#options.monotonicMs())) this.#statistics.accepted++
+    if (this.#book.take(report, signed.key.id, this.#options.monotonicMs())) this.#statistics.accepted++
     else refused.capacity++
   }
 
@@ -137,6 +141,9 @@ export class ReportListener {
 
 /** The report, of the addresses that its key is for. */
 function restrict(report: AgentReport, key: AgentKey): AgentReport {
-  if (key.addresses.length === 0) return report
-  return { ...report, addresses: report.addresses.filter((address) => key.addresses.includes(address)) }
+  return { ...report, addresses: report.addresses.filter((address) => speaksFor(key, address)) }
+}
+
+function speaksFor({ addresses }: AgentKey, address: string): boolean {
+  return addresses.length === 0 || addresses.includes(address)
 }

@@ -116,6 +116,19 @@ test('keys are exchanged without a gap: both count, then the old one does not', 
   t.match(listens.statistics, { accepted: 6, refused: { key: 1 } })
 })
 
+test('what was said under a key that is taken out, or that is for others from now on, counts no longer', async (t) => {
+  const { listener: listens, changes } = listener({ ms: 0 }, [key, web1, web2])
+  listens.take(encodeAgentReport(report, web1))
+  listens.take(encodeAgentReport({ ...report, addresses: ['10.0.0.2'] }, web2))
+  listens.take(encodeAgentReport({ ...report, addresses: ['10.0.0.3'] }, key))
+  changes.length = 0
+  listens.setKeys([{ ...key, addresses: ['10.0.0.4'] }, web2])
+  t.same(changes, [
+    ['10.0.0.1', 1],
+    ['10.0.0.3', 1],
+  ])
+})
+
 test('one agent that starts again and again does not keep another from being heard', async (t) => {
   const { listener: listens } = listener({ ms: 0 }, [web1, web2])
   const runId = (run: number) => run.toString(16).padStart(16, '0')

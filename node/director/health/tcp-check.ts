@@ -22,8 +22,10 @@ const OWN_TROUBLE = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EADDRNOTA
 export const checkTcp: Check = (address, port, timeoutMs, signal) =>
   new Promise((resolve) => {
     if (signal.aborted) return resolve({ outcome: 'inconclusive', reason: 'aborted' })
+    const noAnswer = `no answer in ${timeoutMs} ms`
     const socket = connect({ host: address, port })
-    const timer = setTimeout(() => finish({ outcome: 'failure', reason: `no answer in ${timeoutMs} ms` }), timeoutMs)
+    // When this thread has stood still, answers that came in time may not have been looked at yet: they are before the next immediates.
+    const timer = setTimeout(() => setImmediate(finish, { outcome: 'failure', reason: noAnswer }), timeoutMs)
     const abort = () => finish({ outcome: 'inconclusive', reason: 'aborted' })
     signal.addEventListener('abort', abort)
     socket.once('connect', () => finish({ outcome: 'success' }))

@@ -87,7 +87,12 @@ export class ReportListener {
     socket.on('error', () => {})
     socket.on('message', (datagram) => this.take(datagram))
     this.#socket = socket
-    this.#timer = setInterval(() => this.expire(), EXPIRE_EVERY_MS)
+    // As things were a turn ago: when this thread has stood still, reports that came meanwhile have been read by the next turn.
+    let turnBeforeMs = this.#options.monotonicMs()
+    this.#timer = setInterval(() => {
+      this.expire(turnBeforeMs)
+      turnBeforeMs = this.#options.monotonicMs()
+    }, EXPIRE_EVERY_MS)
   }
 
   async stop(): Promise<void> {
@@ -133,9 +138,9 @@ export class ReportListener {
     else refused.capacity++
   }
 
-  /** Returns the servers of silent agents to their configured weight; runs by itself after start(). */
-  expire(): void {
-    this.#book.expire(this.#options.monotonicMs())
+  /** Returns the servers of agents that were silent by then to their configured weight; runs by itself after start(). */
+  expire(byMs: number): void {
+    this.#book.expire(byMs)
   }
 }
 

@@ -1,6 +1,7 @@
 /** One check against real sockets on loopback. */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { test } from 'tap'
 import { checkTcp } from '../../../../node/director/health/tcp-check.ts'
@@ -24,6 +25,17 @@ test('a server that accepts is live, and its connection is reset, so that nothin
   })
   t.same(await checkTcp('127.0.0.1', port, 5000, new AbortController().signal), { outcome: 'success' })
   t.equal((await ended)?.code, 'ECONNRESET')
+})
+
+test('an answer that waits to be looked at when this thread has stood still is in time', async (t) => {
+  const { server: listens, port } = await server(t)
+  listens.on('connection', (socket) => socket.on('error', () => {}))
+  // From an immediate the timers are next, and only then what has come.
+  await turn()
+  const result = checkTcp('127.0.0.1', port, 20, new AbortController().signal)
+  await new Promise((connects) => process.nextTick(connects))
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60)
+  t.same(await result, { outcome: 'success' })
 })
 
 test('a port where nobody listens is a failure that says why', async (t) => {

@@ -1,6 +1,8 @@
 /** The director's ear for agents. */
 import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
+import { setImmediate as turn } from 'node:timers/promises'
 import { test } from 'tap'
 import { runAgent } from '../../../../node/agent/agent.ts'
 import { ReportListener } from '../../../../node/director/load/report-listener.ts'
@@ -157,14 +159,43 @@ test('a report recorded half a minute ago is not believed', async (t) => {
 })
 
 test('a server whose agent falls silent returns to its configured weight', async (t) => {
-  const { listener: listens, changes, now } = listener()
+  const { listener: listens, changes } = listener()
   listens.take(encodeAgentReport(report, key))
-  now.ms = 3001
-  listens.expire()
+  listens.expire(3001)
   t.same(changes, [
     ['10.0.0.1', 0.1],
     ['10.0.0.1', 1],
   ])
+})
+
+test('reports that wait to be read when this thread has stood still keep their servers from being forgotten', async (t) => {
+  const changes: [string, number][] = []
+  let heard = Promise.withResolvers<void>()
+  const listens = new ReportListener({
+    listen: '127.0.0.1:0',
+    keys: [key],
+    onChange: (...change) => changes.push(change),
+    wallClockMs: () => {
+      heard.resolve()
+      return wallClock
+    },
+  })
+  await listens.start()
+  t.teardown(() => listens.stop())
+  const socket = createSocket('udp4')
+  t.teardown(() => socket.close())
+  socket.connect(listens.port!, '127.0.0.1')
+  await once(socket, 'connect')
+  const send = (sequence: number) => socket.send(encodeAgentReport({ ...report, sequence, intervalMs: 100 }, key))
+  send(0)
+  await heard.promise
+  heard = Promise.withResolvers()
+  // From an immediate the timers are next, and only then what has come.
+  await turn()
+  send(1)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 320)
+  await heard.promise
+  t.same(changes, [['10.0.0.1', 0.1]])
 })
 
 test('it hears a real agent', async (t) => {

@@ -115,7 +115,7 @@ export class AgentWire implements Wire {
       if (isBelieved) this.#recorded.push(datagram)
     }
     this.#recorded.splice(0, this.#recorded.length - RECORDED_MAX)
-    this.#listener.expire()
+    this.#listener.expire(this.#nowMs)
   }
 
   #report(addresses: readonly string[]): AgentReport {

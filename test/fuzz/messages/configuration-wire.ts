@@ -30,8 +30,10 @@ export class ConfigurationWire implements Wire {
 
   constructor() {
     this.#health.add(SERVER)
-    this.#health.setOwn(SERVER, 'up')
-    this.#hearHealth('b', encodeOpinions({ sequence: 2 ** 50, opinions: [[SERVER, 'up']] }))
+    // No opinion of its own, which would stand. Two peers', so that the verdict is another when one of them is believed to have changed.
+    for (const peer of ['b', 'd']) {
+      this.#hearHealth(peer, encodeOpinions({ sequence: 2 ** 50, opinions: [[SERVER, 'up']] }))
+    }
   }
 
   async bring(random: Random): Promise<number> {

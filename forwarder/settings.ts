@@ -131,7 +131,7 @@ export const SETTINGS: readonly Setting[] = [
     'expire_nodest_conn',
     'expireNodestConn',
     0,
-    'end the connections of a removed server; a SYN is not given to a server of weight 0',
+    'end the connections of a server that was removed or is down; a SYN is not given to a server of weight 0',
   ),
   onOff(
     'expire_quiescent_template',

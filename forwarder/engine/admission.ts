@@ -16,6 +16,7 @@ import {
   isTentative,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
+import type { RealServer } from '../table/real-server.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { SYNC_ESTABLISHED } from '../table/virtual-service.ts'
 import { isOverState } from './protocols/registry.ts'
@@ -90,12 +91,23 @@ export class Admission {
     return (connReuseMode & FROM_FIN_WAIT) !== 0 && (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
   }
 
+  /**
+   * Whether a connection's server is not there: it was removed or, with expire_nodest_conn, its health checks fail and others take
+   * connections. To whom all servers look dead, the network may be cut, and what a director ends it ends for all: nobody would gain.
+   */
+  isGone(server: RealServer): boolean {
+    if (server.removed) return true
+    if (!server.down || this.#settings.expireNodestConn === 0) return false
+    return server.service?.servers.some(({ weight }) => weight > 0) === true
+  }
+
   /** Whether expire_nodest_conn ends the connection, whose server is not there, at this packet of its client. */
   isToLeave(index: ConnectionIndex, protocol: number): boolean {
     if (this.#settings.expireNodestConn === 0) return false
     // IPsec's packets go the way of a connection that is not theirs to end.
     if (this.#table.protocol(index) !== protocol) return false
-    return this.#services.serverBySlot[this.#table.server(index)]?.isRetired === true
+    const server = this.#services.serverBySlot[this.#table.server(index)]
+    return server !== undefined && (server.isRetired || server.down)
   }
 }
 

@@ -138,7 +138,7 @@ export function explain(engine: ExplainedEngine, question: Question, nowMs: numb
   }
   const goesOn = known !== NO_CONNECTION && !admission.isReopened(known, view, transport, protocol)
   const knownServer = goesOn ? services.serverBySlot[table.server(known)] : undefined
-  const isLost = goesOn && (knownServer === undefined || knownServer.removed)
+  const isLost = goesOn && (knownServer === undefined || admission.isGone(knownServer))
   if (isLost && !admission.isToLeave(known, protocol)) {
     const reason = 'the server of its connection is gone (server-gone)'
     return { ...found, outcome: 'dropped', reason, decision: 'table' }

@@ -259,7 +259,8 @@ export class IPv4Path {
     const ip = start + ETHERNET_HEADER_LENGTH
     const state = index * STATE_WORDS
     const server = this.#services.serverBySlot[this.#states[state + STATE.server]]
-    if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
+    if (server === undefined || this.#admission.isGone(server))
+      return this.#serverGone(frame, link, headerLength, protocol, index)
     let word = this.#states[state + STATE.flagsReturnPath]
     if (packetsOf(word) < MOST_PACKETS) {
       word = (word + ONE_PACKET) | 0
@@ -307,7 +308,7 @@ export class IPv4Path {
     return this.#egress.toServer(frame, server)
   }
 
-  /** A packet for a server that was removed. With expire_nodest_conn its connection ends, and it may begin a new one. */
+  /** A packet for a server that is not there. With expire_nodest_conn its connection ends, and it may begin a new one. */
   #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
     if (!this.#admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)
     const version = this.#replication.publishEnd(index)

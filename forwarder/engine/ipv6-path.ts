@@ -242,10 +242,11 @@ export class IPv6Path {
     const view = frame.memory.view
     const start = frame.start
     const ip = start + ETHERNET_HEADER_LENGTH
-    const { services, egress } = this.#engine
+    const { services, egress, admission } = this.#engine
     const state = index * STATE_WORDS
     const server = services.serverBySlot[this.#states[state + STATE.server]]
-    if (server === undefined || server.removed) return this.#serverGone(frame, link, headerLength, protocol, index)
+    if (server === undefined || admission.isGone(server))
+      return this.#serverGone(frame, link, headerLength, protocol, index)
     let word = this.#states[state + STATE.flagsReturnPath]
     if (packetsOf(word) < MOST_PACKETS) {
       word = (word + ONE_PACKET) | 0
@@ -284,7 +285,7 @@ export class IPv6Path {
     return egress.toServer(frame, server)
   }
 
-  /** As for IPv4: a packet for a server that was removed. */
+  /** As for IPv4: a packet for a server that is not there. */
   #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
     const { admission, replication, connections, newConnections, addresses } = this.#engine
     if (!admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)

@@ -148,6 +148,30 @@ test('expire_nodest_conn: a datagram for a removed server goes to another one at
   }
 })
 
+test('expire_nodest_conn: the client of a server that is down goes to another one, if there is one', async (t) => {
+  for (const protocol of ['udp', 'tcp'] as const) {
+    const opening = protocol === 'udp' ? clientUdp() : syn()
+    const next = protocol === 'udp' ? opening : clientTcp()
+    const bench = scene({ protocol, weights: [1, 1] })
+    const { servers, ...spec } = service({ protocol, weights: [1, 1] })
+    const setDown = (...down: boolean[]) =>
+      bench.engine.services.set({ ...spec, servers: servers.map((each, index) => ({ ...each, down: down[index] })) })
+    bench.send(OUTSIDE, opening)
+    bench.send(OUTSIDE, next)
+    setDown(false, true)
+    t.equal(serverOf(bench, next), 2, 'unless it is set, its packets still go there')
+    bench.set({ expireNodestConn: 1 })
+    setDown(true, true)
+    t.equal(serverOf(bench, next), 2, 'nor is anything ended when all are down')
+    setDown(false, true)
+    t.equal(serverOf(bench, next), protocol === 'udp' ? 1 : undefined)
+    t.equal(bench.table.memory.used, protocol === 'udp' ? 1 : 0)
+    if (protocol === 'tcp') t.equal(serverOf(bench, opening), 1)
+    setDown(false, false)
+    t.equal(serverOf(bench, next), 1, 'and there it stays')
+  }
+})
+
 test('a repeated SYN for a server that was removed is dropped; with expire_nodest_conn, or to one of weight 0, it goes elsewhere', async (t) => {
   const spec = service({ weights: [1, 1] })
   const removed = { ...spec, servers: spec.servers.slice(0, 1) }

@@ -366,4 +366,7 @@ test('with expire_nodest_conn a packet whose connection has lost its server begi
   t.match(explanation, { decision: 'scheduler', reason: /lost its server/, server: { address: '10.1.0.1' } })
   const [sent] = bench.send(OUTSIDE, clientUdp())
   t.equal(formatMac(sent.frame), explanation.after?.destinationMac)
+  const { servers, ...spec } = service({ protocol: 'udp', weights: [1, 1] })
+  bench.engine.services.set({ ...spec, servers: servers.with(0, { ...servers[0], down: true }) })
+  t.match(ask(bench, { protocol: 'udp' }), { reason: /lost its server/, server: { address: '10.1.0.2' } })
 })

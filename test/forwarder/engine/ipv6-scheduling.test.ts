@@ -263,14 +263,17 @@ test('a server at its upper threshold gets no more', async (t) => {
   )
 })
 
-test('expire_nodest_conn ends a connection whose server was removed, and the packet may begin a new one', async (t) => {
-  const pool = bench({}, {})
-  pool.set({ expireNodestConn: 1 })
-  t.equal(serverOf(pool, syn(a, 1)), 3)
-  pool.engine.services.set(service6({ weights: [1, 1] }))
-  t.equal(serverOf(pool, clientTcp6({ from: `[${a}]:1` })), undefined, 'in the middle it is dropped')
-  t.equal(pool.drops.toObject()['no-connection'], 1)
-  t.same(listing(pool), [])
+test('expire_nodest_conn ends a connection whose server was removed or is down, and the packet may begin a new one', async (t) => {
+  const { servers, ...spec } = service6({ weights: [1, 1, 1] })
+  for (const left of [servers.slice(0, 2), servers.with(2, { ...servers[2], down: true })]) {
+    const pool = bench({}, {})
+    pool.set({ expireNodestConn: 1 })
+    t.equal(serverOf(pool, syn(a, 1)), 3)
+    pool.engine.services.set({ ...spec, servers: left })
+    t.equal(serverOf(pool, clientTcp6({ from: `[${a}]:1` })), undefined, 'in the middle it is dropped')
+    t.equal(pool.drops.toObject()['no-connection'], 1)
+    t.same(listing(pool), [])
+  }
 })
 
 test('drop_packet drops packets that would begin a connection, and answers those for no service', async (t) => {

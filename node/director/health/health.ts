@@ -3,7 +3,8 @@
  * and from the peers' opinions.
  *
  * Each address:port that TCP services name is checked once, however many of them name it. A UDP port cannot be asked
- * whether it lives, nor all ports of a server together (port 0): servers that are only named so stay 'unknown', which means usable.
+ * whether it lives, nor all ports of a server together (port 0): servers that are only named so stay 'unknown', which means usable. Where
+ * a TCP service names the same address:port, as with DNS over both, its verdict is the best that there is, and counts for all.
  *
  * While an interface of this director is at fault, its checks fail whatever the servers do: a failure then says nothing.
  */

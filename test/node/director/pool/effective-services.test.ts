@@ -72,16 +72,31 @@ test('a server that is this director itself is served locally, by whatever metho
   t.end()
 })
 
+const dead = (key: string) => (server: string) => (server === key ? 'down' : 'up')
+
 test('a server that is down is told apart from one of weight 0', (t) => {
   const servers = [1, 2].map((host) => ({ address: `10.0.0.${host}`, port: 80, method: 'nat' as const, weight: 0 }))
   const spec = effectiveService(
     { protocol: 'tcp', address: '10.0.0.100', port: 80, scheduler: 'rr', servers },
-    { health: (server) => (server === '10.0.0.1:80' ? 'down' : 'up'), loadFactor: () => 1, isLocal: () => false },
+    { health: dead('10.0.0.1:80'), loadFactor: () => 1, isLocal: () => false },
   )
   t.same(
     spec.servers.map(({ down }) => down),
     [true, undefined],
   )
+  t.end()
+})
+
+test('a server that is dead by TCP is down for UDP and a firewall mark too, at the same port alone', (t) => {
+  const conditions = { health: dead('10.0.0.1:53'), loadFactor: () => 1, isLocal: () => false }
+  const servers = [53, 5353].map((port) => ({ address: '10.0.0.1', port, method: 'nat' as const, weight: 1 }))
+  for (const kind of [{ protocol: 'udp', port: 53 } as const, { protocol: 'fwm', port: 0, mark: 7 } as const]) {
+    const spec = effectiveService({ ...kind, address: '10.0.0.100', scheduler: 'rr', servers }, conditions)
+    t.same(
+      spec.servers.map(({ down }) => down),
+      [true, undefined],
+    )
+  }
   t.end()
 })
 

@@ -24,11 +24,14 @@ const RELAY_DELAY_MS = 25
 const SEEN_MS = 10_000
 /** A peer that reads too slowly for this much is cut off, and starts again from what it missed. */
 const MAX_OUTBOUND_BYTES = 16 * 1024 * 1024
+/** What is longer than a message and this ends the neighbour's gossip, and so its connection (#handedTo() of libp2p-transport.ts). */
 const ENVELOPE_BYTES = 4096
 
 /** Of the class behind gossipsub(); its interface leaves it out. */
 interface Validation {
   reportMessageValidationResult(messageId: string, source: string, result: TopicValidatorResult): void
+  /** Is told of each message whose signature, key or sequence number is not as it must be: it is refused before a topic validator sees it. */
+  readonly score: { rejectInvalidMessage(source: string, topic: string): void }
 }
 
 export function createGossipService() {
@@ -75,7 +78,13 @@ export class Gossip {
 
   constructor(options: GossipOptions) {
     this.#options = options
-    const { service } = options
+    const { service, counters } = options
+    const { score } = service as unknown as Validation
+    const reject = score.rejectInvalidMessage
+    score.rejectInvalidMessage = (source, topic) => {
+      counters.malformedMessages++
+      reject.call(score, source, topic)
+    }
     for (const topic of GOSSIPED) service.topicValidators.set(PREFIX + topic, (_, message) => this.#validate(message))
     service.addEventListener('gossipsub:message', (event) => this.#receive(event.detail))
   }

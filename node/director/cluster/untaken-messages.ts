@@ -9,8 +9,8 @@
  */
 import { PEERS_MAX } from './transport.ts'
 
-/** Several times what all peers say at once in earnest, and at most 64 MiB. */
-export const UNTAKEN_MAX = 1024
+/** Several times what all peers say at once in earnest, and at most 128 MiB. */
+export const UNTAKEN_MAX = 2048
 /** For the peers, and as many that were. */
 const PLACES = 2 * PEERS_MAX
 

@@ -13,7 +13,7 @@
 import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import { createWriteStream, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import t, { type Test, test } from 'tap'
@@ -64,6 +64,8 @@ const skip =
 t.setTimeout(500_000)
 
 const GIGABYTE = 2 ** 30
+/** Of the file that is loaded up and down in every way: long enough for large frames, since every packet of it is judged. */
+const FILE_BYTES = 2 ** 21
 /** Datagrams that fit into one packet; the longest of them no longer in a tunnel. */
 const AROUND_FULL = [1, 1400, 1440, 1452, 1453, 1472]
 /** Datagrams in fragments: the last is the longest that UDP has. */
@@ -96,12 +98,14 @@ for (const { name, method, tunnel, virtualMac } of variants) {
     await withLab(options, new AbortController().signal, async (lab) => {
       for (const { name } of hostsOf(lab.plan, 'director')) await switchOffloadsOff(lab, name)
       const emissions = await recordEmissions(t, lab)
+      const file = join(lab.folder, 'www', 'file')
+      const sha256 = await writeRandomFile(file, FILE_BYTES)
       await prepareServices(lab)
       await runOn(lab, 'c1', ['ip', 'neighbour', 'flush', 'dev', 'outside'])
-      for (const family of FAMILIES) await makeTraffic(t, lab, family)
+      for (const family of FAMILIES) await makeTraffic(t, lab, family, file, sha256)
       await handOver(lab)
       for (const { name, role } of lab.plan.hosts) if (role !== 'director') await switchOffloadsOff(lab, name)
-      for (const family of FAMILIES) await makeTraffic(t, lab, family)
+      for (const family of FAMILIES) await makeTraffic(t, lab, family, file, sha256)
       const kinds = kindsFor(method, tunnel)
       const counts: Record<string, number> = await emissions.count({ ...FAULTS, all: 'frame', ...kinds })
       await nothingIsWrong(t, emissions, counts)
@@ -168,17 +172,16 @@ async function prepareServices(lab: Lab): Promise<void> {
 }
 
 /** Every kind of packet that clients can bring a director to emit. */
-async function makeTraffic(t: Test, lab: Lab, family: Family): Promise<void> {
-  const [{ name, sha256 }] = lab.bulkFiles
+async function makeTraffic(t: Test, lab: Lab, family: Family, file: string, sha256: string): Promise<void> {
   const url = (port: number, path: string) => `http://${formatEndpoint(VIRTUAL_ADDRESSES[family], port)}/${path}`
-  const fetch = `curl --silent --fail '${url(WEB_PORT, `bulk/${name}`)}' | sha256sum`
+  const fetch = `curl --silent --fail '${url(WEB_PORT, `bulk/${basename(file)}`)}' | sha256sum`
   t.equal((await runOn(lab, 'c1', ['sh', '-c', fetch])).split(' ')[0], sha256, `${family}: a download`)
   if (lab.plan.method === 'tun') {
     const hello = ['curl', '--silent', '--fail', url(WEB_PORT_INSIDE, 'hello')]
     t.equal(await runOn(lab, 'c1', hello), 'hello\n', `${family}: by a tunnel of the other family`)
   }
   for (const port of lab.plan.method === 'tun' ? [SINK_PORT, ACROSS_PORT] : [SINK_PORT]) {
-    const upload = ['curl', '--silent', '--fail', '-T', join(lab.folder, 'www', name), url(port, '')]
+    const upload = ['curl', '--silent', '--fail', '-T', file, url(port, '')]
     t.equal(await runOn(lab, 'c1', upload), sha256, `${family}: an upload to port ${port}`)
     const whole = port === SINK_PORT ? Array.from({ length: 350 }, (_, index) => 1 + index * 4) : AROUND_FULL
     const lengths = [...whole, ...FRAGMENTED]

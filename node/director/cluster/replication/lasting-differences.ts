@@ -9,7 +9,7 @@ import { DIGEST_RANGES, DIGEST_WORDS, differentRanges } from '../../../../protoc
 import type { PeerName } from '../transport.ts'
 
 /** Longer than what runs out takes to do so at all directors; two of them are compared no oftener. */
-const AGE_MS = 400
+export const LASTS_MS = 400
 
 export class LastingDifferences {
   readonly #withPeer = new Map<PeerName, Sightings>()
@@ -28,7 +28,7 @@ export class LastingDifferences {
     withPeer.keepOnly(different)
     return different.filter((range) => {
       const sinceMs = Math.min(withPeer.see(difference, range, nowMs), this.#withAny.see(difference, range, nowMs))
-      return nowMs - sinceMs >= AGE_MS
+      return nowMs - sinceMs >= LASTS_MS
     })
   }
 

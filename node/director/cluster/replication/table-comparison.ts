@@ -14,10 +14,10 @@ import {
   writeRangePieceHeader,
 } from '../../../../protocol/wire/digest-message.ts'
 import { type RecordBlock, RecordBlockWriter, type RecordTails } from '../../../../protocol/wire/record-block.ts'
-import { rangeOf, TableDigest } from '../../../../protocol/wire/table-digest.ts'
+import { differentRanges, rangeOf, TableDigest } from '../../../../protocol/wire/table-digest.ts'
 import type { Clock } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
-import { LastingDifferences } from './lasting-differences.ts'
+import { LASTS_MS, LastingDifferences } from './lasting-differences.ts'
 import type { ConnectionSource } from './snapshot-server.ts'
 import { walkTable } from './table-walk.ts'
 
@@ -43,11 +43,19 @@ export interface TableComparisonOptions {
 const COMPARISON_MS = 1000
 /** Changes younger than this are still on their way: ticks of 128 ms, which versions count. */
 const LAG_TICKS = 8
-/** Walks for comparisons take at most so great a part of the time. */
-const SHARE = 1 / 8
+/** Walks for comparisons keep the thread busy for at most so great a part of the time. */
+const SHARE = 1 / 6
 /** The others are asked for after the next comparisons. */
 const RANGES_AT_ONCE = 512
 const PIECE_BYTES = 48 * 1024
+
+interface Asked {
+  readonly peer: PeerName
+  readonly id: number
+  readonly digest: TableDigest
+  /** For the second time, before its turn. */
+  readonly isAgain: boolean
+}
 
 export class TableComparison {
   readonly counters = { tablesCompared: 0, rangesRepaired: 0 }
@@ -57,7 +65,9 @@ export class TableComparison {
   readonly #found = new Map<PeerName, number>()
   readonly #serving = new Set<PeerName>()
   #last: PeerName | undefined
-  #asked: { readonly peer: PeerName; readonly id: number; readonly digest: TableDigest } | undefined
+  #asked: Asked | undefined
+  /** Who is asked again before its turn. */
+  #again: PeerName | undefined
   /** The range that was the last to be asked for. */
   #lastWanted = -1
   #id = 0
@@ -84,14 +94,16 @@ export class TableComparison {
     if (this.#isWalking || clock.now() < this.#restUntil || !isReady() || !isUpToDate()) return
     const names = peers()
     if (names.length === 0) return
-    const peer = names[(names.indexOf(this.#last ?? '') + 1) % names.length]
+    const again = names.find((name) => name === this.#again)
+    this.#again = undefined
+    const peer = again ?? names[(names.indexOf(this.#last ?? '') + 1) % names.length]
     this.#last = peer
     const asOf = (versionNow() - LAG_TICKS) & 0xffff
     const began = clock.now()
     const digest = await this.#digest(asOf)
     this.#restUntil = Math.max(this.#restUntil, began + COMPARISON_MS)
     const id = ++this.#id
-    this.#asked = { peer, id, digest }
+    this.#asked = { peer, id, digest, isAgain: again !== undefined }
     this.#send(peer, { kind: 'digest', id, asOf, words: digest.words })
   }
 
@@ -104,7 +116,9 @@ export class TableComparison {
         const asked = this.#asked
         if (from !== asked?.peer || message.id !== asked.id) break
         this.#asked = undefined
-        this.#note(from, asked.digest.difference(message.words))
+        const difference = asked.digest.difference(message.words)
+        this.#note(from, difference)
+        if (!asked.isAgain && differentRanges(difference).length > 0) this.#lookAgain(from)
         break
       }
       case 'wanted':
@@ -113,6 +127,14 @@ export class TableComparison {
       case 'piece':
         if (this.#options.isReady()) this.#options.apply(message.block)
     }
+  }
+
+  /** A large table is walked seldom. So that what has been seen to differ need not wait for that, it is looked at once more, soon. */
+  #lookAgain(peer: PeerName): void {
+    const now = this.#options.clock.now()
+    if (this.#restUntil <= now + COMPARISON_MS) return
+    this.#again = peer
+    this.#restUntil = now + LASTS_MS
   }
 
   async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' | 'answer' }): Promise<void> {
@@ -126,14 +148,13 @@ export class TableComparison {
   async #digest(asOf: number): Promise<TableDigest> {
     const { source, clock } = this.#options
     const digest = new TableDigest(asOf)
-    const began = clock.now()
     this.#isWalking = true
-    await walkTable(source, clock, (bytes, at) => {
+    const busyMs = await walkTable(source, clock, (bytes, at) => {
       digest.add(bytes, at)
       return true
     })
     this.#isWalking = false
-    this.#restUntil = Math.max(this.#restUntil, clock.now() + (clock.now() - began) / SHARE)
+    this.#restUntil = Math.max(this.#restUntil, clock.now() + busyMs / SHARE)
     return digest
   }
 

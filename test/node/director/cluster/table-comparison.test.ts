@@ -1,6 +1,8 @@
 /** Differences between tables that no number tells of: found by their digests, and mended within five seconds. */
 import { test } from 'tap'
 import { connectionKey } from '../../../../node/director/cluster/replication/connection-key.ts'
+import { TableComparison } from '../../../../node/director/cluster/replication/table-comparison.ts'
+import { type DigestMessage, parseDigestMessage } from '../../../../protocol/wire/digest-message.ts'
 import { makeRecord } from './record.ts'
 import { type Director, Pool, sameTables } from './replication-pool.ts'
 
@@ -125,6 +127,39 @@ test('connections that run out a little earlier at one director than at the othe
   // Each asks the other once a second, and both may do so before what was missing has come.
   for (const director of directors) t.ok(counters(director).rangesRepaired <= 2)
   pool.stop()
+})
+
+test('a table that takes long to walk is compared seldom, but again soon after it differed', async (t) => {
+  let nowMs = 0
+  const sent: DigestMessage[] = []
+  const comparison = new TableComparison({
+    // One place, empty, which takes 300 ms to look at.
+    source: { capacity: 1, encodeRange: () => (nowMs += 300) && 0 },
+    tails: { length: 0, of: () => undefined },
+    clock: { now: () => nowMs, schedule: () => () => {} },
+    versionNow: () => 1000,
+    send: async (_, message) => void sent.push(parseDigestMessage(message) as DigestMessage),
+    peers: () => ['d2'],
+    isReady: () => true,
+    isUpToDate: () => true,
+    apply: () => {},
+  })
+  const compareAt = async (ms: number) => {
+    nowMs = ms
+    sent.length = 0
+    await comparison.compare()
+    return sent[0] as DigestMessage & { kind: 'digest' }
+  }
+  const answer = ({ id, asOf, words }: DigestMessage & { kind: 'digest' }, difference: number) =>
+    comparison.receive('d2', { kind: 'answer', id, asOf, words: words.map((word) => word ^ difference) })
+
+  answer(await compareAt(0), 0)
+  t.notOk(await compareAt(1500), 'alike: not for as long as a sixth of the time wants')
+  answer(await compareAt(2200), 7)
+  t.notOk(await compareAt(2800))
+  answer(await compareAt(2900), 7)
+  t.notOk(await compareAt(3400), 'but once only')
+  t.ok(comparison.counters.rangesRepaired > 0, 'and what differed both times is asked for')
 })
 
 test('a message that is none is counted, and a peer that is gone is not compared with', async (t) => {

@@ -12,8 +12,8 @@ import {
 } from '../../../protocol/packet/vrrp-trailer.ts'
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import type { Clock } from '../clock.ts'
-import { AdvertisementGuard } from './advertisement-guard.ts'
 import { RareNotes } from '../rare-notes.ts'
+import { AdvertisementGuard } from './advertisement-guard.ts'
 
 /** Of a peer, by its address. */
 const NOTES = {

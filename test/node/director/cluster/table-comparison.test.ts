@@ -134,7 +134,13 @@ test('a table that takes long to walk is compared seldom, but again soon after i
   const sent: DigestMessage[] = []
   const comparison = new TableComparison({
     // One place, empty, which takes 300 ms to look at.
-    source: { capacity: 1, encodeRange: () => (nowMs += 300) && 0 },
+    source: {
+      capacity: 1,
+      encodeRange() {
+        nowMs += 300
+        return 0
+      },
+    },
     tails: { length: 0, of: () => undefined },
     clock: { now: () => nowMs, schedule: () => () => {} },
     versionNow: () => 1000,

@@ -65,7 +65,7 @@ test('whatever clocks do, nothing is taken twice', async (t) => {
   const random = seededRandom(3)
   const guard = new ReplayGuard(3)
   const sent: (typeof first)[] = []
-  const taken = new Set<(typeof first)>()
+  const taken = new Set<typeof first>()
   let twice = 0
   let [director, agent, sequence] = [now, now, 0]
   const check = (report: typeof first) => {

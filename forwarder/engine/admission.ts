@@ -98,7 +98,7 @@ export class Admission {
   isGone(server: RealServer): boolean {
     if (server.removed) return true
     if (!server.down || this.#settings.expireNodestConn === 0) return false
-    return server.service?.servers.some(({ weight }) => weight > 0) === true
+    return server.service?.servers.some(takesConnections) === true
   }
 
   /** Whether expire_nodest_conn ends the connection, whose server is not there, at this packet of its client. */
@@ -115,4 +115,8 @@ export class Admission {
 function isOpening(view: DataView, transport: number, protocol: number): boolean {
   if (protocol === PROTOCOL_TCP) return (view.getUint8(transport + TCP.flags) & (TCP_SYN | TCP_RST)) === TCP_SYN
   return protocol === PROTOCOL_SCTP && view.getUint8(transport + SCTP.firstChunk) === SCTP_CHUNK.INIT
+}
+
+function takesConnections({ weight }: RealServer): boolean {
+  return weight > 0
 }

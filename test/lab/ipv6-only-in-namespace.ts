@@ -9,6 +9,7 @@ import type { DirectorStatus } from '../../node/director/control/answers.ts'
 import { request } from '../../node/director/control/client.ts'
 import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../forwarder/namespace.ts'
 import { capture } from '../interop/capture.ts'
+import { BASH } from '../support/bash.ts'
 import { eventually } from './lab-directors.ts'
 
 const COMMAND = join(import.meta.dirname, '../../node/cli/director.ts')
@@ -82,7 +83,7 @@ function vsadm(...words: string[]): string {
 /** What the kernel of a namespace learns when it asks for an address. */
 function neighbourOf(namespace: Namespace, address: string, zone = ''): Promise<string> {
   return eventually(`${address} answers`, async () => {
-    inNamespace(namespace, 'bash', '-c', `echo > /dev/udp/${address}${zone}/9`)
+    inNamespace(namespace, ...BASH, `echo > /dev/udp/${address}${zone}/9`)
     const known = inNamespace(namespace, 'ip', '-6', 'neighbor', 'show', address)
     return known.includes('lladdr') ? known : undefined
   })
@@ -131,7 +132,7 @@ test('a director takes its VIP, answers neighbours, serves by NAT, and leaves wh
     return address === '2001:db8:2::9' && health === 'up' ? true : undefined
   })
   const ask = `exec 3<>/dev/tcp/${VIP}/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`
-  t.match(inNamespace(client, 'bash', '-c', ask), /asked by 2001:db8:1::9$/)
+  t.match(inNamespace(client, ...BASH, ask), /asked by 2001:db8:1::9$/)
   t.match(vsadm('-Ln', '-t', `[${VIP}]:80`), /-> \[2001:db8:2::9\]:8080 +Masq +1 +\d+ +\d+/)
   t.match(vsadm('-Lnc'), /\[2001:db8:1::9\]:\d+ +\[2001:db8:1::100\]:80 +\[2001:db8:2::9\]:8080/)
   vsadm('-D', '-t', '[2001:0db8:1::100]:80')

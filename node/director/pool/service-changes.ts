@@ -141,9 +141,15 @@ export function withEditedServer(current: PoolService | undefined, input: Server
 
 /** An edit sets anew all that this version knows. That it keeps the last weight is the kernel's rule (__ip_vs_update_dest()). */
 function edit(before: PoolServer, server: PoolServer): PoolServer {
-  const { upperThreshold, lowerThreshold, tunnel, lastWeight, ...kept } = before
+  const { upperThreshold, lowerThreshold, tunnel, lastWeight, edits, ...kept } = before
   const last = before.weight || lastWeight
-  return { ...kept, ...server, ...(server.weight === 0 && last && { lastWeight: last }) }
+  // In the order that peers read them in, so that the same is the same text.
+  return {
+    ...kept,
+    ...server,
+    ...(server.weight === 0 && last && { lastWeight: last }),
+    ...(edits !== undefined && { edits }),
+  }
 }
 
 function counted(before: PoolServer | undefined, server: PoolServer): PoolServer {

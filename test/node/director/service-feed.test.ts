@@ -110,7 +110,7 @@ test('a dead server does not wait until a service has rested from its load', asy
   down.add('10.1.0.1:8000')
   feed.refreshAt('10.1.0.1', 'health')
   await turn()
-  t.same(told.slice(2), ['80 0,8'])
+  t.same(told.slice(2), ['80 down,8'])
   await clock.advance(5000)
   t.equal(told.length, 3, 'all has been told')
   down.clear()

@@ -12,6 +12,7 @@ import { watchLinks } from '../../../../node/director/host/link-watch.ts'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { createNamespace, createVethPair, ip, waitUntilUp } from '../../../forwarder/namespace.ts'
 import { capture } from '../../../interop/capture.ts'
+import { BASH } from '../../../support/bash.ts'
 import { until } from '../../../until.ts'
 
 const PLAN = { interfaces: ['host0'], addresses: ['10.0.0.100'] }
@@ -64,8 +65,11 @@ test('routes are read as the kernel has them', async (t) => {
 async function checkAnswers(t: Test, expected: 'silence' | 'answers'): Promise<void> {
   const traffic = await capture(t, 'host0', `ether src ${mac} and not ip6`)
   if (!traffic) return
-  const [command, ...rest] = [...client.enter, 'bash', '-c']
-  for (const script of ['echo x > /dev/udp/10.0.0.100/53', 'timeout 0.3 bash -c "echo x > /dev/tcp/10.0.0.100/80"']) {
+  const [command, ...rest] = [...client.enter, ...BASH]
+  for (const script of [
+    'echo x > /dev/udp/10.0.0.100/53',
+    'timeout 0.3 bash --norc -c "echo x > /dev/tcp/10.0.0.100/80"',
+  ]) {
     spawnSync(command, [...rest, script])
   }
   // What has not been received by now, on a busy host, is answered later.
@@ -140,8 +144,8 @@ async function checkAnswers6(t: Test, vip: string, expected: 'silence' | 'answer
     `ether src ${mac} and ip6 and ip6[6] != 0 and (not icmp6 or ip6[40] < 128 or ip6[40] == 137)`,
   )
   if (!traffic) return
-  const [command, ...rest] = [...client.enter, 'bash', '-c']
-  for (const script of [`echo x > /dev/udp/${vip}/53`, `timeout 0.3 bash -c "echo x > /dev/tcp/${vip}/80"`]) {
+  const [command, ...rest] = [...client.enter, ...BASH]
+  for (const script of [`echo x > /dev/udp/${vip}/53`, `timeout 0.3 bash --norc -c "echo x > /dev/tcp/${vip}/80"`]) {
     spawnSync(command, [...rest, script])
   }
   // What has not been received by now, on a busy host, is answered later.

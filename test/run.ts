@@ -1,7 +1,8 @@
 /**
  * Runs the tests: `npm test`, or `npm test -- PATH...` for some of them. The last line is `N passed, N failed`, in assertions.
  *
- * Two at a time, but for those under test/lab and test/interop: they take both cores, and run behind the others, one at a time.
+ * Two at a time. Behind them three of the simulation, which computes, and of test/interop, which waits for other programs most of the time; and
+ * at the end those under test/lab one at a time: they take both cores.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
@@ -10,7 +11,8 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { addCounts, failedCount, type TapCounts, TapSummary } from './tap-summary.ts'
 
-const alone = /^test\/(lab|interop)\//
+const alone = /^test\/lab\//
+const besideEachOther = /^test\/(simulation|interop)\//
 const top = dirname(import.meta.dirname)
 const require = createRequire(import.meta.url)
 const tap = require.resolve('tap').replace(/dist\/.*/, 'dist/esm/run.mjs')
@@ -19,7 +21,8 @@ buildTap()
 const files = testFiles(process.argv.slice(2))
 if (files.length === 0) throw new Error(`no test files in ${process.argv.slice(2).join(' ') || 'test'}`)
 const groups = [
-  { jobs: 2, files: files.filter((file) => !alone.test(file)) },
+  { jobs: 2, files: files.filter((file) => !alone.test(file) && !besideEachOther.test(file)) },
+  { jobs: 3, files: files.filter((file) => besideEachOther.test(file)) },
   { jobs: 1, files: files.filter((file) => alone.test(file)) },
 ]
 let counts: TapCounts = { passed: 0, failed: 0, skipped: 0 }

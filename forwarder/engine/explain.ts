@@ -9,14 +9,7 @@ import { formatEndpoint, formatIPv6 } from '../../protocol/packet/ipv6-address.t
 import type { ForwardingMethod } from '../service.ts'
 import { isIPv6Number } from '../table/address-book.ts'
 import { ConnectionKey } from '../table/connection-key.ts'
-import {
-  type ConnectionIndex,
-  NO_CONNECTION,
-  RETURN_PATH_MASK,
-  STATE,
-  STATE_WORDS,
-  TICK_MS,
-} from '../table/connection-layout.ts'
+import { type ConnectionIndex, NO_CONNECTION, TICK_MS } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN, type RealServer } from '../table/real-server.ts'
 import { METHOD_MASK, METHOD_SHIFT } from '../table/record-codec.ts'
@@ -207,9 +200,8 @@ function inLink({ connections, addresses, egress }: ExplainedEngine, known: Conn
   return addresses.stateOf(virtual) === ADDRESS_UNKNOWN ? OUTSIDE_LINK : addresses.linkOf(virtual)
 }
 
-function pathOf({ memory }: ConnectionTable, index: ConnectionIndex): number {
-  if (index === NO_CONNECTION) return NO_RETURN_PATH
-  return memory.states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
+function pathOf(table: ConnectionTable, index: ConnectionIndex): number {
+  return index === NO_CONNECTION ? NO_RETURN_PATH : table.returnPath(index)
 }
 
 function describeService({ services }: ExplainedEngine, service: Service): NonNullable<Explanation['service']> {

@@ -16,11 +16,11 @@ import { decrementTtl } from '../method/direct-routing.ts'
 import { mayBeCut } from '../method/fragmentation.ts'
 import { rewriteDestinationAddress, rewriteSourceAddress } from '../method/nat.ts'
 import {
+  type ConnectionIndex,
   FLAG_ONE_PACKET,
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
-  RETURN_PATH_MASK,
   STATE,
   STATE_WORDS,
 } from '../table/connection-layout.ts'
@@ -108,7 +108,7 @@ export class FragmentPath {
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, index)
   }
 
-  #toServer(frame: Frame, link: number, headerLength: number, index: number): Verdict {
+  #toServer(frame: Frame, link: number, headerLength: number, index: ConnectionIndex): Verdict {
     const { table, services, egress, tunnels, answers, drops } = this.#parts
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
@@ -129,7 +129,7 @@ export class FragmentPath {
     return isTooLong ? egress.piecesToServer(frame, headerLength, server) : egress.toServer(frame, server)
   }
 
-  #toClient(frame: Frame, link: number, headerLength: number, index: number): Verdict {
+  #toClient(frame: Frame, link: number, headerLength: number, index: ConnectionIndex): Verdict {
     const { table, services, egress, answers, drops } = this.#parts
     const { keys, states } = table.memory
     const view = frame.memory.view
@@ -144,7 +144,7 @@ export class FragmentPath {
       services.directory.counters[states[index * STATE_WORDS + STATE.server] * COUNTERS + COUNTER.outBytes] += data
     }
     const client = keys[index * KEY_WORDS + KEY.clientAddress]
-    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
+    const path = table.returnPath(index)
     const mtu = egress.mtuToClient(path, client)
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu
     if (isTooLong && !mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link))

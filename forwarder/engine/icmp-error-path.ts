@@ -23,9 +23,6 @@ import {
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
-  RETURN_PATH_MASK,
-  STATE,
-  STATE_WORDS,
 } from '../table/connection-layout.ts'
 import type { ConnectionTable } from '../table/connection-table.ts'
 import { METHOD_DR, METHOD_LOCAL, METHOD_NAT, METHOD_TUN, type RealServer } from '../table/real-server.ts'
@@ -185,8 +182,8 @@ export class IcmpErrorPath {
 
   #toClient(frame: Frame, index: ConnectionIndex, isIPv6: boolean): Verdict {
     const { table, egress } = this.#parts
-    const { keys, states } = table.memory
-    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
+    const { keys } = table.memory
+    const path = table.returnPath(index)
     const client = index * KEY_WORDS + KEY.clientAddress
     return isIPv6 ? egress.toClient6(frame, path, keys, client) : egress.toClient(frame, path, keys[client])
   }

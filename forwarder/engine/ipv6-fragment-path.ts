@@ -25,11 +25,11 @@ import { PORT_ISAKMP } from '../../protocol/packet/udp.ts'
 import type { Frame } from '../link/link.ts'
 import { decrementHopLimit, replaceAddress6 } from '../method/ipv6-nat.ts'
 import {
+  type ConnectionIndex,
   FLAG_ONE_PACKET,
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
-  RETURN_PATH_MASK,
   STATE,
   STATE_WORDS,
 } from '../table/connection-layout.ts'
@@ -166,7 +166,7 @@ export class IPv6FragmentPath {
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, index)
   }
 
-  #toServer(frame: Frame, link: number, protocol: number, index: number): Verdict {
+  #toServer(frame: Frame, link: number, protocol: number, index: ConnectionIndex): Verdict {
     const { table, services, egress, tunnels, drops } = this.#parts
     const { states } = table.memory
     const view = frame.memory.view
@@ -186,7 +186,7 @@ export class IPv6FragmentPath {
     return egress.toServer(frame, server)
   }
 
-  #toClient(frame: Frame, link: number, index: number): Verdict {
+  #toClient(frame: Frame, link: number, index: ConnectionIndex): Verdict {
     const { table, services, egress, drops } = this.#parts
     const { keys, states } = table.memory
     const view = frame.memory.view
@@ -201,7 +201,7 @@ export class IPv6FragmentPath {
       services.directory.counters[counter] += countedLength(frame)
     }
     const client = index * KEY_WORDS + KEY.clientAddress
-    const path = states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
+    const path = table.returnPath(index)
     if (frame.length - ETHERNET_HEADER_LENGTH > egress.mtuToClient6(path, keys, client)) return drops.drop(DROP_TOO_BIG)
     const virtualAt = keys[index * KEY_WORDS + KEY.virtualAddress] * ADDRESS_WORDS
     replaceAddress6(view, ip + IPV6.source, services.directory.book.words, virtualAt)

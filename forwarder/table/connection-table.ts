@@ -17,7 +17,7 @@ import type { ServerDirectory } from './server-directory.ts'
 import { TimerWheel } from './timer-wheel.ts'
 
 // Names of this module's own, for speed: see ipv4-path.ts.
-const { EDITION_MASK, editionBits } = layout
+const { EDITION_MASK, editionBits, RETURN_PATH_MASK } = layout
 const { FLAG_HALF_OPEN, FLAG_IPV6, FLAG_ONE_PACKET, FLAG_ONE_WAY, KEY, KEY_WORDS, NO_CONNECTION, STATE, STATE_WORDS } =
   layout
 const { hashAddress, hashWords } = keyedHash
@@ -341,6 +341,11 @@ export class ConnectionTable {
 
   setControlled(template: ConnectionIndex, edition: number, count: number): void {
     this.#keys[template * KEY_WORDS + KEY.nextServer] = (edition << 24) | count
+  }
+
+  /** The path to the client (engine/return-paths.ts). */
+  returnPath(index: ConnectionIndex): number {
+    return this.#states[index * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
   }
 
   /** Notes for which edition a template counts a connection. */

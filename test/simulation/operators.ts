@@ -1,5 +1,6 @@
 /** Operators: the configuration changes now and then, at whatever director they happen to be logged in to. */
 
+import type { Clock } from '../../node/director/clock.ts'
 import type { PoolEdit } from '../../node/director/control/api.ts'
 import type { PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { DirectorError } from '../../protocol/errors.ts'
@@ -35,10 +36,7 @@ export class Operators {
   }
 
   start(): void {
-    this.#world.clock.schedule(CHANGE_INTERVAL_MS, () => {
-      if (this.isAtWork) this.#change()
-      this.start()
-    })
+    repeat(this.#world.clock, CHANGE_INTERVAL_MS, () => this.isAtWork && this.#change())
   }
 
   #change(): void {
@@ -61,12 +59,22 @@ export class Operators {
       server: { service, address: server, port: serverPort, method, weight },
     }
     const documents = [[add], [remove], [weigh], [add, weigh, set], [remove, set]]
-    const done = kind < documents.length ? pool.edit(documents[kind]) : goBack(pool, revision)
-    // Somebody else may have been quicker, or the way back be lost with a store.
-    done.catch((error: unknown) => {
-      if (!(error instanceof DirectorError)) throw error
-    })
+    ignoreRefusal(kind < documents.length ? pool.edit(documents[kind]) : goBack(pool, revision))
   }
+}
+
+export function repeat(clock: Clock, intervalMs: number, task: () => void): void {
+  clock.schedule(intervalMs, () => {
+    task()
+    repeat(clock, intervalMs, task)
+  })
+}
+
+/** Somebody else may have been quicker, or the way back be lost with a store. */
+export function ignoreRefusal(done: Promise<void> | undefined): void {
+  done?.catch((error: unknown) => {
+    if (!(error instanceof DirectorError)) throw error
+  })
 }
 
 /** To one of the revisions at which everything was there that clients use. */

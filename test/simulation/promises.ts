@@ -2,10 +2,11 @@
  * What a pool promises (docs/operations.md, divergence.md), as checks of a simulated one: after every step, or when they are due. Each
  * has a name by which a failure is reported.
  */
-import { LAST_WORD_S } from './belonging.ts'
+
 import { forgottenChange, otherwise } from './changes.ts'
 import type { Conversation } from './conversation.ts'
 import type { Plane } from './networks.ts'
+import { LAST_WORD_S } from './outsider.ts'
 import type { SimulatedDirector } from './simulated-director.ts'
 import { macOf, SERVICES, type SimulatedService } from './site.ts'
 import { difference, entryName, leadsToServer } from './tables.ts'

@@ -15,7 +15,6 @@ import {
   FLAG_INACTIVE,
   FLAG_REPLICATED,
   NO_CONNECTION,
-  RETURN_PATH_MASK,
   STATE,
   STATE_WORDS,
 } from '../../table/connection-layout.ts'
@@ -65,8 +64,7 @@ export class ExpectedConnections {
     this.#replication.continueFrom(index, versionBefore)
     // In active mode the server speaks first, and its packet goes where the client's control connection comes from.
     const { states } = table.memory
-    const path = states[control * STATE_WORDS + STATE.flagsReturnPath] & RETURN_PATH_MASK
-    states[index * STATE_WORDS + STATE.flagsReturnPath] |= path
+    states[index * STATE_WORDS + STATE.flagsReturnPath] |= table.returnPath(control)
     this.#connections.setState(index, TCP_STATE.LISTEN)
     this.#connections.schedule(index, true)
     this.#replication.publish(index)

@@ -104,6 +104,7 @@ export class ControlTls {
     })
     this.#exited = new Promise((exited) => {
       worker.on('exit', () => {
+        this.#worker = undefined
         exited()
         reject(failure)
         for (const reloaded of this.#reloads.splice(0)) reloaded()
@@ -129,6 +130,8 @@ export class ControlTls {
    */
   async reload(config: ControlTlsConfig): Promise<void> {
     this.#belief = readBelief(config)
+    // It starts with what was read last, or has ended, which has been told.
+    if (!this.#worker) return
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#reloads.push(resolve)
     this.#post({ kind: 'reload', belief: this.#belief })

@@ -284,6 +284,13 @@ test('a flood of handshakes is bounded by the second', async (t) => {
   t.ok(await request(address, 'GET', '/health'))
 })
 
+test('files that are read again before it has started count when it starts', async (t) => {
+  const tls = new ControlTls({ ...config, allow: ['bob'] }, ignore)
+  await tls.reload({ ...config, allow: ['alice'] })
+  await servePool(t, undefined, tls)
+  t.match(await answerOf(ask(tls.port as number, filesOf(alice))), /^HTTP\/1\.1 200 /)
+})
+
 test('handshakes are done while the thread that speaks VRRP has no time for any', async (t) => {
   const { port, tls } = await served(t)
   // This thread stands still until the other program has ended.

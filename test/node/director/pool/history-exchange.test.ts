@@ -42,6 +42,16 @@ function intercept({ transport }: TestDirector, change: (message: Uint8Array) =>
   }
 }
 
+/** Keeps a director's answers, and lets become of them what `change` says. */
+function noteAnswers(director: TestDirector, change: (message: Uint8Array) => readonly Uint8Array[]) {
+  const answers: Uint8Array[] = []
+  const restore = intercept(director, (message) => {
+    answers.push(message)
+    return change(message)
+  })
+  return { answers, restore }
+}
+
 /** A pool of two, of which b is new; `forge` is what becomes of a's answer. Returns what b takes of it. */
 async function takenOf(
   forge: (message: Uint8Array) => readonly Uint8Array[],
@@ -289,11 +299,7 @@ test('what a director has in its history stays what it was, whatever a peer says
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')
   await fiveChanges(pool, a)
-  const answers: Uint8Array[] = []
-  const restore = intercept(a, (message) => {
-    answers.push(message)
-    return [message]
-  })
+  const { answers, restore } = noteAnswers(a, (message) => [message])
   const b = await pool.start('b')
   await pool.settle()
   restore()
@@ -343,11 +349,7 @@ async function poolWithoutAnswers() {
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')
   await fiveChanges(pool, a)
-  const answers: Uint8Array[] = []
-  const restore = intercept(a, (message) => {
-    answers.push(message)
-    return []
-  })
+  const { answers, restore } = noteAnswers(a, () => [])
   const b = await pool.start('b')
   return { pool, a, b, answers, restore }
 }

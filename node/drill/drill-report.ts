@@ -122,7 +122,9 @@ export function judge(observations: Observations): Verdict {
     ] as const) {
       const those = losses.filter((loss) => isExcused(loss) === verdict)
       if (those.length > 0)
-        list.push(`${count(those.length, what)} lost (${reasonsOf(those)}${beginOf(those, fault.atMs)})`)
+        list.push(
+          `${count(those.length, what)} lost (${reasonsOf(those)}${whenOf(those, fault.atMs)}${whereOf(those)})`,
+        )
     }
   }
 }
@@ -204,15 +206,28 @@ export function verdictSentence({ failure, result }: Verdict): string {
 interface Loss {
   reason: string
   startedMs?: number
+  connectedMs?: number
+  server?: string
 }
 
-/** When they began, as seen from the failure: a hint at what they met. */
-function beginOf(losses: readonly Loss[], faultMs: number): string {
-  const seconds = losses.flatMap(({ startedMs }) => (startedMs === undefined ? [] : (startedMs - faultMs) / 1000))
-  if (seconds.length === 0) return ''
-  const from = Math.min(...seconds).toFixed(2)
-  const to = Math.max(...seconds).toFixed(2)
-  return from === to ? `; begun at ${from} s` : `; begun at ${from} to ${to} s`
+/** When they began, and were established, as seen from the failure: a hint at what they met. */
+function whenOf(losses: readonly Loss[], faultMs: number): string {
+  const begun = span(losses.flatMap(({ startedMs = [] }) => startedMs))
+  const established = span(losses.flatMap(({ connectedMs = [] }) => connectedMs))
+  return `${begun && `; begun at ${begun}`}${established && `, established at ${established}`}`
+
+  function span(times: readonly number[]): string {
+    if (times.length === 0) return ''
+    const from = ((Math.min(...times) - faultMs) / 1000).toFixed(2)
+    const to = ((Math.max(...times) - faultMs) / 1000).toFixed(2)
+    return from === to ? `${from} s` : `${from} to ${to} s`
+  }
+}
+
+/** Which servers they were given to, as far as that is known. */
+function whereOf(losses: readonly Loss[]): string {
+  const servers = new Set(losses.flatMap(({ server }) => server || []))
+  return servers.size > 0 ? `; with ${[...servers].sort().join(', ')}` : ''
 }
 
 function reasonsOf(losses: readonly { reason: string }[]): string {

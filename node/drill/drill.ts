@@ -15,7 +15,7 @@ import type { Failure } from './failure.ts'
 import { FAILURE_NAMES, failureNamed, failures } from './failures/registry.ts'
 import { untilInterrupted } from './interruption.ts'
 import { type Lab, withLab } from './lab.ts'
-import { findActive, missingFrom } from './lab-directors.ts'
+import { findActive, missingFrom, serverOf } from './lab-directors.ts'
 import {
   type Family,
   hostsOf,
@@ -28,7 +28,7 @@ import {
 import { BULK_BYTES, logsOf } from './lab-programs.ts'
 import { awaitWholePool } from './lab-ready.ts'
 import { LoadClient, sessionClientIn } from './load-client.ts'
-import type { LoadProgress } from './load-messages.ts'
+import type { FailedBeginning, LoadProgress } from './load-messages.ts'
 import { ProgressLine } from './progress-line.ts'
 
 export interface DrillOptions {
@@ -53,6 +53,8 @@ export interface DrillOptions {
 
 const MESSAGE_INTERVAL_MS = 500
 const CENSUS_AFTER_MS = 1000
+/** Lost connections whose servers are asked for. */
+const MOST_NAMED = 30
 /** A session that makes no progress for so long is lost. */
 const PATIENCE_MS = 10_000
 /** One client address has some 28,000 ports, and the new connections need theirs. */
@@ -179,6 +181,7 @@ async function rehearse(
 
   phase = 'waiting for the last answers'
   const load = await client.finish()
+  if (holder) await nameServers(lab, family, holder, load.connections.failed)
   const { method, sync } = lab.plan
   const directors = hostsOf(lab.plan, 'director').length
   const servers = hostsOf(lab.plan, 'server').length
@@ -198,6 +201,12 @@ async function rehearse(
   })
   if (verdict.result.needless.length > 0) keepLogs(lab.folder)
   return verdict
+}
+
+/** A client that had no answer does not know whom it asked. The verdict does not hang on it, but whoever reads it wants to know. */
+async function nameServers(lab: Lab, family: Family, holder: string, failed: FailedBeginning[]): Promise<void> {
+  for (const one of failed.slice(0, MOST_NAMED))
+    one.server = one.port ? await serverOf(lab, family, holder, one.port).catch(() => undefined) : undefined
 }
 
 /** After a failure that is over the pool must be whole again: one director active, all in sync, all servers up. */

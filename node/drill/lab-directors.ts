@@ -1,10 +1,11 @@
 /** What a lab's directors say of themselves through their control sockets. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { DirectorError } from '../../protocol/errors.ts'
+import { parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import type { ConnectionListing, DirectorStatus, VipStatus } from '../director/control/answers.ts'
 import { request } from '../director/control/client.ts'
 import type { Lab } from './lab.ts'
-import { type Family, hostsOf, VIRTUAL_ADDRESSES } from './lab-plan.ts'
+import { addressOf, type Family, hostsOf, VIRTUAL_ADDRESSES } from './lab-plan.ts'
 import { controlSocketOf } from './lab-programs.ts'
 import { type Conversation, monotonicMs } from './load-messages.ts'
 
@@ -55,4 +56,17 @@ export async function missingFrom(
   const listings = (await request(socketPath, 'GET', '/connections')) as ConnectionListing[]
   const known = new Set(listings.map(({ client, virtual }) => `${client} ${virtual}`))
   return conversations.filter(({ client, virtual }) => !known.has(`${client} ${virtual}`))
+}
+
+/** The real server that a director gave the connection from a client's port to; undefined: it knows of none. */
+export async function serverOf(
+  lab: Lab,
+  family: Family,
+  director: string,
+  clientPort: number,
+): Promise<string | undefined> {
+  const path = `/connections?clientPort=${clientPort}`
+  const [found] = (await request(controlSocketOf(lab.folder, director), 'GET', path)) as ConnectionListing[]
+  const address = found && parseEndpoint(found.server)?.address
+  return hostsOf(lab.plan, 'server').find(({ interfaces: [port] }) => addressOf(port, family) === address)?.name
 }

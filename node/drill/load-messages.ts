@@ -79,8 +79,10 @@ export interface FailedBeginning {
   startedMs: number
   /** When its handshake was over, as the client saw it; absent: it never was. */
   connectedMs?: number
-  /** The client's, if its handshake was over. */
+  /** The client's. */
   port?: number
+  /** The server that a director gave it to; absent: nobody has asked, or none knows. */
+  server?: string
   reason: string
 }
 

@@ -79,6 +79,7 @@ export class NewConnections {
     const fail = (reason: string) => resolve({ startedMs, connectedMs, port, reason })
     const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
     const giveUp = setTimeout(() => {
+      port = socket.localPort
       const missed = socket.connecting ? 'not connected' : 'no answer'
       socket.destroy(new Error(`${missed} within ${patienceMs / 1000} s`))
     }, patienceMs)

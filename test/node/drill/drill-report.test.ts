@@ -74,7 +74,7 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
 
 test('each thing that a pool must not lose fails the drill', (t) => {
   const cases: [string, Observations, RegExp][] = [
-    ['a session', observed({}, { lost: [lost('s1'), lost('s2')] }), /2 sessions lost \(2 x ECONNRESET\)/],
+    ['a session', observed({}, { lost: [lost('s1'), lost('s2')] }), /2 sessions lost \(2 x ECONNRESET; with s1, s2\)/],
     ['a session that never opened', observed({}, { opened: 99 }), /1 of 100 sessions could not be opened/],
     ['a pool that stays broken', observed({ remains: 'd2: not in sync' }), /did not recover: d2: not in sync/],
     [
@@ -96,7 +96,7 @@ test('each thing that a pool must not lose fails the drill', (t) => {
           },
         },
       ),
-      /1 download lost \(SHA-256 differs; begun at -5.00 s\)/,
+      /1 download lost \(SHA-256 differs; begun at -5.00 s; with s1\)/,
     ],
     [
       'a connection begun after the crash',
@@ -245,6 +245,17 @@ test('when a server dies only its own sessions, and what was given to it before 
     }),
   )
   t.equal(earlier.result.needless.length, 2, 'its death explains nothing that was lost before it')
+  t.end()
+})
+
+test('what is known of a lost connection is told', (t) => {
+  const failed = [
+    { startedMs: 3990, connectedMs: 4500, server: 's2', reason: 'no answer' },
+    { startedMs: 4150, connectedMs: 4400, server: 's1', reason: 'no answer' },
+    { startedMs: 4100, reason: 'no answer' },
+  ]
+  const { needless } = judge(observed({}, { connections: { attempted: 9, failed, setUpMs: [] } })).result
+  t.match(needless, [/\(3 x no answer; begun at -1.01 to -0.85 s, established at -0.60 to -0.50 s; with s1, s2\)$/])
   t.end()
 })
 

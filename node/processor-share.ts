@@ -36,7 +36,7 @@ export function putSecond(processId: number): void {
   put(processId, SECOND)
 }
 
-/** Puts a process, which has inherited another share, among all others. */
+/** Puts a process, which has inherited or needed another share, among all others. */
 export function putAmongOthers(processId: number): void {
   put(processId, ORDINARY)
 }
@@ -47,8 +47,8 @@ export function putThreadAmongOthers(): void {
   setPriority(thread, Math.max(ORDINARY, getPriority(thread)))
 }
 
-/** Puts this process, or another, behind everybody: what is left to do is to tidy up. */
-export function putLast(processId = process.pid): void {
+/** Puts a process behind everybody. */
+export function putLast(processId: number): void {
   put(processId, LAST)
 }
 

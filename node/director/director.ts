@@ -13,7 +13,7 @@ import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
-import { putLast } from '../processor-share.ts'
+import { putAmongOthers } from '../processor-share.ts'
 import { openCheckpoints } from './checkpoint/open-checkpoints.ts'
 import { systemClock } from './clock.ts'
 import { readOwnToken } from './cluster/admission.ts'
@@ -394,7 +394,8 @@ export class Director {
     vip.start()
     begun(async () => {
       await vip.stop()
-      putLast()
+      // What is left to do is to tidy up. Not behind everybody: on a busy host that would never end.
+      putAmongOthers(process.pid)
     })
     log.info({ peerId: cluster.peerId, startedMs: Math.round(monotonicMs()) }, 'director runs')
   }

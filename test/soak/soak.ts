@@ -26,6 +26,7 @@ import {
 import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { describeTrend, type Sample, trendsOf } from './growth.ts'
+import { type HostLog, logOf, logsAround } from './logs.ts'
 import { traceConnection, tracePaths } from './trace.ts'
 import { measure } from './usage.ts'
 
@@ -41,6 +42,9 @@ const MOST_TRACES = 30
 const MOST_PATH_TRACES = 3
 /** Of each kind of loss. */
 const MOST_LINES = 40
+const TOGETHER_MS = 1000
+/** Before it broke. */
+const BROKEN_MS = 45_000
 
 type Endured = Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>
 
@@ -117,6 +121,12 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     const problem = await endure(lab, failure, signal)
     if (problem !== undefined) {
       brokenBy = `${failure.name}: ${problem}`
+      say(
+        [
+          'what directors wrote before the soak broke:',
+          ...logsAround(directorLogs(lab), monotonicMs(), BROKEN_MS),
+        ].join('\n  '),
+      )
       break
     }
     samples.push(...measure(lab))
@@ -124,7 +134,25 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     say(`${minutes} min, ${endured.length} failures endured, the last: ${failure.name}`)
   }
   loadMs = monotonicMs() - beganMs
-  return await client.finish()
+  const result = await client.finish()
+  for (const { startedMs } of firstOfEach(unexplainedOf(result))) {
+    say([`around a loss, ${sinceLast(startedMs)}:`, ...logsAround(directorLogs(lab), startedMs)].join('\n  '))
+  }
+  return result
+}
+
+function directorLogs(lab: Lab): HostLog[] {
+  return hostsOf(lab.plan, 'director').map((host) => logOf(lab, host.name))
+}
+
+function unexplainedOf({ connections }: LoadResult): FailedBeginning[] {
+  return connections.failed.filter((failed) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)))
+}
+
+/** What failed together has one cause. */
+function firstOfEach(failed: readonly FailedBeginning[]): FailedBeginning[] {
+  const inOrder = failed.toSorted((a, b) => a.startedMs - b.startedMs)
+  return inOrder.filter(({ startedMs }, index) => index === 0 || startedMs - inOrder[index - 1].startedMs > TOGETHER_MS)
 }
 
 /** Makes one failure and lets the pool recover. Returns what went wrong with that. */
@@ -164,9 +192,7 @@ async function tellOfFailure(lab: Lab, { port, reason }: FailedBeginning): Promi
 
 function report(load: LoadResult): void {
   const trends = trendsOf(samples)
-  const unexplained = load.connections.failed.filter(
-    (failed) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)),
-  )
+  const unexplained = unexplainedOf(load)
   const lost = load.lost.map(({ client, server, reason, atMs }) => {
     return `session ${client} with ${server}, last heard ${sinceLast(atMs - PATIENCE_MS)}: ${reason}`
   })

@@ -52,4 +52,6 @@ export type Command =
   | { readonly kind: 'open-host-device' }
   /** Answered with an explanation of the same id (worker.ts). Changes nothing. */
   | { readonly kind: 'explain'; readonly id: number; readonly question: Question }
+  /** Forwards what waits on the links, and takes nothing from them any more; the loop answers 'rests'. */
+  | { readonly kind: 'rest' }
   | { readonly kind: 'stop' }

@@ -218,6 +218,16 @@ class ForwarderThread implements Forwarder {
     void this.#failed.promise.then(handler)
   }
 
+  rest(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#worker.on('message', ({ kind }: WorkerMessage) => {
+        if (kind === 'rests') resolve()
+      })
+      void this.#exited.then(resolve)
+      this.#post({ kind: 'rest' })
+    })
+  }
+
   async stop(): Promise<void> {
     if (this.#stopping) return this.#exited
     this.#stopping = true

@@ -101,6 +101,11 @@ export interface Forwarder {
   readonly isRunning: boolean
   /** How long ago the loop last breathed, which it does twenty times a second at least. */
   readonly silentForMs: number
+  /**
+   * Forwards what waits on the links, and takes nothing from them any more. Resolves when that is so: then all that there is to tell peers is
+   * in `outgoing`.
+   */
+  rest(): Promise<void>
   /** Called once if the loop dies, or has died. */
   onFailure(handler: (error: Error) => void): void
   stop(): Promise<void>

@@ -28,6 +28,7 @@ export class Loop {
   /** Of the last breath. */
   #nowMs = Number.POSITIVE_INFINITY
   #hasCaughtUp = false
+  #isResting = false
 
   constructor(engine: Engine, links: readonly Link[], incoming: RecordRing) {
     this.#engine = engine
@@ -58,11 +59,17 @@ export class Loop {
     for (let breaths = 0; breaths < MOST_CATCHING_UP && this.#forward() > 0; breaths++);
   }
 
+  /** Forwards what waits on the links, and from then on nothing: records are still taken in, and told. */
+  rest(): void {
+    this.#catchUp()
+    this.#isResting = true
+  }
+
   #forward(): number {
     const engine = this.#engine
     const links = this.#links
     let handled = 0
-    for (let link = 0; link < links.length; link++) {
+    for (let link = this.#isResting ? links.length : 0; link < links.length; link++) {
       const frames = this.#frames[link]
       const count = links[link].receive(frames)
       handled += count

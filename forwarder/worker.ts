@@ -38,6 +38,8 @@ export type WorkerMessage =
   | { readonly kind: 'ready'; readonly links: { name: string; mac: Uint8Array; mtu: number }[] }
   /** Said to open-host-device. */
   | { readonly kind: 'host-device'; readonly failure?: string }
+  /** Said to rest. */
+  | { readonly kind: 'rests' }
   | { readonly kind: 'explanation'; readonly id: number; readonly explanation: Explanation }
   | { readonly kind: 'failed'; readonly code: DirectorError['code']; readonly message: string }
 
@@ -171,6 +173,11 @@ class ForwardingThread {
         this.#port.postMessage({ kind: 'explanation', id: command.id, explanation } satisfies WorkerMessage)
         break
       }
+      case 'rest':
+        this.#loop.rest()
+        this.#poll = new PollSet([this.#wakeDescriptor])
+        this.#port.postMessage({ kind: 'rests' } satisfies WorkerMessage)
+        break
       case 'stop':
         this.#running = false
     }

@@ -394,6 +394,9 @@ export class Director {
     vip.start()
     begun(async () => {
       await vip.stop()
+      // What still comes here would come to a successor that has not heard of it.
+      await forwarder.rest()
+      await cluster.deliver()
       // What is left to do is to tidy up. Not behind everybody: on a busy host that would never end.
       putAmongOthers(process.pid)
     })

@@ -70,6 +70,7 @@ export class Cluster implements Transport {
   #doubts = 0
   #onSync: (state: Pick<ClusterStatus, 'inSync' | 'reason'>) => void = () => {}
   readonly #failed = Promise.withResolvers<Error>()
+  #onDelivered: () => void = () => {}
   #restore: () => Promise<Uint8Array | undefined> = async () => undefined
   #isStopping = false
 
@@ -112,6 +113,15 @@ export class Cluster implements Transport {
         })
       })
     })
+  }
+
+  /** Resolves when the peers have all that this director has to tell of its connections, or have had the time for it. */
+  deliver(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#onDelivered = resolve
+    void this.#exited.then(resolve)
+    this.#post({ kind: 'deliver' })
+    return promise
   }
 
   async stop(): Promise<void> {
@@ -248,6 +258,9 @@ export class Cluster implements Transport {
         else send?.reject(new Error(message.error))
         break
       }
+      case 'delivered':
+        this.#onDelivered()
+        break
       case 'sync-daemon': {
         const asked = this.#asked.get(message.id)
         this.#asked.delete(message.id)

@@ -42,6 +42,8 @@ export interface ClusterStatus extends ReplicationStatus {
 }
 
 export type ToClusterWorker =
+  /** Answered with 'delivered'. */
+  | { readonly kind: 'deliver' }
   | { readonly kind: 'broadcast'; readonly topic: Topic; readonly message: Uint8Array }
   | {
       readonly kind: 'send'
@@ -83,5 +85,7 @@ export type FromClusterWorker =
   /** The answer to a send; error: why it was refused. */
   | { readonly kind: 'sent'; readonly id: number; readonly error?: string }
   /** The answer to what was asked of a sync daemon; with an error nothing has changed. */
+  /** Said to deliver. */
+  | { readonly kind: 'delivered' }
   | { readonly kind: 'sync-daemon'; readonly id: number; readonly error?: { code: ErrorCode; message: string } }
   | { readonly kind: 'status'; readonly status: ClusterStatus }

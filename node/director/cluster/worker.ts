@@ -122,7 +122,8 @@ try {
     } else if (message.kind === 'doubt') {
       doubts++
       replicator.doubt()
-    } else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
+    } else if (message.kind === 'deliver') void replicator.deliver().then(() => post({ kind: 'delivered' }))
+    else if (message.kind === 'start-sync-daemon') answer(message.id, syncDaemons.start(message.daemon))
     else if (message.kind === 'stop-sync-daemon') answer(message.id, syncDaemons.stop(message.state))
     else void stop(transport, replicator, syncDaemons)
   })

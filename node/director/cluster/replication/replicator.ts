@@ -73,6 +73,8 @@ const STATUS_MS = 100
 const STALL_MS = 400
 /** After that, what waits in the sockets is heard first. */
 const STALL_GRACE_MS = 300
+/** At a director's end; its peers say what they have every PRESENCE_MS. */
+const DELIVERED_WITHIN_MS = 1000
 /** Batches are left to be asked for again when the forwarder has this much before it. */
 const WAITING_LIMIT_BYTES = 4 * 1024 * 1024
 
@@ -95,6 +97,7 @@ export class Replicator {
   #lastInSync = false
   #tickAt = Number.POSITIVE_INFINITY
   readonly #timers = new Map<string, () => void>()
+  #onConfirmed: () => void = () => {}
 
   constructor(options: ReplicatorOptions) {
     this.#options = options
@@ -226,6 +229,24 @@ export class Replicator {
     this.#sender.collect()
   }
 
+  /**
+   * Sends what there is to send, and resolves when all connected peers have it; or later than they need for that, what they lack then they
+   * may have from each other.
+   */
+  deliver(): Promise<void> {
+    this.#sender.collect()
+    this.#sender.flush()
+    // Whoever has missed the last batch hears of it by this.
+    this.#broadcastPresence()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#timers.set('delivery', this.#options.clock.schedule(DELIVERED_WITHIN_MS, resolve))
+    this.#onConfirmed = () => {
+      if (this.#connected().every((view) => view.hasConfirmed(this.#epoch, this.#sender.sequence))) resolve()
+    }
+    this.#onConfirmed()
+    return promise
+  }
+
   /** Gives the own forwarder records that come from outside the pool. False, and they are lost, when it has enough before it. */
   apply(block: RecordBlock): boolean {
     if (this.#incoming.waitingBytes > WAITING_LIMIT_BYTES) return false
@@ -310,6 +331,7 @@ export class Replicator {
     } else if (presence.lost !== view.lostCovered && !this.#copies.wanted.has(from))
       this.#copies.want(from, `${from} could not number all its records`)
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
+    this.#onConfirmed()
     this.#act()
   }
 
@@ -353,6 +375,7 @@ export class Replicator {
       this.#standing.peerLost()
       this.#copies.peerLost(peer)
       this.#comparison.forget(peer)
+      this.#onConfirmed()
     }
     this.#act()
   }

@@ -134,6 +134,12 @@ export class SenderView {
     return applied
   }
 
+  /** Whether it has said that it has all our batches up to this one. */
+  hasConfirmed(epoch: Epoch, sequence: number): boolean {
+    const confirmed = this.presence?.applied.find((position) => position.epoch === epoch)
+    return confirmed !== undefined && confirmed.sequence >= sequence
+  }
+
   /** It has heard us since `heardFrom`, and said so: what comes is no more what had waited on the way, and both ways are open. */
   get isAnswered(): boolean {
     return this.#answeredAt >= this.heardFrom

@@ -244,6 +244,8 @@ export class SimulatedDirector {
   /** Hands its addresses over, then ends. @param onEnd called before anything is lost */
   async stop(onEnd: () => void): Promise<void> {
     await this.vip.stop()
+    await this.#rest()
+    await this.#deliver()
     await this.checkpoints.stop()
     if (!this.isAlive) return
     onEnd()
@@ -251,6 +253,20 @@ export class SimulatedDirector {
     await this.pool.close()
     await this.kill()
     await this.leave()
+  }
+
+  #rest(): Promise<void> {
+    return new Promise((resolve) =>
+      this.threads.forwarder.run(() => {
+        this.forwarder.loop.rest()
+        this.#breathe()
+        resolve()
+      }),
+    )
+  }
+
+  #deliver(): Promise<void> {
+    return new Promise((resolve) => this.threads.cluster.run(() => void this.replicator.deliver().then(resolve)))
   }
 
   /** Nothing of it is left but its store. Its peers may learn of it later: see leave(). */

@@ -8,7 +8,7 @@ import { GATEWAY_ADDRESS, hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import { runOn } from '../lab/lab-traffic.ts'
 
-/** Of a connection: which directors know it, and which servers. */
+/** Of a connection: which directors know it, which servers, and what its client still tries. */
 export async function traceConnection(lab: Lab, clientPort: number): Promise<string[]> {
   const directors = hostsOf(lab.plan, 'director').map(async ({ name }) => {
     const path = `/connections?clientPort=${clientPort}`
@@ -19,7 +19,10 @@ export async function traceConnection(lab: Lab, clientPort: number): Promise<str
   const servers = hostsOf(lab.plan, 'server').map(({ name }) =>
     ask(lab, name, ['ss', '-tanHo', `dport = :${clientPort}`]),
   )
-  return await answers([...directors, ...servers])
+  const clients = hostsOf(lab.plan, 'client').map(({ name }) =>
+    ask(lab, name, ['ss', '-tanoiHO', `sport = :${clientPort}`]),
+  )
+  return await answers([...directors, ...servers, ...clients])
 }
 
 /** When nobody is connected: whom clients and servers take for the director, and what the directors say of themselves. */

@@ -112,3 +112,15 @@ test('what waited while a director stood still does not count over what its succ
   tell(before, told(after))
   t.same([before, after].map(serverOf), [next, next])
 })
+
+test('who rests forwards what has come, tells of it, and takes nothing any more', async (t) => {
+  const bench = scene()
+  bench.send(OUTSIDE, syn())
+  bench.link(OUTSIDE).inject(ack())
+  bench.loop.rest()
+  t.equal(bench.breathe().length, 1)
+  t.equal(told(bench).length, 1, 'it is established')
+  t.same(bench.send(OUTSIDE, rst()), [])
+  t.same(told(bench), [])
+  t.match([...bench.reader.connections()], [{ state: 'ESTABLISHED' }])
+})

@@ -19,6 +19,7 @@ const DROP_ICMP_LIMITED = dropCode('icmp-limited')
 export class Answers {
   readonly #drops: Drops
   readonly #limit = new IcmpRateLimit()
+  readonly #tooBigLimit = new IcmpRateLimit()
   #nowMs = 0
 
   constructor(drops: Drops) {
@@ -45,7 +46,8 @@ export class Answers {
 
   /** Turns a packet into the ICMP error about it. False, and counted, when there have been too many. */
   turnIntoError(frame: Frame, type: number, code: number, rest: number, source: number): boolean {
-    if (this.#limit.allow(this.#nowMs)) {
+    const isTooBig = type === ICMP_UNREACHABLE && code === ICMP_CODE_FRAGMENTATION_NEEDED
+    if ((isTooBig ? this.#tooBigLimit : this.#limit).allow(this.#nowMs)) {
       turnIntoIcmpError(frame, type, code, rest, source)
       return true
     }

@@ -77,7 +77,11 @@ export function swapEthernet(bytes: Uint8Array, start: number): void {
   }
 }
 
-/** A bucket of tokens for ICMP errors: as the kernel's icmp_msgs_per_sec, 1000 a second. */
+/**
+ * A bucket of tokens for ICMP errors: as the kernel's icmp_msgs_per_sec, 1000 a second. That a packet was too big is not said from the
+ * bucket of the other errors: a scan of ports would empty it, and who is not told sends the same packet for ever. Linux limits it not at
+ * all (net/ipv4/icmp.c icmpv4_global_allow(), and the default of icmpv6's ratemask).
+ */
 export class IcmpRateLimit {
   #tokens = 1000
   #filledMs = 0

@@ -35,6 +35,7 @@ const TRAFFIC_CLASS = 0xc0
 export class IPv6Answers {
   readonly #drops: Drops
   readonly #limit = new IcmpRateLimit()
+  readonly #tooBigLimit = new IcmpRateLimit()
   /** Where the answer comes from; written by whoever asks for one. */
   readonly source = new Int32Array(4)
   #nowMs = 0
@@ -77,7 +78,7 @@ export class IPv6Answers {
 
   /** Turns a packet into the ICMPv6 error about it. False, and counted, when there have been too many. */
   turnIntoError(frame: Frame, type: number, code: number, rest: number): boolean {
-    if (this.#limit.allow(this.#nowMs)) {
+    if ((type === ICMPV6_PACKET_TOO_BIG ? this.#tooBigLimit : this.#limit).allow(this.#nowMs)) {
       turnIntoIcmpv6Error(frame, type, code, rest, this.source)
       return true
     }

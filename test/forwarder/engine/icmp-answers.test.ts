@@ -217,6 +217,18 @@ test('no more than 1000 errors leave at once, and then one a millisecond', async
   t.equal(bench.send(OUTSIDE, icmpFrame({ ...toVip, type: 8 })).length, 1, 'echo replies are not counted in')
 })
 
+test('a scan of ports keeps nobody from being told that his packet is too big, which is told 1000 times at once', async (t) => {
+  const bench = scene({ outsideMtu: 9000, insideMtu: 1500 })
+  bench.send(OUTSIDE, tcpSyn)
+  const closed = clientTcp({ to: `${VIP}:81`, flags: TCP_SYN })
+  for (let count = 0; count < 1001; count++) bench.send(OUTSIDE, closed)
+  t.equal(bench.drops.toObject()['icmp-limited'], 1)
+  const tooBig = clientTcp({ payload: new Uint8Array(1461) })
+  let told = 0
+  for (let count = 0; count < 1100; count++) told += bench.send(OUTSIDE, tooBig).length
+  t.equal(told, 1000)
+})
+
 /** The ICMP error about a frame, as the client must see it. */
 function error(type: number, code: number, about: Uint8Array, fields: Partial<Parameters<typeof icmpFrame>[0]> = {}) {
   const payload = packetOf(about).subarray(0, 576 - 28)

@@ -141,6 +141,17 @@ test('errors of our own are limited in number', async (t) => {
   t.equal(bench.drops.toObject()['icmp-limited'], 500)
 })
 
+test('a scan of ports keeps nobody from being told that his packet is too big, which is told 1000 times at once', async (t) => {
+  const bench = open(scene6({ outsideMtu: 9000 }))
+  const closed = clientTcp6({ flags: TCP_SYN, to: `[${VIP6}]:81` })
+  for (let count = 0; count < 1001; count++) bench.send(OUTSIDE, closed)
+  t.equal(bench.drops.toObject()['icmp-limited'], 1)
+  const large = clientTcp6({ payload: new Uint8Array(1500) })
+  let told = 0
+  for (let count = 0; count < 1100; count++) told += bench.send(OUTSIDE, large).length
+  t.equal(told, 1000)
+})
+
 const errors: [name: string, type: number, code: number, rest: number][] = [
   ['unreachable', UNREACHABLE, 0, 0],
   ['packet too big', TOO_BIG, 0, 1280],

@@ -3,6 +3,7 @@ import { ARP, ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, isIPv4Arp, writeArpFrame
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { ETHERNET_HEADER_LENGTH } from '../../protocol/packet/ethernet.ts'
 import type { Frame } from '../link/link.ts'
+import { isIPv6Number } from '../table/address-book.ts'
 import type { Neighbours } from './neighbours.ts'
 import { TO_HOST, type Verdict } from './verdict.ts'
 import type { VirtualAddresses } from './virtual-addresses.ts'
@@ -23,8 +24,10 @@ export function handleArp(
   const arp = frame.start + ETHERNET_HEADER_LENGTH
   if (!isIPv4Arp(bytes, arp, frame.length - ETHERNET_HEADER_LENGTH)) return TO_HOST
   const sender = readInt32(bytes, arp + ARP.senderAddress)
-  neighbours.learn(link, sender, bytes, arp + ARP.senderMac, true, nowMs)
   const target = readInt32(bytes, arp + ARP.targetAddress)
+  // No host's addresses: as numbers they would mean neighbours and virtual addresses of IPv6. A probe's sender, 0.0.0.0, means none.
+  if (isIPv6Number(sender) || isIPv6Number(target)) return TO_HOST
+  neighbours.learn(link, sender, bytes, arp + ARP.senderMac, true, nowMs)
   if (readUint16(bytes, arp + ARP.operation) !== ARP_REQUEST || target === sender) return TO_HOST
   if (!addresses.isAnsweredOn(target, link)) return TO_HOST
   const asker = bytes.slice(arp + ARP.senderMac, arp + ARP.senderMac + 6)

@@ -143,6 +143,8 @@ export class IPv4Path {
     const protocol = view.getUint8(ip + IPV4.protocol)
     const source = view.getInt32(ip + IPV4.source)
     const destination = view.getInt32(ip + IPV4.destination)
+    // Nobody can have it, and the tables know IPv6 addresses by such numbers (address-book.ts).
+    if (destination >>> 24 === 0) return TO_HOST
     let addressState = this.#addresses.stateOf(destination)
     if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_SCTP) {
       if (protocol === PROTOCOL_ICMP) return this.#icmp.handle(frame, link, headerLength, addressState)

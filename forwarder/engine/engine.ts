@@ -50,7 +50,7 @@ import { WarmUp } from './warm-up.ts'
 
 // Names of this module's own, for speed: see ipv4-path.ts.
 const { ETHERNET_HEADER_LENGTH, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
-const { IPV4 } = ipv4
+const { IPV4, isHostAddress } = ipv4
 const { VIRTUAL_MAC_PREFIX } = virtualRouterMac
 
 const DROP_TRUNCATED = dropCode('truncated')
@@ -249,14 +249,14 @@ export class Engine {
 
   /**
    * A frame that is the host's, from wherever it came. From the host's own stack it is a reply of a local server to somebody
-   * who did not come by a virtual address: it is sent on for the host.
+   * who did not come by a virtual address: it is sent on for the host. What its stack tells groups of that device's link goes nowhere.
    */
   forHost(frame: Frame, link: number): Verdict {
     if (link !== this.#hostLink) return TO_HOST
     const view = frame.memory.view
     if (view.getUint16(frame.start + 12) === ETHERTYPE_IPV6) return this.#ipv6.forHost(frame)
     const destination = view.getInt32(frame.start + ETHERNET_HEADER_LENGTH + IPV4.destination)
-    return this.egress.toClient(frame, NO_RETURN_PATH, destination)
+    return isHostAddress(destination) ? this.egress.toClient(frame, NO_RETURN_PATH, destination) : TO_HOST
   }
 
   #handleArp(frame: Frame, link: number): Verdict {

@@ -110,7 +110,7 @@ test('a packet from a network that says it is the local server’s is dropped', 
   t.equal(director.drops.toObject()['martian-source'], 1)
 })
 
-test('what the host sends to somebody who came by no virtual address is sent on for it, by the routes', async (t) => {
+test('what the host sends to somebody who came by no virtual address is sent on for it, by the routes, but not to groups', async (t) => {
   const director = bench(OUTSIDE_SOURCE)
   const direct = { from: `${OUTSIDE_SOURCE}:8000`, to: `${CLIENT_ADDRESS}:999` }
   director.send(HOST, tcpFrame({ ...anyMac, ...direct }))
@@ -118,6 +118,9 @@ test('what the host sends to somebody who came by no virtual address is sent on 
   t.same(sentHex(director.send(HOST, tcpFrame({ ...anyMac, ...direct }))), [
     [OUTSIDE, hex(tcpFrame({ ...direct, sourceMac: MAC.outside, destinationMac: MAC.router }))],
   ])
+  for (const to of ['224.0.0.22:1', '255.255.255.255:67']) {
+    t.same(director.send(HOST, tcpFrame({ ...anyMac, from: direct.from, to })), [], to)
+  }
 })
 
 test('other links’ frames that are the host’s are left to it', async (t) => {

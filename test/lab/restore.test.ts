@@ -44,7 +44,7 @@ test('a thousand services with twenty servers each are restored to a pool', {
     await endProcess(firstProcessOf(lab, 'd2'), 'SIGKILL')
     startDirector(lab, 'd2')
     await eventually(
-      'all of it is there after a loss of power',
+      'all of it is there after both were killed',
       async () => (await rulesOf('d2')) === after || undefined,
     )
     t.same(await restore(lab, 'd2', `-C\n${before}`), { code: 0, stdout: '', stderr: '' })

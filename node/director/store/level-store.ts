@@ -18,7 +18,7 @@ import { makePrivateFolder } from './private-folder.ts'
 import { seal, unseal } from './sealed-value.ts'
 import type { Store, StoreOperation } from './store.ts'
 
-type Database = Level<string, Uint8Array>
+export type Database = Level<string, Uint8Array>
 
 const DURABLE = { sync: true }
 /** Written and removed, to see whether there is room. */
@@ -29,6 +29,7 @@ const OPENING_BYTES = 64 * 1024
 export class LevelStore implements Store {
   readonly folder: string
   readonly #onTrouble: (error: Error | undefined) => void
+  readonly #createDatabase: (folder: string) => Database
   #database: Database | undefined
   /** The end of the queue in which changes are written one after the other. */
   #last: Promise<unknown> = Promise.resolve()
@@ -40,9 +41,10 @@ export class LevelStore implements Store {
    * @param folder made when it is missing, for its owner alone
    * @param onTrouble told once of writes that fail, and once, with undefined, that they work again
    */
-  constructor(folder: string, onTrouble: (error: Error | undefined) => void = () => {}) {
+  constructor(folder: string, onTrouble: (error: Error | undefined) => void = () => {}, createDatabase = createLevel) {
     this.folder = folder
     this.#onTrouble = onTrouble
+    this.#createDatabase = createDatabase
   }
 
   async open(): Promise<void> {
@@ -57,7 +59,7 @@ export class LevelStore implements Store {
       const [damage] = readFolder(this.folder).damages
       if (damage !== undefined) throw this.#corrupt(damage)
       // Not made any earlier: it opens by itself.
-      const database: Database = new Level(this.folder, { keyEncoding: 'utf8', valueEncoding: 'view' })
+      const database = this.#createDatabase(this.folder)
       await database.open()
       this.#database = database
     } catch (error) {
@@ -194,6 +196,10 @@ export class LevelStore implements Store {
     const who = holder === undefined ? 'another process, probably a director,' : `process ${holder}`
     return `${this.folder}: the store is held by ${who}: stop it, or name another folder in \`store\``
   }
+}
+
+export function createLevel(folder: string): Database {
+  return new Level(folder, { keyEncoding: 'utf8', valueEncoding: 'view' })
 }
 
 /** Whoever holds the store may be changing its files. @throws LevelDB's error */

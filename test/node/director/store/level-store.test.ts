@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { LevelStore } from '../../../../node/director/store/level-store.ts'
+import { createLevel, LevelStore } from '../../../../node/director/store/level-store.ts'
 import { storeCompliance } from '../../../compliance/store.ts'
 import { seededRandom } from '../../../random.ts'
 import { memoryFolder } from '../../../support/memory-folder.ts'
@@ -13,6 +13,36 @@ const module = new URL('../../../../node/director/store/level-store.ts', import.
 const folderOf = (t: Test) => join(memoryFolder(t), 'store')
 
 storeCompliance('level', (t) => new LevelStore(folderOf(t)))
+
+test('every write waits for the disk, that which takes a refused one back too', async (t) => {
+  const written: unknown[] = []
+  let fails = false
+  const store = new LevelStore(folderOf(t), undefined, (folder) => {
+    const database = createLevel(folder)
+    const begin = database.batch.bind(database) as () => ReturnType<typeof database.batch>
+    database.batch = (() => {
+      const batch = begin()
+      const write = batch.write.bind(batch)
+      batch.write = async (options: object = {}) => {
+        written.push(options)
+        if (fails) throw new Error('the disk is full')
+        await write(options)
+      }
+      return batch
+    }) as typeof database.batch
+    return database
+  })
+  await store.open()
+  await store.put('a', Uint8Array.of(1))
+  await store.delete('a')
+  await store.batch([{ type: 'put', key: 'b', value: Uint8Array.of(2) }])
+  fails = true
+  await t.rejects(store.put('b', Uint8Array.of(3)), { code: 'STORE_FAILED' })
+  fails = false
+  await store.put('c', Uint8Array.of(4))
+  await store.close()
+  t.same(written, Array(6).fill({ sync: true }))
+})
 
 test('a store in a folder that is missing makes it for its owner alone', async (t) => {
   const folder = join(t.testdir(), 'a', 'b')

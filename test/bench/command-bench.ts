@@ -52,18 +52,31 @@ export async function measureCommands(runs: number, services: number, serversEac
     advertisementIntervalMs: ADVERTISEMENT_INTERVAL_MS,
   } as const
   return await withLab(options, new AbortController().signal, async (lab) => ({
-    start: measureStart(controlSocketOf(lab.folder, 'd1'), runs),
+    start: measureStart(runs, startsOf(controlSocketOf(lab.folder, 'd1'))),
     restore: await measureRestore(lab, services, serversEach),
   }))
 }
 
-function measureStart(socketPath: string, runs: number): StartResult {
+/** Each starts a program, waits for its end, and says how long that was, milliseconds. */
+interface Starts {
+  readonly vsadm: () => number
+  readonly node: () => number
+}
+
+function startsOf(socketPath: string): Starts {
+  return {
+    vsadm: () => elapsedMs(VSADM, ['-Ln'], socketPath),
+    node: () => elapsedMs(process.execPath, ['-e', '0'], socketPath),
+  }
+}
+
+export function measureStart(runs: number, starts: Starts): StartResult {
   const vsadm: number[] = []
   const node: number[] = []
   // The first run fills the compile cache.
   for (let run = -1; run < runs; run++) {
-    const ours = elapsedMs(VSADM, ['-Ln'], socketPath)
-    const bare = elapsedMs(process.execPath, ['-e', '0'], socketPath)
+    const ours = starts.vsadm()
+    const bare = starts.node()
     if (run < 0) continue
     vsadm.push(ours)
     node.push(bare)

@@ -17,7 +17,7 @@ export const PREFERENCES = ['ip.check_checksum:TRUE', 'tcp.check_checksum:TRUE',
 
 /** Display filter for packets with a bad checksum or that cannot be what they claim to be. */
 export const BAD_PACKET =
-  '_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 || vrrp.checksum.status == 0'
+  '_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || vrrp.checksum.status == 0'
 
 /** What a file without packets holds. */
 const PCAP_HEADER_BYTES = 24

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { test } from 'tap'
 import { Libp2pTransport } from '../../../../node/director/cluster/libp2p-transport.ts'
 import { type TransportPool, transportCompliance } from '../../../compliance/transport.ts'
+import { needsIPv6Loopback } from '../../../support/ipv6-loopback.ts'
 import { until } from '../../../until.ts'
 import { createMembers, optionsOf } from './libp2p-pool.ts'
 
@@ -13,7 +14,7 @@ transportCompliance('libp2p', async () => {
   return { create, recreate: create, peers: (names) => optionsOf(members, 'd1', names).peers }
 })
 
-test('directors speak to each other over IPv6 as well', async (t) => {
+test('directors speak to each other over IPv6 as well', { skip: needsIPv6Loopback }, async (t) => {
   const members = await createMembers(['d1', 'd2'], '::1')
   const [d1, d2] = ['d1', 'd2'].map((name) => new Libp2pTransport(optionsOf(members, name)))
   t.teardown(() => Promise.all([d1.stop(), d2.stop()]))

@@ -8,6 +8,7 @@ import { runAgent } from '../../../../node/agent/agent.ts'
 import { ReportListener } from '../../../../node/director/load/report-listener.ts'
 import { type AgentKey, createAgentKey } from '../../../../protocol/wire/agent-key.ts'
 import { type AgentReport, encodeAgentReport } from '../../../../protocol/wire/agent-report.ts'
+import { needsIPv6Loopback } from '../../../support/ipv6-loopback.ts'
 
 const key = createAgentKey(Buffer.alloc(32, 3))
 const wallClock = 1_760_000_000_000
@@ -54,7 +55,7 @@ test('a server of IPv6 is known by its address in whatever form the agent wrote 
   t.match(listens.statistics, { accepted: 1, refused: { body: 1 } })
 })
 
-test('a listener on an address of IPv6 hears agents there', async (t) => {
+test('a listener on an address of IPv6 hears agents there', { skip: needsIPv6Loopback }, async (t) => {
   const heard = Promise.withResolvers<string>()
   const listens = new ReportListener({
     listen: '[::1]:0',

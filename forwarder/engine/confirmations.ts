@@ -14,15 +14,15 @@ import type { Frame } from '../link/link.ts'
 import type { ConnectionIndex } from '../table/connection-layout.ts'
 import type { RecordRing } from '../table/record-ring.ts'
 import { SYNC_CONFIRMED_ONLY, SYNC_ESTABLISHED } from '../table/virtual-service.ts'
-import type { Egress } from './egress.ts'
 import type { PooledFrame } from './frame-pool.ts'
 import type { Replication } from './replication.ts'
 import type { StateMoves } from './state-moves.ts'
 import type { Verdict } from './verdict.ts'
+import type { WaitingFrames } from './waiting-frames.ts'
 
 /** A confirmation takes a millisecond or two; a standby that is slower than this is not to be relied on. */
 const LIMIT_MS = 50
-/** Packets that may wait; a power of two. The pool of the egress sets a bound of its own. */
+/** Packets that may wait; a power of two. Their share of the pool sets a bound of its own. */
 const ROOM = 256
 /** Places for counting the connections that wait, by the low bits of their index. */
 const MARKS = 4096
@@ -35,7 +35,7 @@ export const REFUSED = 2
 export const NO_ROOM = 3
 
 export class Confirmations {
-  readonly #egress: Egress
+  readonly #waiting: WaitingFrames
   readonly #moves: StateMoves
   readonly #replication: Replication
   readonly #outgoing: RecordRing
@@ -61,13 +61,13 @@ export class Confirmations {
 
   /** @param handle decides on a packet that has waited, which came in on link number `link` */
   constructor(
-    egress: Egress,
+    waiting: WaitingFrames,
     moves: StateMoves,
     replication: Replication,
     outgoing: RecordRing,
     handle: (frame: PooledFrame, link: number) => Verdict,
   ) {
-    this.#egress = egress
+    this.#waiting = waiting
     this.#moves = moves
     this.#replication = replication
     this.#outgoing = outgoing
@@ -152,9 +152,8 @@ export class Confirmations {
     isOptional: boolean,
   ): boolean {
     if (this.count === ROOM) return false
-    const copy = this.#egress.keep(frame)
+    const copy = this.#waiting.keep(frame, link)
     if (copy === undefined) return false
-    copy.link = link
     const at = (this.#first + this.count) & (ROOM - 1)
     this.#frames[at] = copy
     this.#connections[at] = index
@@ -179,8 +178,8 @@ export class Confirmations {
     this.#marks[index & (MARKS - 1)]--
     this.#first = (this.#first + 1) | 0
     this.count--
-    if (verdict >= 0) this.#egress.sendKept(frame, verdict)
-    else this.#egress.giveBack(frame)
+    if (verdict >= 0) this.#waiting.send(frame, verdict)
+    else this.#waiting.giveBack(frame)
   }
 
   /** The last packet of the connection in the queue; -1 when none waits, or when one that has waited is being handled. */

@@ -25,6 +25,7 @@ import { PathMtus } from './path-mtus.ts'
 import { NO_RETURN_PATH, ReturnPaths } from './return-paths.ts'
 import { Routes } from './routes.ts'
 import { CONSUMED, type Verdict } from './verdict.ts'
+import { WaitingFrames } from './waiting-frames.ts'
 
 const DROP_NO_ROUTE = dropCode('no-route')
 const DROP_PENDING = dropCode('neighbour-pending')
@@ -37,6 +38,10 @@ export type LinkFacts = Pick<Link, 'name' | 'mac' | 'mtu'>
 export class Egress {
   readonly returnPaths = new ReturnPaths()
   readonly neighbours: Neighbours
+  /** Those that came before their first one. */
+  readonly waitingFragments: WaitingFrames
+  /** Packets of connections that are not confirmed yet. */
+  readonly unconfirmed: WaitingFrames
   readonly #routes: Routes
   /** Where a local server's packets go next. */
   readonly #host: Neighbour | undefined
@@ -65,8 +70,6 @@ export class Egress {
   readonly #pathMtus = new PathMtus()
   /** Those of the last second, so that a crowd from one address costs one look: words folded, at a place for each hash. */
   readonly #expectedClients = new Int32Array(256)
-  /** Pool frames that are kept for later. */
-  #kept = 0
   #nowMs = 0
 
   /**
@@ -95,7 +98,12 @@ export class Egress {
     this.#drops = drops
     // A slot holds any frame that fits the largest MTU, header room included, on whole cache lines.
     this.#pool = new FramePool(poolMemory, (this.#largestMtu + 255) & ~63)
-    this.neighbours = new Neighbours(this.macs, this.#pool, book, (frame) => this.#outbox.push(frame))
+    const emit = (frame: PooledFrame): void => {
+      this.#outbox.push(frame)
+    }
+    this.waitingFragments = new WaitingFrames(this.#pool, emit)
+    this.unconfirmed = new WaitingFrames(this.#pool, emit)
+    this.neighbours = new Neighbours(this.macs, this.#pool, book, emit)
     this.#settings = settings
     this.#emitPiece = (piece) => {
       piece.link = this.#pieceLink
@@ -286,29 +294,10 @@ export class Egress {
     return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
   }
 
-  /** A copy of a frame to be sent later, or given back; undefined when there is no room beside what else needs it. */
-  keep(frame: Frame): PooledFrame | undefined {
-    // Half of the pool is for the packets of now, and no packet waits in more than a quarter.
-    if ((this.#kept + 1) * 4 > this.#pool.total || this.#pool.free * 2 < this.#pool.total) return undefined
-    const copy = this.#pool.copy(frame)
-    if (copy !== undefined) this.#kept++
-    return copy
-  }
-
-  sendKept(frame: PooledFrame, link: number): void {
-    this.#kept--
-    frame.link = link
-    this.#outbox.push(frame)
-  }
-
-  giveBack(frame: PooledFrame): void {
-    this.#kept--
-    this.#pool.give(frame)
-  }
-
-  /** Pool frames: those in nobody's hands, those that wait for a neighbour or their first fragment, and all there are. */
+  /** Pool frames: those in nobody's hands, those that wait, and all there are. */
   get poolUse(): { free: number; held: number; total: number } {
-    return { free: this.#pool.free, held: this.neighbours.held + this.#kept, total: this.#pool.total }
+    const held = this.neighbours.waiting.count + this.waitingFragments.count + this.unconfirmed.count
+    return { free: this.#pool.free, held, total: this.#pool.total }
   }
 
   /** Whether so many frames were made that others may soon find no room: 64 KiB for a tunnel are some 45 of them. */
@@ -331,11 +320,7 @@ export class Egress {
     neighbour.usedMs = this.#nowMs
     this.#address(frame, neighbour.link, neighbour.macHigh, neighbour.macLow)
     if (neighbour.resolved) return neighbour.link
-    const copy = this.#pool.copy(frame)
-    if (copy === undefined) return this.#drops.drop(DROP_PENDING)
-    if (this.neighbours.hold(neighbour, copy)) return CONSUMED
-    this.#pool.give(copy)
-    return this.#drops.drop(DROP_PENDING)
+    return this.neighbours.hold(neighbour, frame) ? CONSUMED : this.#drops.drop(DROP_PENDING)
   }
 
   /** What cannot be cut before its address is known does not wait: it would be sent whole. */

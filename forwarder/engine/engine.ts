@@ -148,8 +148,12 @@ export class Engine {
       tentative: this.tentative,
       outgoing: options.outgoing,
     })
-    this.confirmations = new Confirmations(this.egress, this.moves, this.replication, options.outgoing, (frame, link) =>
-      this.handle(frame, link),
+    this.confirmations = new Confirmations(
+      this.egress.unconfirmed,
+      this.moves,
+      this.replication,
+      options.outgoing,
+      (frame, link) => this.handle(frame, link),
     )
     this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings, this.addresses)
     this.warmUp = new WarmUp(table, this.addresses, book)
@@ -169,11 +173,16 @@ export class Engine {
       drops,
     }
     this.icmpErrors = new IcmpErrorPath({ ...parts, tunnels6: this.tunnels6, answers6: this.answers6 })
-    this.fragmentOrder = new FragmentOrder(table.secret, this.egress, drops, (frame, link, protocol, ports) => {
-      const isIPv6 = frame.memory.view.getUint16(frame.start + 12) === ETHERTYPE_IPV6
-      const { fragments } = isIPv6 ? this.#ipv6 : this.#ipv4
-      return fragments.follow(frame, link, protocol, ports)
-    })
+    this.fragmentOrder = new FragmentOrder(
+      table.secret,
+      this.egress.waitingFragments,
+      drops,
+      (frame, link, protocol, ports) => {
+        const isIPv6 = frame.memory.view.getUint16(frame.start + 12) === ETHERTYPE_IPV6
+        const { fragments } = isIPv6 ? this.#ipv6 : this.#ipv4
+        return fragments.follow(frame, link, protocol, ports)
+      },
+    )
     this.#ipv4 = new IPv4Path(this, table, drops)
     this.#ipv6 = new IPv6Path(this, table, drops)
   }

@@ -10,10 +10,10 @@
 import type { Frame } from '../link/link.ts'
 import { hasUnfinishedChecksum, segmentSize } from '../method/offload.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
-import type { Egress } from './egress.ts'
 import { Fragments, NAME_WORDS, NO_DATAGRAM } from './fragments.ts'
 import type { PooledFrame } from './frame-pool.ts'
 import { CONSUMED, FIRST_FRAGMENT, LATER_FRAGMENT, type Verdict } from './verdict.ts'
+import type { WaitingFrames } from './waiting-frames.ts'
 
 const DROP_OVERLAP = dropCode('fragment-overlap')
 const DROP_LIMIT = dropCode('fragment-limit')
@@ -31,22 +31,22 @@ export class FragmentOrder {
   protocol = 0
   ports = 0
   readonly #fragments: Fragments
-  readonly #egress: Egress
+  readonly #waiting: WaitingFrames
   readonly #drops: Drops
   readonly #forward: (frame: PooledFrame, protocol: number, ports: number) => void
 
   /** @param secret key of the hash that datagrams are found by */
-  constructor(secret: number, egress: Egress, drops: Drops, follow: FollowFirst) {
-    this.#egress = egress
+  constructor(secret: number, waiting: WaitingFrames, drops: Drops, follow: FollowFirst) {
+    this.#waiting = waiting
     this.#drops = drops
     this.#fragments = new Fragments(secret, (frame) => {
       drops.add(DROP_ORPHAN, 1)
-      egress.giveBack(frame)
+      waiting.giveBack(frame)
     })
     this.#forward = (frame, protocol, ports) => {
       const verdict = follow(frame, frame.link, protocol, ports)
-      if (verdict >= 0) egress.sendKept(frame, verdict)
-      else egress.giveBack(frame)
+      if (verdict >= 0) waiting.send(frame, verdict)
+      else waiting.giveBack(frame)
     }
   }
 
@@ -90,9 +90,8 @@ export class FragmentOrder {
     if (isHeld && !fragments.mayHold(datagram)) return this.#drops.drop(DROP_LIMIT)
     if (!fragments.note(datagram, offset, length, isLast)) return this.#drops.drop(DROP_OVERLAP)
     if (isHeld) {
-      const copy = this.#egress.keep(frame)
+      const copy = this.#waiting.keep(frame, link)
       if (copy === undefined) return this.#drops.drop(DROP_LIMIT)
-      copy.link = link
       fragments.hold(datagram, copy)
       return CONSUMED
     }

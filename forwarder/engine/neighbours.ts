@@ -9,8 +9,10 @@ import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
 import { BROADCAST_MAC } from '../../protocol/packet/ethernet.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import { NEIGHBOUR_FRAME_LENGTH, writeSolicitation } from '../../protocol/packet/neighbour-discovery.ts'
+import type { Frame } from '../link/link.ts'
 import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
 import type { FramePool, PooledFrame } from './frame-pool.ts'
+import { WaitingFrames } from './waiting-frames.ts'
 
 const MAX_NEIGHBOURS = 4096
 const MAX_EXPECTED = MAX_NEIGHBOURS / 4
@@ -62,6 +64,8 @@ export function newNeighbour(link: number, address: number, source: number, nowM
 }
 
 export class Neighbours {
+  /** Frames for addresses that are not resolved yet. */
+  readonly waiting: WaitingFrames
   readonly #byLink: Map<number, Neighbour>[] = []
   readonly #macs: readonly Uint8Array[]
   readonly #pool: FramePool
@@ -78,6 +82,7 @@ export class Neighbours {
     this.#pool = pool
     this.#book = book
     this.#emit = emit
+    this.waiting = new WaitingFrames(pool, emit)
     for (let link = 0; link < macs.length; link++) this.#byLink.push(new Map())
   }
 
@@ -132,17 +137,17 @@ export class Neighbours {
     neighbour.probes = 0
     for (const frame of neighbour.held) {
       frame.memory.bytes.set(bytes.subarray(macAt, macAt + 6), frame.start)
-      this.#emit(frame)
+      this.waiting.send(frame, link)
     }
     neighbour.held.length = 0
   }
 
   /** Keeps a copy of a finished frame until its next hop is known. False when there is no room. */
-  hold(neighbour: Neighbour, frame: PooledFrame): boolean {
-    // The last quarter of the pool is for answers and requests of our own.
-    if (neighbour.held.length >= MAX_HELD || this.#pool.free * 4 < this.#pool.total) return false
-    frame.link = neighbour.link
-    neighbour.held.push(frame)
+  hold(neighbour: Neighbour, frame: Frame): boolean {
+    if (neighbour.held.length >= MAX_HELD) return false
+    const copy = this.waiting.keep(frame, neighbour.link)
+    if (copy === undefined) return false
+    neighbour.held.push(copy)
     return true
   }
 
@@ -170,15 +175,6 @@ export class Neighbours {
     return givenUp
   }
 
-  /** Frames that wait for an address to be resolved. */
-  get held(): number {
-    let count = 0
-    for (const neighbours of this.#byLink) {
-      for (const neighbour of neighbours.values()) count += neighbour.held.length
-    }
-    return count
-  }
-
   /** Our address has changed. The servers' route counts before others that lead the same way: new routes find none of them here. */
   #changeSource(neighbour: Neighbour, source: number): void {
     if (neighbour.servers > 0) return
@@ -189,7 +185,7 @@ export class Neighbours {
 
   #dropHeld(neighbour: Neighbour): number {
     const count = neighbour.held.length
-    for (const frame of neighbour.held) this.#pool.give(frame)
+    for (const frame of neighbour.held) this.waiting.giveBack(frame)
     neighbour.held.length = 0
     return count
   }

@@ -3,18 +3,22 @@ import { test } from 'tap'
 import { TCP_ACK, TCP_PSH, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told as recordsOf } from '../../support/director-bench.ts'
+import { fragmentsOf } from '../../support/frames.ts'
 import { clientTcp6, scene6, service6 } from '../../support/ipv6-scene.ts'
 import {
   clientSctp,
   clientTcp,
   clientUdp,
   INSIDE,
+  MAC,
   OUTSIDE,
   type SceneOptions,
+  SERVER1_ADDRESS,
   scene,
   serverTcp,
   service,
   tcpToServer,
+  VIP,
 } from '../../support/scene.ts'
 
 type Sync = 'confirmed' | 'confirmed-only'
@@ -283,6 +287,31 @@ test('no more wait than there is room for', async (t) => {
     t.equal(bench.drops.toObject().unconfirmed, sync === 'confirmed' ? 1 : 300 - waiting + 1)
     t.equal(confirm(bench).length, waiting)
     t.equal(pool(bench).free, pool(bench).total)
+  }
+})
+
+test('neither fragments without their first nor hosts that do not answer take the room of what waits to be confirmed', async (t) => {
+  const fragments = confirming({ sync: 'confirmed-only' })
+  const payload = new Uint8Array(4000)
+  for (let number = 0; number < 640; number++) {
+    const frame = clientUdp({ from: `192.0.2.${number >> 5}:9`, payload, fragment: 0, identification: number })
+    fragments.send(OUTSIDE, fragmentsOf(frame, 1500)[1])
+  }
+  const dead = { ...service(), servers: [{ ...service().servers[0], address: '10.1.0.2' }] }
+  const neighbours = scene({
+    services: [dead, { ...service(), port: 81, sync: 'confirmed-only' }],
+    neighbours: { [SERVER1_ADDRESS]: MAC.server1 },
+  })
+  neighbours.outgoing.setWitnesses(1)
+  for (let number = 0; number < 300; number++) neighbours.send(OUTSIDE, syn(1000 + number))
+  for (const [bench, port] of [
+    [fragments, 80],
+    [neighbours, 81],
+  ] as const) {
+    const { held, total } = pool(bench)
+    t.ok(held > total / 5 && held <= total / 4, `${held} of ${total} wait for something else`)
+    t.same(bench.send(OUTSIDE, clientTcp({ to: `${VIP}:${port}`, flags: TCP_SYN })), [])
+    t.equal(confirm(bench).length, 1)
   }
 })
 

@@ -82,10 +82,19 @@ test('a tunnelled packet waits with its outer header', async (t) => {
 })
 
 test('no more than 192 packets wait, the others are dropped', async (t) => {
-  const bench = unresolved()
+  // So small that a quarter of the pool is more.
+  const bench = unresolved({ outsideMtu: 300, insideMtu: 300 })
   for (let port = 1001; port <= 1194; port++) t.same(bench.send(OUTSIDE, syn(port)), [])
   t.equal(bench.drops.toObject()['neighbour-pending'], 2)
   t.equal(bench.send(INSIDE, answer).length, 192)
+})
+
+test('no more packets than a quarter of the pool holds wait, for whichever hosts', async (t) => {
+  const bench = unresolved({ weights: [1, 1, 1, 1] })
+  for (let port = 1001; port <= 1100; port++) bench.send(OUTSIDE, syn(port))
+  const { held, total } = bench.engine.egress.poolUse
+  t.equal(held, Math.floor(total / 4))
+  t.equal(bench.drops.toObject()['neighbour-pending'], 100 - held)
 })
 
 test('a frame of 64 KiB does not wait: no room is kept for it', async (t) => {

@@ -20,7 +20,7 @@ import { METHOD_LOCAL, type RealServer } from '../table/real-server.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import { type Drops, dropCode } from './drop-reason.ts'
 import { FramePool, type PooledFrame } from './frame-pool.ts'
-import { type Neighbour, Neighbours, newNeighbour } from './neighbours.ts'
+import { hasFailed, type Neighbour, Neighbours, newNeighbour } from './neighbours.ts'
 import { PathMtus } from './path-mtus.ts'
 import { NO_RETURN_PATH, ReturnPaths } from './return-paths.ts'
 import { Routes } from './routes.ts'
@@ -320,6 +320,7 @@ export class Egress {
     neighbour.usedMs = this.#nowMs
     this.#address(frame, neighbour.link, neighbour.macHigh, neighbour.macLow)
     if (neighbour.resolved) return neighbour.link
+    if (hasFailed(neighbour)) return this.#drops.drop(DROP_NEIGHBOUR)
     return this.neighbours.hold(neighbour, frame) ? CONSUMED : this.#drops.drop(DROP_PENDING)
   }
 

@@ -17,6 +17,7 @@ import type { Service } from '../table/virtual-service.ts'
 import { DROP_REASONS, type DropReason } from './drop-reason.ts'
 import type { Engine } from './engine.ts'
 import { ExplainedFrame, type FrameFacts, macText } from './explained-frame.ts'
+import { hasFailed } from './neighbours.ts'
 import { isAnswered, NOT_REFUSED } from './new-connections.ts'
 import { stateName } from './protocols/registry.ts'
 import { NO_RETURN_PATH } from './return-paths.ts'
@@ -263,6 +264,11 @@ function forwarded(engine: ExplainedEngine, way: Way, found: Found, reason: stri
   if (hop === undefined) {
     return { ...base, outcome: 'dropped', reason: `${reason}, but there is no route to it (no-route)` }
   }
+  const asked = isIPv6Number(hop.address) ? 'neighbour discovery' : 'ARP'
+  if (hasFailed(hop)) {
+    const failure = `but its next hop does not answer ${asked} (neighbour-failed)`
+    return { ...base, outcome: 'dropped', reason: `${reason}, ${failure}` }
+  }
   packet.forward(method, server, port, hop, egress)
   const after: FrameFacts = {
     link: egress.linkNames[hop.link],
@@ -270,7 +276,6 @@ function forwarded(engine: ExplainedEngine, way: Way, found: Found, reason: stri
     ...(hop.resolved && { destinationMac: macText(hop.macHigh, hop.macLow) }),
     ...packet.facts(),
   }
-  const asked = isIPv6Number(hop.address) ? 'neighbour discovery' : 'ARP'
   const unresolved = hop.resolved ? '' : `, and waits until its next hop answers ${asked}`
   return { ...base, outcome: 'forwarded', reason: `${reason}${unresolved}`, after }
 }

@@ -2,7 +2,8 @@
  * The forwarder's own ARP and neighbour cache: next hops by link and address, their MAC, and the few packets that wait for one.
  *
  * An entry is probed while it is in use and unconfirmed for 30 s, and given up after three unanswered requests a second
- * apart (RFC 1122 2.3.2.1 wants both a refresh and a limit on the rate of requests; RFC 4861 7.2.2 asks for the same).
+ * apart (RFC 1122 2.3.2.1 wants both a refresh and a limit on the rate of requests; RFC 4861 7.2.2 asks for the same). Then it is
+ * still asked for, but nothing waits for its answer: hosts that are gone for good would take the room of those about to answer.
  */
 import { ARP_FRAME_LENGTH, ARP_REQUEST, writeArpFrame } from '../../protocol/packet/arp.ts'
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
@@ -61,6 +62,11 @@ export function newNeighbour(link: number, address: number, source: number, nowM
     servers: 0,
     held: [],
   }
+}
+
+/** Whether it has left all requests unanswered. */
+export function hasFailed(neighbour: Neighbour): boolean {
+  return !neighbour.resolved && neighbour.probes > MAX_PROBES
 }
 
 export class Neighbours {

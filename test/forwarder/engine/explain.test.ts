@@ -191,6 +191,16 @@ const cases: [what: string, bench: () => DirectorBench, fields: Partial<Question
     {},
     { outcome: 'forwarded', reason: /ARP/, after: { destinationMac: undefined } },
   ],
+  [
+    'a server that does not answer',
+    () => {
+      const bench = scene({ neighbours: {} })
+      for (let second = 0; second < 4; second++) bench.resolve({})
+      return bench
+    },
+    {},
+    { outcome: 'dropped', reason: /ARP \(neighbour-failed\)/, server: { address: '10.1.0.1' } },
+  ],
 ]
 for (const [what, make, fields, expected] of cases) {
   test(`${what} is explained, and the packet would have the same fate`, async (t) => {

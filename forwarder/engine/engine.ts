@@ -153,7 +153,7 @@ export class Engine {
       this.moves,
       this.replication,
       options.outgoing,
-      (frame, link) => this.handle(frame, link),
+      (frame, link) => this.#handleAgain(frame, link),
     )
     this.sweep = new Sweep(this.connections, this.replication, this.defences, this.settings, this.addresses)
     this.warmUp = new WarmUp(table, this.addresses, book)
@@ -254,6 +254,14 @@ export class Engine {
     if (type === ETHERTYPE_IPV4) return this.#ipv4.handle(frame, link)
     if (type === ETHERTYPE_IPV6) return this.#ipv6.handle(frame, link)
     return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+  }
+
+  /** As handle(), of a frame that has waited: of a fragment, its order was decided on when it came. */
+  #handleAgain(frame: Frame, link: number): Verdict {
+    this.fragmentOrder.hasPassed = true
+    const verdict = this.handle(frame, link)
+    this.fragmentOrder.hasPassed = false
+    return verdict
   }
 
   /**

@@ -30,6 +30,8 @@ export class FragmentOrder {
   /** What the first fragment said, of the one that pass() calls a LATER_FRAGMENT. */
   protocol = 0
   ports = 0
+  /** Whether the next fragment is a first one that pass() has let pass already: it waited for its connection to be confirmed. */
+  hasPassed = false
   readonly #fragments: Fragments
   readonly #waiting: WaitingFrames
   readonly #drops: Drops
@@ -83,6 +85,7 @@ export class FragmentOrder {
     protocol: number,
     ports: number,
   ): Verdict {
+    if (this.hasPassed) return FIRST_FRAGMENT
     const fragments = this.#fragments
     const datagram = fragments.enter(this.name)
     if (datagram === NO_DATAGRAM) return this.#drops.drop(DROP_LIMIT)

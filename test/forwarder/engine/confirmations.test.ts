@@ -3,8 +3,10 @@ import { test } from 'tap'
 import { TCP_ACK, TCP_PSH, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told as recordsOf } from '../../support/director-bench.ts'
-import { fragmentsOf } from '../../support/frames.ts'
-import { clientTcp6, scene6, service6 } from '../../support/ipv6-scene.ts'
+import { fragmentsOf, wholeOf } from '../../support/frames.ts'
+import { hex } from '../../support/hex.ts'
+import { fragmentsOf6, wholeOf6 } from '../../support/ipv6-frames.ts'
+import { clientTcp6, clientUdp6, scene6, service6, udpToServer6 } from '../../support/ipv6-scene.ts'
 import {
   clientSctp,
   clientTcp,
@@ -18,6 +20,7 @@ import {
   serverTcp,
   service,
   tcpToServer,
+  udpToServer,
   VIP,
 } from '../../support/scene.ts'
 
@@ -313,6 +316,59 @@ test('neither fragments without their first nor hosts that do not answer take th
     t.same(bench.send(OUTSIDE, clientTcp({ to: `${VIP}:${port}`, flags: TCP_SYN })), [])
     t.equal(confirm(bench).length, 1)
   }
+})
+
+const DATA = Uint8Array.from({ length: 4000 }, (_, index) => index * 5)
+const spec = { protocol: 'udp', sync: 'confirmed' } as const
+const families = [
+  {
+    family: 'IPv4',
+    scenes: () => scene({ services: [{ ...service(spec), ...spec }] }),
+    fragments: (identification: number) => fragmentsOf(clientUdp({ payload: DATA, fragment: 0, identification }), 1500),
+    whole: wholeOf,
+    expected: udpToServer({ payload: DATA, fragment: 0, identification: 1 }),
+  },
+  {
+    family: 'IPv6',
+    scenes: () => scene6({ services: [{ ...service6(spec), ...spec }] }),
+    fragments: (identification: number) => fragmentsOf6(clientUdp6({ payload: DATA }), 1500, identification),
+    whole: wholeOf6,
+    expected: udpToServer6({ payload: DATA }),
+  },
+]
+for (const { family, scenes, fragments, whole, expected } of families) {
+  test(`${family}: a datagram whose first fragment waits arrives whole, whenever the others come`, async (t) => {
+    const pieces = fragments(1)
+    for (const [order, confirmedAfter] of [
+      [[0, 1, 2], 1],
+      [[0, 1, 2], 3],
+      [[2, 1, 0], 3],
+    ] as const) {
+      const bench = scenes()
+      bench.outgoing.setWitnesses(1)
+      const sent = order.flatMap((piece, number) => {
+        const passed = bench.send(OUTSIDE, pieces[piece])
+        return number + 1 === confirmedAfter ? [...passed, ...confirm(bench)] : passed
+      })
+      t.equal(hex(whole(sent.map(({ frame }) => frame))), hex(expected))
+      t.ok(Object.values(bench.drops.toObject()).every((count) => count === 0))
+      t.equal(pool(bench).free, pool(bench).total)
+    }
+  })
+}
+
+test('a datagram in fragments that has come whole before it is confirmed leaves nothing behind', async (t) => {
+  const bench = scene({ services: [{ ...service(spec), ...spec }] })
+  bench.outgoing.setWitnesses(1)
+  for (let port = 1001; port <= 1100; port++) {
+    const frames = fragmentsOf(clientUdp({ ...client(port), payload: DATA, fragment: 0, identification: port }), 1500)
+    for (const frame of frames) bench.send(OUTSIDE, frame)
+    confirm(bench)
+  }
+  t.same(
+    Object.entries(bench.drops.toObject()).filter(([, count]) => count > 0),
+    [],
+  )
 })
 
 test('a record that found no room is never taken for confirmed, though the ring is read in the next instant', async (t) => {

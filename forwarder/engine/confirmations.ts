@@ -53,9 +53,8 @@ export class Confirmations {
   #nowMs = 0
   /** Records that had found no room when the breath began. */
   #lostBefore = 0
-  #isReleasing = false
-  /** The connection that is being refused; 0: none. */
-  #refused = 0
+  /** What becomes of the first packet in the queue while it is being handled; WAITS at any other time. */
+  #outcome: typeof PASSES | typeof WAITS | typeof REFUSED = WAITS
   /** Packets that wait. */
   count = 0
 
@@ -117,8 +116,8 @@ export class Confirmations {
 
   /** A packet of a connection that holds() is true of. */
   follow(frame: Frame, link: number, index: ConnectionIndex): typeof WAITS | typeof REFUSED | typeof NO_ROOM {
-    if (index === this.#refused) return REFUSED
     const before = this.#find(index)
+    if (this.#outcome === REFUSED && this.#isOfFirst(before)) return REFUSED
     const { [before]: position } = this.#positions
     const { [before]: version } = this.#versions
     const isOptional = this.#isOptional[before] === 1
@@ -169,11 +168,9 @@ export class Confirmations {
   #pass(at: number, isServed: boolean): void {
     const frame = this.#frames[at] as PooledFrame
     const index = this.#connections[at]
-    if (isServed) this.#isReleasing = true
-    else this.#refused = index
+    this.#outcome = isServed ? PASSES : REFUSED
     const verdict = this.#handle(frame, frame.link)
-    this.#isReleasing = false
-    this.#refused = 0
+    this.#outcome = WAITS
     this.#frames[at] = undefined
     this.#marks[index & (MARKS - 1)]--
     this.#first = (this.#first + 1) | 0
@@ -184,11 +181,18 @@ export class Confirmations {
 
   /** The last packet of the connection in the queue; -1 when none waits, or when one that has waited is being handled. */
   #find(index: ConnectionIndex): number {
-    if (this.#isReleasing) return -1
     for (let number = this.count - 1; number >= 0; number--) {
       const at = (this.#first + number) & (ROOM - 1)
-      if (this.#connections[at] === index) return at
+      if (this.#connections[at] === index) return this.#outcome === PASSES && this.#isOfFirst(at) ? -1 : at
     }
     return -1
+  }
+
+  /**
+   * Whether a packet waits for the same as the first one in the queue. Its connection may have ended and begun anew meanwhile, with the same
+   * index or with another: then it waits for another record.
+   */
+  #isOfFirst(at: number): boolean {
+    return this.#positions[at] === this.#positions[this.#first & (ROOM - 1)]
   }
 }

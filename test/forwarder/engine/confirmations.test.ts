@@ -402,6 +402,19 @@ test('a connection that is gone when its packet may go begins anew', async (t) =
   t.same(state(bench), ['SYN_RECV'])
 })
 
+test('what waited behind the first packet of a connection that is gone waits for the new one too', async (t) => {
+  const bench = confirming({ protocol: 'udp' })
+  const payloads = ['first', 'second', 'third'].map((text) => new TextEncoder().encode(text))
+  for (const payload of payloads) bench.send(OUTSIDE, clientUdp({ ...client(1), payload }))
+  bench.engine.connections.discard(bench.table.findByClient(17, 0xcb007107 | 0, 0xc633640a | 0, (1 << 16) | 80))
+  t.same(confirm(bench), [])
+  t.same(
+    confirm(bench).map(({ frame }) => new TextDecoder().decode(frame.subarray(42))),
+    ['first', 'second', 'third'],
+  )
+  t.equal(pool(bench).free, pool(bench).total)
+})
+
 test('what begins no connection of the service does not wait', async (t) => {
   const bench = confirming({ protocol: 'udp' })
   bench.engine.services.set({ ...service({ protocol: 'udp' }), sync: 'confirmed', onePacket: true })

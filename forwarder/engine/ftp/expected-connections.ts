@@ -3,7 +3,8 @@
  *
  * An expected connection is an entry of the connection table in state LISTEN, as in IPVS (ip_vs_tcp_conn_listen()): peers are
  * told of it, it expires, and it is listed, like any other. What is not known yet stands as port 0: the client's
- * (passive mode), and with TUN and DR, where the server's reply does not pass here, the service's as well. The oldest of too many is given up.
+ * (passive mode), and with TUN and DR, where the server's reply does not pass here, the service's as well. A control connection has one
+ * at a time, its last, as its server has; so nobody makes many by saying much. The oldest of too many is given up.
  *
  * Source: Linux net/netfilter/ipvs/ip_vs_ftp.c; for TUN and DR, where IPVS asks for a persistent service, our own.
  */
@@ -28,11 +29,17 @@ import { TCP_STATE } from '../tcp-states.ts'
 export const MAX_EXPECTED = 4096
 const FIRST_USER_PORT = 1024
 
+interface Expectation {
+  readonly index: ConnectionIndex
+  /** By then another may stand in the same place of the table. */
+  readonly expires: number
+}
+
 export class ExpectedConnections {
   readonly #connections: Connections
   readonly #replication: Replication
-  /** The last that were made, the oldest first, and when each ends: by then another may stand in the same place of the table. */
-  readonly #made = new Map<ConnectionIndex, number>()
+  /** By control connection the last that it announced, the oldest first. Those of which a peer told are not among them. */
+  readonly #made = new Map<ConnectionIndex, Expectation>()
   readonly #key = new ConnectionKey()
 
   constructor(connections: Connections, replication: Replication) {
@@ -41,7 +48,8 @@ export class ExpectedConnections {
   }
 
   /**
-   * Expects a connection of the client and the server of `control`.
+   * Expects a connection of the client and the server of `control`, instead of what it announced before.
+   * @param control past its handshake: one that is half open may be given up to make room
    * @param clientPort 0: any
    * @param virtualPort 0: any, and serverPort the same
    */
@@ -53,9 +61,10 @@ export class ExpectedConnections {
     table.readKey(control, key)
     key.ports = (clientPort << 16) | virtualPort
     const known = table.find(key)
+    if (known !== NO_CONNECTION && !this.#isWaiting(known)) return
+    this.#forget(control, known)
     let versionBefore = 0
     if (known !== NO_CONNECTION) {
-      if (!this.#isWaiting(known)) return
       versionBefore = this.#replication.versionOf(known)
       this.#connections.discard(known)
     }
@@ -68,7 +77,7 @@ export class ExpectedConnections {
     this.#connections.setState(index, TCP_STATE.LISTEN)
     this.#connections.schedule(index, true)
     this.#replication.publish(index)
-    this.#remember(index)
+    this.#remember(control, index)
   }
 
   /**
@@ -126,14 +135,25 @@ export class ExpectedConnections {
     return (table.flags(index) & FLAG_FTP_DATA) !== 0 && table.state(index) === TCP_STATE.LISTEN
   }
 
-  /** The oldest of too many has been waited for long enough. If it is over, what stands in its place may be another client's. */
-  #remember(index: ConnectionIndex): void {
-    const { table } = this.#connections
-    this.#made.delete(index)
-    this.#made.set(index, table.expires(index))
+  /** What `control` announced before is not waited for any more, unless it is `known`, which it announces again. */
+  #forget(control: ConnectionIndex, known: ConnectionIndex): void {
+    const former = this.#made.get(control)
+    if (former === undefined) return
+    this.#made.delete(control)
+    if (former.index !== known && this.#isStillWaiting(former)) this.#giveUp(former.index)
+  }
+
+  /** The oldest of too many has been waited for long enough. */
+  #remember(control: ConnectionIndex, index: ConnectionIndex): void {
+    this.#made.set(control, { index, expires: this.#connections.table.expires(index) })
     if (this.#made.size <= MAX_EXPECTED) return
-    const [oldest, expires] = this.#made.entries().next().value as [ConnectionIndex, number]
+    const [oldest, expectation] = this.#made.entries().next().value as [ConnectionIndex, Expectation]
     this.#made.delete(oldest)
-    if (this.#isWaiting(oldest) && table.expires(oldest) === expires) this.#giveUp(oldest)
+    if (this.#isStillWaiting(expectation)) this.#giveUp(expectation.index)
+  }
+
+  /** If it is over, what stands in its place may be another client's. */
+  #isStillWaiting({ index, expires }: Expectation): boolean {
+    return this.#isWaiting(index) && this.#connections.table.expires(index) === expires
   }
 }

@@ -10,11 +10,13 @@ import { formatIPv4, readInt32, readUint16, writeUint16 } from '../../../protoco
 import { addBytes, fold, updateChecksum } from '../../../protocol/packet/checksum.ts'
 import {
   FTP_LINE_LENGTH,
+  type FtpCommand,
   PORT_FTP_DATA,
   parseFtpCommand,
   parsePassiveReply,
   rewritePassiveReply,
 } from '../../../protocol/packet/ftp.ts'
+import { PROTOCOL_TCP } from '../../../protocol/packet/ipv4.ts'
 import { formatIPv6 } from '../../../protocol/packet/ipv6-address.ts'
 import { TCP, TCP_HEADER_LENGTH, tcpHeaderLength } from '../../../protocol/packet/tcp.ts'
 import type { Frame } from '../../link/link.ts'
@@ -24,12 +26,15 @@ import { ConnectionKey } from '../../table/connection-key.ts'
 import { type ConnectionIndex, FLAG_IPV6, FLAG_ONE_WAY, KEY, KEY_WORDS } from '../../table/connection-layout.ts'
 import type { ConnectionTable } from '../../table/connection-table.ts'
 import type { ServiceTable } from '../../table/service-table.ts'
+import { NOT_HALF_OPEN } from '../protocols/protocol.ts'
+import { halfOpenQueueOf } from '../protocols/registry.ts'
 import type { ExpectedConnections } from './expected-connections.ts'
 import { HeldReplies } from './held-replies.ts'
 import { PartialLines } from './partial-lines.ts'
 
-/** Of a segment no more is read: commands and replies that matter come alone. */
-const READ_LENGTH = 4096
+/** Of a segment no more is read: commands that matter come alone or with those of the same transfer, replies alone. */
+const COMMANDS_LENGTH = 1024
+const REPLIES_LENGTH = 4096
 const REPLY_227 = '227 '
 
 export class Ftp {
@@ -46,21 +51,24 @@ export class Ftp {
     this.#expected = expected
   }
 
-  /** Sees a client's segment. @param transport offset of the TCP header */
+  /** Sees a client's segment. Of several announcements in it the last counts. @param transport offset of the TCP header */
   command(frame: Frame, transport: number, index: ConnectionIndex): void {
+    if (!this.#isPastHandshake(index)) return
     const bytes = frame.memory.bytes
     const from = transport + tcpHeaderLength(bytes, transport)
-    const text = readText(frame, transport, from)
+    const text = readText(frame, transport, from, COMMANDS_LENGTH)
     if (text === '') return
-    const isOneWay = (this.#table.flags(index) & FLAG_ONE_WAY) !== 0
-    for (const line of this.#commands.take(index, readInt32(bytes, transport + TCP.sequence), text)) {
-      const command = parseFtpCommand(line)
-      if (command?.kind === 'active' && command.endpoint.address === this.#clientOf(index)) {
-        this.#expected.expect(index, command.endpoint.port, PORT_FTP_DATA, this.#table.serverPort(index) - 1)
-      } else if (command?.kind === 'passive' && isOneWay) {
-        this.#expected.expect(index, 0, 0, 0)
-      }
+    const command = lastCommand(this.#commands.take(index, readInt32(bytes, transport + TCP.sequence), text))
+    if (command?.kind === 'active' && command.endpoint.address === this.#clientOf(index)) {
+      this.#expected.expect(index, command.endpoint.port, PORT_FTP_DATA, this.#table.serverPort(index) - 1)
+    } else if (command?.kind === 'passive' && (this.#table.flags(index) & FLAG_ONE_WAY) !== 0) {
+      this.#expected.expect(index, 0, 0, 0)
     }
+  }
+
+  /** Before, a single segment in anybody's name would announce something; and the connection may be the next to be given up. */
+  #isPastHandshake(index: ConnectionIndex): boolean {
+    return halfOpenQueueOf(PROTOCOL_TCP, this.#table.state(index)) === NOT_HALF_OPEN
   }
 
   #clientOf(index: ConnectionIndex): string {
@@ -78,7 +86,7 @@ export class Ftp {
   reply(frame: Frame, transport: number, index: ConnectionIndex): boolean {
     const { bytes } = frame.memory
     const from = transport + tcpHeaderLength(bytes, transport)
-    const text = readText(frame, transport, from)
+    const text = readText(frame, transport, from, REPLIES_LENGTH)
     if (text === '') return true
     const sequence = readInt32(bytes, transport + TCP.sequence)
     const isRewritten = (this.#table.flags(index) & FLAG_IPV6) === 0
@@ -108,10 +116,19 @@ export class Ftp {
     const server = book.format(addresses[this.#table.server(index)])
     // An address of IPv4 in a conversation over IPv6 is none of these.
     if (address !== undefined && address !== virtual && address !== server) return
-    this.#expected.expect(index, 0, port, port)
+    if (this.#isPastHandshake(index)) this.#expected.expect(index, 0, port, port)
     if (address !== undefined && address !== virtual)
       overwrite(frame, transport, at, rewritePassiveReply(line, virtual))
   }
+}
+
+/** What the last of a client's lines that announces a data connection says. */
+function lastCommand(lines: readonly string[]): FtpCommand | undefined {
+  for (let at = lines.length - 1; at >= 0; at--) {
+    const command = parseFtpCommand(lines[at])
+    if (command !== undefined) return command
+  }
+  return undefined
 }
 
 /** Of a line without its end. */
@@ -121,8 +138,8 @@ function mayBecome227(beginning: string): boolean {
 }
 
 /** What the segment carries, one character a byte; empty when its header makes no sense. */
-function readText(frame: Frame, transport: number, from: number): string {
-  const end = Math.min(frame.start + frame.length, from + READ_LENGTH)
+function readText(frame: Frame, transport: number, from: number, length: number): string {
+  const end = Math.min(frame.start + frame.length, from + length)
   return from >= end || from < transport + TCP_HEADER_LENGTH
     ? ''
     : String.fromCharCode(...frame.memory.bytes.subarray(from, end))

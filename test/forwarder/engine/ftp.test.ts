@@ -1,12 +1,27 @@
 /** FTP through the director: data connections find the control connection's server, by every method and across a takeover. */
 import { test } from 'tap'
 import { MAX_EXPECTED } from '../../../forwarder/engine/ftp/expected-connections.ts'
-import type { ForwardingMethod, ServiceSpec } from '../../../forwarder/service.ts'
 import { readUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_ACK, TCP_FIN, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
-import { checksumsAreRight, type TcpFields, tcpFrame } from '../../support/frames.ts'
+import { checksumsAreRight } from '../../support/frames.ts'
+import {
+  answer,
+  CONTROL,
+  client,
+  ends,
+  ftpScene,
+  ftpService,
+  logIn,
+  PUSH,
+  REPLY_227,
+  SYN_ACK,
+  say,
+  server,
+  states,
+  text,
+} from '../../support/ftp-scene.ts'
 import { hex } from '../../support/hex.ts'
 import {
   CLIENT_ADDRESS,
@@ -15,67 +30,12 @@ import {
   MAC,
   OUTSIDE,
   ROUTER,
-  type SceneOptions,
   SERVER2_ADDRESS,
   scene,
-  segmentationHeader,
-  service,
   unfinish,
   unfinishedHeader,
   VIP,
 } from '../../support/scene.ts'
-
-const CONTROL = 3456
-const SYN_ACK = TCP_SYN | TCP_ACK
-const PUSH = TCP_PSH | TCP_ACK
-
-function ftpService(method: ForwardingMethod, options: SceneOptions = {}): ServiceSpec {
-  const specification = service({ weights: [1, 1], ...options, method })
-  const servers = specification.servers.map((server) => ({ ...server, port: 21 }))
-  return { ...specification, port: 21, servers }
-}
-
-/** An FTP service on two servers. Its first control connection goes to server 2, the newest; others in turn. */
-function ftpScene(method: ForwardingMethod, options: SceneOptions = {}): DirectorBench {
-  return scene({ ...options, services: [ftpService(method, options)] })
-}
-
-const client = (port: number, virtualPort: number, fields: Partial<TcpFields> = {}) =>
-  tcpFrame({
-    sourceMac: MAC.router,
-    destinationMac: MAC.outside,
-    from: `${CLIENT_ADDRESS}:${port}`,
-    to: `${VIP}:${virtualPort}`,
-    ...fields,
-  })
-const server = (port: number, clientPort: number, fields: Partial<TcpFields> = {}) =>
-  tcpFrame({
-    sourceMac: MAC.server2,
-    destinationMac: MAC.inside,
-    from: `${SERVER2_ADDRESS}:${port}`,
-    to: `${CLIENT_ADDRESS}:${clientPort}`,
-    ...fields,
-  })
-const text = (frame: Uint8Array) => Buffer.from(frame.subarray(54)).toString('latin1')
-const ends = (frame: Uint8Array) => {
-  const address = (at: number) => frame.subarray(at, at + 4).join('.')
-  const port = (at: number) => (frame[at] << 8) | frame[at + 1]
-  return `${address(26)}:${port(34)} > ${address(30)}:${port(36)}`
-}
-
-function logIn(bench: DirectorBench, clientPort = CONTROL): DirectorBench {
-  bench.send(OUTSIDE, client(clientPort, 21, { flags: TCP_SYN }))
-  bench.send(OUTSIDE, client(clientPort, 21))
-  return bench
-}
-const say = (bench: DirectorBench, payload: string, fields: Partial<TcpFields> = {}) =>
-  bench.send(OUTSIDE, client(CONTROL, 21, { payload, flags: PUSH, ...fields }))
-const answer = (bench: DirectorBench, payload: string, fields: Partial<TcpFields> = {}) =>
-  bench.send(INSIDE, server(21, CONTROL, { payload, flags: PUSH, ...fields }))
-const states = (bench: DirectorBench) =>
-  [...bench.reader.connections()].map((each) => `${each.clientPort}>${each.virtualPort} ${each.state}`).sort()
-
-const REPLY_227 = '227 Entering Passive Mode (10,1,0,2,156,64).\r\n'
 
 for (const [verb, command] of [
   ['PORT', 'PORT 203,0,113,7,15,160\r\n'],
@@ -162,89 +122,6 @@ test('a reply that was damaged on its way leaves damaged', async (t) => {
   frame[60] ^= 0x20
   const [sent] = logIn(ftpScene('nat')).send(INSIDE, frame)
   t.notOk(checksumsAreRight(sent.frame))
-})
-
-test('a reply whose end is not there yet waits for the server to send it whole', async (t) => {
-  const bench = logIn(ftpScene('nat'))
-  t.same(answer(bench, REPLY_227.slice(0, 30)), [])
-  t.equal(bench.drops.toObject()['ftp-incomplete'], 1)
-  t.match(text(answer(bench, REPLY_227)[0].frame), /^227 Passive Mode/)
-  t.equal(answer(bench, `227 ${'without an end'.repeat(30)}`).length, 1, 'but not without bound')
-})
-
-for (const [sentence, headerFor, size] of [
-  ['', undefined, 0],
-  [' with an unfinished checksum', unfinishedHeader, 0],
-  [' that the card is to cut', segmentationHeader, 1000],
-  [' that the card would have had to cut', segmentationHeader, 1447],
-] as const) {
-  test(`a full segment${sentence} that ends within such a reply passes without that end, as often as it comes`, async (t) => {
-    for (const end of ['2', '22', '227', REPLY_227.slice(0, 29)]) {
-      const bench = logIn(ftpScene('nat'))
-      const whole = '230 welcome\r\n'.padStart(1448 - end.length, '230-of a long banner\r\n')
-      const say = (payload: string, sequence: number, flags = PUSH) => {
-        const frame = server(21, CONTROL, { payload, sequence, flags })
-        if (headerFor === undefined) return bench.send(INSIDE, frame).map((sent) => sent.frame)
-        return bench.send(INSIDE, unfinish(frame), headerFor(frame, size)).map(({ frame, vnetHeader }) => {
-          t.equal(vnetHeader[1] !== 0, size > 0 && text(frame).length > size, 'the card cuts what is longer')
-          return finish(frame, vnetHeader)
-        })
-      }
-      for (let time = 0; time < 2; time++) {
-        const [passed] = say(whole + end, 1000, PUSH | TCP_FIN)
-        t.equal(text(passed), whole)
-        t.equal(readUint16(passed, 16), passed.length - 14)
-        t.equal(passed[47], TCP_ACK, 'as if there were more to come')
-        t.ok(checksumsAreRight(passed), `without ${end.length} bytes`)
-        t.same(say('226 Transfer complete.\r\n', 1000 + whole.length + REPLY_227.length), [], 'what is behind waits')
-      }
-      if (size > 0) continue
-      const [rest] = say(REPLY_227, 1000 + whole.length)
-      t.match(text(rest), /^227 Passive Mode \(198,51,100,10,156,64\)/, 'the server goes on where it was cut')
-    }
-  })
-}
-
-test('a reply at the end of what is read of a very long segment is cut off and comes again', async (t) => {
-  const bench = logIn(ftpScene('nat'))
-  const banner = '230 welcome\r\n'.padStart(4094)
-  for (const [line, passes] of [
-    [REPLY_227, banner],
-    ['214 help\r\n', `${banner}214 help\r\n`],
-  ]) {
-    const frame = server(21, CONTROL, { payload: banner + line, flags: PUSH })
-    const [sent] = bench.send(INSIDE, unfinish(frame), segmentationHeader(frame, 1448))
-    t.equal(text(sent.frame), passes)
-  }
-})
-
-test('a full segment that was damaged on its way is damaged without its end', async (t) => {
-  const frame = server(21, CONTROL, { payload: `${'230 welcome\r\n'.padStart(1446)}227 Ent`, flags: PUSH })
-  frame[frame.length - 1] ^= 1
-  const [sent] = logIn(ftpScene('nat')).send(INSIDE, frame)
-  t.equal(text(sent.frame).length, 1446)
-  t.notOk(checksumsAreRight(sent.frame))
-})
-
-test('what comes behind a dropped piece waits with it, and all passes when the server sends from there again', async (t) => {
-  const bench = logIn(ftpScene('nat'))
-  const say = (payload: string, sequence: number) =>
-    bench.send(INSIDE, server(21, CONTROL, { payload, sequence, flags: PUSH })).map(({ frame }) => text(frame))
-  t.same(say(REPLY_227.slice(0, 2), 1000), [], 'it may be the beginning of such a reply')
-  t.same(say(REPLY_227.slice(2), 1002), [])
-  t.same(say('226 Transfer complete.\r\n', 1002 + REPLY_227.length), [])
-  const [whole] = say(REPLY_227, 1000)
-  t.match(whole, /^227 Passive Mode \(198,51,100,10,156,64\)/)
-  t.equal(say('226 Transfer complete.\r\n', 1000 + REPLY_227.length).length, 1)
-})
-
-test('what comes behind waits no longer than a server would take to send it again', async (t) => {
-  const bench = logIn(ftpScene('nat'))
-  const say = (payload: string, sequence: number) =>
-    bench.send(INSIDE, server(21, CONTROL, { payload, sequence, flags: PUSH })).length
-  t.equal(say(REPLY_227.slice(0, 2), 1000), 0)
-  const behind = Array.from({ length: 40 }, () => say('226 Transfer complete.\r\n', 1002 + REPLY_227.length))
-  t.same(behind, [...new Array(32).fill(0), ...new Array(8).fill(1)])
 })
 
 test('other replies, and a reply that names neither the server nor the virtual address, pass untouched', async (t) => {
@@ -408,36 +285,94 @@ test('what is expected and does not come is forgotten after two minutes', async 
   t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`])
 })
 
-test('no client makes the director expect more than a bounded number of connections', async (t) => {
-  const bench = logIn(ftpScene('nat', { connections: 8192 }))
-  for (let port = 10_000; port < 10_000 + MAX_EXPECTED + 100; port++) {
-    say(bench, `PORT 203,0,113,7,${port >> 8},${port & 255}\r\n`)
+const activeMode = (port: number) => `PORT 203,0,113,7,${port >> 8},${port & 255}\r\n`
+/** What the peers have been told: which kind, and of which client port. */
+const records = (bench: DirectorBench) =>
+  told(bench).map((record) => [record[RECORD.kind], readUint16(record, RECORD.clientPort)])
+
+test('what a control connection announces takes the place of what it announced before, with the peers too', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  say(bench, activeMode(4000))
+  records(bench)
+  say(bench, activeMode(4001))
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4001>20 LISTEN'])
+  t.same(records(bench), [
+    [RECORD_REMOVE, 4000],
+    [RECORD_UPSERT, 4001],
+  ])
+  say(bench, activeMode(4001))
+  t.same(records(bench), [[RECORD_UPSERT, 4001]], 'the same one again only goes on')
+  answer(bench, REPLY_227)
+  t.same(states(bench), ['0>40000 LISTEN', `${CONTROL}>21 ESTABLISHED`])
+})
+
+test('another session of the same client keeps what it has announced', async (t) => {
+  const bench = logIn(logIn(ftpScene('nat')), 3457)
+  say(bench, activeMode(4000))
+  bench.send(OUTSIDE, client(3457, 21, { payload: activeMode(4001), flags: PUSH }))
+  t.same(states(bench).slice(2), ['4000>20 LISTEN', '4001>20 LISTEN'])
+})
+
+test('a client that does not wait for replies transfers one file after the other, and each has its connection', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  for (const port of [4000, 4001, 4002]) {
+    say(bench, `TYPE I\r\n${activeMode(port)}SIZE one\r\nMDTM one\r\nRETR one\r\n`)
+    bench.send(INSIDE, server(20, port, { flags: TCP_SYN }))
+    bench.send(OUTSIDE, client(port, 20, { flags: SYN_ACK }))
+    bench.send(INSIDE, server(20, port))
   }
-  t.equal(bench.table.memory.used, MAX_EXPECTED + 1)
+  const open = [4000, 4001, 4002].map((port) => `${port}>20 ESTABLISHED`)
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, ...open])
+})
+
+test('a segment full of commands announces one data connection, and what is behind many lines is not read', async (t) => {
+  for (const lines of [16, 400]) {
+    const bench = logIn(ftpScene('nat'))
+    records(bench)
+    say(bench, Array.from({ length: lines }, (_, line) => activeMode(4000 + line)).join(''))
+    t.same(records(bench), [[RECORD_UPSERT, 4015]], 'of those that are read the last')
+    say(bench, `${'\n'.repeat(lines)}${activeMode(5000)}`)
+    t.same(records(bench), [])
+  }
+})
+
+test('what comes with a SYN announces nothing, and takes no place in a full table from its own connection', async (t) => {
+  const bench = logIn(logIn(ftpScene('nat', { connections: 4 })), 3457)
+  const [passed] = bench.send(OUTSIDE, client(3458, 21, { flags: TCP_SYN, payload: activeMode(4000) }))
+  t.equal(ends(passed.frame), `${CLIENT_ADDRESS}:3458 > ${SERVER2_ADDRESS}:21`)
+  t.same(states(bench), ['3456>21 ESTABLISHED', '3457>21 ESTABLISHED', '3458>21 SYN_RECV'])
+})
+
+test('no number of clients makes the director expect more than a bounded number of connections', async (t) => {
+  const bench = ftpScene('nat', { connections: 16_384 })
+  const announce = (session: number) => {
+    bench.send(OUTSIDE, client(2000 + session, 21, { flags: TCP_SYN }))
+    bench.send(OUTSIDE, client(2000 + session, 21, { payload: activeMode(10_000 + session), flags: PUSH }))
+  }
+  const sessions = MAX_EXPECTED + 10
+  for (let session = 0; session < sessions; session++) announce(session)
+  t.equal(bench.table.memory.used, MAX_EXPECTED + sessions)
   const [oldest] = states(bench)
-  t.equal(oldest, '10100>20 LISTEN', 'the oldest have been given up')
-  told(bench)
-  say(bench, 'PORT 203,0,113,7,78,32\r\n')
+  t.equal(oldest, '10010>20 LISTEN', 'the oldest have been given up')
+  records(bench)
+  announce(sessions)
   t.same(
-    told(bench).map((record) => [record[RECORD.kind], readUint16(record, RECORD.clientPort)]),
+    records(bench).slice(1),
     [
-      [RECORD_UPSERT, 20_000],
-      [RECORD_REMOVE, 10_100],
+      [RECORD_UPSERT, 10_000 + sessions],
+      [RECORD_REMOVE, 10_010],
     ],
     'and the peers are told',
   )
 })
 
-test('an expected connection is not given up for one that was made in the same place of the table long ago', async (t) => {
-  const bench = logIn(ftpScene('nat'))
-  const port = (number: number) => say(bench, `PORT 203,0,113,7,${number >> 8},${number & 255}\r\n`)
-  for (let made = 0; made < MAX_EXPECTED; made++) {
-    port(4000)
-    bench.nowMs += 121_000
-  }
-  port(4001)
-  port(4002)
-  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4001>20 LISTEN', '4002>20 LISTEN'])
+test('an expected connection is not given up for one that was made in the same place of the table before', async (t) => {
+  const bench = logIn(logIn(ftpScene('nat')), 3457)
+  say(bench, activeMode(4000))
+  bench.nowMs += 121_000
+  bench.send(OUTSIDE, client(3457, 21, { payload: activeMode(4001), flags: PUSH }))
+  say(bench, activeMode(4002))
+  t.same(states(bench).slice(2), ['4001>20 LISTEN', '4002>20 LISTEN'])
 })
 
 test('a control connection that ends leaves its data connection alone', async (t) => {

@@ -62,8 +62,13 @@ export function parsePassiveReply(line: string): FtpEndpoint | undefined {
 
 /** Texts for reply 227, the longest first. */
 const TEXTS = ['Entering Passive Mode', 'Passive Mode', 'Passive']
-/** For a reply that has no room for the address: the client asks in the other way, or gives its own address. */
+/** For a reply that cannot have the address in it: the client asks in the other way, or gives its own address. */
 const REFUSAL = '425 Use EPSV'
+
+/** A refusal as long as a line, or the beginning of one, of which no less is known than that it is reply 227. */
+export function refusePassiveReply(line: string): string {
+  return REFUSAL.padEnd(line.length).slice(0, line.length)
+}
 
 /**
  * Reply 227 with another address, exactly as long as before: what the address takes more is taken from the text before it, which
@@ -86,7 +91,14 @@ export function rewritePassiveReply(line: string, address: string): string {
     const rewritten = `227 ${text}${replacement}${after}`
     if (rewritten.length <= line.length) return rewritten.padEnd(line.length)
   }
-  return REFUSAL.padEnd(line.length).slice(0, line.length)
+  return refusePassiveReply(line)
+}
+
+/** Whether the beginning of a reply 227 has its numbers to the last digit: something else follows. Then it can be rewritten like a whole line. */
+export function hasWholeNumbers(beginning: string): boolean {
+  const at = numbersAt(beginning)
+  const [numbers] = (at >= 0 && NUMBERS.exec(beginning.slice(at))) || []
+  return numbers !== undefined && at + numbers.length < beginning.length
 }
 
 /** Where the first digit behind the code stands, as RFC 1123 section 4.1.2.6 tells clients to look for it; -1 when there is none. */

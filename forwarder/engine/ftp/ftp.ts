@@ -11,9 +11,11 @@ import { addBytes, fold, updateChecksum } from '../../../protocol/packet/checksu
 import {
   FTP_LINE_LENGTH,
   type FtpCommand,
+  hasWholeNumbers,
   PORT_FTP_DATA,
   parseFtpCommand,
   parsePassiveReply,
+  refusePassiveReply,
   rewritePassiveReply,
 } from '../../../protocol/packet/ftp.ts'
 import { PROTOCOL_TCP } from '../../../protocol/packet/ipv4.ts'
@@ -29,7 +31,7 @@ import type { ServiceTable } from '../../table/service-table.ts'
 import { NOT_HALF_OPEN } from '../protocols/protocol.ts'
 import { halfOpenQueueOf } from '../protocols/registry.ts'
 import type { ExpectedConnections } from './expected-connections.ts'
-import { HeldReplies } from './held-replies.ts'
+import { BEHIND, HeldReplies } from './held-replies.ts'
 import { PartialLines } from './partial-lines.ts'
 
 /** Of a segment no more is read: commands that matter come alone or with those of the same transfer, replies alone. */
@@ -81,7 +83,8 @@ export class Ftp {
    * Sees a server's segment, and writes the virtual address into reply 227. A segment that ends within a reply that would have to be
    * rewritten is cut before it.
    * @returns false when the segment must not go on: it has nothing else in it, or comes behind such a beginning. The server sends that
-   * again, together with what follows. Over IPv6 every segment goes on.
+   * again, together with what follows. If it sends again just that, what follows waits for its acknowledgement (RFC 896), and it goes on.
+   * Over IPv6 every segment goes on.
    */
   reply(frame: Frame, transport: number, index: ConnectionIndex): boolean {
     const { bytes } = frame.memory
@@ -90,24 +93,35 @@ export class Ftp {
     if (text === '') return true
     const sequence = readInt32(bytes, transport + TCP.sequence)
     const isRewritten = (this.#table.flags(index) & FLAG_IPV6) === 0
-    if (isRewritten && this.#held.isBehind(index, sequence)) return false
+    const held = isRewritten ? this.#held.release(index, sequence) : 0
+    if (held === BEHIND) return false
     let at = 0
     while (at < text.length) {
       const end = text.indexOf('\n', at)
       if (end < 0) {
-        if (!isRewritten || !mayBecome227(text.slice(at))) return true
+        const beginning = text.slice(at)
+        if (!isRewritten || !mayBecome227(beginning)) return true
+        if (hasWholeNumbers(beginning)) {
+          this.#passiveReply(frame, transport, from + at, beginning, index)
+          return true
+        }
+        if (at === 0 && beginning.length <= held) {
+          if (beginning.startsWith(REPLY_227)) overwrite(frame, transport, from, refusePassiveReply(beginning))
+          return true
+        }
         // Not the whole segment: one that is full would be sent again with the same end, for ever.
-        this.#held.hold(index, sequence + at)
+        this.#held.hold(index, sequence + at, beginning.length)
         return at > 0 && shortenSegment(frame, transport, at)
       }
-      const line = text.slice(at, end).replace(/\r$/, '')
-      this.#passiveReply(frame, transport, from + at, line, index)
+      this.#passiveReply(frame, transport, from + at, text.slice(at, end), index)
       at = end + 1
     }
     return true
   }
 
-  #passiveReply(frame: Frame, transport: number, at: number, line: string, index: ConnectionIndex): void {
+  /** @param text a line, or as much of one as matters, with what there is of its end */
+  #passiveReply(frame: Frame, transport: number, at: number, text: string, index: ConnectionIndex): void {
+    const line = text.replace(/\r$/, '')
     const endpoint = parsePassiveReply(line)
     if (endpoint === undefined) return
     const { book, addresses } = this.#services.directory

@@ -2,8 +2,9 @@
 import { test } from 'tap'
 import { readUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_FIN } from '../../../protocol/packet/tcp.ts'
+import type { DirectorBench } from '../../support/director-bench.ts'
 import { checksumsAreRight } from '../../support/frames.ts'
-import { answer, CONTROL, ftpScene, logIn, PUSH, REPLY_227, server, text } from '../../support/ftp-scene.ts'
+import { answer, CONTROL, ftpScene, logIn, PUSH, REPLY_227, server, states, text } from '../../support/ftp-scene.ts'
 import { finish, INSIDE, segmentationHeader, unfinish, unfinishedHeader } from '../../support/scene.ts'
 
 test('a reply whose end is not there yet waits for the server to send it whole', async (t) => {
@@ -87,4 +88,58 @@ test('what comes behind waits no longer than a server would take to send it agai
   t.equal(say(REPLY_227.slice(0, 2), 1000), 0)
   const behind = Array.from({ length: 40 }, () => say('226 Transfer complete.\r\n', 1002 + REPLY_227.length))
   t.same(behind, [...new Array(32).fill(0), ...new Array(8).fill(1)])
+})
+
+/** A server's segment in a session of its own. */
+function conversation(): { bench: DirectorBench; say: (payload: string, sequence: number) => string[] } {
+  const bench = logIn(ftpScene('nat'))
+  const say = (payload: string, sequence: number) =>
+    bench.send(INSIDE, server(21, CONTROL, { payload, sequence, flags: PUSH })).map(({ frame }) => {
+      if (!checksumsAreRight(frame)) throw new Error(`a wrong checksum: ${text(frame)}`)
+      return text(frame)
+    })
+  return { bench, say }
+}
+
+test('a beginning that comes again without more of it passes, and what the server kept back until then behind it', async (t) => {
+  for (const [beginning, passes] of [
+    ['2', '2'],
+    ['227', '227'],
+    ['227 E', '425 U'],
+    ['227 Entering Passive Mode (10,1,0,2,156,6', `425 Use EPSV${' '.repeat(29)}`],
+  ]) {
+    const { bench, say } = conversation()
+    t.same(say(beginning, 1000), [])
+    t.same(say(beginning, 1000), [passes])
+    const rest = REPLY_227.slice(beginning.length)
+    t.same(say(rest, 1000 + beginning.length), [rest])
+    t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`], 'nothing is expected')
+    t.match(say(REPLY_227, 1000 + REPLY_227.length)[0], /^227 Passive Mode/, 'the next reply is rewritten')
+  }
+})
+
+test('a beginning that comes again with more of it, but not all, waits once more', async (t) => {
+  const { say } = conversation()
+  for (const length of [2, 10, 20]) t.same(say(REPLY_227.slice(0, length), 1000), [])
+  t.match(say(REPLY_227, 1000)[0], /^227 Passive Mode/)
+})
+
+test('what was cut off a full segment passes when the server sends it alone', async (t) => {
+  const { say } = conversation()
+  const banner = '230 welcome\r\n'.padStart(1438)
+  t.same(say(`${banner}227 Enteri`, 1000), [banner])
+  t.same(say('227 Enteri', 1000 + banner.length), ['425 Use EP'])
+})
+
+test('a beginning that has all six numbers is rewritten at once, and its port expected', async (t) => {
+  for (const length of [43, 44, 45]) {
+    for (const before of ['', '200 odd.\r\n']) {
+      const { bench, say } = conversation()
+      const [passed] = say(before + REPLY_227.slice(0, length), 1000)
+      const [rest] = say(REPLY_227.slice(length), 1000 + before.length + length)
+      t.match(passed + rest, /^(200 odd\.\r\n)?227 Passive Mode \(198,51,100,10,156,64\)[. ]+\r\n$/)
+      t.equal((passed + rest).length, before.length + REPLY_227.length)
+      t.same(states(bench)[0], '0>40000 LISTEN')
+    }
+  }
 })

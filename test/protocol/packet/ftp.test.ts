@@ -1,7 +1,12 @@
 /** FTP's lines about data connections: what they say, what is no such line, and reply 227 with another address. */
 import { test } from 'tap'
 import { formatIPv4 } from '../../../protocol/packet/bytes.ts'
-import { parseFtpCommand, parsePassiveReply, rewritePassiveReply } from '../../../protocol/packet/ftp.ts'
+import {
+  hasWholeNumbers,
+  parseFtpCommand,
+  parsePassiveReply,
+  rewritePassiveReply,
+} from '../../../protocol/packet/ftp.ts'
 import { seededRandom } from '../../random.ts'
 
 const at = (address: string, port: number) => ({ kind: 'active', endpoint: { address, port } })
@@ -97,6 +102,18 @@ const rewritten: [sentence: string, line: string, address: string, expected: str
 for (const [sentence, line, address, expected] of rewritten) {
   test(`${sentence}`, async (t) => t.equal(rewritePassiveReply(line, address), expected))
 }
+
+test('a beginning of a reply has its numbers whole when something else follows the last digit', async (t) => {
+  for (const [beginning, isWhole] of [
+    ['227 Entering Passive Mode', false],
+    ['227 Entering Passive Mode (10,2,0,11,156', false],
+    ['227 Entering Passive Mode (10,2,0,11,156,6', false],
+    ['227 Entering Passive Mode (10,2,0,11,156,64)', true],
+    ['227 10,2,0,11,156,64\r', true],
+  ] as const) {
+    t.equal(hasWholeNumbers(beginning), isWhole, beginning)
+  }
+})
 
 test('whatever the addresses, a rewritten reply is as long as before and says the same port', async (t) => {
   const random = seededRandom(3)

@@ -60,6 +60,8 @@ export interface Verdict {
  * noise.
  */
 export const HANDSHAKE_MS = 100
+/** A process on another processor goes on for a moment after the signal that ends or stops it was sent. */
+const SIGNAL_MS = 10
 
 export function judge(observations: Observations): Verdict {
   const { failure, fault, reaction, remains, load, missingRecords } = observations
@@ -140,7 +142,7 @@ export function explainsBeginning(
   if (explains === 'nothing' || connectedMs < fault.atMs - handshakeMs) return false
   if (explains !== 'handshakes') return startedMs <= (reaction?.atMs ?? fault.atMs) + handshakeMs
   if (sync !== 'established') return false
-  return (fault.lossesMs ?? [fault.atMs]).some((ms) => connectedMs >= ms - handshakeMs && startedMs <= ms)
+  return (fault.lossesMs ?? [fault.atMs]).some((ms) => connectedMs >= ms - handshakeMs && startedMs <= ms + SIGNAL_MS)
 }
 
 /** Nearest rank: the smallest value that is not below `percent` of them. `sorted` ascends; 0 when it is empty. */

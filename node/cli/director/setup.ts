@@ -1,13 +1,8 @@
 /** `director setup`: installs what this machine lacks to run a director or a lab; with --tests, for the tests as well. */
 import type { Command } from 'commander'
-import {
-  compilerPackages,
-  installPackages,
-  missingPackages,
-  runtimePackages,
-  testPackages,
-  thisHost,
-} from '../setup/packages.ts'
+import { untilInterrupted } from '../../drill/interruption.ts'
+import { thisHost } from '../setup/host.ts'
+import { compilerPackages, installPackages, missingPackages, runtimePackages, testPackages } from '../setup/packages.ts'
 import { buildRawSocket, packageFolder, rawSocketLoads } from '../setup/raw-socket.ts'
 
 export function declare(command: Command): void {
@@ -15,7 +10,7 @@ export function declare(command: Command): void {
 }
 
 /** Says nothing and changes nothing when nothing is missing: `npm start` and `npm test` begin with it. */
-function setUp({ tests }: { tests: boolean }): void {
+async function setUp({ tests }: { tests: boolean }): Promise<void> {
   const folder = packageFolder()
   const mustBuild = !rawSocketLoads(folder)
   const needed = {
@@ -26,7 +21,7 @@ function setUp({ tests }: { tests: boolean }): void {
   const missing = missingPackages(needed, thisHost.folders)
   if (missing.length > 0) {
     console.log(`setup: installing ${missing.join(', ')}`)
-    installPackages(missing, thisHost)
+    await untilInterrupted((signal) => installPackages(missing, thisHost, signal))
   }
   if (mustBuild) {
     console.log('setup: building raw-socket')

@@ -3,9 +3,10 @@
  *
  * A program counts as there when it is found on the path, whoever put it there.
  */
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { DirectorError } from '../../../protocol/errors.ts'
+import type { Host } from './host.ts'
+import { disableServices, packagesThere, startingNone } from './services.ts'
 
 /** Debian package by program. */
 export type PackageTable = Readonly<Record<string, string>>
@@ -54,27 +55,13 @@ export function missingPackages(table: PackageTable, folders: readonly string[])
   return [...new Set(missing.map(([, name]) => name))].sort()
 }
 
-export interface Host {
-  readonly isRoot: boolean
-  readonly folders: readonly string[]
-  /** Runs a program to its end. */
-  run(program: string, words: readonly string[], environment: NodeJS.ProcessEnv): { failed: boolean; output: string }
-}
-
-export const thisHost: Host = {
-  isRoot: process.getuid?.() === 0,
-  folders: programFolders(process.env.PATH),
-  run(program, words, environment) {
-    const { status, stdout, stderr } = spawnSync(program, words, { env: environment, encoding: 'utf8' })
-    return { failed: status !== 0, output: `${stdout ?? ''}${stderr ?? ''}` }
-  },
-}
-
 /**
- * Installs packages, without questions, without what they merely recommend, and without starting the services in them.
+ * Installs packages, without questions, without what they merely recommend, and without the services in them: those are neither
+ * started nor enabled.
+ * @param signal interrupts it: what apt-get has begun to install, it completes
  * @throws DirectorError SETUP_FAILED, which names the packages
  */
-export function installPackages(packages: readonly string[], host: Host): void {
+export async function installPackages(packages: readonly string[], host: Host, signal?: AbortSignal): Promise<void> {
   const names = packages.join(' ')
   const byHand = `install them and try again: apt-get install ${names}`
   if (!host.folders.some((folder) => existsSync(`${folder}/apt-get`))) {
@@ -84,12 +71,21 @@ export function installPackages(packages: readonly string[], host: Host): void {
     )
   }
   if (!host.isRoot) throw new DirectorError('SETUP_FAILED', `this machine lacks ${names}; as root, ${byHand}`)
-  // invoke-rc.d starts nothing in runlevel 1: an nginx or keepalived of the machine's own would be in the way.
-  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
-  for (const words of [['update'], ['install', '--yes', '--no-install-recommends', ...packages]]) {
-    const { failed, output } = host.run('apt-get', words, environment)
-    if (!failed) continue
+  const aptGet = async (...words: string[]) => {
+    const environment = { DEBIAN_FRONTEND: 'noninteractive' }
+    const { failed, output } = await host.run('apt-get', words, { environment, signal })
+    if (!failed) return undefined
     const reason = output.split('\n').findLast((line) => line.startsWith('E: ')) ?? 'see its own messages'
-    throw new DirectorError('SETUP_FAILED', `apt-get ${words[0]} failed (${reason}); ${byHand}`)
+    return new DirectorError('SETUP_FAILED', `apt-get ${words[0]} failed (${reason}); ${byHand}`)
   }
+  const notUpdated = await aptGet('update')
+  if (notUpdated) throw notUpdated
+  signal?.throwIfAborted()
+  const before = await packagesThere(host)
+  const install = () => aptGet('install', '--yes', '--no-install-recommends', ...packages)
+  const notInstalled = await startingNone(host.policyFile, install)
+  // Also when it failed: one package of many may have.
+  const added = [...(await packagesThere(host))].filter((name) => !before.has(name))
+  await disableServices(added, host)
+  if (notInstalled) throw notInstalled
 }

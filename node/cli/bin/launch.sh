@@ -22,6 +22,15 @@ has_newer_source() {
   return 1
 }
 
+# Where ip, nft, nginx and what dpkg runs are: not on the PATH of a plain user, nor of root after `su` without `-`.
+case :$PATH: in
+*:/usr/sbin:*) ;;
+*)
+  PATH=${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin
+  export PATH
+  ;;
+esac
+
 case $0 in
 *launch.sh)
   self=$(readlink -f "$0")

@@ -42,9 +42,9 @@ export const testPackages: PackageTable = {
   openssl: 'openssl',
 }
 
-/** The folders where programs are looked for; a plain user's PATH lacks the sbin ones. */
+/** The folders where programs are looked for; launch.sh has seen to it that the sbin ones are among them. */
 export function programFolders(path = ''): string[] {
-  return [...new Set([...path.split(':').filter(Boolean), '/usr/sbin', '/sbin'])]
+  return path.split(':').filter(Boolean)
 }
 
 /** @returns the packages to install, sorted, without repetition */

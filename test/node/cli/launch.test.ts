@@ -50,6 +50,17 @@ test('without any that is new enough it says what to do', async (t) => {
   }
 })
 
+test('programs in the sbin folders are on the path of what it runs, once', async (t) => {
+  const at = installation(t, { [`home/${pinned}`]: 'v24.0.0' })
+  const given = `${at}/system:/usr/bin:/bin`
+  const node = join(at, 'home', pinned)
+  writeFileSync(node, '#!/bin/sh\necho "$PATH"\n')
+  const pathFrom = async (path: string) => (await run(at, 'home/node/cli/bin/director', ['setup'], path)).output.trim()
+  t.equal(await pathFrom(given), `${given}:/usr/sbin:/sbin`)
+  t.equal(await pathFrom('/usr/sbin:/usr/bin:/bin'), '/usr/sbin:/usr/bin:/bin')
+  t.equal(await pathFrom(''), '/usr/bin:/bin:/usr/sbin:/sbin')
+})
+
 test('director and vsadm run TypeScript in the repository and JavaScript where they are installed', async (t) => {
   for (const program of ['director', 'vsadm']) {
     const at = installation(t, { [`home/${pinned}`]: 'v24.0.0' })
@@ -114,8 +125,8 @@ function installation(t: Test, nodes: Record<string, string>, home = 'home'): st
   return at
 }
 
-async function run(at: string, program: string, words: readonly string[]) {
-  const child = spawn(join(at, program), words, { env: { PATH: `${at}/system:/usr/bin:/bin` } })
+async function run(at: string, program: string, words: readonly string[], path = `${at}/system:/usr/bin:/bin`) {
+  const child = spawn(join(at, program), words, { env: { PATH: path } })
   const [output, errors, [status]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
   return { pid: child.pid, output: output + errors, status: status as number }
 }

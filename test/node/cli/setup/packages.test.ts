@@ -1,11 +1,6 @@
 /** What `director setup` finds missing, and how it has it installed. */
 import { test } from 'tap'
-import {
-  compilerPackages,
-  installPackages,
-  missingPackages,
-  programFolders,
-} from '../../../../node/cli/setup/packages.ts'
+import { compilerPackages, installPackages, missingPackages } from '../../../../node/cli/setup/packages.ts'
 import { host } from './host.ts'
 
 test('a program on the path is not missing, and a package that is missing twice is named once', async (t) => {
@@ -14,11 +9,6 @@ test('a program on the path is not missing, and a package that is missing twice 
   t.strictSame(missingPackages(compilerPackages, folders), ['build-essential'])
   t.strictSame(missingPackages({ tshark: 'tshark', python3: 'python3' }, folders), [])
   t.strictSame(missingPackages({ nft: 'nftables', ip: 'iproute2' }, folders), ['iproute2', 'nftables'])
-})
-
-test('programs are looked for in the sbin folders too, which a plain user has not on the path', async (t) => {
-  t.strictSame(programFolders('/bin::/usr/sbin'), ['/bin', '/usr/sbin', '/sbin'])
-  t.strictSame(programFolders(), ['/usr/sbin', '/sbin'])
 })
 
 test('missing packages are installed in one go, quietly', async (t) => {

@@ -20,15 +20,23 @@ export function rawSocketLoads(folder: string): boolean {
   return spawnSync(process.execPath, ['-e', 'require("raw-socket")'], { cwd: folder, stdio: 'ignore' }).status === 0
 }
 
+/** How it is built: tests have an npm that only notes what it is asked. */
+export interface Builder {
+  /** Runs npm in a folder. */
+  runNpm(words: readonly string[], folder: string): { failed: boolean; output: string }
+  /** Where the running Node.js is installed: its headers lie in include/node. */
+  readonly prefix: string
+}
+
+const thisBuilder: Builder = { runNpm, prefix: dirname(dirname(process.execPath)) }
+
 /** @throws DirectorError SETUP_FAILED */
-export function buildRawSocket(folder: string): void {
+export function buildRawSocket(folder: string, builder = thisBuilder): void {
   const isRepository = basename(dirname(folder)) !== 'node_modules'
-  if (!isRepository || !installedAt(folder)) completeDependencies(folder, isRepository)
+  if (!isRepository || !installedAt(folder)) completeDependencies(folder, isRepository, builder)
   const source = installedAt(folder)
   if (!source) throw new DirectorError('SETUP_FAILED', 'raw-socket is not installed; install linux-director again')
-  const words = ['explore', 'raw-socket', ...headers(), '--loglevel=silent', '--', 'node-gyp', 'rebuild']
-  // npm knows its node-gyp, and looks for raw-socket in the node_modules of the folder where it runs.
-  const { output, failed } = runNpm(words, dirname(dirname(source)))
+  const { output, failed } = compile(source, builder)
   if (!failed && rawSocketLoads(folder)) return
   const reason = output.match(/^.*\berror\b.*$/im)?.[0].trim() ?? 'no reason given'
   throw new DirectorError(
@@ -49,7 +57,7 @@ function installedAt(folder: string): string | undefined {
  * Brings raw-socket, if npm 10 has taken it away since it could not build it, and nan as overridden in our package.json:
  * where our package is installed it is not npm's root package, and only the root's overrides count.
  */
-function completeDependencies(folder: string, isRepository: boolean): void {
+function completeDependencies(folder: string, isRepository: boolean, { runNpm }: Builder): void {
   const words = ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
   if (!isRepository) words.push('--omit=dev')
   const { failed, output } = runNpm(words, folder)
@@ -57,9 +65,11 @@ function completeDependencies(folder: string, isRepository: boolean): void {
 }
 
 /** Built against the headers that lie beside the running Node.js; without them node-gyp fetches some. */
-function headers(): string[] {
-  const prefix = dirname(dirname(process.execPath))
-  return existsSync(join(prefix, 'include/node/node.h')) ? [`--nodedir=${prefix}`] : []
+function compile(source: string, { runNpm, prefix }: Builder): { failed: boolean; output: string } {
+  const headers = existsSync(join(prefix, 'include/node/node.h')) ? [`--nodedir=${prefix}`] : []
+  // npm knows its node-gyp, and looks for raw-socket in the node_modules of the folder where it runs.
+  const words = ['explore', 'raw-socket', ...headers, '--loglevel=silent', '--', 'node-gyp', 'rebuild']
+  return runNpm(words, dirname(dirname(source)))
 }
 
 function runNpm(words: readonly string[], folder: string): { failed: boolean; output: string } {

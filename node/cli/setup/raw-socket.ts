@@ -5,8 +5,9 @@
  * itself runs under. See docs/decisions/tooling.md.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { DirectorError } from '../../../protocol/errors.ts'
 
@@ -64,12 +65,23 @@ function completeDependencies(folder: string, isRepository: boolean, { runNpm }:
   if (failed) throw new DirectorError('SETUP_FAILED', `npm cannot fetch raw-socket: ${output.trim().split('\n')[0]}`)
 }
 
-/** Built against the headers that lie beside the running Node.js; without them node-gyp fetches some. */
+/**
+ * Built against the headers that lie beside the running Node.js; without them node-gyp fetches some. Its Makefile names their
+ * folder without quotes, so it is told of a link to it, in whose path there is no space.
+ */
 function compile(source: string, { runNpm, prefix }: Builder): { failed: boolean; output: string } {
-  const headers = existsSync(join(prefix, 'include/node/node.h')) ? [`--nodedir=${prefix}`] : []
-  // npm knows its node-gyp, and looks for raw-socket in the node_modules of the folder where it runs.
-  const words = ['explore', 'raw-socket', ...headers, '--loglevel=silent', '--', 'node-gyp', 'rebuild']
-  return runNpm(words, dirname(dirname(source)))
+  const links = mkdtempSync(join(tmpdir(), 'linux-director-headers-'))
+  try {
+    const hasHeaders = existsSync(join(prefix, 'include/node/node.h'))
+    const link = join(links, 'node')
+    if (hasHeaders) symlinkSync(prefix, link)
+    const headers = hasHeaders ? [`--nodedir=${link}`] : []
+    // npm knows its node-gyp, and looks for raw-socket in the node_modules of the folder where it runs.
+    const words = ['explore', 'raw-socket', ...headers, '--loglevel=silent', '--', 'node-gyp', 'rebuild']
+    return runNpm(words, dirname(dirname(source)))
+  } finally {
+    rmSync(links, { recursive: true })
+  }
 }
 
 function runNpm(words: readonly string[], folder: string): { failed: boolean; output: string } {

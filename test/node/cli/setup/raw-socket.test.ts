@@ -1,5 +1,5 @@
 /** How `director setup` has raw-socket built: what npm is asked, in which folder, and against which headers. */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Test, test } from 'tap'
@@ -33,10 +33,19 @@ test('where the package is installed its dependencies are completed always, with
   ])
 })
 
-test('node-gyp is told of the headers beside this Node.js', async (t) => {
-  const { at, builder, calls } = machine(t, ['home/node_modules/raw-socket/package.json', 'node/include/node/node.h'])
-  buildRawSocket(join(at, 'home'), { ...builder, prefix: join(at, 'node') })
-  t.match(calls, [{ words: `explore raw-socket --nodedir=${at}/node --loglevel` }])
+test('node-gyp is told of the headers beside this Node.js by a path without spaces, for the time of the build', async (t) => {
+  const { at, builder } = machine(t, ['home/node_modules/raw-socket/package.json', 'my node/include/node/node.h'])
+  const folders: string[] = []
+  const runNpm: typeof builder.runNpm = (words, folder) => {
+    const told = words.find((word) => word.startsWith('--nodedir='))!.slice('--nodedir='.length)
+    folders.push(told, realpathSync(told))
+    return builder.runNpm(words, folder)
+  }
+  buildRawSocket(join(at, 'home'), { prefix: join(at, 'my node'), runNpm })
+  const [told, real] = folders
+  t.match(told, /^\S+$/)
+  t.equal(real, join(at, 'my node'))
+  t.notOk(existsSync(dirname(told)), 'the link is removed')
 })
 
 test('what npm says is passed on when it fails, and so is a build that does not load', async (t) => {

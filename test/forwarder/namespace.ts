@@ -3,6 +3,7 @@
  * however a test ends.
  */
 import { execFileSync, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 /** Runs a test file of its own inside a new network namespace; its results become a part of this test. */
@@ -11,7 +12,7 @@ export function runInNamespace(t: Test, file: URL): void {
     t.pass('not run: only root can make network namespaces', { skip: true })
     return
   }
-  t.spawn('unshare', ['--net', process.execPath, file.pathname], {}, 'in a network namespace')
+  t.spawn('unshare', ['--net', process.execPath, fileURLToPath(file)], {}, 'in a network namespace')
 }
 
 /** Runs ip(8), once for each line of arguments, in the namespace of this process or in another. */

@@ -31,6 +31,11 @@ test('every file begins with a comment that says what it is for', async (t) => {
   )
 })
 
+test('the path of a URL is not taken for the name of a file, in which a space is no %20', async (t) => {
+  const named = sourceFiles.filter((file) => /import\.meta\.url\)\.pathname|\bfile\.pathname/.test(read(file)))
+  t.strictSame(named, [])
+})
+
 test('files are short', async (t) => {
   const lengths = sourceFiles.map((file) => ({ file, lines: read(file).split('\n').length - 1 }))
   t.strictSame(

@@ -1,6 +1,7 @@
 /** Run by packet-ring.test.ts inside a network namespace that nothing else uses. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { type Test, test } from 'tap'
 import { createFrames, type Frame } from '../../../forwarder/link/link.ts'
 import { PacketRingLink } from '../../../forwarder/link/packet-ring.ts'
@@ -203,7 +204,8 @@ test('64 MiB of TCP pass from ring to ring unchanged', async (t) => {
   })
 
   const peer = (namespace: typeof left, role: string) => {
-    const [command, ...rest] = [...namespace.enter, process.execPath, new URL('bulk-peer.ts', import.meta.url).pathname]
+    const file = fileURLToPath(new URL('bulk-peer.ts', import.meta.url))
+    const [command, ...rest] = [...namespace.enter, process.execPath, file]
     return spawn(command, [...rest, role, '10.9.0.2', `${BULK_BYTES}`], { stdio: ['ignore', 'pipe', 'inherit'] })
   }
   const server = peer(right, 'receive')

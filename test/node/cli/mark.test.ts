@@ -1,11 +1,12 @@
 /** `director mark` against a pool that is served: what it shows, what it changes, what it refuses. */
 import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
 import { servePool } from './served-pool.ts'
 
 const run = promisify(execFile)
-const program = new URL('../../../node/cli/director.ts', import.meta.url).pathname
+const program = fileURLToPath(new URL('../../../node/cli/director.ts', import.meta.url))
 
 test('director mark', async (t) => {
   const pool = await servePool(t)

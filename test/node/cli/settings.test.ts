@@ -1,5 +1,6 @@
 /** `director settings` against a pool that is served: what it shows, and what it changes. */
 import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { test } from 'tap'
 import { renderSettings } from '../../../node/cli/director/settings.ts'
@@ -7,7 +8,7 @@ import { allSettings } from '../../../node/director/pool/setting-changes.ts'
 import { servePool } from './served-pool.ts'
 
 const run = promisify(execFile)
-const program = new URL('../../../node/cli/director.ts', import.meta.url).pathname
+const program = fileURLToPath(new URL('../../../node/cli/director.ts', import.meta.url))
 const settings = async (socket: string, ...words: string[]) => {
   const { stdout } = await run(process.execPath, [program, 'settings', ...words, '--socket', socket])
   return stdout

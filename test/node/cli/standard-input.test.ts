@@ -4,9 +4,10 @@ import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 
-const program = new URL('../../../node/cli/director.ts', import.meta.url).pathname
+const program = fileURLToPath(new URL('../../../node/cli/director.ts', import.meta.url))
 const HALVES = ['virtual_server 10.0.0.1 80 {\n', 'protocol TCP\n}\n']
 
 test('a socket whose other end takes its time', async (t) => {

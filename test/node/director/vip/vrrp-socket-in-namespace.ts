@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import tap, { test } from 'tap'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { formatMac } from '../../../../protocol/packet/bytes.ts'
@@ -19,7 +20,7 @@ import { startPeer } from './peer-process.ts'
 const other = await createNeighbour('vip0', 'vip1')
 tap.teardown(() => other.close())
 
-const INJECT = new URL('../../../lab/inject.ts', import.meta.url).pathname
+const INJECT = fileURLToPath(new URL('../../../lab/inject.ts', import.meta.url))
 
 /** An advertisement over IPv6 as a frame that inject.ts takes. */
 function vrrpFrame(toMac: Uint8Array, source: string, destination: string, hopLimit: number, message: Uint8Array) {

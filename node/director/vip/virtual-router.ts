@@ -75,6 +75,8 @@ export class VirtualRouter {
   /** Active_Adver_Interval: the interval of the router that is active. */
   #activeIntervalMs: number
   #timerDueMs: number | undefined
+  /** Active only: when it last spoke, or began to listen instead. */
+  #spokeMs = Number.NEGATIVE_INFINITY
   /** When an active router was last heard, however low its priority. */
   #heardMs = Number.NEGATIVE_INFINITY
   #postponements = 0
@@ -309,6 +311,7 @@ export class VirtualRouter {
       this.#suspectSuccessor(nowMs)
       if (this.#doubtful) {
         this.#actions.push({ kind: 'note', message: `stalled for ${this.#stallMs} ms while active; listening first` })
+        this.#spokeMs = nowMs
         this.#arm(nowMs + this.#options.intervalMs)
         return
       }
@@ -339,10 +342,9 @@ export class VirtualRouter {
 
   /** Whether our own advertisements have been missing for so long that a backup will have taken over. */
   #suspectSuccessor(nowMs: number): void {
-    const lateMs = nowMs - this.#timerDueMs!
-    if (lateMs < usurpationTime(this.#options.intervalMs)) return
+    if (nowMs - this.#spokeMs < usurpationTime(this.#options.intervalMs)) return
     this.#doubtful = true
-    this.#stallMs = Math.round(lateMs)
+    this.#stallMs = Math.round(nowMs - this.#timerDueMs!)
   }
 
   #activate(reason: string, nowMs: number): void {
@@ -370,6 +372,7 @@ export class VirtualRouter {
   /** Counts from the time when the advertisement was due, so that small delays do not add up to a slower rhythm. */
   #advertise(nowMs: number): void {
     this.#actions.push({ kind: 'advertise', priority: this.effectivePriority })
+    this.#spokeMs = nowMs
     const { intervalMs } = this.#options
     const dueMs = this.#timerDueMs ?? nowMs
     const onTime = nowMs >= dueMs && nowMs - dueMs < intervalMs

@@ -339,6 +339,23 @@ const cases: readonly Case[] = [
     [...toActive, [800, timer, 'note, arm 900'], [900, timer, 'advertise 128, arm 1000']],
   ],
   [
+    'it does so as soon as a backup may have taken over: three intervals after it last spoke',
+    [...toActive, [649, timer, 'advertise 128, arm 749'], [949, timer, 'note, arm 1049']],
+  ],
+  [
+    'what counts is when it spoke, not when it should have',
+    [...toActive, [540, timer, 'advertise 128, arm 550'], [830, timer, 'advertise 128, arm 930']],
+  ],
+  [
+    'a stall while it listens is silence as well',
+    [
+      ...toActive,
+      [800, timer, 'note, arm 900'],
+      [1100, timer, 'note, arm 1200'],
+      [1200, timer, 'advertise 128, arm 1300'],
+    ],
+  ],
+  [
     'an active router that was stalled yields to whoever took over, even with a lower priority, and does not drive it away',
     [
       ...toActive,

@@ -50,14 +50,20 @@ async function run(
       // It has ended by itself in the meantime.
     }
   }
-  const limit = setTimeout(() => {
+  const end = () => {
     kill()
     onLate(`took longer than ${timeoutMs} ms`)
+  }
+  let late: NodeJS.Immediate | undefined
+  // When this thread has stood still, it may not have heard yet of an end that came in time: it does before the next immediates.
+  const limit = setTimeout(() => {
+    late = setImmediate(end)
   }, timeoutMs)
   killed.addEventListener('abort', kill)
   if (killed.aborted) kill()
   const [status, signal] = await exit
   clearTimeout(limit)
+  clearImmediate(late)
   // Its number may be another's by now.
   killed.removeEventListener('abort', kill)
   if (signal !== null) return `was ended by ${signal}`

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { getPriority, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { test } from 'tap'
 import { runScript } from '../../../../node/director/vip/run-script.ts'
 
@@ -68,6 +69,13 @@ test('what a script has started ends with it when it is killed', async (t) => {
   await once(connection, 'close')
   t.equal(await run.ended, 'was called off')
   await run.gone
+})
+
+test('a script that ends while this thread stands still has not taken too long', async (t) => {
+  const run = runScript(['/bin/sleep', '0.05'], 100)
+  await setImmediate()
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)
+  t.equal(await run.ended, undefined)
 })
 
 test('a script that is killed before its turn to start has come is not started', async (t) => {

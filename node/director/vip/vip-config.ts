@@ -94,6 +94,11 @@ const vip = z
     if (group.priority === PRIORITY_OWNER && weights.some((weight) => weight !== 0)) {
       refuse(['track'], 'expected weight 0 throughout: priority 255 owns the addresses and does not change')
     }
+    if (group.priority === PRIORITY_OWNER) {
+      const because = 'priority 255 owns the addresses, and always takes them back (RFC 9568)'
+      if (!group.preempt) refuse(['preempt'], `expected true: ${because}`)
+      if (group.preemptDelayMs > 0) refuse(['preemptDelayMs'], `expected 0: ${because}`)
+    }
     if (group.syncGroup !== undefined && weights.some((weight) => weight !== 0)) {
       refuse(['track'], 'expected weight 0 throughout: groups of a sync group keep one priority')
     }

@@ -192,6 +192,18 @@ const refusals: readonly [sentence: string, text: string, line: number, message:
     /vips\.0\.track: expected weight 0 throughout/,
   ],
   [
+    'an owner of the addresses that would leave them with others',
+    `vips:\n  - vrid: 51\n    priority: 255\n    addresses: [10.1.0.100]\n    preempt: false\n`,
+    9,
+    /vips\.0\.preempt: expected true: priority 255 owns the addresses/,
+  ],
+  [
+    'one that would do so for a while',
+    `vips:\n  - vrid: 51\n    priority: 255\n    addresses: [10.1.0.100]\n    preemptDelayMs: 1000\n`,
+    9,
+    /vips\.0\.preemptDelayMs: expected 0: priority 255 owns the addresses/,
+  ],
+  [
     'a tracked script that would be looked for',
     `vips:\n  - vrid: 51\n    addresses: [10.1.0.100]\n    track:\n      scripts:\n        - command: [check]\n`,
     10,

@@ -1,46 +1,23 @@
 /** VRRP's state machine, event by event: RFC 9568 section 6.4, and each departure of docs/divergence.md. */
 import { test } from 'tap'
+import { VirtualRouter } from '../../../../node/director/vip/virtual-router.ts'
 import {
-  type RouterAction,
-  type RouterInput,
-  VirtualRouter,
-  type VirtualRouterOptions,
-} from '../../../../node/director/vip/virtual-router.ts'
-
-/** 100 ms intervals and priority 128: the skew is 50 ms, silence of 350 ms means that nobody is active. */
-const ORDINARY: VirtualRouterOptions = {
-  address: '10.0.0.2',
-  priority: 128,
-  intervalMs: 100,
-  preempt: true,
-  preemptDelayMs: 0,
-  version: 3,
-  isGrouped: false,
-}
-
-const start: RouterInput = { kind: 'start' }
-const stop: RouterInput = { kind: 'stop' }
-const timer: RouterInput = { kind: 'timer' }
-const synced: RouterInput = { kind: 'sync', inSync: true }
-const unsynced: RouterInput = { kind: 'sync', inSync: false }
-const fault: RouterInput = { kind: 'fault', reason: 'eth0 is down' }
-const cleared: RouterInput = { kind: 'cleared' }
-function heard(from: string, priority: number, intervalMs = 100): RouterInput {
-  return { kind: 'advertisement', from, priority, intervalMs }
-}
-
-const activate: RouterInput = { kind: 'activate' }
-const priority = (value: number): RouterInput => ({ kind: 'priority', priority: value })
-
-type Step = readonly [atMs: number, input: RouterInput, actions: string]
-type Case = readonly [sentence: string, steps: readonly Step[], options?: Partial<VirtualRouterOptions>]
-
-/** In sync, started at 0, active since 350. */
-const toActive: readonly Step[] = [
-  [0, synced, ''],
-  [0, start, 'become backup, arm 350'],
-  [350, timer, 'become active, advertise 128, arm 450'],
-]
+  activate,
+  type Case,
+  cleared,
+  fault,
+  heard,
+  ORDINARY,
+  priority,
+  type Step,
+  start,
+  stop,
+  synced,
+  testEach,
+  timer,
+  toActive,
+  unsynced,
+} from './router-steps.ts'
 
 const cases: readonly Case[] = [
   ['a router that hears nobody becomes active after the active down interval', toActive],
@@ -302,71 +279,6 @@ const cases: readonly Case[] = [
     ],
     { priority: 1 },
   ],
-
-  [
-    'a backup whose timer comes much too late listens again before it takes over',
-    [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [650, timer, 'become active, advertise 128, arm 750']],
-  ],
-  [
-    'a stalled backup that hears the active router waits as before',
-    [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [560, heard('10.0.0.1', 200), 'arm 910']],
-  ],
-  [
-    'a backup that is always late takes over in the end, when nobody was ever heard',
-    [
-      ...toActive.slice(0, 2),
-      [500, timer, 'note, arm 650'],
-      [800, timer, 'note, arm 950'],
-      [1100, timer, 'note, arm 1250'],
-      [1400, timer, 'become active, advertise 128, arm 1500'],
-    ],
-  ],
-  [
-    'lateness within an interval is jitter',
-    [...toActive.slice(0, 2), [449, timer, 'become active, advertise 128, arm 549']],
-  ],
-  [
-    'at short intervals, lateness of up to 20 ms is jitter',
-    [
-      [0, synced, ''],
-      [0, start, 'become backup, arm 35'],
-      [55, timer, 'become active, advertise 128, arm 65'],
-    ],
-    { intervalMs: 10 },
-  ],
-  [
-    'an active router that was stalled listens for an interval before it speaks',
-    [...toActive, [800, timer, 'note, arm 900'], [900, timer, 'advertise 128, arm 1000']],
-  ],
-  [
-    'it does so as soon as a backup may have taken over: three intervals after it last spoke',
-    [...toActive, [649, timer, 'advertise 128, arm 749'], [949, timer, 'note, arm 1049']],
-  ],
-  [
-    'what counts is when it spoke, not when it should have',
-    [...toActive, [540, timer, 'advertise 128, arm 550'], [830, timer, 'advertise 128, arm 930']],
-  ],
-  [
-    'a stall while it listens is silence as well',
-    [
-      ...toActive,
-      [800, timer, 'note, arm 900'],
-      [1100, timer, 'note, arm 1200'],
-      [1200, timer, 'advertise 128, arm 1300'],
-    ],
-  ],
-  [
-    'an active router that was stalled yields to whoever took over, even with a lower priority, and does not drive it away',
-    [
-      ...toActive,
-      [800, timer, 'note, arm 900'],
-      [850, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1200'],
-    ],
-  ],
-  [
-    'it yields as well if it hears the successor before its own timer',
-    [...toActive, [800, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1150']],
-  ],
 ]
 
 const priorities: readonly Case[] = [
@@ -445,18 +357,9 @@ const grouped: readonly Case[] = [
   ],
 ]
 
-for (const [sentence, steps, options] of [
-  ...cases,
-  ...priorities,
-  ...grouped.map(([sentence, steps, options]): Case => [sentence, steps, { ...options, isGrouped: true }]),
-]) {
-  test(sentence, async (t) => {
-    const router = new VirtualRouter({ ...ORDINARY, ...options })
-    for (const [atMs, input, actions] of steps) {
-      t.equal(summary(router.handle(input, atMs)), actions, `${atMs} ms: ${JSON.stringify(input)}`)
-    }
-  })
-}
+testEach(cases)
+testEach(priorities)
+testEach(grouped.map(([sentence, steps, options]): Case => [sentence, steps, { ...options, isGrouped: true }]))
 
 test('what holds a router back is told', async (t) => {
   const router = new VirtualRouter(ORDINARY)
@@ -493,14 +396,3 @@ test('a preempt delay is told as the reason while it lasts', async (t) => {
   router.handle(heard('10.0.0.3', 100), 510)
   t.equal(router.waiting, null)
 })
-
-function summary(actions: readonly RouterAction[]): string {
-  return actions
-    .map((action) => {
-      if (action.kind === 'advertise') return `advertise ${action.priority}`
-      if (action.kind === 'become') return `become ${action.state}`
-      if (action.kind === 'arm') return `arm ${action.dueMs}`
-      return action.kind
-    })
-    .join(', ')
-}

@@ -1,0 +1,71 @@
+/** What a virtual router makes of timers that come late: its own slowness is no evidence, and its silence may have been noticed. */
+import { type Case, heard, start, synced, testEach, timer, toActive } from './router-steps.ts'
+
+const cases: readonly Case[] = [
+  [
+    'a backup whose timer comes much too late listens again before it takes over',
+    [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [650, timer, 'become active, advertise 128, arm 750']],
+  ],
+  [
+    'a stalled backup that hears the active router waits as before',
+    [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [560, heard('10.0.0.1', 200), 'arm 910']],
+  ],
+  [
+    'a backup that is always late takes over in the end, when nobody was ever heard',
+    [
+      ...toActive.slice(0, 2),
+      [500, timer, 'note, arm 650'],
+      [800, timer, 'note, arm 950'],
+      [1100, timer, 'note, arm 1250'],
+      [1400, timer, 'become active, advertise 128, arm 1500'],
+    ],
+  ],
+  [
+    'lateness within an interval is jitter',
+    [...toActive.slice(0, 2), [449, timer, 'become active, advertise 128, arm 549']],
+  ],
+  [
+    'at short intervals, lateness of up to 20 ms is jitter',
+    [
+      [0, synced, ''],
+      [0, start, 'become backup, arm 35'],
+      [55, timer, 'become active, advertise 128, arm 65'],
+    ],
+    { intervalMs: 10 },
+  ],
+  [
+    'an active router that was stalled listens for an interval before it speaks',
+    [...toActive, [800, timer, 'note, arm 900'], [900, timer, 'advertise 128, arm 1000']],
+  ],
+  [
+    'it does so as soon as a backup may have taken over: three intervals after it last spoke',
+    [...toActive, [649, timer, 'advertise 128, arm 749'], [949, timer, 'note, arm 1049']],
+  ],
+  [
+    'what counts is when it spoke, not when it should have',
+    [...toActive, [540, timer, 'advertise 128, arm 550'], [830, timer, 'advertise 128, arm 930']],
+  ],
+  [
+    'a stall while it listens is silence as well',
+    [
+      ...toActive,
+      [800, timer, 'note, arm 900'],
+      [1100, timer, 'note, arm 1200'],
+      [1200, timer, 'advertise 128, arm 1300'],
+    ],
+  ],
+  [
+    'an active router that was stalled yields to whoever took over, even with a lower priority, and does not drive it away',
+    [
+      ...toActive,
+      [800, timer, 'note, arm 900'],
+      [850, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1200'],
+    ],
+  ],
+  [
+    'it yields as well if it hears the successor before its own timer',
+    [...toActive, [800, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1150']],
+  ],
+]
+
+testEach(cases)

@@ -206,7 +206,8 @@ export class VirtualRouter {
     if (this.#state === 'active' && inSync) this.#authoritative = true
     if (this.#state !== 'backup') return
     const intervalMs = this.#activeIntervalMs
-    if (inSync) this.#arm(Math.max(nowMs, this.#timerDueMs! - intervalMs))
+    // A timer that is overdue stays so: how late it is says how slow we have been.
+    if (inSync) this.#arm(Math.max(Math.min(nowMs, this.#timerDueMs!), this.#timerDueMs! - intervalMs))
     else {
       // The timer may be about to fire because a lower priority was being ignored: its holder is respected from now on.
       const silentMs = this.#heardMs + takeoverDelay(this.#skewMs, intervalMs, false)

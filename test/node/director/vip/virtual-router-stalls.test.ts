@@ -7,6 +7,14 @@ const cases: readonly Case[] = [
     [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [650, timer, 'become active, advertise 128, arm 750']],
   ],
   [
+    'one that comes into sync at the same time is late all the same',
+    [
+      [0, start, 'become backup, arm 450'],
+      [600, synced, 'arm 450'],
+      [600, timer, 'note, arm 750'],
+    ],
+  ],
+  [
     'a stalled backup that hears the active router waits as before',
     [...toActive.slice(0, 2), [500, timer, 'note, arm 650'], [560, heard('10.0.0.1', 200), 'arm 910']],
   ],

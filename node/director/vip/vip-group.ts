@@ -71,6 +71,8 @@ export class VipGroup implements SyncMember {
   readonly #script: StatusScript | undefined
   /** Why the group can take no part, by who found out. */
   readonly #faults = new Map<Finder, string>()
+  /** The one that the router knows of. */
+  #knownFault: string | undefined
   #inSync = false
   #cancelTimer = () => {}
   #cancelAnnouncement = () => {}
@@ -243,12 +245,14 @@ export class VipGroup implements SyncMember {
 
   #setFault(finder: Finder, reason: string | undefined): void {
     if (this.#faults.get(finder) === reason) return
-    const before = this.#fault
     if (reason === undefined) this.#faults.delete(finder)
     else this.#faults.set(finder, reason)
-    const fault = this.#fault
-    if (fault !== before) this.#step(fault === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: fault })
+    // The sync group first: what ends here may go on in another member, and must not seem to be over in between.
     if (finder !== 'sync-group') this.#components.syncGroup?.faultChanged()
+    const fault = this.#fault
+    if (fault === this.#knownFault) return
+    this.#knownFault = fault
+    this.#step(fault === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: fault })
   }
 
   get #fault(): string | undefined {

@@ -240,6 +240,25 @@ test('the fault of one group is the fault of its sync group, with the reason, un
   t.same([groupStates(best), groupStates(second)], ['active active', 'backup backup'])
 })
 
+test('a fault that all groups of a sync group have begins and ends once for each', async (t) => {
+  const pool = new Pool()
+  const common = { syncGroup: 'both', onStatus: ['/usr/bin/notify'] }
+  const member = pool.add(1, common, { ...common, vrid: 52, addresses: ['10.0.0.101'] })
+  pool.start()
+  await pool.clock.advance(1000)
+  const { length: told } = member.scripts
+  member.service.setFault('director', 'the forwarder died')
+  member.service.setFault('director', undefined)
+  await pool.clock.advance(100)
+  for (const name of ['vrid-51', 'vrid-52']) {
+    const states = member.scripts.slice(told).filter((words) => words.includes(name))
+    t.same(
+      states.map((words) => words.split(' ')[3]),
+      ['FAULT', 'BACKUP'],
+    )
+  }
+})
+
 test('a script is told of each state, in keepalived’s words', async (t) => {
   const pool = new Pool()
   const onStatus = ['/usr/bin/notify', '--verbose']

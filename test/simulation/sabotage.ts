@@ -116,7 +116,7 @@ export const SABOTAGES = {
         ...transport,
         send: (message, destination, groupMac) => {
           last.delete(message[VRID])
-          transport.send(message, destination, groupMac)
+          return transport.send(message, destination, groupMac)
         },
         onDatagram: (handler) =>
           transport.onDatagram((datagram) => {

@@ -365,7 +365,7 @@ export class SimulatedDirector {
         if (priority === PRIORITY_RESIGN) this.advertised.delete(vrid)
         else if (this.advertised.get(vrid)?.priority !== priority)
           this.advertised.set(vrid, { priority, sinceMs: this.#options.clock.now() })
-        transport.send(message, destination, groupMac)
+        return transport.send(message, destination, groupMac)
       },
     }
   }

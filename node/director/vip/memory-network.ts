@@ -61,7 +61,7 @@ export class MemoryNetwork {
     if (!frozen) this.#deliver(port)
   }
 
-  #send({ address: source }: Port, message: Uint8Array, destination: string): void {
+  #send({ address: source }: Port, message: Uint8Array, destination: string): boolean {
     for (const to of this.#ports.values()) {
       if (to.address !== destination && vrrpGroupOf(to.address) !== destination) continue
       if (to.address === source || this.#cuts.has(`${source} ${to.address}`)) continue
@@ -73,6 +73,7 @@ export class MemoryNetwork {
         })
       }
     }
+    return true
   }
 
   #deliver(port: Port): void {

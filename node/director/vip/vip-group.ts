@@ -11,7 +11,7 @@ import { formatMac } from '../../../protocol/packet/bytes.ts'
 import { isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { virtualRouterMac } from '../../../protocol/packet/virtual-router-mac.ts'
 import type { DecodedAdvertisement, VrrpChecksum, VrrpDatagram, VrrpRefusal } from '../../../protocol/packet/vrrp.ts'
-import { encodeAdvertisement, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
+import { encodeAdvertisement, PRIORITY_RESIGN, vrrpGroupOf } from '../../../protocol/packet/vrrp.ts'
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { VipStatus } from '../control/answers.ts'
@@ -22,7 +22,7 @@ import type { RunScript } from './run-script.ts'
 import type { ScriptChecks } from './script-checks.ts'
 import { StatusScript } from './status-script.ts'
 import type { SyncGroup, SyncMember } from './sync-group.ts'
-import { stallTolerance, successionTime } from './timing.ts'
+import { stallTolerance, successionTime, usurpationTime } from './timing.ts'
 import { Tracking } from './tracking.ts'
 import type { VipConfig } from './vip-config.ts'
 import { type RouterAction, type RouterInput, type RouterState, VirtualRouter } from './virtual-router.ts'
@@ -35,9 +35,11 @@ const SETTLE_MS = BURST_LENGTH_MS + 50
 const LONGEST_STOP_MS = 15_000
 /** What a stop waits for the script that is told of it. */
 const LONGEST_SCRIPT_MS = 2000
+/** After so long what did not get out is tried again. */
+const RETRY_MS = 1000
 
 /** Who has found out that a group can take no part. */
-type Finder = 'service' | 'tracking' | 'sync-group'
+type Finder = 'service' | 'tracking' | 'sender' | 'sync-group'
 
 /** What the service lends to each of its groups. */
 export interface VipGroupComponents {
@@ -77,6 +79,9 @@ export class VipGroup implements SyncMember {
   #cancelTimer = () => {}
   #cancelAnnouncement = () => {}
   #cancelLinger = () => {}
+  #cancelRetry = () => {}
+  /** Since when this host has let nothing out, to whomever; undefined: it did the last time. */
+  #unheardSinceMs: number | undefined
   #addressState: VirtualAddress['state'] = 'standby'
   #activeSinceMs: number | null = null
   #lostMs = Number.NEGATIVE_INFINITY
@@ -179,6 +184,7 @@ export class VipGroup implements SyncMember {
     const wasActive = this.#router.state === 'active'
     this.#step({ kind: 'stop' })
     this.#cancelLinger()
+    this.#cancelRetry()
     if (wasActive) {
       await this.#succession()
       this.#lostMs = clock.now()
@@ -203,7 +209,7 @@ export class VipGroup implements SyncMember {
   }
 
   get ownFault(): string | undefined {
-    return this.#faults.get('service') ?? this.#faults.get('tracking')
+    return this.#faults.get('service') ?? this.#faults.get('tracking') ?? this.#faults.get('sender')
   }
 
   activate(): void {
@@ -235,6 +241,7 @@ export class VipGroup implements SyncMember {
     if (advertisement.priority > 0) this.#successorHeard?.()
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
+    if (priority !== PRIORITY_RESIGN) this.#leaveTo(from)
     return undefined
   }
 
@@ -253,6 +260,24 @@ export class VipGroup implements SyncMember {
     if (fault === this.#knownFault) return
     this.#knownFault = fault
     this.#step(fault === undefined ? { kind: 'cleared' } : { kind: 'fault', reason: fault })
+  }
+
+  /** Whoever is active too while nothing of ours gets out does not hear of us: there would be two for as long as that lasts. */
+  #leaveTo(from: string): void {
+    if (this.state !== 'active' || this.#unheardSinceMs === undefined) return
+    const unheardMs = this.#components.clock.now() - this.#unheardSinceMs
+    if (unheardMs < usurpationTime(this.config.advertisementIntervalMs)) return
+    this.#setFault('sender', `${from} is active too, and hears nothing: advertisements do not get out`)
+    this.#resignAgain()
+  }
+
+  /** The resignation is what shows when something gets out again: it takes nothing from the one that is active. */
+  #resignAgain(): void {
+    this.#cancelRetry = this.#components.clock.schedule(RETRY_MS, () => {
+      this.#advertise(PRIORITY_RESIGN)
+      if (this.#unheardSinceMs === undefined) this.#setFault('sender', undefined)
+      else this.#resignAgain()
+    })
   }
 
   get #fault(): string | undefined {
@@ -336,15 +361,19 @@ export class VipGroup implements SyncMember {
     const { transport } = this.#components
     // To named peers from the interface's own: a frame would have to know the MAC of each, or of the router on the way to it.
     const groupMac = this.config.unicastPeers ? undefined : this.#mac
+    let isOut = false
     for (const destination of this.#destinations) {
       const message = encodeAdvertisement(advertisement, transport.address, destination, this.#checksum)
       const signed = this.#authentication?.sign(message, transport.address, destination)
-      transport.send(signed ?? message, destination, groupMac)
+      if (transport.send(signed ?? message, destination, groupMac)) isOut = true
     }
+    if (isOut) this.#unheardSinceMs = undefined
+    else this.#unheardSinceMs ??= this.#components.clock.now()
   }
 
   #takeOver(nowMs: number): void {
     this.#cancelLinger()
+    this.#unheardSinceMs = undefined
     this.#activeSinceMs = nowMs
     this.#place('active')
     this.#announce(nowMs)

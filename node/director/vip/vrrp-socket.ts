@@ -88,15 +88,17 @@ class RawVrrpSocket implements VrrpSocket {
     return { address: this.address, ...this.#counters, lastError: this.#lastError }
   }
 
-  send(message: Uint8Array, destination: string, groupMac?: Uint8Array): void {
-    if (this.#closed) return
+  send(message: Uint8Array, destination: string, groupMac?: Uint8Array): boolean {
+    if (this.#closed) return false
     try {
       if (groupMac) this.#sendFrame(advertisementFrame(message, this.address, groupMac))
       else this.#packets.send(vrrpPacket(message, this.address, destination))
+      return true
     } catch (error) {
       this.#counters.sendErrors++
       this.#lastError = (error as Error).message
       this.#notes.tell('send', `VRRP from ${this.address} does not get out, peers may take over: ${this.#lastError}`)
+      return false
     }
   }
 

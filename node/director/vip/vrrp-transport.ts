@@ -13,8 +13,9 @@ export interface VrrpTransport {
   /**
    * Sends one VRRP message, to the group or to a peer. What cannot be sent is lost, as on the wire.
    * @param groupMac the virtual router MAC that it goes to the group from; the interface's own unless given
+   * @returns whether this host has let it out
    */
-  send(message: Uint8Array, destination: string, groupMac?: Uint8Array): void
+  send(message: Uint8Array, destination: string, groupMac?: Uint8Array): boolean
   /** One handler, for every sound IP packet of the protocol; the bytes are the handler's to keep. */
   onDatagram(handler: (datagram: VrrpDatagram) => void): void
   /** Hands out, before it returns, whatever has arrived and waits; bounded. */

@@ -44,7 +44,7 @@ export class VrrpWire implements Wire {
   constructor() {
     const transport = ({ self }: Family): VrrpTransport => ({
       address: self,
-      send: () => {},
+      send: () => true,
       onDatagram: (handler) => this.#handlers.set(self, handler),
       drain: () => {},
       close: () => {},

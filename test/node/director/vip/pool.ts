@@ -43,6 +43,8 @@ export class PoolMember {
   /** Of each advertisement, where it went and the virtual MAC that it went from. */
   readonly advertised: { readonly to: string; readonly from: Uint8Array | undefined }[] = []
   readonly notes: string[] = []
+  /** Where its host lets nothing out to. */
+  readonly refused = new Set<string>()
   inSync = true
   /** How far its wall clock is ahead. */
   wallAheadMs = 0
@@ -63,8 +65,9 @@ export class PoolMember {
       return {
         ...transport,
         send: (message, destination, groupMac) => {
+          if (this.refused.has(destination)) return false
           this.advertised.push({ to: destination, from: groupMac })
-          transport.send(message, destination)
+          return transport.send(message, destination)
         },
       }
     })

@@ -355,6 +355,40 @@ test('a fault hands the VIP over at once; its end takes part again', async (t) =
   t.equal(best.state, 'active')
 })
 
+test('an active director whose host lets no advertisement out leaves the VIP to whom it hears, until one gets out', async (t) => {
+  const { pool, best } = await settled()
+  best.refused.add('224.0.0.18')
+  const counts = await watch(pool, pool.members, 1000)
+  await pool.clock.advance(4000)
+  t.equal(states(pool.members), 'fault backup active')
+  t.equal(placed(pool.members), 'standby standby active')
+  t.match(best.service.status[0].waiting, /^10\.0\.0\.3 is active too, .* do not get out$/)
+  t.ok(counts[2] <= 3 * 50 + 1, `${counts[2]} ms with two`)
+  best.refused.clear()
+  t.notOk((await watch(pool, pool.members, 1500))[0], 'the late resignation takes nothing from the successor')
+  t.equal(states(pool.members), 'active backup backup')
+})
+
+test('a director whose host lets nothing out keeps the VIP while nobody else has it', async (t) => {
+  const pool = new Pool()
+  const only = pool.add(1)
+  only.refused.add('224.0.0.18')
+  pool.start()
+  await pool.clock.advance(10_000)
+  t.equal(only.state, 'active')
+})
+
+test('as long as one of its named peers can be reached, a director is not silent', async (t) => {
+  const pool = new Pool()
+  const unicastPeers = ['10.0.0.1', '10.0.0.2', '10.0.0.3']
+  const [best, second, third] = [150, 100, 90].map((priority, index) => pool.add(index + 1, { priority, unicastPeers }))
+  pool.start()
+  await pool.clock.advance(1000)
+  best.refused.add(second.address)
+  await pool.clock.advance(2000)
+  t.equal(states([best, second, third]), 'active active backup')
+})
+
 test('the interval goes down to 10 ms and up to 40 s', async (t) => {
   for (const advertisementIntervalMs of [10, 40_000]) {
     const pool = new Pool()

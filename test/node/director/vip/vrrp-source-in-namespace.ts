@@ -83,7 +83,7 @@ test('what cannot be sent is counted, and told once in ten minutes', async (t) =
   t.teardown(() => ip('link set vip0 up'))
   for (const atMs of [0, 599_999, 600_000]) {
     nowMs = atMs
-    socket.send(new Uint8Array(8), '224.0.0.18')
+    t.notOk(socket.send(new Uint8Array(8), '224.0.0.18'))
   }
   t.match(socket.status, { sendErrors: 3, lastError: /^vip0: cannot send: / })
   t.equal(told.length, 2)

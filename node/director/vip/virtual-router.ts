@@ -75,7 +75,7 @@ export class VirtualRouter {
   /** Active_Adver_Interval: the interval of the router that is active. */
   #activeIntervalMs: number
   #timerDueMs: number | undefined
-  /** Active only: when it last spoke, or began to listen instead. */
+  /** Active only: when it last spoke, or was to have listened for long enough instead. */
   #spokeMs = Number.NEGATIVE_INFINITY
   /** When an active router was last heard, however low its priority. */
   #heardMs = Number.NEGATIVE_INFINITY
@@ -312,8 +312,8 @@ export class VirtualRouter {
       this.#suspectSuccessor(nowMs)
       if (this.#doubtful) {
         this.#actions.push({ kind: 'note', message: `stalled for ${this.#stallMs} ms while active; listening first` })
-        this.#spokeMs = nowMs
         this.#arm(nowMs + this.#options.intervalMs)
+        this.#spokeMs = this.#timerDueMs!
         return
       }
       this.#advertise(nowMs)

@@ -54,12 +54,13 @@ const cases: readonly Case[] = [
     [...toActive, [540, timer, 'advertise 128, arm 550'], [830, timer, 'advertise 128, arm 930']],
   ],
   [
-    'a stall while it listens is silence as well',
+    'what it has listened through counts no longer, so that one that is always late speaks all the same',
     [
       ...toActive,
       [800, timer, 'note, arm 900'],
-      [1100, timer, 'note, arm 1200'],
-      [1200, timer, 'advertise 128, arm 1300'],
+      [1150, timer, 'advertise 128, arm 1250'],
+      [1450, timer, 'note, arm 1550'],
+      [1850, timer, 'note, arm 1950'],
     ],
   ],
   [

@@ -1,6 +1,7 @@
 /** Drills on real labs: their report, their verdict and their exit status. */
 import t, { test } from 'tap'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
+import { isRunning, processCount, processesOf } from './lab-processes.ts'
 import { directorCommand, startDirectorCommand } from './run-director.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
@@ -28,6 +29,10 @@ for (const [drill, method, family, name, ...options] of cases) {
   test(name, { skip: needsRoot, timeout: 120_000 }, async (t) => {
     const words = ['drill', drill, '--method', method, '--family', family, ...options, ...SMALL]
     const { child, outcome } = startDirectorCommand(...words)
+    const lab = `drill-${child.pid}`
+    const processes = processesOf(lab, processCount({ directors: 3, servers: 3 }), 1000)
+    // A drill that comes to nothing says why.
+    await Promise.race([processes, outcome])
     const { code, stdout, stderr } = await outcome
     t.equal(code, 0, stderr)
     const result = JSON.parse(stdout)
@@ -52,7 +57,8 @@ for (const [drill, method, family, name, ...options] of cases) {
       // While nobody hears the active director, what begins may find no answer: the drill's own verdict is on that.
       if (drill !== 'partition') t.equal(result.downloads.intact, result.downloads.started)
     }
-    t.same(namespacesOf(`drill-${child.pid}`), [], 'nothing is left behind')
+    t.same(namespacesOf(lab), [], 'nothing is left behind')
+    t.same((await processes).filter(isRunning), [], 'nobody runs on')
   })
 }
 

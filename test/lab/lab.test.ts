@@ -6,6 +6,7 @@ import { labDown } from '../../node/drill/lab.ts'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
 import { labFolder } from '../../node/drill/lab-state.ts'
 import { until } from '../until.ts'
+import { isRunning, processCount, processesOf } from './lab-processes.ts'
 import { directorCommand, startDirectorCommand } from './run-director.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
@@ -29,9 +30,11 @@ test('a lab comes up, serves its client through both virtual addresses, and goes
   }
   t.match((await directorCommand('lab', 'list')).stdout, name)
 
+  const pids = await processesOf(name, processCount({ directors: 2, servers: 2 }))
   const down = await directorCommand('lab', 'down', name)
   t.equal(down.code, 0, down.stderr)
   t.same(namespacesOf(name), [])
+  t.same(pids.filter(isRunning), [])
   t.notOk(existsSync(labFolder(name)))
   const gone = await directorCommand('lab', 'down', name)
   t.equal(gone.code, 1)
@@ -43,8 +46,10 @@ test('Ctrl-C while a lab is built leaves nothing behind', { skip: needsRoot }, a
   t.teardown(() => labDown(name).catch(() => {}))
   const { child, outcome } = startDirectorCommand('lab', 'up', name)
   await until(() => existsSync(join(labFolder(name), 'logs')) || child.exitCode !== null, 60_000)
+  const pids = await processesOf(name, 1)
   child.kill('SIGINT')
   t.equal((await outcome).code, 'SIGINT')
   t.same(namespacesOf(name), [])
+  t.same(pids.filter(isRunning), [])
   t.notOk(existsSync(labFolder(name)))
 })

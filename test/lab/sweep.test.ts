@@ -1,15 +1,18 @@
 /** What a killed lab leaves behind is swept by the next one. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { labDown, labExec, labList } from '../../node/drill/lab.ts'
-import { inNamespace, namespacesOf, processesIn } from '../../node/drill/lab-network.ts'
+import { inNamespace, namespacesOf } from '../../node/drill/lab-network.ts'
 import { namespaceOf } from '../../node/drill/lab-plan.ts'
 import { keepLab, labFolder } from '../../node/drill/lab-state.ts'
+import { isRunning, processCount, processesOf } from './lab-processes.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
+/** Of what half-built-lab builds. */
+const PROCESSES = processCount({ directors: 0, servers: 2 })
 
 /** What of the machine itself a lab might change. */
 function machine(): string {
@@ -43,15 +46,6 @@ async function kill(child: ChildProcess): Promise<void> {
   await once(child, 'exit')
 }
 
-/** One that has ended but has not been waited for by its parent does not run. */
-function isRunning(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8') !== ''
-  } catch {
-    return false
-  }
-}
-
 function answersHello(name: string, from: string): boolean {
   const [program, ...args] = inNamespace(namespaceOf(name, from), [
     'curl',
@@ -80,10 +74,10 @@ test('two labs with the same addresses stand side by side, the machine does not 
   t.ok(answersHello(second, 's2'))
   t.ok(labList().find(({ name }) => name === first))
 
-  const ended = namespacesOf(first)
+  const pids = await processesOf(first, PROCESSES)
   await labDown(first)
   t.same(namespacesOf(first), [])
-  t.same(processesIn(ended), [])
+  t.same(pids.filter(isRunning), [])
   t.notOk(existsSync(labFolder(first)))
   t.ok(answersHello(second, 's2'))
   t.equal(await labExec(second, 's1', ['sh', '-c', 'exit 7']), 7)
@@ -99,7 +93,7 @@ test('what a killed lab leaves is swept by the next call for any lab, processes 
   const child = await standing(t, name)
   await kill(child)
   t.ok(answersHello(name, 's2'), 'the servers outlive their owner')
-  const pids = processesIn(namespacesOf(name))
+  const pids = await processesOf(name, PROCESSES)
   t.notOk(labList().find((lab) => lab.name === name))
 
   await t.rejects(labDown(`t${process.pid}-none`), { code: 'LAB_MISSING' })

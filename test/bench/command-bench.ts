@@ -5,10 +5,11 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { hostNamed, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import { eventually } from '../lab/lab-directors.ts'
+import { withTestLab } from '../lab/test-lab.ts'
 import { largeDocument } from '../support/large-document.ts'
 import { AdvertisementWatch } from './advertisement-watch.ts'
 import { median } from './statistics.ts'
@@ -51,7 +52,7 @@ export async function measureCommands(runs: number, services: number, serversEac
     servers: 1,
     advertisementIntervalMs: ADVERTISEMENT_INTERVAL_MS,
   } as const
-  return await withLab(options, new AbortController().signal, async (lab) => ({
+  return await withTestLab(options, async (lab) => ({
     start: measureStart(runs, startsOf(controlSocketOf(lab.folder, 'd1'))),
     restore: await measureRestore(lab, services, serversEach),
   }))

@@ -6,17 +6,17 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import type { DirectorStatus } from '../../node/director/control/answers.ts'
-import { withLab } from '../../node/drill/lab.ts'
 import { endsInTime, logsOf } from '../../node/drill/lab-programs.ts'
 import { ask, eventually, firstProcessOf, onHost, startDirector } from './lab-directors.ts'
 import { startCommand } from './run-director.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 const MAC = '02:00:00:00:00:77'
 
 test('a host that changes under its director', { skip: needsRoot, timeout: 120_000 }, async (t) => {
   const options = { name: `t${process.pid}-r`, directors: 1, servers: 1 }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     const onD1 = async (...command: string[]) => {
       const { code, stderr } = await startCommand(onHost(lab, 'd1', ...command)).outcome
       t.equal(code, 0, stderr)

@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import type { DirectorStatus } from '../../node/director/control/answers.ts'
-import { withLab } from '../../node/drill/lab.ts'
 import { plugIn, unplug } from '../../node/drill/lab-network.ts'
 import { hostNamed } from '../../node/drill/lab-plan.ts'
 import { logsOf } from '../../node/drill/lab-programs.ts'
 import { ask, eventually } from './lab-directors.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
 test('a link that comes up again is doubted', { skip: needsRoot, timeout: 120_000 }, async (t) => {
   const options = { name: `t${process.pid}-l`, directors: 2, servers: 1 }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     /** What its log says of being in sync, the earliest first. */
     const told = () =>
       readFileSync(join(logsOf(lab.folder), 'd2-director.log'), 'utf8')

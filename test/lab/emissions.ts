@@ -23,6 +23,7 @@ import { GUE_PORT, hostsOf } from '../../node/drill/lab-plan.ts'
 import { BAD_PACKET, PREFERENCES } from '../interop/capture.ts'
 import { eventually } from './lab-directors.ts'
 import { ACROSS_PORT, runOn, SINK_PORT } from './lab-traffic.ts'
+import { teardown } from './test-lab.ts'
 
 const execute = promisify(execFile)
 
@@ -81,6 +82,7 @@ export async function switchOffloadsOff(lab: Lab, host: string): Promise<void> {
 /** Resolves when everything that directors emit is being recorded. */
 export async function recordEmissions(t: Test, lab: Lab): Promise<Emissions> {
   const folder = mkdtempSync(join(tmpdir(), 'emissions-'))
+  teardown(t, () => rmSync(folder, { recursive: true, force: true }))
   const ports = hostsOf(lab.plan, 'director').flatMap((host) => host.interfaces.map(({ name }) => portName(host, name)))
   const recordings = await Promise.all(ports.map((port) => Recording.begin(lab, port, join(folder, `${port}.pcap`))))
   let ended: Promise<unknown> | undefined
@@ -90,7 +92,6 @@ export async function recordEmissions(t: Test, lab: Lab): Promise<Emissions> {
   }
   t.teardown(() => {
     for (const recording of recordings) recording.kill()
-    rmSync(folder, { recursive: true })
   })
   return {
     async caughtUp() {

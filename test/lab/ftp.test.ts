@@ -7,12 +7,13 @@ import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { missingPackages, programFolders, testPackages } from '../../node/cli/setup/packages.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { GATEWAY_ADDRESS, hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { seededRandom } from '../random.ts'
 import { endProcess, eventually, firstProcessOf, UNHURRIED } from './lab-directors.ts'
 import { addService, neighbourOf, runOn, startOnHost } from './lab-traffic.ts'
+import { withTestLab } from './test-lab.ts'
 
 const missing = missingPackages(testPackages, programFolders(process.env.PATH))
 const skip =
@@ -131,7 +132,7 @@ for (const method of ['nat', 'tun', 'dr'] as const) {
       scheduler: 'rr',
       virtualMac,
     }
-    await withLab(options, new AbortController().signal, async (lab) => {
+    await withTestLab(options, async (lab) => {
       await startServers(lab, large)
       await addService(lab, { protocol: 'tcp', port: PORT })
       await everyWay(t, lab, /./)

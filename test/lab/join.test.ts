@@ -4,12 +4,13 @@
  */
 import { test } from 'tap'
 import type { ConnectionListing, DirectorStatus } from '../../node/director/control/answers.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { udpFrame } from '../support/frames.ts'
 import { ask, directorNames, endProcess, eventually, firstProcessOf, startDirector } from './lab-directors.ts'
 import { addService, askByDatagram, inject, macOf, SINK_PORT, startSinks } from './lab-traffic.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -32,7 +33,7 @@ test('a fourth director joins a pool with 100,000 connections, and then carries 
     // No subject here; nobody shall take over because the machine is busy.
     advertisementIntervalMs: 500,
   }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     await startSinks(lab)
     await addService(lab, { protocol: 'udp', port: SINK_PORT })
     await endProcess(firstProcessOf(lab, NEWCOMER), 'SIGKILL')

@@ -8,6 +8,7 @@ import { labFolder } from '../../node/drill/lab-state.ts'
 import { until } from '../until.ts'
 import { isRunning, processCount, processesOf } from './lab-processes.ts'
 import { directorCommand, startDirectorCommand } from './run-director.ts'
+import { teardown } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -16,7 +17,7 @@ t.setTimeout(300_000)
 
 test('a lab comes up, serves its client through both virtual addresses, and goes', { skip: needsRoot }, async (t) => {
   const name = `t${process.pid}-u`
-  t.teardown(() => labDown(name).catch(() => {}))
+  teardown(t, () => labDown(name).catch(() => {}))
   const up = await directorCommand('lab', 'up', name, '--directors', '2', '--servers', '2')
   t.equal(up.code, 0, up.stderr)
 
@@ -43,7 +44,7 @@ test('a lab comes up, serves its client through both virtual addresses, and goes
 
 test('Ctrl-C while a lab is built leaves nothing behind', { skip: needsRoot }, async (t) => {
   const name = `t${process.pid}-c`
-  t.teardown(() => labDown(name).catch(() => {}))
+  teardown(t, () => labDown(name).catch(() => {}))
   const { child, outcome } = startDirectorCommand('lab', 'up', name)
   await until(() => existsSync(join(labFolder(name), 'logs')) || child.exitCode !== null, 60_000)
   const pids = await processesOf(name, 1)

@@ -3,11 +3,12 @@
  * it is killed the next one serves in its turn.
  */
 import { type Test, test } from 'tap'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { endProcess, eventually, firstProcessOf, UNHURRIED, vsadm } from './lab-directors.ts'
 import { runOn, startOnHost } from './lab-traffic.ts'
+import { withTestLab } from './test-lab.ts'
 
 const skip = process.getuid?.() !== 0 && 'network namespaces need root'
 const PORT = 81
@@ -40,7 +41,7 @@ for (const method of ['nat', 'dr'] as const) {
       method,
       ...UNHURRIED,
     }
-    await withLab(options, new AbortController().signal, async (lab) => {
+    await withTestLab(options, async (lab) => {
       await startLocalServers(lab, LOCAL_PORT[method])
       await configure(t, lab, method)
       const active = await findActive(lab)

@@ -9,13 +9,14 @@ import { type Test, test } from 'tap'
 import { parse, stringify } from 'yaml'
 import type { Explanation } from '../../forwarder/engine/explain.ts'
 import type { ConnectionListing, DirectorStatus } from '../../node/director/control/answers.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { hostsOf, SESSION_PORT, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import { ask, configFileOf, endProcess, eventually, firstProcessOf, startDirector } from './lab-directors.ts'
 import { type Session, startSession } from './lab-session.ts'
 import { macOf } from './lab-traffic.ts'
 import { startCommand } from './run-director.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 const CLI = join(import.meta.dirname, '../../node/cli/director.ts')
@@ -29,7 +30,7 @@ async function explain(lab: Lab, from: string): Promise<Explanation> {
 
 test('a director without peers', { skip: needsRoot, timeout: 120_000 }, async (t) => {
   const options = { name: `t${process.pid}-x`, directors: 1, servers: 2 }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     const begin = (): Session => {
       const session = startSession(lab)
       t.teardown(() => session.child.kill())

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { parse, stringify } from 'yaml'
 import type { DirectorStatus, ServiceListing } from '../../node/director/control/answers.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import { formatEndpoint } from '../../protocol/packet/ipv6-address.ts'
@@ -27,6 +27,7 @@ import {
   vsadm,
 } from './lab-directors.ts'
 import { directorCommand } from './run-director.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -73,7 +74,7 @@ test('the configuration of a pool of three directors', { skip: needsRoot, timeou
     // No subject here; nobody shall take over because the machine is busy.
     advertisementIntervalMs: 1000,
   } as const
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     const running = new Map(directorNames(lab).map((name) => [name, firstProcessOf(lab, name)]))
 
     await t.test('what is changed at one director is the same at all', async (t) => {

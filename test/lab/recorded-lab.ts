@@ -10,6 +10,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DirectorStatus } from '../../node/director/control/answers.ts'
+import { untilInterrupted } from '../../node/drill/interruption.ts'
 import type { Lab } from '../../node/drill/lab.ts'
 import { createNetwork, destroyNetwork, inNamespace } from '../../node/drill/lab-network.ts'
 import { FAMILIES, type Family, GATEWAY_ADDRESSES, planLab, VIRTUAL_ADDRESSES } from '../../node/drill/lab-plan.ts'
@@ -19,6 +20,7 @@ import { ask, endProcess, eventually, startDirector } from './lab-directors.ts'
 import { runOn, startOnHost } from './lab-traffic.ts'
 import { startNamedServer } from './named-programs.ts'
 import { startCommand } from './run-director.ts'
+import { unlessAborted } from './test-lab.ts'
 
 export const CLIENT_ADDRESSES: Readonly<Record<Family, string>> = { ipv4: '10.1.0.2', ipv6: 'fd00:1::1:140' }
 /** For what is about IPv4 alone. */
@@ -42,16 +44,18 @@ const OUTSIDE_PREFIXES = { ipv4: '10.1.0.0/24', ipv6: 'fd00:1::/64' } as const
 export async function withRecordedLab(name: string, work: (lab: Lab) => Promise<void>): Promise<void> {
   const plan = planLab({ name, directors: 1, servers: NUMBERS.length, clients: 1, method: 'nat' })
   const lab: Lab = { plan, folder: claimLab(plan), bulkFiles: [], processes: [], startDirector: () => {} }
-  try {
-    await createNetwork(plan)
-    mkdirSync(logsOf(lab.folder))
-    for (const host of plan.hosts) mkdirSync(join(lab.folder, host.name))
-    await Promise.all([addClient(lab), ...NUMBERS.map((number) => addServer(lab, number))])
-    await work(lab)
-  } finally {
-    await destroyNetwork(name)
-    releaseLab(name)
-  }
+  await untilInterrupted(async (signal) => {
+    try {
+      await createNetwork(plan)
+      await unlessAborted(signal, async () => {
+        await addHosts(lab)
+        await work(lab)
+      })
+    } finally {
+      await destroyNetwork(name)
+      releaseLab(name)
+    }
+  })
 }
 
 /** Runs `work` with a director that knows nothing yet, and ends it. */
@@ -86,6 +90,12 @@ export async function withFreshDirector(lab: Lab, store: string, work: () => Pro
   } finally {
     await endProcess(child, 'SIGKILL')
   }
+}
+
+async function addHosts(lab: Lab): Promise<void> {
+  mkdirSync(logsOf(lab.folder))
+  for (const host of lab.plan.hosts) mkdirSync(join(lab.folder, host.name))
+  await Promise.all([addClient(lab), ...NUMBERS.map((number) => addServer(lab, number))])
 }
 
 async function addClient(lab: Lab): Promise<void> {

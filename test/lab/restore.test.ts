@@ -4,10 +4,10 @@
  */
 import { test } from 'tap'
 import type { DirectorStatus } from '../../node/director/control/answers.ts'
-import { withLab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { largeDocument } from '../support/large-document.ts'
 import { ask, endProcess, eventually, firstProcessOf, restore, startDirector, vsadm } from './lab-directors.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 const SERVICES = 1000
@@ -18,7 +18,7 @@ test('a thousand services with twenty servers each are restored to a pool', {
   timeout: 170_000,
 }, async (t) => {
   const options = { name: `t${process.pid}-r`, directors: 2, servers: 1, advertisementIntervalMs: 200 } as const
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     const rulesOf = async (director: string) => (await vsadm(lab, director, '-Sn')).stdout
     const holder = async () => (await ask<DirectorStatus>(lab, 'd1', '/status')).vips[0].activeSinceMonotonicMs
     const activeSince = await eventually('d1 holds the address', async () => (await holder()) ?? undefined)

@@ -12,13 +12,14 @@ import { text } from 'node:stream/consumers'
 import { test } from 'tap'
 import type { ServiceListing } from '../../node/director/control/answers.ts'
 import { request } from '../../node/director/control/client.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import type { Recording } from '../scheduler/replay.ts'
 import { ask, endProcess, eventually } from './lab-directors.ts'
 import { runOn } from './lab-traffic.ts'
 import { NamedClient, startNamedServer } from './named-programs.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -41,7 +42,7 @@ const recordings = readFileSync(new URL('../reference/sched.jsonl', import.meta.
 
 test('a running director picks as the kernel was recorded to', { skip: needsRoot, timeout: 120_000 }, async (t) => {
   const options = { name: `t${process.pid}-k`, directors: 1, servers: 3, clients: 1, method: 'nat' } as const
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     await silenceAgents(lab)
     const ports = { udpPort: UDP_PORT, tcpPort: TCP_PORT, addresses: ['0.0.0.0'] }
     const start = (number: number) => startNamedServer(lab, `s${number}`, { name: `rs${number}`, ...ports })

@@ -6,13 +6,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { missingPackages, programFolders, testPackages } from '../../node/cli/setup/packages.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { hostsOf, VIRTUAL_ADDRESS, WEB_PORT } from '../../node/drill/lab-plan.ts'
 import { Conversation } from './conversation.ts'
 import { endProcess, eventually, firstProcessOf, UNHURRIED } from './lab-directors.ts'
 import { addService, runOn } from './lab-traffic.ts'
 import { ASKED_NAME, SEED_PORTS, SEED_SERVICES, startSeedPrograms } from './seed-programs.ts'
+import { withTestLab } from './test-lab.ts'
 
 const missing = missingPackages(testPackages, programFolders(process.env.PATH))
 const skip =
@@ -33,7 +34,7 @@ for (const method of ['nat', 'tun', 'dr'] as const) {
       ...UNHURRIED,
       scheduler: 'rr',
     }
-    await withLab(options, new AbortController().signal, async (lab) => {
+    await withTestLab(options, async (lab) => {
       await startSeedPrograms(lab)
       for (const service of SEED_SERVICES) await addService(lab, service)
       await shortOnes(t, lab)

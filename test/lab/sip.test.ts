@@ -1,10 +1,11 @@
 /** SIP calls (--pe sip) through a pool: each stays with its server, and the next director knows them all. */
 import { test } from 'tap'
 import type { DirectorStatus } from '../../node/director/control/answers.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { hostsOf, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { ask, endProcess, eventually, firstProcessOf, UNHURRIED, vsadm } from './lab-directors.ts'
 import { programOf, runOn, startUntilReady } from './lab-traffic.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
@@ -25,7 +26,7 @@ for (const method of ['nat', 'dr'] as const) {
       method,
       ...UNHURRIED,
     } as const
-    await withLab(options, new AbortController().signal, async (lab) => {
+    await withTestLab(options, async (lab) => {
       await serveSip(lab, method)
       const before = await say(lab, 'INVITE')
       t.same(new Set(before), new Set(['s1', 's2', 's3']), 'rr gives new calls to all of them')

@@ -9,6 +9,7 @@ import { inNamespace, namespacesOf } from '../../node/drill/lab-network.ts'
 import { namespaceOf } from '../../node/drill/lab-plan.ts'
 import { keepLab, labFolder } from '../../node/drill/lab-state.ts'
 import { isRunning, processCount, processesOf } from './lab-processes.ts'
+import { teardown } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 /** Of what half-built-lab builds. */
@@ -32,7 +33,7 @@ async function standing(t: Test, name: string): Promise<ChildProcess> {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'half-built-lab.ts'), name], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  t.teardown(async () => {
+  teardown(t, async () => {
     child.kill('SIGKILL')
     await labDown(name).catch(() => {})
   })

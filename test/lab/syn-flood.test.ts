@@ -7,7 +7,6 @@
  * drills: long sessions, and new connections with a request each.
  */
 import { test } from 'tap'
-import { withLab } from '../../node/drill/lab.ts'
 import { statusOf } from '../../node/drill/lab-directors.ts'
 import { FAMILIES, type Family, hostsOf, SESSION_PORT, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
 import { LoadClient, sessionClientIn } from '../../node/drill/load-client.ts'
@@ -16,6 +15,7 @@ import { TCP_SYN } from '../../protocol/packet/tcp.ts'
 import { tcpFrame } from '../support/frames.ts'
 import { tcpFrame6 } from '../support/ipv6-frames.ts'
 import { inject, macOf } from './lab-traffic.ts'
+import { withTestLab } from './test-lab.ts'
 
 const skip = process.getuid?.() !== 0 && 'network namespaces need root'
 
@@ -31,8 +31,7 @@ test('every real client is served through a SYN flood at twenty times their rate
   timeout: 120_000,
 }, async (t) => {
   const options = { name: `t${process.pid}-f`, directors: 1, servers: 2, clients: 2, connections: CONNECTIONS }
-  const { signal } = new AbortController()
-  await withLab(options, signal, async (lab) => {
+  await withTestLab(options, async (lab, signal) => {
     const { namespace } = hostsOf(lab.plan, 'client')[0]
     const command = sessionClientIn(namespace)
     const clients = FAMILIES.map((family) => ({ family, load: new LoadClient(command, signal, () => {}) }))

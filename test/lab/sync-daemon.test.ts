@@ -10,7 +10,7 @@ import { test } from 'tap'
 import { parse, stringify } from 'yaml'
 import type { ConnectionListing, DirectorStatus, SyncDaemonListing } from '../../node/director/control/answers.ts'
 import { request } from '../../node/director/control/client.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { hostNamed, SESSION_PORT, VIRTUAL_ADDRESS } from '../../node/drill/lab-plan.ts'
 import { controlSocketOf } from '../../node/drill/lab-programs.ts'
 import {
@@ -24,6 +24,7 @@ import {
   vsadm,
 } from './lab-directors.ts'
 import { startOnClient, startSession } from './lab-session.ts'
+import { withTestLab } from './test-lab.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 const SYNC_ID = 5
@@ -40,7 +41,7 @@ test('a connection through one pool is carried on by another that heard of it by
     // No subject here; nobody shall take over because the machine is busy.
     advertisementIntervalMs: 500,
   }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     const running = await asPoolsOfTheirOwn(lab)
     for (const director of directorNames(lab)) {
       t.match(await vsadm(lab, director, '-E', '-t', VIRTUAL, '-s', 'wlc', '-p', '600'), { code: 0, stderr: '' })

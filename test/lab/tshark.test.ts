@@ -18,7 +18,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import t, { type Test, test } from 'tap'
 import type { TunnelSpec } from '../../forwarder/service.ts'
-import { type Lab, withLab } from '../../node/drill/lab.ts'
+import type { Lab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import {
   FAMILIES,
@@ -54,6 +54,7 @@ import {
   startSinks,
 } from './lab-traffic.ts'
 import { oddPackets, SERVERLESS_PORT } from './odd-packets.ts'
+import { teardown, withTestLab } from './test-lab.ts'
 
 const skip =
   process.getuid?.() !== 0
@@ -95,7 +96,7 @@ for (const { name, method, tunnel, virtualMac } of variants) {
       virtualMac,
       advertisementIntervalMs: 500,
     }
-    await withLab(options, new AbortController().signal, async (lab) => {
+    await withTestLab(options, async (lab) => {
       for (const { name } of hostsOf(lab.plan, 'director')) await switchOffloadsOff(lab, name)
       const emissions = await recordEmissions(t, lab)
       const file = join(lab.folder, 'www', 'file')
@@ -119,12 +120,12 @@ test('a download of 1 GB through NAT arrives whole, and tshark finds nothing wro
   timeout: 170_000,
 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'download-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
+  teardown(t, () => rmSync(folder, { recursive: true, force: true }))
   const file = join(folder, 'gigabyte')
   const sha256 = await writeRandomFile(file, GIGABYTE)
   // Nobody shall take over because the machine is busy.
   const options = { name: `t${process.pid}-g`, directors: 2, servers: 1, advertisementIntervalMs: 1000 }
-  await withLab(options, new AbortController().signal, async (lab) => {
+  await withTestLab(options, async (lab) => {
     symlinkSync(file, join(lab.folder, 'www', 'gigabyte'))
     for (const { name } of hostsOf(lab.plan, 'director')) await switchOffloadsOff(lab, name)
     const emissions = await recordEmissions(t, lab)

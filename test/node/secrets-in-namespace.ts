@@ -59,8 +59,9 @@ interface Running {
   readonly ended: Promise<number | null>
 }
 
-function start(by: string, words: readonly string[]): Running {
+function start(t: Test, by: string, words: readonly string[]): Running {
   const child = spawn(process.execPath, [COMMAND, ...words], { env: { ...process.env, DEBUG: 'libp2p:*' } })
+  t.teardown(() => child.kill('SIGKILL'))
   const ended = once(child, 'close').then(([status]) => status as number | null)
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => hear(by, chunk.toString('latin1')))
   const saying = async (text: string, times = 1) => {
@@ -79,8 +80,8 @@ function hearListing(by: string, { child }: Running): void {
     hear(`/proc of ${by}`, readFileSync(`/proc/${child.pid}/${file}`, 'latin1'))
 }
 
-async function run(by: string, words: readonly string[]): Promise<number | null> {
-  return start(by, words).ended
+async function run(t: Test, by: string, words: readonly string[]): Promise<number | null> {
+  return start(t, by, words).ended
 }
 
 function workplace(t: Test): string {
@@ -133,9 +134,9 @@ test('a director and an agent at work, and their keys exchanged', async (t) => {
   writeFileSync(keyFile, first, { mode: 0o600 })
   writeFileSync(agentFile, first, { mode: 0o600 })
   await plant(folder, identity)
-  const director = start('director', ['node', '--config', file])
+  const director = start(t, 'director', ['node', '--config', file])
   await director.saying('director runs')
-  const agent = start('agent', ['agent', '--director', `127.0.0.1:${AGENTS_PORT}`, '--key-file', agentFile])
+  const agent = start(t, 'agent', ['agent', '--director', `127.0.0.1:${AGENTS_PORT}`, '--key-file', agentFile])
   await agent.saying('reporting for 10.0.0.1')
   hearListing('director', director)
   hearListing('agent', agent)
@@ -185,7 +186,7 @@ test('a director and an agent at work, and their keys exchanged', async (t) => {
     DIRECTOR_TLS_KEY: tlsClient.key,
   })
   const tlsAddress = `https://127.0.0.1:${CONTROL_PORT}`
-  t.equal(await run('status over TLS', ['status', '--socket', tlsAddress]), 0)
+  t.equal(await run(t, 'status over TLS', ['status', '--socket', tlsAddress]), 0)
   chmodSync(tlsDirector.key, 0o644)
   director.child.kill('SIGHUP')
   await director.saying('goes on with the files of controlTls that it has')
@@ -209,11 +210,11 @@ test('a director and an agent at work, and their keys exchanged', async (t) => {
   agent.child.kill('SIGHUP')
   await agent.saying('reporting for 10.0.0.3')
 
-  t.ok((await run('second director', ['node', '--config', file])) !== 0, 'the store is in use')
+  t.ok((await run(t, 'second director', ['node', '--config', file])) !== 0, 'the store is in use')
   agent.child.kill('SIGTERM')
   director.child.kill('SIGTERM')
   t.same([await agent.ended, await director.ended], [0, 0])
-  t.equal(await run('identity', ['identity', '--store', join(folder, 'store')]), 0)
+  t.equal(await run(t, 'identity', ['identity', '--store', join(folder, 'store')]), 0)
   t.match(said.get('identity'), peerIdOf(identity))
 })
 
@@ -226,7 +227,7 @@ test('secrets that are damaged, misplaced or given for something else', async (t
   for (const [what, text] of wrongFiles) {
     const folder = workplace(t)
     writeFileSync(join(folder, 'agents.key'), text, { mode: 0o600 })
-    t.equal(await run(what, ['node', '--config', configure(folder)]), 1)
+    t.equal(await run(t, what, ['node', '--config', configure(folder)]), 1)
     t.match(said.get(what), 'CONFIG_INVALID')
   }
 
@@ -238,14 +239,14 @@ test('secrets that are damaged, misplaced or given for something else', async (t
   ]
   for (const [what, text] of wrongConfigurations) {
     writeFileSync(keyFile, text)
-    t.equal(await run(what, ['node', '--config', keyFile]), 1)
+    t.equal(await run(t, what, ['node', '--config', keyFile]), 1)
   }
   const agents = { listen: '127.0.0.1:1', keyFile: digits }
-  t.equal(await run('a key for its file', ['node', '--config', configure(folder, { agents })]), 1)
-  t.equal(await run('an agent of that', ['agent', '--director', '127.0.0.1:1', '--key-file', digits]), 1)
+  t.equal(await run(t, 'a key for its file', ['node', '--config', configure(folder, { agents })]), 1)
+  t.equal(await run(t, 'an agent of that', ['agent', '--director', '127.0.0.1:1', '--key-file', digits]), 1)
 
   await plant(folder, identity.subarray(0, 67))
-  t.equal(await run('an identity that is cut off', ['identity', '--store', join(folder, 'store')]), 1)
+  t.equal(await run(t, 'an identity that is cut off', ['identity', '--store', join(folder, 'store')]), 1)
   t.match(said.get('an identity that is cut off'), 'STORE_CORRUPT')
 })
 

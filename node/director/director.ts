@@ -23,7 +23,7 @@ import { type DirectorConfig, demandOthers, usesIPv6 } from './config.ts'
 import { startControlServer } from './control/control-server.ts'
 import { ControlTls } from './control/control-tls.ts'
 import { DirectorView } from './director-view.ts'
-import { silenceLimit, watchForwarder } from './forwarder-watch.ts'
+import { silenceLimit } from './forwarder-watch.ts'
 import { Health } from './health/health.ts'
 import { readHostAddresses } from './host/host-addresses.ts'
 import { lookForInterference, refuseInterference } from './host/interference.ts'
@@ -33,6 +33,7 @@ import { LocalServers } from './host/local-servers.ts'
 import { mtusOf, readHostNetwork, readSettledHostNetwork } from './host/network.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
+import { giveUpOnFaults } from './own-faults.ts'
 import { letIn } from './pool/admissions.ts'
 import { ConflictLog } from './pool/conflict-log.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
@@ -351,43 +352,30 @@ export class Director {
     const tellingMemory = setInterval(tellMemory, MEMORY_INTERVAL_MS)
     begun(() => clearInterval(tellingMemory))
 
-    const fail = (error: Error) => {
-      log.fatal({ error }, 'the director cannot go on: giving the addresses up')
-      vip.setFault('director', error.message)
-      this.#onFatal(error)
-    }
+    const faults = giveUpOnFaults({
+      forwarder,
+      cluster,
+      vip,
+      health,
+      log,
+      interfaces,
+      silenceLimitMs: silenceLimit(config.vips.map(({ advertisementIntervalMs }) => advertisementIntervalMs)),
+      clock: systemClock,
+      onFatal: this.#onFatal,
+    })
+    begun(() => faults.stop())
     const spokenFrom = transports.map(({ address }) => ({ name: outside, address }))
     const tracked = config.vips.flatMap(({ track }) => track?.interfaces.map(({ name }) => name) ?? [])
     const used = network.interfaces.map(({ name, index, mac }) => ({ name, identity: { index, mac } }))
     const others = [...new Set(tracked)].filter((name) => !interfaces.includes(name)).map((name) => ({ name }))
     const links = watchLinks([...used, ...others, ...spokenFrom], {
-      onFault: ({ name, address }, fault) => {
-        const subject = address ?? name
-        if (fault === undefined) {
-          log.info(`${subject} is well again`)
-          cluster.doubt()
-        } else log.warn({ fault }, `${subject} has failed`)
-        if (address === undefined) vip.setLink(name, fault)
-        if (address === undefined && !interfaces.includes(name)) return
-        vip.setFault(subject, fault)
-        health.setFault(subject, fault)
-      },
-      onReplaced: (_, fault) => fail(new DirectorError('INTERFACE_MISSING', fault)),
+      ...faults.links,
       onActivity: () => {
         routesMayHaveChanged()
         interference.mayHaveChanged()
       },
     })
     begun(() => links.close())
-    const limitMs = silenceLimit(config.vips.map(({ advertisementIntervalMs }) => advertisementIntervalMs))
-    const endWatch = watchForwarder(forwarder, limitMs, systemClock, (fault) => {
-      if (fault === undefined) log.info('the forwarder is well again')
-      else log.error({ fault }, 'the forwarder has failed')
-      vip.setFault('forwarder', fault)
-    })
-    begun(endWatch)
-    forwarder.onFailure(fail)
-    cluster.onFailure(fail)
     // A director whose cable is out hears nobody, and would be active until that is known.
     await Promise.race([links.known, wait(LONGEST_LOOK_MS, undefined, { ref: false })])
     calledOff.throwIfAborted()

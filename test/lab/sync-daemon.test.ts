@@ -70,7 +70,9 @@ test('a connection through one pool is carried on by another that heard of it by
       const { client, server } = template
       t.match(known, { state: 'ASSURED', client, virtual: VIRTUAL, server, protocol: 'tcp' })
       t.ok(known.expiresMs > 500_000 && known.expiresMs <= 601_000, `${known.expiresMs} ms left`)
-      const told = heard.flatMap(decodeByHand).find((each) => each.client === client)
+      const told = await eventually('it is on the wire', async () =>
+        heard.flatMap(decodeByHand).find((each) => each.client === client),
+      )
       // IP_VS_CONN_F_TEMPLATE and IP_VS_CONN_F_INACTIVE.
       t.match(told, { client, virtual: VIRTUAL, server, protocol: 6, state: 1, flags: 0x1100, mark: 0 })
     })

@@ -19,7 +19,7 @@ export type ListingKind = 'plain' | 'rule' | 'stats' | 'rate' | 'thresholds' | '
 
 export interface ListingFormat {
   readonly kind: ListingKind
-  /** To the letter: marks as signed numbers, rules without thresholds, servers that are the director itself not told apart. */
+  /** To the letter: marks as signed numbers, rules without thresholds and what ipvsadm has no option for, servers that are the director itself not told apart. */
   readonly strict: boolean
   readonly sort: boolean
   /** All digits instead of 125936K. */
@@ -182,6 +182,8 @@ function ruleOptions(service: ServiceListing, strict: boolean): string {
   if (onePacket) text += ' -o'
   const flags = strict ? showSchedulerFlags(schedulerFlags, scheduler) : schedulerFlags.join(',')
   if (schedulerFlags.length > 0) text += ` -b ${flags}`
+  // Options that ipvsadm does not have: it would refuse the whole line.
+  if (strict) return text
   if (mss) text += ` --mss ${mss}`
   return sync ? `${text} --sync ${sync}` : text
 }

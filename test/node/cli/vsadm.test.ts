@@ -323,6 +323,13 @@ const mended: [name: string, lines: string[], listed: string, strict: string, ri
     '-A -t 10.0.0.1:80 -s wlc\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -m -w 1 -x 9 -y 3\n',
   ],
   [
+    'options of services that ipvsadm does not have',
+    ['-A -t 10.0.0.1:80 --mss clamp --sync confirmed'],
+    '-Sn',
+    '-A -t 10.0.0.1:80 -s wlc\n',
+    '-A -t 10.0.0.1:80 -s wlc --mss clamp --sync confirmed\n',
+  ],
+  [
     'addresses more than 2^31 apart',
     ['-A -t 192.0.2.1:80', '-A -t 10.0.0.1:80'],
     '-Sn',

@@ -34,7 +34,7 @@ import { mtusOf, readHostNetwork, readSettledHostNetwork } from './host/network.
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { giveUpOnFaults } from './own-faults.ts'
-import { letIn } from './pool/admissions.ts'
+import { demandAcquaintance, letIn } from './pool/admissions.ts'
 import { ConflictLog } from './pool/conflict-log.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import { Membership, type PoolMembers } from './pool/membership.ts'
@@ -271,6 +271,7 @@ export class Director {
     })
     await pool.load()
     begun(() => pool.close())
+    if (own) demandAcquaintance(own.token, membership)
     // So that newcomers hear of this director, too, whoever of the others had it in its configuration.
     if (own && own.token.expiresMs > Date.now()) {
       await pool.members

@@ -3,6 +3,7 @@
  * entry, and the token issued last for a director is the newest; and it proves itself, so that nobody need be believed who tells of it.
  */
 import type { KeyObject } from 'node:crypto'
+import { DirectorError } from '../../../protocol/errors.ts'
 import { type JoinToken, joinTokenBytes, joinTokenText, readJoinToken } from '../../../protocol/wire/join-token.ts'
 import type { TokenRefusal } from '../cluster/admission.ts'
 import { isPeerId } from '../cluster/identity.ts'
@@ -46,6 +47,19 @@ export class AdmissionReader {
     this.#tokens.set(text, token)
     return token
   }
+}
+
+/**
+ * Without anybody to show its token to, a newcomer would be a pool of its own, in sync with itself and with nothing in it, and might take the
+ * addresses of the pool that it was to join.
+ * @param membership with what the store knows: a director without peers in its configuration may have been let in before
+ * @throws DirectorError CONFIG_INVALID
+ */
+export function demandAcquaintance({ peer }: JoinToken, membership: Pick<Membership, 'known'>): void {
+  if (membership.known().some(({ id }) => id !== peer)) return
+  const message =
+    'cluster.token: there is nobody to show it to: name a director of the pool in cluster.peers, or leave the token out until the pool has a second director'
+  throw new DirectorError('CONFIG_INVALID', message)
 }
 
 /** Makes a peer of whoever has shown this token, in the whole pool, or says why not. @param bytes signed by the pool's key */

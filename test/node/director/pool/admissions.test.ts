@@ -4,6 +4,7 @@ import { syncBuiltinESMExports } from 'node:module'
 import { type Test, test } from 'tap'
 import { AdmissionReader, admissionEntry, REMEMBERED_MAX } from '../../../../node/director/pool/admissions.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
+import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { JoinToken } from '../../../../protocol/wire/join-token.ts'
 import { createTestPoolKey } from '../../../support/join-tokens.ts'
 import { PoolOfDirectors, peerIdOf, START_MS } from './pool-of-directors.ts'
@@ -54,6 +55,24 @@ test('a newcomer with a token joins all of a pool by one of it, stays after its 
   await pool.settle(1)
   t.same(again.transport.connectedPeers(), ['b'], 'its token does not help')
   t.ok(again.admission.refused.expired > 0)
+})
+
+test('a newcomer with a token and nobody to show it to does not start, but one whose peers are in its store does', async (t) => {
+  const { pool } = await poolOfTwo()
+  const token = key.sign(tokenFor('c'))
+  const alone = { code: 'CONFIG_INVALID', message: /^cluster.token: there is nobody to show it to: name a director/ }
+  const store = new MemoryStore()
+  await t.rejects(pool.start('c', store, 0, { token, knows: [] }), alone)
+  await store.close()
+  await pool.start('c', store, 0, { token, knows: ['a'] })
+  await pool.start('d', undefined, 0, { token: key.sign(tokenFor('d')), knows: ['a'] })
+  await pool.settle()
+  await pool.stop('c')
+  const again = await pool.start('c', store, 0, { token, knows: [] })
+  t.same(
+    again.membership.peers.map(({ name }) => name),
+    ['d'],
+  )
 })
 
 test('an admission is the same entry wherever it is made, whatever is known there', async (t) => {

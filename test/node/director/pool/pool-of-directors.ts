@@ -9,7 +9,7 @@ import { MemoryNetwork } from '../../../../node/director/cluster/memory-transpor
 import type { Peer, Transport } from '../../../../node/director/cluster/transport.ts'
 import { hostAddresses } from '../../../../node/director/host/host-addresses.ts'
 import { untilDone } from '../../../../node/director/pace.ts'
-import { letIn } from '../../../../node/director/pool/admissions.ts'
+import { demandAcquaintance, letIn } from '../../../../node/director/pool/admissions.ts'
 import { Membership } from '../../../../node/director/pool/membership.ts'
 import { type PoolChange, PoolConfiguration } from '../../../../node/director/pool/pool-configuration.ts'
 import type { SettingValues } from '../../../../node/director/pool/setting-changes.ts'
@@ -163,7 +163,11 @@ export class PoolOfDirectors {
     }
     await store.open()
     await configuration.load()
-    if (token) await configuration.members.admit(readJoinToken(token, undefined) as JoinToken, token)
+    if (token) {
+      const own = readJoinToken(token, undefined) as JoinToken
+      demandAcquaintance(own, membership)
+      await configuration.members.admit(own, token)
+    }
     await transport.start()
     this.directors.set(name, director)
     return director

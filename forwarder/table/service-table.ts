@@ -297,9 +297,9 @@ function lookupKey(protocol: number, address: number, port: number): number {
   return (address >>> 0) * 2 ** 19 + port * 8 + (protocol & 7)
 }
 
-/** Whether these are the same names, each of them once, in any order. */
+/** Whether these are the same names, in any order and however often. */
 function haveSameNames(some: readonly string[], others: readonly string[]): boolean {
-  return some.length === others.length && some.every((name) => others.includes(name))
+  return some.every((name) => others.includes(name)) && others.every((name) => some.includes(name))
 }
 
 /**

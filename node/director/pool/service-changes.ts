@@ -89,9 +89,10 @@ function demandWhole(input: ServiceInput): void {
   }
 }
 
-/** Some flags are one scheduler's own. Source: ipvsadm.c, "incompatible scheduler flag". */
+/** Each once, and some are one scheduler's own. Source: ipvsadm.c, "incompatible scheduler flag". */
 function demandFlags(scheduler: string, flags: readonly string[] = []): void {
-  for (const flag of flags) {
+  for (const [index, flag] of flags.entries()) {
+    if (flags.indexOf(flag) < index) throw invalid(`schedulerFlags: expected each once, and ${flag} is there twice`)
     const [owner] = flag.split('-')
     if (owner === 'flag' || owner === scheduler) continue
     throw invalid(`schedulerFlags: ${flag} is a flag of scheduler ${owner}, and this service's is ${scheduler}`)

@@ -166,6 +166,11 @@ test('other flags of the scheduler start it anew, the same in another order do n
   t.same(picks(table, 1), [2])
   table.set(spec([1, 2, 3], { schedulerFlags: ['flag-3'] }))
   t.same(picks(table, 1), [3])
+  table.set(spec([1, 2, 3], { schedulerFlags: ['flag-3', 'flag-3'] }))
+  t.same(picks(table, 1), [2], 'nor does one that is there twice')
+  table.set(spec([1, 2, 3], { schedulerFlags: ['flag-3', 'flag-1'] }))
+  t.same(picks(table, 1), [3])
+  t.same(find(table).schedulerFlags, ['flag-3', 'flag-1'], 'which another takes the place of')
 })
 
 test('the last weight that was not 0 is the one in force, or what the configuration says', async (t) => {

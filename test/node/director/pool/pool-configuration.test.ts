@@ -108,6 +108,11 @@ test('what cannot be done is refused in words, and changes nothing', async (t) =
       /no scheduler fair: use one of rr, wrr, lc/,
     ],
     ['SCHEDULER_UNKNOWN', configuration.editService({ ...web, scheduler: 'fair' }), /no scheduler fair/],
+    [
+      'INPUT_INVALID',
+      configuration.editService({ ...web, scheduler: 'sh', schedulerFlags: ['sh-port', 'flag-3', 'sh-port'] }),
+      /^schedulerFlags: expected each once, and sh-port is there twice$/,
+    ],
   ]
   for (const [code, change, message] of refusals) await t.rejects(change, { code, message })
   t.same(configuration.services(), before)

@@ -58,11 +58,27 @@ export function importVrrpInstances(
     else instances.set(instance.name, instance)
   }
   const groups = new Groups([...instances.values()], served, omissions)
-  const syncGroups = statements.filter(({ words }) => words[0] === 'vrrp_sync_group').map(readSyncGroup)
+  const syncGroups = readSyncGroups(statements, omissions)
   groups.setGateways(syncGroups)
   for (const syncGroup of syncGroups) groups.join(syncGroup)
   groups.joinFamilies()
   return groups.vips
+}
+
+/** Of several with one name keepalived takes the first. */
+function readSyncGroups(statements: readonly Statement[], omissions: Omissions): SyncGroup[] {
+  const known = new Set<string>()
+  return statements.flatMap((statement) => {
+    const { line, words } = statement
+    const [keyword, name] = words
+    if (keyword !== 'vrrp_sync_group') return []
+    if (known.has(name)) {
+      omissions.add(line, words, 'there is a vrrp_sync_group of this name already')
+      return []
+    }
+    if (name !== undefined) known.add(name)
+    return readSyncGroup(statement)
+  })
 }
 
 function readSyncGroup(statement: Statement): SyncGroup {
@@ -158,9 +174,17 @@ class Groups {
     for (const { name, statement } of this.#instances) {
       const groups = this.#byName.get(name) ?? []
       if (groups.length < 2 || groups[0].syncGroup !== undefined) continue
-      const fault = this.#joinAs(name, groups)
+      const fault = this.#joinAs(this.#freeName(name), groups)
       if (fault !== undefined) this.#omit(statement, `its addresses of the two families move apart: ${fault}`)
     }
+  }
+
+  /** A sync group may have the name of an instance that is not in it. */
+  #freeName(wanted: string): string {
+    const isUsed = (name: string) => this.vips.some(({ syncGroup }) => syncGroup === name)
+    let name = wanted
+    for (let number = 2; isUsed(name); number++) name = `${wanted}-${number}`
+    return name
   }
 
   #joinAs(syncGroup: string, vips: readonly Vip[]): string | undefined {

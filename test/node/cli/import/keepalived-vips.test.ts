@@ -187,6 +187,16 @@ test('a sync group tells what it has to do without', async (t) => {
   ])
 })
 
+test('instances that keepalived moves apart do not move together because of a name', async (t) => {
+  const names = (text: string) => imported(text).vips.map(({ syncGroup }) => syncGroup)
+  const four = [1, 2, 3, 4].map((vrid) => instance('ABCD'[vrid - 1], vrid)).join('')
+  const twice = together('A', 'B') + together('C', 'D') + four
+  t.same(names(twice), ['G', 'G', undefined, undefined])
+  t.same(told(twice), ['7: vrrp_sync_group G: there is a vrrp_sync_group of this name already'])
+  const dual = instance('G', 3, 'virtual_ipaddress_excluded {\n fd00::1\n }')
+  t.same(names(together('A', 'B') + instance('A', 1) + instance('B', 2) + dual), ['G', 'G', 'G-2', 'G-2'])
+})
+
 test('where keepalived would not hear a director, it is told', async (t) => {
   t.match(told('global_defs {\n vrrp_mcast_group4 224.0.0.99\n}'), [/^2: .* both would hold the addresses$/])
   t.same(told('global_defs {\n vrrp_mcast_group4 224.0.0.18\n vrrp_mcast_group6 ff02::12\n}'), [])

@@ -138,16 +138,17 @@ export function canonical(address: string): string {
   return address.includes('%') ? address : canonicalAddress(address)
 }
 
-/** @param words after lvs_method */
+/** What a type of tunnel does not have is none of its. @param words after lvs_method */
 export function methodOf([name = '', ...options]: readonly string[]): Method | undefined {
   if (/^NAT$/i.test(name)) return { method: 'nat' }
   if (/^DR$/i.test(name)) return { method: 'dr' }
   if (!/^TUN$/i.test(name)) return undefined
   const [, type, port, checksum] =
     /^(?:type (ipip|gre|gue)(?: port (\d+))?)?(?: ?(nocsum|csum|remcsum))?$/.exec(options.join(' ')) ?? []
-  if (options.length === 0 || type === 'ipip') return { method: 'tun' }
   const checksums = { nocsum: 'none', csum: 'plain', remcsum: 'remote' } as const
   const kind = checksums[(checksum ?? 'nocsum') as keyof typeof checksums]
+  if ((type !== 'gue' && Number(port ?? 0) !== 0) || (type === 'ipip' && kind !== 'none')) return undefined
+  if (options.length === 0 || type === 'ipip') return { method: 'tun' }
   return type === undefined ? undefined : { method: 'tun', tunnel: tunnelOf(type, Number(port ?? 0), kind) }
 }
 

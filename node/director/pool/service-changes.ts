@@ -9,7 +9,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { schedulerByName, schedulers } from '../../../scheduler/registry.ts'
-import type { ServerAddress, ServerInput, ServiceInput, WholeService } from '../control/api.ts'
+import type { ServerAddress, ServerInput, ServiceInput, TunnelInput, WholeService } from '../control/api.ts'
 import { addressOf, type PoolServer, type PoolService } from './pool-entry.ts'
 
 /** A service with this one gives new connections to nobody; IPVS takes it too. */
@@ -173,10 +173,7 @@ function toServer(input: ServerInput): PoolServer {
     throw new DirectorError('THRESHOLDS_INVALID', message)
   }
   if (tunnel && method !== 'tun') throw invalid(`tunnel: only servers of method tun have one, not ${method}`)
-  if (tunnel?.type === 'gue' && tunnel.port === 0) throw invalid('tunnel.port: expected 1 to 65535 with type gue')
-  if (tunnel?.type === 'gre' && tunnel.checksum === 'remote') {
-    throw invalid('tunnel.checksum: expected none or plain with type gre, which knows no remote one')
-  }
+  if (tunnel) demandTunnel(tunnel)
   const keepsPort = method === 'nat' || service.protocol === 'fwm'
   return {
     address,
@@ -186,6 +183,18 @@ function toServer(input: ServerInput): PoolServer {
     ...(upperThreshold > 0 && { upperThreshold }),
     ...(lowerThreshold > 0 && { lowerThreshold }),
     ...(tunnel && { tunnel }),
+  }
+}
+
+/** What a type does not have would do nothing, and be lost in `vsadm -S`. */
+function demandTunnel({ type, port, checksum }: TunnelInput): void {
+  if (type === 'gue' && port === 0) throw invalid('tunnel.port: expected 1 to 65535 with type gue')
+  if (type !== 'gue' && port !== 0) throw invalid(`tunnel.port: expected 0 with type ${type}, which has no port`)
+  if (type === 'ipip' && checksum !== 'none') {
+    throw invalid('tunnel.checksum: expected none with type ipip, which has no checksum')
+  }
+  if (type === 'gre' && checksum === 'remote') {
+    throw invalid('tunnel.checksum: expected none or plain with type gre, which knows no remote one')
   }
 }
 

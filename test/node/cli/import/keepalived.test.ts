@@ -218,6 +218,10 @@ const omissions: [text: string, told: RegExp[]][] = [
     [/^2: lb_algo best: there is no such scheduler here: it becomes wlc$/],
   ],
   ['virtual_server 10.0.0.1 80 { protocol TCP\n lb_kind PIGEON\n}', [/^2: lb_kind PIGEON: expected NAT/]],
+  ...['ipip port 6080', 'ipip csum', 'gre port 6080'].map((tunnel): [string, RegExp[]] => [
+    `virtual_server 10.0.0.1 80 { protocol TCP\n lb_kind TUN type ${tunnel}\n}`,
+    [new RegExp(`^2: lb_kind TUN type ${tunnel}: expected NAT, DR or TUN with a known tunnel`)],
+  ]),
   ['virtual_server 10.0.0.1 80 { protocol TCP\n lb_algo rr\n sh-port\n}', [/^3: sh-port: incompatible scheduler flag/]],
   ['virtual_server 10.0.0.1 { protocol TCP\n}', [/^1: virtual_server 10\.0\.0\.1: port 0 is every port, which only/]],
   ['virtual_server 10.0.0.1 99999 { protocol TCP\n}', [/^1: .*: port: /]],

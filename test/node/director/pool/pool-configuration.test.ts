@@ -113,6 +113,17 @@ test('what cannot be done is refused in words, and changes nothing', async (t) =
       configuration.editService({ ...web, scheduler: 'sh', schedulerFlags: ['sh-port', 'flag-3', 'sh-port'] }),
       /^schedulerFlags: expected each once, and sh-port is there twice$/,
     ],
+    ...(
+      [
+        [{ type: 'ipip', port: 6080, checksum: 'none' }, /^tunnel.port: expected 0 with type ipip/],
+        [{ type: 'gre', port: 6080, checksum: 'plain' }, /^tunnel.port: expected 0 with type gre/],
+        [{ type: 'ipip', port: 0, checksum: 'plain' }, /^tunnel.checksum: expected none with type ipip/],
+      ] as const
+    ).map(([tunnel, message]): [string, Promise<void>, RegExp] => [
+      'INPUT_INVALID',
+      configuration.addServer(server('10.0.0.2', { method: 'tun', tunnel })),
+      message,
+    ]),
   ]
   for (const [code, change, message] of refusals) await t.rejects(change, { code, message })
   t.same(configuration.services(), before)

@@ -51,6 +51,14 @@ test('a server that cannot be there is left out, by its own line, and the others
     [real('10.1.0.9 80', 'uthreshold 1\n lthreshold 2'), /^3: real_server 10\.1\.0\.9 80: lower threshold 2/],
     [real('10.1.0.9 80', 'weight 3000000000'), /^3: real_server 10\.1\.0\.9 80: weight: /],
     [real('10.1.0.9 80', 'lvs_method TUN type gue'), /^3: real_server 10\.1\.0\.9 80: tunnel\.port: /],
+    ...['0.0.0.0', '224.0.0.5'].map((address): [string, RegExp] => [
+      real(`${address} 80`),
+      new RegExp(`^3: real_server ${address} 80: .*the address of one host`),
+    ]),
+    ...['fe80::10', '::ffff:10.1.0.1'].map((address): [string, RegExp] => [
+      real(`${address} 80`, 'lvs_method TUN'),
+      new RegExp(`^3: real_server ${address} 80: .*the address of one host`),
+    ]),
   ]
   for (const [server, why] of wrong) {
     const text = virtual('10.0.0.1 80', `${server}\n ${real('10.1.0.1 80')}`)

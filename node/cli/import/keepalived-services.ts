@@ -75,6 +75,8 @@ class VirtualServer {
   readonly #flags: Statement[] = []
   readonly #values: Values = {}
   readonly #servers: readonly RealServer[]
+  /** With those that cannot be read. */
+  readonly #hasServers: boolean
 
   constructor(statement: Statement, omissions: Omissions) {
     this.#statement = statement
@@ -85,6 +87,7 @@ class VirtualServer {
     // What a server says counts before what its virtual server does, wherever that stands.
     const virtual = { ...this.#method, weight: this.#weight }
     const servers = (statement.block ?? []).filter(({ words }) => words[0] === 'real_server')
+    this.#hasServers = servers.length > 0
     this.#servers = servers.flatMap((each) => RealServer.read(each, virtual, omissions) ?? [])
   }
 
@@ -134,7 +137,7 @@ class VirtualServer {
       const fault = refusalOf(service)
       if (fault === undefined) service.servers = this.#serversIn(service)
       if (fault !== undefined) this.#omissions.add(line, words, fault)
-      else if (service.servers.length === 0 && this.#servers.length > 0)
+      else if (service.servers.length === 0 && this.#hasServers)
         this.#omissions.add(line, words, 'none of its servers can be there')
       else {
         if (service.protocol === 'fwm') this.#omissions.add(line, words, MARKED)

@@ -50,6 +50,7 @@ test('a server that cannot be there is left out, by its own line, and the others
     [real('fd00::9 80'), /^3: real_server fd00::9 80: .*IP version/],
     [real('10.1.0.9 80', 'uthreshold 1\n lthreshold 2'), /^3: real_server 10\.1\.0\.9 80: lower threshold 2/],
     [real('10.1.0.9 80', 'weight 3000000000'), /^3: real_server 10\.1\.0\.9 80: weight: /],
+    [real('web1 80'), /^3: real_server web1 80: expected an address/],
     [real('10.1.0.9 80', 'lvs_method TUN type gue'), /^3: real_server 10\.1\.0\.9 80: tunnel\.port: /],
     ...['0.0.0.0', '224.0.0.5'].map((address): [string, RegExp] => [
       real(`${address} 80`),

@@ -259,7 +259,7 @@ const omissions: [text: string, told: RegExp[]][] = [
   ['virtual_server fe80::1%eth0 80 { protocol TCP }', [/^1: .*: address: .* without a zone/]],
   [
     'virtual_server 10.0.0.1 80 { protocol TCP\n real_server www 80 { }\n}',
-    [/^2: real_server www 80: expected an address/],
+    [/^1: virtual_server 10.0.0.1 80: none of its servers/, /^2: real_server www 80: expected an address/],
   ],
   [
     'virtual_server 10.0.0.1 80 { protocol TCP\n real_server 10.1.0.1 80 { }\n real_server 10.1.0.1 80 { }\n}',

@@ -246,8 +246,10 @@ export class ReplicatedEntries {
       const before = this.inForce.get(key)
       if (!before && !isMembership(entry)) added++
       slots += slotsOf(entry) - slotsOf(before)
+      if (isMembership(entry)) continue
+      const change = weightOf(entry) - this.inForce.weightAt(key)
       // What was removed must go, although it may be lighter than what stays of it.
-      if (entry.kind !== 'tombstone' && !isMembership(entry)) growth += weightOf(entry) - this.inForce.weightAt(key)
+      growth += entry.kind === 'tombstone' ? Math.min(0, change) : change
     }
     const { configured } = this.inForce
     if (added > 0 && configured + added > CONFIGURED_MAX) {

@@ -2,6 +2,7 @@
 import { Packr } from 'msgpackr'
 import { test } from 'tap'
 import { peerIdOfPublicKey } from '../../../../node/director/cluster/identity.ts'
+import type { PoolEdit } from '../../../../node/director/control/api.ts'
 import { admissionEntry } from '../../../../node/director/pool/admissions.ts'
 import { encodeEntries, packEntry } from '../../../../node/director/pool/config-message.ts'
 import {
@@ -168,6 +169,35 @@ test('the configuration is bounded in memory, whatever a peer needs to tell it, 
   t.equal(configuration.services().length, 16)
   for (let port = 82; port < 92; port++) await configuration.removeService({ ...web, port })
   await configuration.addService({ ...web, scheduler: 'rr' })
+})
+
+test('what a document removes makes room for what it adds', async (t) => {
+  const service = (port: number, servers: number) => ({
+    ...web,
+    port,
+    scheduler: 'rr',
+    servers: Array.from({ length: servers }, (_, index) => ({
+      address: `10.1.0.${index}`,
+      port: 80,
+      method: 'nat' as const,
+      weight: 1,
+    })),
+  })
+  const document = (port: number, servers: number): PoolEdit[] => [
+    { do: 'clear' },
+    { do: 'replace-service', service: service(port, servers) },
+  ]
+  const pool = new PoolOfDirectors(['a', 'b'])
+  pool.weightMax = 1.5 * weightOf({ kind: 'service', stamp, service: service(80, 100) })
+  const [a, b] = [await pool.start('a'), await pool.start('b')]
+  await pool.settle(1)
+  await a.configuration.edit(document(80, 100))
+  await a.configuration.edit(document(81, 100))
+  await pool.settle(1)
+  t.equal(b.configuration.revision, a.configuration.revision, 'with peers, too')
+  t.match(b.configuration.services(), [{ port: 81 }])
+  await t.rejects(a.configuration.edit(document(82, 200)), { message: /remove some of it first/ })
+  await a.configuration.clear()
 })
 
 test('a revocation that takes more than one says is refused, and one of which all directors have known is not', async (t) => {

@@ -17,7 +17,7 @@ import { MemberEntries, type MemberOptions } from './member-entries.ts'
 import type { PoolMembers } from './membership.ts'
 import { PoolDraft, type PoolState } from './pool-draft.ts'
 import { isMembership, MARKS_KEY, type PoolEntry, type PoolService, SETTINGS_KEY } from './pool-entry.ts'
-import { ReplicatedEntries, type ReplicationOptions } from './replicated-entries.ts'
+import { ReplicatedEntries, type ReplicationOptions, ServiceTooLarge } from './replicated-entries.ts'
 import { demandRevision, listRevisions } from './revisions.ts'
 import type { IsUnicast } from './service-changes.ts'
 import type { SettingValues } from './setting-changes.ts'
@@ -168,11 +168,17 @@ export class PoolConfiguration implements PoolState {
    * @param edits asked for one by one, so that of a large document only what comes of it is in memory
    * @throws EditRefused for the first change that is refused
    */
-  edit(edits: Iterable<PoolEdit>, basedOn?: string): Promise<void> {
-    return this.#change(basedOn, async (stamp) => {
-      const draft = await this.#draft(edits)
-      return Array.fromAsync(paced(draftedEntries(this.#entries.inForce, draft, stamp)))
-    })
+  async edit(edits: Iterable<PoolEdit>, basedOn?: string): Promise<void> {
+    let draft: PoolDraft | undefined
+    try {
+      await this.#change(basedOn, async (stamp) => {
+        draft = await this.#draft(edits)
+        return Array.fromAsync(paced(draftedEntries(this.#entries.inForce, draft, stamp)))
+      })
+    } catch (error) {
+      const at = error instanceof ServiceTooLarge ? draft?.lastEditOf(error.service) : undefined
+      throw at === undefined ? error : new EditRefused(at, error as ServiceTooLarge)
+    }
   }
 
   /**

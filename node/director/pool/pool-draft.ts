@@ -40,6 +40,9 @@ export class PoolDraft {
   readonly #before: PoolState
   readonly #isUnicast: IsUnicast
   readonly #drafted = new Map<string, DraftedService>()
+  /** By service, which change of the document was the last to touch it. */
+  readonly #lastEdits = new Map<string, number>()
+  #edits = 0
   readonly #settingsBefore: SettingValues
   readonly #marksBefore: readonly MarkRule[]
   #settings: SettingValues
@@ -67,7 +70,14 @@ export class PoolDraft {
     else {
       const address = 'server' in edit ? edit.server.service : edit.service
       this.#put(address, this.#after(edit, address))
+      this.#lastEdits.set(serviceKey(address), this.#edits)
     }
+    this.#edits++
+  }
+
+  /** The last change, from 0, that is about the service alone. */
+  lastEditOf(address: ServiceAddress): number | undefined {
+    return this.#lastEdits.get(serviceKey(address))
   }
 
   /** Services that are other than before, in the order in which they were first touched. */

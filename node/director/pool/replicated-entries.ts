@@ -7,7 +7,7 @@
  * Source: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated Data Types", 2011, section 3.2.1.
  */
 import type { KeyObject } from 'node:crypto'
-import { serviceKey } from '../../../forwarder/service.ts'
+import { type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
@@ -33,6 +33,15 @@ export const TOMBSTONE_LIFE_MS = 30 * 24 * 3_600_000
 /** Announcements after which a change that no peer has taken is made anew: each is answered by all of a peer's entries that are others. */
 const UNCONFIRMED_MAX = 3
 const KEY_PREFIX = 'pool/'
+
+/** Peers could not be told of it. */
+export class ServiceTooLarge extends DirectorError {
+  readonly service: ServiceAddress
+  constructor(service: ServiceAddress, message: string) {
+    super('INPUT_INVALID', message)
+    this.service = service
+  }
+}
 
 export interface ReplicationOptions {
   readonly store: Store
@@ -450,10 +459,10 @@ export class ReplicatedEntries {
   }
 }
 
-/** @throws DirectorError INPUT_INVALID for a service that peers could not be told of */
+/** @throws ServiceTooLarge */
 function demandFits(entry: PoolEntry, packed: Uint8Array): void {
   if (entry.kind !== 'service' || fitsMessage(packed)) return
   const { service } = entry
   const message = `service ${serviceKey(service)} has ${service.servers.length} servers, more than a pool can share: use another service for some`
-  throw new DirectorError('INPUT_INVALID', message)
+  throw new ServiceTooLarge(service, message)
 }

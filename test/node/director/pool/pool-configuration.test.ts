@@ -142,9 +142,13 @@ test('a service is refused when it has grown beyond what a message holds', async
     await store.put('pool/service/tcp 10.0.0.100:80', packEntry({ kind: 'service', stamp, service }))
     await store.close()
     const { configuration } = await new PoolOfDirectors(['a']).start('a', store)
-    const change = configuration.addServer(server('10.0.0.1'))
+    const change = configuration.edit([
+      { do: 'edit-settings', settings: { drop_entry: 1 } },
+      { do: 'add-server', server: server('10.0.0.1') },
+      { do: 'add-service', service: { ...dns, scheduler: 'rr' } },
+    ])
     if (isTaken) await t.resolves(change)
-    else await t.rejects(change, { code: 'INPUT_INVALID', message: /more than a pool can share/ })
+    else await t.rejects(change, { code: 'INPUT_INVALID', at: 1, message: /more than a pool can share/ })
   }
 })
 

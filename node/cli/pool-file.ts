@@ -54,9 +54,12 @@ export function editsOf({ content }: PoolFile): PoolEdit[] {
   ]
 }
 
-/** The director's refusal of one of editsOf(), with the line of the file that it is about. */
+/** The director's refusal of one of editsOf(), with the line of the file that it is about; or of all of them together. */
 export function atLine(error: unknown, { content, fault }: PoolFile): unknown {
-  if (!(error instanceof ChangeRefused)) return error
+  if (!(error instanceof ChangeRefused)) {
+    const isRefused = error instanceof DirectorError && error.code === 'INPUT_INVALID'
+    return isRefused ? fault([], error.message) : error
+  }
   const index = error.at - 1
   const fields = ['settings', 'marks']
   const path = index < content.services.length ? ['services', index] : [fields[index - content.services.length]]

@@ -21,7 +21,7 @@ export async function readDocument(body: unknown): Promise<Buffer[]> {
     for await (const chunk of body) {
       bytes += chunk.length
       if (bytes > DOCUMENT_BYTES_MAX) {
-        const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes: make the changes in several documents`
+        const message = `expected at most ${DOCUMENT_BYTES_MAX} bytes, more than a full pool needs: only what is not the whole configuration can be sent in several documents`
         throw new DirectorError('INPUT_INVALID', message)
       }
       chunks.push(chunk)

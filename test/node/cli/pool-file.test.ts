@@ -1,6 +1,7 @@
 /** The file of the pool's configuration as it is printed: whatever it was made from, it can be read and edited. */
 import { test } from 'tap'
-import { parsePoolFile, printComment, printPoolFile } from '../../../node/cli/pool-file.ts'
+import { atLine, parsePoolFile, printComment, printPoolFile } from '../../../node/cli/pool-file.ts'
+import { DirectorError } from '../../../protocol/errors.ts'
 import { imported, instance } from './import/keepalived-text.ts'
 
 const ALIAS = /[&*]a\d/
@@ -13,6 +14,17 @@ test('what servers have in common is printed with each, and so can be read howev
   const text = [...printPoolFile({ services, settings: {}, marks: [] })].join('')
   t.notMatch(text, ALIAS)
   t.same(parsePoolFile(text, 'x').content.services, services)
+})
+
+test('a file that the director refuses as a whole is what is wrong, and not the command', async (t) => {
+  const file = parsePoolFile('services: []\n', 'pool.yaml')
+  const message = 'a pool holds 256 MiB: remove some of it first'
+  t.match(atLine(new DirectorError('INPUT_INVALID', message), file), {
+    code: 'CONFIG_INVALID',
+    message: `pool.yaml:1: document: ${message}`,
+  })
+  const unreachable = new DirectorError('DIRECTOR_UNREACHABLE', 'nobody there')
+  t.equal(atLine(unreachable, file), unreachable)
 })
 
 test('what the groups of one instance have in common is printed with each', async (t) => {

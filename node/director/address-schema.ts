@@ -5,6 +5,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { PEER_ID } from '../../protocol/names.ts'
 import { canonicalAddress, formatEndpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
+import { isPeerId } from './cluster/identity.ts'
 import { isNoHosts } from './host/host-addresses.ts'
 
 const isAddress = (text: string) => isIP(text) !== 0 && !text.includes('%')
@@ -35,5 +36,8 @@ export const endpoint = z
     return parsed ? formatEndpoint(parsed.address, parsed.port) : text
   })
 
-/** libp2p peer id. */
-export const peerId = z.string().regex(PEER_ID, 'expected a peer id as `director identity` prints it')
+/** What may be a libp2p peer id, by its letters. */
+export const peerIdText = z.string().regex(PEER_ID, 'expected a peer id as `director identity` prints it')
+
+/** A director's, as somebody has written it: one that has lost a letter is nobody's. */
+export const peerId = z.string().refine(isPeerId, 'expected a peer id as `director identity` prints it, whole')

@@ -7,7 +7,7 @@
 import { z } from 'zod'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
 import { DIRECTOR_NAME } from '../../../protocol/names.ts'
-import { peerId } from '../address-schema.ts'
+import { peerIdText } from '../address-schema.ts'
 import {
   markRuleSchema,
   SETTING_NAME_MAX,
@@ -74,14 +74,14 @@ export const poolEntrySchema = z.discriminatedUnion('kind', [
   /** Those that somebody has set, by name. */
   z.looseObject({ kind: z.literal('settings'), stamp: stampSchema, seen, knew, settings }),
   /** Of a director: whether it is shut out of the pool. */
-  z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, knew, peer: peerId, revoked: z.boolean() }),
+  z.looseObject({ kind: z.literal('peer'), stamp: stampSchema, seen, knew, peer: peerIdText, revoked: z.boolean() }),
   /** Of a director that has shown a token. */
   z.looseObject({
     kind: z.literal('admission'),
     stamp: stampSchema,
     seen,
     knew,
-    peer: peerId,
+    peer: peerIdText,
     token: z.string().max(1024),
   }),
   /** In the order in which they are asked. */

@@ -1,6 +1,8 @@
 /** A director's configuration file: what of addresses it takes, and how it says which line is wrong. */
 import { test } from 'tap'
+import { peerIdOfPublicKey } from '../../../node/director/cluster/identity.ts'
 import { demandOthers, parseDirectorConfig, usesIPv6 } from '../../../node/director/config.ts'
+import { peerInputSchema } from '../../../node/director/control/api.ts'
 import { joinTokenText } from '../../../protocol/wire/join-token.ts'
 import { createTestPoolKey } from '../../support/join-tokens.ts'
 
@@ -9,6 +11,7 @@ interfaces: { outside: eth0 }
 cluster:
   listen: 10.1.0.11:7946
 `
+const idOf = (letter: string) => peerIdOfPublicKey(Buffer.alloc(32, letter))
 const parse = (text: string) => parseDirectorConfig(text, 'director.yaml')
 
 test('virtual addresses of both families are taken, each group of one, in their canonical form', async (t) => {
@@ -69,7 +72,7 @@ test('endpoints of IPv6 are taken in brackets', async (t) => {
 interfaces: { outside: eth0 }
 cluster:
   listen: '[2001:db8::0011]:7946'
-  peers: [{ name: d2, id: ${'K'.repeat(50)}, address: '[2001:db8::12]:7946' }]
+  peers: [{ name: d2, id: ${idOf('K')}, address: '[2001:db8::12]:7946' }]
 agents: { listen: '[::]:7947', keyFile: /key }
 `)
   t.equal(config.cluster.listen, '[2001:db8::11]:7946')
@@ -79,7 +82,7 @@ agents: { listen: '[::]:7947', keyFile: /key }
 
 test('a token is taken beside the key that has signed it, and what is no key or no token is refused by its line', async (t) => {
   const key = createTestPoolKey()
-  const claim = { peer: 'K'.repeat(50), name: 'd1', address: '10.1.0.11:7946', issuedMs: 1, expiresMs: 2 }
+  const claim = { peer: idOf('K'), name: 'd1', address: '10.1.0.11:7946', issuedMs: 1, expiresMs: 2 }
   const token = joinTokenText(key.sign(claim))
   const keys = `  poolKeys: [${key.text}]\n`
   t.match(parse(`${HEAD}${keys}  token: ${token}\n`).cluster, { poolKeys: [key.text], token })
@@ -99,8 +102,7 @@ test('a token is taken beside the key that has signed it, and what is no key or 
 })
 
 test('a peer is another director, and none is named twice', async (t) => {
-  const peer = (name: string, letter: string) =>
-    `    - { name: ${name}, id: ${letter.repeat(50)}, address: 10.1.0.1:1 }\n`
+  const peer = (name: string, letter: string) => `    - { name: ${name}, id: ${idOf(letter)}, address: 10.1.0.1:1 }\n`
   const peers = (...all: string[]) => `${HEAD}  peers:\n${all.join('')}`
   const invalid = (message: RegExp) => ({ code: 'CONFIG_INVALID', message })
   t.throws(
@@ -109,15 +111,25 @@ test('a peer is another director, and none is named twice', async (t) => {
   )
   t.throws(
     () => parse(peers(peer('d2', 'A'), peer('d3', 'A'))),
-    invalid(/^director.yaml:7: cluster.peers.1.id: expected another id: two peers have A+$/),
+    invalid(/^director.yaml:7: cluster.peers.1.id: expected another id: two peers have 12D3KooW/),
   )
   t.throws(
     () => parse(peers(peer('d1', 'A'))),
     invalid(/^director.yaml:6: cluster.peers.0.name: expected another name: d1 is this director itself/),
   )
   const config = parse(peers(peer('d2', 'A'), peer('d3', 'B')))
-  t.throws(() => demandOthers(config, 'B'.repeat(50)), invalid(/^cluster.peers: the id of d3 is this director's own/))
-  demandOthers(config, 'C'.repeat(50))
+  t.throws(() => demandOthers(config, idOf('B')), invalid(/^cluster.peers: the id of d3 is this director's own/))
+  demandOthers(config, idOf('C'))
+})
+
+test('a peer id that is not whole, or no director’s, is refused by its line', async (t) => {
+  for (const id of [idOf('A').slice(0, -1), idOf('A').slice(1), 'K'.repeat(50)])
+    t.throws(() => parse(`${HEAD}  peers:\n    - { name: d2, id: ${id}, address: 10.1.0.1:1 }\n`), {
+      code: 'CONFIG_INVALID',
+      message: /^director.yaml:6: cluster.peers.0.id: expected a peer id as `director identity` prints it, whole$/,
+    })
+  t.throws(() => peerInputSchema.parse({ id: idOf('A').slice(0, -1), revoked: true }))
+  t.same(peerInputSchema.parse({ id: idOf('A'), revoked: true }), { id: idOf('A'), revoked: true })
 })
 
 test('whether the host’s IPv6 addresses are needed follows from groups and endpoints', async (t) => {

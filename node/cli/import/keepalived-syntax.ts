@@ -30,6 +30,7 @@ const WORDS_MAX = 1024
 /** C's: what else Unicode has as a space belongs to a word, and shows up with it. */
 const SPACE = /[ \t\n\v\f\r]/
 const CONTINUATION = /\\[ \t\r]*(?:\n|$)/y
+const LINE_END = /\r?(?:\n|$)/y
 /** ${NAME}, or ${_RANDOM 1 9}. */
 const PARAMETER = /\$\{\w{1,64}(?:[ \t]{1,8}\d{1,10}){0,2}\}/y
 const DEFINITION = /^\$\w+=/
@@ -133,7 +134,7 @@ function readWord(text: string, start: number): { word: string; end: number; ope
   let at = start
   for (; at < text.length && text[at] !== '\n'; at++) {
     const character = text[at]
-    if (character === '\\' && at + 1 < text.length && text[at + 1] !== '\n') word += text[++at]
+    if (character === '\\' && !isAt(LINE_END, text, at + 1)) word += text[++at]
     else if (quote !== '') {
       if (character === quote) quote = ''
       else word += character

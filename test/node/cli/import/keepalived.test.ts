@@ -345,6 +345,7 @@ test('words, comments and quotes are read as keepalived reads them', async (t) =
     '4: j " k: has no counterpart here',
     '4: l: has no counterpart here',
   ])
+  t.same(told('h\\\r\ni\r\n'), ['1: h i: has no counterpart here'], 'with the lines of another system')
 })
 
 test('definitions of one line and of several, conditions and sequences leave the rest as it is', async (t) => {

@@ -37,8 +37,17 @@ interface Member {
   readonly targets: readonly Target[]
 }
 
+export interface ImportedService {
+  readonly service: WholeService
+  /** Of its virtual server. */
+  readonly statement: Statement
+}
+
 /** Those that are virtual servers. */
-export function* importVirtualServers(statements: readonly Statement[], omissions: Omissions): Generator<WholeService> {
+export function* importVirtualServers(
+  statements: readonly Statement[],
+  omissions: Omissions,
+): Generator<ImportedService> {
   const servers = statements.filter(({ words }) => words[0] === 'virtual_server')
   const used = new Set(servers.map(({ words }) => (words[1] === 'group' ? words[2] : undefined)))
   const groups = new Map<string, Statement>()
@@ -55,7 +64,7 @@ export function* importVirtualServers(statements: readonly Statement[], omission
     for (const service of new VirtualServer(statement, omissions).services(groups)) {
       const key = serviceKey(service)
       if (known.has(key)) omissions.add(statement.line, statement.words, `${key} is there already`)
-      else yield service
+      else yield { service, statement }
       known.add(key)
     }
   }

@@ -3,7 +3,7 @@ import { LONGEST_TIMEOUT_S } from '../../../forwarder/settings.ts'
 import type { VrrpVersion } from '../../../protocol/packet/vrrp.ts'
 import type { WholeService } from '../../director/control/api.ts'
 import { isVrrpGroup, OTHER_GROUP, type Vip } from './keepalived-instance.ts'
-import { importVirtualServers } from './keepalived-services.ts'
+import { type ImportedService, importVirtualServers } from './keepalived-services.ts'
 import { parseKeepalived, type Statement, wholeNumber } from './keepalived-syntax.ts'
 import { importVrrpInstances } from './keepalived-vips.ts'
 import { NO_COUNTERPART, type Omission, Omissions } from './omissions.ts'
@@ -37,10 +37,22 @@ export function importKeepalived(text: string, file: string): Imported {
     if (words[0] === 'global_defs') readGlobals(block, globals, omissions)
     else if (!/^(virtual_server(_group)?|vrrp_instance|vrrp_sync_group)$/.test(words[0])) omit(omissions, line, words)
   }
-  const services = [...importVirtualServers(statements, omissions)]
+  const imported = [...importVirtualServers(statements, omissions)]
+  const services = imported.map(({ service }) => service)
   const surroundings = { version: globals.vrrpVersion, served: services.map(({ address }) => address) }
   const vips = importVrrpInstances(statements, surroundings, omissions)
+  if (vips.length > 0) tellUnheld(imported, vips, omissions)
   return { services, settings: globals.settings, vips, omissions: omissions.list }
+}
+
+/** Nobody would answer for an address that no group has; where there are no groups at all, they are in another file. */
+function tellUnheld(imported: readonly ImportedService[], vips: readonly Vip[], omissions: Omissions): void {
+  const held = new Set(vips.flatMap(({ addresses, gateway }) => [...addresses, gateway]))
+  for (const { service, statement } of imported) {
+    if (service.protocol === 'fwm' || held.has(service.address)) continue
+    const why = `no vrrp_instance here has ${service.address}, so no group would hold it: write it to the \`addresses\` of one`
+    omissions.add(statement.line, statement.words, why)
+  }
 }
 
 /** Without what says how the file itself is to be read. */

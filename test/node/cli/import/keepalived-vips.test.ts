@@ -187,6 +187,14 @@ test('a sync group tells what it has to do without', async (t) => {
   ])
 })
 
+test('the address of a virtual server that no group would hold is told', async (t) => {
+  const virtual = (address: string) => `virtual_server ${address} 80 {\n protocol TCP\n}\n`
+  const text = instance('A', 1) + virtual('10.0.0.1') + virtual('10.0.0.9')
+  t.match(told(text), [/^11: virtual_server 10\.0\.0\.9 80: no vrrp_instance here has 10\.0\.0\.9/])
+  t.equal(told(text).length, 1)
+  t.same(told(virtual('10.0.0.9')), [], 'without any group they are in another file')
+})
+
 test('instances that keepalived moves apart do not move together because of a name', async (t) => {
   const names = (text: string) => imported(text).vips.map(({ syncGroup }) => syncGroup)
   const four = [1, 2, 3, 4].map((vrid) => instance('ABCD'[vrid - 1], vrid)).join('')

@@ -10,8 +10,8 @@ export interface DefenceFacts {
   packetDropRate: number
   /** Connections that drop_entry has ended. */
   droppedEntries: number
-  /** Half-open connections that made room in a full table. */
-  evictedHalfOpen: number
+  /** Entries that made room in a full table. */
+  evicted: number
 }
 
 const FACTS = 6
@@ -36,6 +36,6 @@ export function readDefenceFacts(source: Float64Array): DefenceFacts {
     isSecureTcp: source[2] === 1,
     packetDropRate: source[3],
     droppedEntries: source[4],
-    evictedHalfOpen: source[5],
+    evicted: source[5],
   }
 }

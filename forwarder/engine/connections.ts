@@ -16,6 +16,7 @@ import {
   FLAG_ONE_PACKET,
   FLAG_ONE_WAY,
   FLAG_REPLICATED,
+  FLAG_UNANSWERED,
   KEY,
   KEY_WORDS,
   NO_CONNECTION,
@@ -30,6 +31,7 @@ import type { Persistence, Service } from '../table/virtual-service.ts'
 import { Calls } from './calls.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
+import { Room } from './room.ts'
 import {
   isTemplate,
   isTemplateOfCall,
@@ -47,6 +49,8 @@ import {
 // Names of this module's own, for speed: see ipv4-path.ts.
 const { NOT_HALF_OPEN, STATES } = protocolTable
 
+/** How long the reply to a single datagram is awaited. */
+export const REPLY_TIMEOUT_S = 10
 /** Connections that one call of expire() looks at: about a millisecond of work. */
 const EXPIRY_BUDGET = 4096
 
@@ -57,8 +61,9 @@ export class Connections {
   readonly calls = new Calls()
   /** Gets each template whose time is over, and which is kept for its connections. */
   onKept: (template: ConnectionIndex) => void = () => {}
-  /** Half-open connections given up for new ones. */
+  /** Entries given up for new ones. */
   evicted = 0
+  readonly #room: Room
   /** By protocol * STATES + state. */
   readonly #timeoutsS = new Int32Array(256 * STATES)
   readonly #timeoutTicks = new Int32Array(256 * STATES)
@@ -70,6 +75,7 @@ export class Connections {
   constructor(table: ConnectionTable, services: ServiceTable) {
     this.table = table
     this.services = services
+    this.#room = new Room(this)
     for (const { number, states } of protocols) {
       for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
     }
@@ -98,9 +104,20 @@ export class Connections {
     this.#timeoutTicks[protocol * STATES + state] = toTicks(seconds)
   }
 
+  /** How long an entry lasts from its last packet on, as things are now. */
+  lifetimeTicks(index: ConnectionIndex): number {
+    const { table } = this
+    const protocol = table.protocol(index)
+    if (isTemplate(protocol)) {
+      return toTicks(this.services.serverBySlot[table.server(index)]?.service?.persistence?.timeoutS ?? 0)
+    }
+    if ((table.flags(index) & FLAG_ONE_PACKET) !== 0) return toTicks(REPLY_TIMEOUT_S)
+    return this.timeoutTicks(protocol, table.state(index))
+  }
+
   /**
-   * Adds a connection in state 0, or a persistence template, and counts it on its server. When the table is full the oldest
-   * half-open one makes room. The caller sets state and expiry and files it.
+   * Adds a connection in state 0, or a persistence template, and counts it on its server. When the table is full one that nothing
+   * has proved makes room. The caller sets state and expiry and files it.
    * @param more FLAG_INACTIVE, and whatever else is known of it
    * @returns NO_CONNECTION when there is no room
    */
@@ -111,9 +128,9 @@ export class Connections {
     // Counted first: a removed server would lose its slot if the connection that makes room were its last.
     this.#count(server.slot, protocol, flags, 1)
     let index = this.table.insert(key, server.slot, serverPort, flags)
-    const oldest = this.table.timers.oldestHalfOpen
-    if (index === NO_CONNECTION && oldest !== NO_CONNECTION) {
-      this.discard(oldest)
+    const unproved = index === NO_CONNECTION ? this.#room.find() : NO_CONNECTION
+    if (unproved !== NO_CONNECTION) {
+      this.discard(unproved)
       this.evicted++
       index = this.table.insert(key, server.slot, serverPort, flags)
     }
@@ -214,7 +231,7 @@ export class Connections {
 
   /**
    * Lets a client, or its call, have a template that leads to `server`, in the place of `former` if there is one: its connections count for
-   * the new one.
+   * the new one. Nothing has proved it yet.
    * @returns NO_CONNECTION when the table is full
    */
   makeTemplate(
@@ -229,7 +246,7 @@ export class Connections {
     if (former !== NO_CONNECTION) this.discard(former)
     const key = this.#newTemplateKey
     this.writeTemplateKey(service, persistence, client, key)
-    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY
+    const flags = methodFlags(server.method, isOneWay(server.method)) | FLAG_ONE_WAY | FLAG_UNANSWERED
     const made = this.insert(key, server, server.port, flags)
     if (made === NO_CONNECTION) return made
     this.setControlled(made, counted)

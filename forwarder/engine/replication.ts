@@ -4,10 +4,11 @@
  * A connection is told of when it is established, at every change after that, and again when an eighth of its timeout or half an hour has
  * gone by, so that the peers' copies do not expire before the original, and no version is left behind. One in its handshake is told of when its address moves in order:
  * the client's ACK, which may be the first packet that the successor sees of it, would be nobody's there. So is one that was expected
- * (ftp/expected-connections.ts). Of two descriptions of a
- * connection the newer version counts (versions.ts).
+ * (ftp/expected-connections.ts). A template is told of when it has proved right (scheduling.ts), a datagram's connection at once. Of two
+ * descriptions of a connection the newer version counts (versions.ts).
  */
 import { readInt32, readUint16 } from '../../protocol/packet/bytes.ts'
+import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { ADDRESS_WORDS } from '../../protocol/packet/ipv6-address.ts'
 import {
   CALL,
@@ -31,6 +32,7 @@ import {
   FLAG_INACTIVE,
   FLAG_ONE_WAY,
   FLAG_REPLICATED,
+  FLAG_UNANSWERED,
   isTentative,
   NO_CONNECTION,
   TICK_MS,
@@ -63,6 +65,7 @@ import {
   TEMPLATE_ANY6,
   TEMPLATE_CALL,
   TEMPLATE_CALL_ANY,
+  TEMPLATE_STATE,
 } from './templates.ts'
 import { Versions } from './versions.ts'
 
@@ -111,7 +114,7 @@ export class Replication {
 
   /** A template is kept because its connections live on. That may be for days, and each director does it for itself: it is its version that must be renewed. */
   renewKept(template: ConnectionIndex): void {
-    if (this.#versions.told(template) === 0 || this.#versions.ageS(template) >= LONGEST_REFRESH_S)
+    if (this.#versions.told(template) !== 0 && this.#versions.ageS(template) >= LONGEST_REFRESH_S)
       this.publish(template)
   }
 
@@ -304,7 +307,11 @@ export class Replication {
       const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0 && !isTemplate(protocol)
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
       const flags =
-        methodFlags(ownMethod, isOneWay(ownMethod)) | FLAG_INACTIVE | (isControlled ? FLAG_CONTROLLED : 0) | oneWay
+        methodFlags(ownMethod, isOneWay(ownMethod)) |
+        FLAG_INACTIVE |
+        (isControlled ? FLAG_CONTROLLED : 0) |
+        oneWay |
+        (isToldUnproved(protocol, state) ? FLAG_UNANSWERED : 0)
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
       if (isControlled) this.#connections.provideTemplate(key, server)
       index = this.#connections.insert(key, server, serverPort, flags)
@@ -313,6 +320,8 @@ export class Replication {
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
       if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
+      // Told of again: it is in use.
+      this.#table.setFlags(index, this.#table.flags(index) & ~FLAG_UNANSWERED)
       this.#table.timers.unfile(index)
     }
     const tick = this.#table.memory.tick
@@ -337,6 +346,11 @@ export class Replication {
     calls.writePiece(entry, bytes[at + CALL.piece], readUint16(bytes, at + CALL.length), bytes, at + CALL.bytes)
     return entry !== NO_CALL
   }
+}
+
+/** Whether peers are told of it before anything has proved it. */
+function isToldUnproved(protocol: number, state: number): boolean {
+  return protocol === PROTOCOL_UDP || (isTemplate(protocol) && state !== TEMPLATE_STATE.ASSURED)
 }
 
 /** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */

@@ -27,12 +27,9 @@ import { isOneWay, type RealServer } from '../table/real-server.ts'
 import { methodFlags } from '../table/record-codec.ts'
 import { COUNTER, COUNTERS } from '../table/server-directory.ts'
 import type { Persistence, Service } from '../table/virtual-service.ts'
-import { type Connections, toTicks } from './connections.ts'
+import { type Connections, REPLY_TIMEOUT_S, toTicks } from './connections.ts'
 import type { Replication } from './replication.ts'
 import { TEMPLATE_STATE } from './templates.ts'
-
-/** How long the reply to a single datagram is awaited. */
-const REPLY_TIMEOUT_S = 10
 
 const ONE_SHOT = FLAG_ONE_PACKET | FLAG_ONE_WAY
 
@@ -118,8 +115,8 @@ export class Scheduling {
     if (persistence !== undefined && !this.#keepTemplate(service, persistence, key, server)) return NO_CONNECTION
     if (service.onePacket && protocol === PROTOCOL_UDP) return this.#connectDatagram(key, server, serverPort)
     const isControlled = persistence !== undefined && !persistence.isByCall
-    const more = protocol === PROTOCOL_UDP ? FLAG_CONTROLLED | FLAG_UNANSWERED : FLAG_CONTROLLED
-    return this.#connect(key, server, serverPort, isControlled ? more : 0, versionBefore)
+    const more = (isControlled ? FLAG_CONTROLLED : 0) | (protocol === PROTOCOL_UDP ? FLAG_UNANSWERED : 0)
+    return this.#connect(key, server, serverPort, more, versionBefore)
   }
 
   /** The packet that made a connection has been sent. To a single datagram by tunnel or route no reply will come here. */
@@ -132,13 +129,18 @@ export class Scheduling {
     const template = this.#connections.templateOf(index)
     if (template === NO_CONNECTION || this.#table.state(template) === TEMPLATE_STATE.ASSURED) return
     this.#table.setState(template, TEMPLATE_STATE.ASSURED)
+    this.#markProved(template)
     this.#replication.publish(template)
   }
 
   /** The server has replied for the first time. UDP has no other sign that a connection is established. */
   answered(index: ConnectionIndex): void {
-    this.#table.setFlags(index, this.#table.flags(index) & ~FLAG_UNANSWERED)
+    this.#markProved(index)
     this.assure(index)
+  }
+
+  #markProved(index: ConnectionIndex): void {
+    this.#table.setFlags(index, this.#table.flags(index) & ~FLAG_UNANSWERED)
   }
 
   /** Whether a template's server is still there for its clients. */
@@ -148,7 +150,10 @@ export class Scheduling {
     return server.weight > 0 || this.#settings.expireQuiescentTemplate === 0
   }
 
-  /** Lets the client have a template that leads to `server`; false when the table is full. */
+  /**
+   * Lets the client have a template that leads to `server`; false when the table is full. The peers are told of one that has proved right,
+   * or has taken the place of one that they know. And of a call's: which call a reply is of nobody looks, so nothing will prove it.
+   */
   #keepTemplate(service: Service, persistence: Persistence, key: ConnectionKey, server: RealServer): boolean {
     const { template, isByTemplate } = this.choice
     const { timeoutS } = persistence
@@ -156,9 +161,10 @@ export class Scheduling {
       this.#connections.keepTemplate(template, timeoutS)
       // A peer may have told of the call, but not yet of which.
       if (persistence.isByCall) this.#connections.describeCall()
-      if (this.#replication.versionOf(template) === 0 || this.#replication.isStale(template, timeoutS)) {
-        this.#replication.publish(template)
-      }
+      const isProved = isProvedByUse(service, persistence, key, server)
+      if (isProved) this.#markProved(template)
+      const isTold = this.#replication.versionOf(template) !== 0
+      if (isTold ? this.#replication.isStale(template, timeoutS) : isProved) this.#replication.publish(template)
       return true
     }
     const versionBefore = template === NO_CONNECTION ? 0 : this.#replication.versionOf(template)
@@ -167,7 +173,7 @@ export class Scheduling {
     this.#replication.continueFrom(made, versionBefore)
     if (persistence.isByCall) this.#connections.describeCall()
     // That the former one has ended is said with it: another leads elsewhere, and is newer.
-    this.#replication.publish(made)
+    if (versionBefore !== 0 || persistence.isByCall) this.#replication.publish(made)
     return true
   }
 
@@ -216,4 +222,10 @@ export class Scheduling {
     if (isNew) table.file(index)
     return index
   }
+}
+
+/** Whether no reply will prove a template: that its client comes again has to do. */
+function isProvedByUse(service: Service, persistence: Persistence, key: ConnectionKey, server: RealServer): boolean {
+  if (key.protocol !== PROTOCOL_UDP) return false
+  return persistence.isByCall || service.onePacket || isOneWay(server.method)
 }

@@ -2,8 +2,9 @@
  * A walk over the connection table, a thirty-second of it each second, in slices that never hold the loop up: drop_entry ends
  * what a flood leaves, and expire_nodest_conn what belongs to removed servers.
  *
- * drop_entry ends half-open connections, and of those that have been idle for a minute after at most eight packets from their
- * client one in as many as there were packets: a client that has said little is the least loss.
+ * drop_entry ends half-open connections, templates that nothing has proved and that count no connection, and of the connections that
+ * have been idle for a minute after at most eight packets from their client one in as many as there were packets: a client that has
+ * said little is the least loss.
  *
  * Only the director that has a connection's packets ends it, for all. To any other it looks idle, whatever its client does.
  *
@@ -14,6 +15,7 @@ import type { EngineSettings } from '../settings.ts'
 import {
   type ConnectionIndex,
   FLAG_HALF_OPEN,
+  FLAG_UNANSWERED,
   PACKETS_SHIFT,
   STATE,
   STATE_WORDS,
@@ -24,6 +26,7 @@ import type { Defences } from './defences.ts'
 import { SCTP_STATE } from './protocols/sctp.ts'
 import type { Replication } from './replication.ts'
 import { TCP_STATE } from './tcp-states.ts'
+import { isTemplate, isTemplateOfCall } from './templates.ts'
 import type { VirtualAddresses } from './virtual-addresses.ts'
 
 /** Of one whole walk: 32 seconds. */
@@ -114,6 +117,11 @@ export class Sweep {
     const { table } = this.#connections
     const flags = table.flags(index)
     if ((flags & FLAG_HALF_OPEN) !== 0) return true
+    // A call's template counts none.
+    if (isTemplate(protocol)) {
+      const isUnproved = (flags & FLAG_UNANSWERED) !== 0 && this.#connections.controlled(index) === 0
+      return isUnproved && !isTemplateOfCall(protocol)
+    }
     if (!isConversation(protocol, state)) return false
     const left = table.expires(index) - table.memory.tick
     if (this.#connections.timeoutTicks(protocol, state) - left < IDLE_TICKS) return false

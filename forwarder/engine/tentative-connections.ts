@@ -46,7 +46,7 @@ export class TentativeConnections {
   }
 
   /**
-   * Whether a service's choice can be relied on to be that of any director. Persistence has told of its own, and what is said in an FTP
+   * Whether a service's choice can be relied on to be that of any director. A template may lead elsewhere, and what is said in an FTP
    * session may lead to more connections: it is not to be read by a director that knows nothing of the session.
    */
   isFor(service: Service): boolean {

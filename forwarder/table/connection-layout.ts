@@ -58,7 +58,10 @@ export const FLAG_FTP_DATA = 0x0080
 export const FLAG_ONE_PACKET = 0x0100
 /** Made by a persistence template, which counts it. */
 export const FLAG_CONTROLLED = 0x0200
-/** The server's first reply will show something: of UDP, that the template has proved right; of TCP, that there is a connection. */
+/**
+ * Nothing has proved it (engine/room.ts). The server's first reply will: of UDP, a connection and the template that made it; of TCP, that
+ * there is a connection. A template may be proved otherwise, too.
+ */
 export const FLAG_UNANSWERED = 0x0400
 /** The client's and the virtual address are IPv6. */
 export const FLAG_IPV6 = 0x8000

@@ -156,7 +156,7 @@ function checkpointWords(checkpoint: DirectorStatus['checkpoint']): string {
 
 /** Nothing while no defence is, or was, at work. */
 function defenceLines(defences: DirectorStatus['defences']): string[] {
-  const { packetDropRate, droppedEntries, evictedHalfOpen } = defences
+  const { packetDropRate, droppedEntries, evicted } = defences
   const atWork = [
     ...(defences.isDroppingEntries ? ['drop_entry'] : []),
     ...(packetDropRate > 0 ? [`drop_packet (one in ${packetDropRate})`] : []),
@@ -166,7 +166,7 @@ function defenceLines(defences: DirectorStatus['defences']): string[] {
     ...(defences.isMemoryShort ? ['Memory is short'] : []),
     ...(atWork.length > 0 ? [`Defences at work: ${atWork.join(', ')}`] : []),
     ...(droppedEntries > 0 ? [`Ended by drop_entry: ${droppedEntries}`] : []),
-    ...(evictedHalfOpen > 0 ? [`Half-open connections that made room in the full table: ${evictedHalfOpen}`] : []),
+    ...(evicted > 0 ? [`Entries that made room in the full table: ${evicted}`] : []),
   ]
 }
 

@@ -111,14 +111,7 @@ test('what is told of a connection that will wait is awaited before the reader c
   for (const [name, spec, frame, ...seen] of [
     ['TCP', { ...service(), sync: 'confirmed' }, syn(1), true],
     ['UDP', { ...service({ protocol: 'udp' }), sync: 'confirmed' }, clientUdp(), true],
-    [
-      'UDP, with a template',
-      { ...service({ protocol: 'udp' }), sync: 'confirmed', persistence },
-      clientUdp(),
-      true,
-      true,
-    ],
-    ['TCP that does not wait', { ...service(), persistence }, syn(1), false],
+    ['UDP, with a template', { ...service({ protocol: 'udp' }), sync: 'confirmed', persistence }, clientUdp(), true],
     ['UDP that does not wait', service({ protocol: 'udp' }), clientUdp(), false],
   ] as const) {
     const bench = scene({ services: [spec] })

@@ -4,7 +4,7 @@ import { Defences, memorySupply } from '../../../forwarder/engine/defences.ts'
 import { defaultSettings, type EngineSettings } from '../../../forwarder/settings.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
-import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp, VIP } from '../../support/scene.ts'
+import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp, service, VIP } from '../../support/scene.ts'
 
 const LARGE = 2 ** 20
 const enough = { amemthresh: 1024, availablePages: 100_000, freeConnections: LARGE - 1, capacity: LARGE }
@@ -128,6 +128,24 @@ test('drop_entry ends idle conversations of few packets, one in as many as there
   t.equal(left.filter((port) => port <= 40).length, 0, 'one packet: every one')
   t.equal(left.filter((port) => port > 40 && port <= 80).length, 30, 'four packets: every fourth')
   t.equal(left.filter((port) => port > 80).length, 40, 'nine packets: none')
+})
+
+test('drop_entry ends templates that nothing has assured, once they count no connection', async (t) => {
+  const persistence = { timeoutS: 360, netmask: '255.255.255.255' }
+  const bench = scene({ services: [{ ...service(), persistence }] })
+  const from = (host: number) => ({ from: `203.0.113.${host}:30000` })
+  for (let host = 1; host <= 20; host++) bench.send(OUTSIDE, clientTcp({ ...from(host), flags: TCP_SYN }))
+  bench.set({ dropEntry: 3 })
+  for (let walk = 1; walk <= 2; walk++) {
+    for (let host = 1; host <= 5; host++) bench.send(OUTSIDE, clientTcp(from(host)))
+    pass(bench, 33)
+  }
+  const templates = [...bench.reader.connections()].filter(({ isTemplate }) => isTemplate)
+  t.same(
+    templates.map(({ state }) => state),
+    Array(5).fill('ASSURED'),
+  )
+  t.equal(bench.engine.sweep.dropped, 30)
 })
 
 test('drop_entry spares an established connection that has just spoken, however little', async (t) => {

@@ -108,7 +108,7 @@ const status: DirectorStatus = {
     isSecureTcp: false,
     packetDropRate: 0,
     droppedEntries: 0,
-    evictedHalfOpen: 0,
+    evicted: 0,
   },
   interference: [],
   vrrpSockets: [{ address: '10.1.0.12', sendErrors: 0, receiveErrors: 0, unsoundPackets: 0, lastError: null }],
@@ -213,9 +213,9 @@ test('a host that interferes is shown, with what mends it', async (t) => {
 
 test('defences are shown while they are at work, and what they have done after that', async (t) => {
   const atWork = { isMemoryShort: true, isDroppingEntries: true, isSecureTcp: false, packetDropRate: 4 }
-  const shown = renderStatus({ ...status, defences: { ...atWork, droppedEntries: 7, evictedHalfOpen: 9 } })
+  const shown = renderStatus({ ...status, defences: { ...atWork, droppedEntries: 7, evicted: 9 } })
   t.match(shown, /^Memory is short\nDefences at work: drop_entry, drop_packet \(one in 4\)\nEnded by drop_entry: 7\n/m)
-  t.match(shown, /^Half-open connections that made room in the full table: 9$/m)
+  t.match(shown, /^Entries that made room in the full table: 9$/m)
 })
 
 test('configuration of peers that is not taken is shown, with what to look at', async (t) => {

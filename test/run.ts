@@ -1,8 +1,8 @@
 /**
  * Runs the tests: `npm test`, or `npm test -- PATH...` for some of them. The last line is `N passed, N failed`, in assertions.
  *
- * Two at a time. Behind them three of the simulation, which computes, and of test/interop, which waits for other programs most of the time; and
- * at the end those under test/lab one at a time: they take both cores.
+ * Two at a time. Behind them three of the simulation, which computes, and of test/interop, which waits for other programs most of the time; then
+ * two of the labs in which nobody takes over in haste; and at the end the other labs one at a time: they take both cores.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
@@ -11,7 +11,9 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { addCounts, failedCount, type TapCounts, TapSummary } from './tap-summary.ts'
 
-const alone = /^test\/lab\//
+const labs = /^test\/lab\//
+const unhurriedLabs =
+  /^test\/lab\/(changed-host|ftp|local-server|lone-director|scheduling|seed-services|sip|syn-flood|traffic-\w+)\./
 const besideEachOther = /^test\/(simulation|interop)\//
 const top = dirname(import.meta.dirname)
 const require = createRequire(import.meta.url)
@@ -21,9 +23,10 @@ buildTap()
 const files = testFiles(process.argv.slice(2))
 if (files.length === 0) throw new Error(`no test files in ${process.argv.slice(2).join(' ') || 'test'}`)
 const groups = [
-  { jobs: 2, files: files.filter((file) => !alone.test(file) && !besideEachOther.test(file)) },
+  { jobs: 2, files: files.filter((file) => !labs.test(file) && !besideEachOther.test(file)) },
   { jobs: 3, files: files.filter((file) => besideEachOther.test(file)) },
-  { jobs: 1, files: files.filter((file) => alone.test(file)) },
+  { jobs: 2, files: files.filter((file) => unhurriedLabs.test(file)) },
+  { jobs: 1, files: files.filter((file) => labs.test(file) && !unhurriedLabs.test(file)) },
 ]
 let counts: TapCounts = { passed: 0, failed: 0, skipped: 0 }
 for (const group of groups)

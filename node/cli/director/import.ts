@@ -18,5 +18,7 @@ export function declare(command: Command): void {
       }
       for (const part of printPoolFile({ services, settings, marks: [] })) writeOut(part)
       for (const { line, message } of omissions) writeErr(`${file}:${line}: ${message}\n`)
+      if (services.length === 0)
+        writeErr(`${file}: no service came out of it: what is printed, applied, removes all that the pool has\n`)
     })
 }

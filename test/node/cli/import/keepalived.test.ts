@@ -438,6 +438,11 @@ test('director import prints what config apply takes, and the rest on stderr', a
   t.same(vipsSchema.parse(vips.vips).length, 2)
   t.match(stdout, /^# For the director's own file, .*\(version 2 is what keepalived speaks: take that out/)
   t.equal(stderr.split('\n')[0], `${file}:3: router_id lb1: has no counterpart here`)
+  t.notMatch(stderr, /no service came out/)
+  stderr = ''
+  writeFileSync(file, 'global_defs {\n}\n')
+  t.equal(await run(file), 0)
+  t.equal(stderr, `${file}: no service came out of it: what is printed, applied, removes all that the pool has\n`)
   stderr = ''
   t.equal(await run('/nonexistent'), 1)
   t.match(stderr, /^director: \/nonexistent: .*\(CONFIG_UNREADABLE\)\n$/)

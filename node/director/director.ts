@@ -54,6 +54,8 @@ const MEMORY_INTERVAL_MS = 1_000
 const PAGE_BYTES = 4096
 /** What the first look at links and addresses may hold a start up: after that VRRP begins, and is told of them later. */
 const LONGEST_LOOK_MS = 5_000
+/** What a stop waits for the forwarder: one that hangs keeps nothing else from ending in order. */
+const LONGEST_REST_MS = 1_000
 /** Changes of the routing table come in crowds: it is read when they have had this long to come. */
 const ROUTES_SETTLE_MS = 200
 
@@ -384,7 +386,7 @@ export class Director {
     begun(async () => {
       await vip.stop()
       // What still comes here would come to a successor that has not heard of it.
-      await forwarder.rest()
+      await Promise.race([forwarder.rest(), wait(LONGEST_REST_MS, undefined, { ref: false })])
       await cluster.deliver()
       // What is left to do is to tidy up. Not behind everybody: on a busy host that would never end.
       putAmongOthers(process.pid)

@@ -35,6 +35,17 @@ export function logsAround(logs: readonly HostLog[], atMs: number, beforeMs = BE
     .map(({ afterMs, host, text }) => `${afterMs} ms, ${host}: ${text}`)
 }
 
+/** When directors stood still for so long that another took over, though nothing had been done to them: CLOCK_MONOTONIC. */
+export function standstills(logs: readonly HostLog[]): { host: string; atMs: number }[] {
+  const epochMs = Date.now() - monotonicMs()
+  return logs.flatMap(({ host, lines }) =>
+    lines.flatMap(({ time, text }) => {
+      const [, stalledMs] = /took over while this director was stalled for (\d+) ms/.exec(text) ?? []
+      return stalledMs === undefined ? [] : { host, atMs: time - epochMs - Number(stalledMs) }
+    }),
+  )
+}
+
 function readLine(line: string): LogLine | undefined {
   if (!line.startsWith('{')) return undefined
   try {

@@ -8,12 +8,21 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { explainsBeginning, HANDSHAKE_MS, type Observations } from '../../node/drill/drill-report.ts'
 import { directorOn, type Failure, lookUntil } from '../../node/drill/failure.ts'
+import { freeze } from '../../node/drill/failures/freeze.ts'
 import { FAILURE_NAMES, failureNamed } from '../../node/drill/failures/registry.ts'
 import { untilInterrupted } from '../../node/drill/interruption.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
 import { findActive } from '../../node/drill/lab-directors.ts'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
-import { hostsOf, type LabMethod, SESSION_PORT, SYNCS, VIRTUAL_ADDRESSES, WEB_PORT } from '../../node/drill/lab-plan.ts'
+import {
+  hostsOf,
+  type LabMethod,
+  type LabSync,
+  SESSION_PORT,
+  SYNCS,
+  VIRTUAL_ADDRESSES,
+  WEB_PORT,
+} from '../../node/drill/lab-plan.ts'
 import { endsInTime } from '../../node/drill/lab-programs.ts'
 import { awaitWholePool } from '../../node/drill/lab-ready.ts'
 import { LoadClient, sessionClientIn } from '../../node/drill/load-client.ts'
@@ -26,7 +35,7 @@ import {
 import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { describeTrend, type Sample, trendsOf } from './growth.ts'
-import { type HostLog, logOf, logsAround } from './logs.ts'
+import { type HostLog, logOf, logsAround, standstills } from './logs.ts'
 import { traceConnection, tracePaths } from './trace.ts'
 import { measure } from './usage.ts'
 
@@ -81,6 +90,8 @@ if (sync === undefined) {
 }
 const name = `soak-${process.pid}`
 const endured: Endured[] = []
+/** What the machine did to directors by itself. */
+const stoodStill: Endured[] = []
 const samples: Sample[] = []
 let brokenBy: string | undefined
 let loadMs = 0
@@ -135,6 +146,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   }
   loadMs = monotonicMs() - beganMs
   const result = await client.finish()
+  for (const { host, atMs } of standstills(directorLogs(lab))) stoodStill.push(standstillOf(host, atMs))
   for (const { startedMs } of firstOfEach(unexplainedOf(result))) {
     say([`around a loss, ${sinceLast(startedMs)}:`, ...logsAround(directorLogs(lab), startedMs)].join('\n  '))
   }
@@ -145,8 +157,14 @@ function directorLogs(lab: Lab): HostLog[] {
   return hostsOf(lab.plan, 'director').map((host) => logOf(lab, host.name))
 }
 
+/** As a freeze; those that a failure of ours has brought about are among them. */
+function standstillOf(victim: string, atMs: number): Endured {
+  return { failure: freeze, fault: { victim, atMs }, reaction: undefined, sync: sync as LabSync }
+}
+
 function unexplainedOf({ connections }: LoadResult): FailedBeginning[] {
-  return connections.failed.filter((failed) => !endured.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)))
+  const causes = [...endured, ...stoodStill]
+  return connections.failed.filter((failed) => !causes.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)))
 }
 
 /** What failed together has one cause. */
@@ -219,7 +237,9 @@ function report(load: LoadResult): void {
   const counts = failures.map(
     (failure) => `${endured.filter((each) => each.failure === failure).length} ${failure.name}`,
   )
-  say(`endured: ${counts.join(', ')}`)
+  say(
+    `endured: ${counts.join(', ')}; directors stood still and lost their addresses ${stoodStill.length} times, freezes included`,
+  )
   for (const trend of trends) say(describeTrend(trend))
   for (const problem of problems) process.stderr.write(`${problem}\n`)
   process.exitCode = problems.length > 0 ? 1 : 0

@@ -46,8 +46,8 @@ export type Command =
   | { readonly kind: 'available-memory'; readonly pages: number }
   /** All of them, in the order in which they are asked. */
   | { readonly kind: 'marks'; readonly rules: readonly MarkRule[] }
-  /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP. */
-  | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array }
+  /** Sends a whole Ethernet frame as it is, such as a gratuitous ARP, unless it comes too late to be true. Asked for at a time of monotonicMs(). */
+  | { readonly kind: 'transmit'; readonly link: string; readonly frame: Uint8Array; readonly askedMs: number }
   /** Makes the way to the host's own stack; the loop answers 'host-device'. */
   | { readonly kind: 'open-host-device' }
   /** Answered with an explanation of the same id (worker.ts). Changes nothing. */

@@ -144,7 +144,7 @@ class ForwarderThread implements Forwarder {
   }
 
   transmit(link: string, frame: Uint8Array): void {
-    this.#post({ kind: 'transmit', link, frame })
+    this.#post({ kind: 'transmit', link, frame, askedMs: monotonicMs() })
   }
 
   openHostDevice(): Promise<void> {

@@ -25,16 +25,19 @@ export class Loop {
   readonly #incoming: RecordRing
   readonly #frames: Frame[][]
   readonly #transmitOwn: (frame: PooledFrame) => void
+  readonly #takeCommands: () => void
   /** Of the last breath. */
   #nowMs = Number.POSITIVE_INFINITY
   #hasCaughtUp = false
   #isResting = false
 
-  constructor(engine: Engine, links: readonly Link[], incoming: RecordRing) {
+  /** @param takeCommands after a standstill: what has been asked for meanwhile counts for all that comes from then on */
+  constructor(engine: Engine, links: readonly Link[], incoming: RecordRing, takeCommands = () => {}) {
     this.#engine = engine
     this.#links = links
     this.#incoming = incoming
     this.#frames = links.map(() => createFrames(BATCH))
+    this.#takeCommands = takeCommands
     this.#transmitOwn = (frame) => this.transmit(frame.link, frame)
   }
 
@@ -48,15 +51,21 @@ export class Loop {
     if (this.#hasCaughtUp) this.#catchUp()
     this.#nowMs = nowMs
     this.#engine.advance(nowMs)
+    if (this.#hasCaughtUp) this.#takeCommands()
     return this.#applyRecords() + this.#forward()
   }
 
   /**
    * What has waited while this director stood still is as old as its last breath, and handled by that time: what it does to a connection
    * must not count over what peers have done to it since, or to the next one between the same ports, and are about to tell.
+   *
+   * Nobody is told where an address is: it may have been given up since, and whoever asked in vain asks again.
    */
   #catchUp(): void {
+    const { addresses } = this.#engine
+    addresses.isSilent = true
     for (let breaths = 0; breaths < MOST_CATCHING_UP && this.#forward() > 0; breaths++);
+    addresses.isSilent = false
   }
 
   /** Forwards what waits on the links, and from then on nothing: records are still taken in, and told. */

@@ -48,6 +48,10 @@ const POOL_BYTES = 2 * 1024 * 1024
 const STATISTICS_INTERVAL_MS = 250
 /** Between two breaths commands are taken for this long, so that a long list of them keeps no packet waiting. */
 const COMMANDS_MS = 1
+/** After a standstill packets have waited for longer, and what was asked for meanwhile counts: as much as is no standstill again. */
+const COMMANDS_AFTER_STANDSTILL_MS = 100
+/** As long as a director may keep its addresses while this thread stands still (node/director/forwarder-watch.ts): later, what a frame says of them may be false. */
+const LATEST_TRANSMIT_MS = 500
 /** Room for a few dozen frames. */
 const REHEARSAL_BYTES = 128 * 1024
 
@@ -88,7 +92,9 @@ class ForwardingThread {
       poolMemory: allocateFrameMemory(POOL_BYTES),
       epochMs: Date.now() - nowMs,
     })
-    this.#loop = new Loop(this.#engine, this.#links, new RecordRing(shared.incoming))
+    this.#loop = new Loop(this.#engine, this.#links, new RecordRing(shared.incoming), () =>
+      this.#takeCommands(COMMANDS_AFTER_STANDSTILL_MS),
+    )
     this.#poll = this.#waitFor(wakeDescriptor)
     this.#wakeDescriptor = wakeDescriptor
     this.#commandCount = new Int32Array(shared.commands)
@@ -126,9 +132,9 @@ class ForwardingThread {
     return this.#commandsTaken !== Atomics.load(this.#commandCount, 0)
   }
 
-  #takeCommands(): void {
+  #takeCommands(forMs = COMMANDS_MS): void {
     if (!this.#hasCommands()) return
-    const until = monotonicMs() + COMMANDS_MS
+    const until = monotonicMs() + forMs
     while (this.#hasCommands() && monotonicMs() < until) {
       const received = receiveMessageOnPort(this.#port)
       if (received === undefined) return
@@ -163,6 +169,7 @@ class ForwardingThread {
         this.#engine.marks.replace(command.rules, names)
         break
       case 'transmit':
+        if (monotonicMs() - command.askedMs > LATEST_TRANSMIT_MS) break
         this.#transmit(names.indexOf(command.link), command.frame)
         break
       case 'open-host-device':

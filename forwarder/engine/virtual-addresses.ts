@@ -30,6 +30,8 @@ export class VirtualAddresses {
   #mask = 7
   /** The state of the best of them; ADDRESS_ACTIVE when there is none: then nobody else can be meant. */
   bestState = ADDRESS_ACTIVE
+  /** Nobody who asks where one of them is is answered: we may not know it ourselves. */
+  isSilent = false
   readonly #book: AddressBook
   /** Numbers that the book keeps for us. */
   #retained: number[] = []
@@ -142,6 +144,7 @@ export class VirtualAddresses {
 
   /** Whether ARP or neighbour discovery for the address is answered on this link. */
   isAnsweredOn(address: number, link: number): boolean {
+    if (this.isSilent) return false
     let cell = this.#cell(address)
     while (this.#states[cell] !== ADDRESS_UNKNOWN) {
       if (this.#addresses[cell] === address) {

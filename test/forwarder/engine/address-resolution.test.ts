@@ -1,6 +1,7 @@
 /** ARP: who is answered, for which address, on which link. */
 import { test } from 'tap'
 import type { VirtualAddress } from '../../../forwarder/commands.ts'
+import { Loop } from '../../../forwarder/loop.ts'
 import { ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, writeArpFrame } from '../../../protocol/packet/arp.ts'
 import { parseIPv4, parseMac } from '../../../protocol/packet/bytes.ts'
 import { hex, sentHex } from '../../support/hex.ts'
@@ -121,4 +122,28 @@ test('each of many addresses is answered for, and none beside them', async (t) =
 
 test('an address that the asker does not share a network with is answered all the same', async (t) => {
   t.equal(scene().send(OUTSIDE, arp({ sender: CLIENT_ADDRESS })).length, 1)
+})
+
+test('what was asked while the director stood still is not answered: the address may have been given up since', async (t) => {
+  const bench = scene()
+  bench.link(OUTSIDE).inject(arp())
+  bench.nowMs += 200
+  t.same(bench.breathe(), [])
+  t.same(sentHex(bench.send(OUTSIDE, arp())), [[OUTSIDE, hex(reply)]], 'whoever asks again is')
+})
+
+test('who asks right after a standstill is answered by what has become of the address meanwhile', async (t) => {
+  const { engine, links, incoming, nowMs } = scene()
+  let taken = 0
+  const loop = new Loop(engine, links, incoming, () => {
+    taken++
+    engine.placeAddresses([{ address: VIP, link: OUTSIDE, state: 'standby' }], [OUTSIDE, INSIDE])
+    links[0].inject(arp())
+  })
+  for (const ms of [0, 100, 300]) {
+    t.equal(taken, 0)
+    loop.breathe(nowMs + ms)
+  }
+  t.equal(taken, 1)
+  t.same(links[0].take(), [])
 })

@@ -9,6 +9,7 @@ import { closeDescriptor } from '../../../forwarder/sys/socket.ts'
 import { LocalServers } from '../../../node/director/host/local-servers.ts'
 import { until } from '../../until.ts'
 import { createNamespace, createVethPair, ip, type Namespace, waitUntilUp } from '../namespace.ts'
+import { openPlainPacketSocket } from './plain-packet-socket.ts'
 
 const VIP = '10.7.0.100'
 const OWN = '10.7.0.1'
@@ -83,6 +84,25 @@ test('clients in a network are served by this host through the virtual address, 
   )
   t.equal(forwarder.serviceCounters(services[2]).connections, 2)
   t.equal(forwarder.serviceCounters(services[0]).connections, 2)
+})
+
+test('a frame that could go out only half a second after it was asked for does not', async (t) => {
+  createVethPair('late', 'listener')
+  const farEnd = openPlainPacketSocket('listener')
+  t.teardown(() => farEnd.close())
+  const forwarder = await startForwarder({ interfaces: ['late'], connections: 1024 })
+  t.teardown(() => forwarder.stop())
+  const send = (number: number) =>
+    forwarder.transmit('late', Uint8Array.of(...Array(6).fill(255), 2, 0, 0, 0, 0, 9, 8, 0, ...Array(46).fill(number)))
+  const { now } = performance
+  for (const number of [1, 2]) {
+    // The first waits for as long as this thread's clock is behind.
+    performance.now = () => now.call(performance) - (number === 1 ? 600 : 0)
+    send(number)
+  }
+  const heard: (number | undefined)[] = []
+  await until(() => heard.push(...farEnd.take().map((frame) => frame.at(-1))) > 0)
+  t.same(heard, [2])
 })
 
 test('a forwarding thread that has died is told of, to whoever asks after that too', async (t) => {

@@ -59,6 +59,7 @@ class ForwarderThread implements Forwarder {
   readonly #defences: Float64Array
   readonly #commandCount: Int32Array
   readonly #pulse: Float64Array
+  readonly #answersUntil: Float64Array
   readonly #exited: Promise<void>
   readonly #failed = Promise.withResolvers<Error>()
   #stopping = false
@@ -85,6 +86,7 @@ class ForwarderThread implements Forwarder {
     this.#defences = new Float64Array(shared.defences)
     this.#commandCount = new Int32Array(shared.commands)
     this.#pulse = new Float64Array(shared.pulse)
+    this.#answersUntil = new Float64Array(shared.answersUntil)
     let failure: Error | undefined
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind === 'failed') failure = new DirectorError(message.code, message.message)
@@ -204,6 +206,10 @@ class ForwarderThread implements Forwarder {
 
   get silentForMs(): number {
     return monotonicMs() - this.#pulse[0]
+  }
+
+  answerFor(ms: number): void {
+    this.#answersUntil[0] = monotonicMs() + ms
   }
 
   linkStatistics(): LinkCounters[] {

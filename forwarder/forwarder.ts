@@ -103,6 +103,11 @@ export interface Forwarder {
   /** How long ago the loop last breathed, which it does twenty times a second at least. */
   readonly silentForMs: number
   /**
+   * Active addresses are answered for (ARP, neighbour discovery) for so long from now on, and no longer unless this is called again. Until the
+   * first call there is no limit.
+   */
+  answerFor(ms: number): void
+  /**
    * Forwards what waits on the links, and takes nothing from them any more. Resolves when that is so: then all that there is to tell peers is
    * in `outgoing`.
    */

@@ -29,6 +29,8 @@ export interface SharedState {
   readonly commands: SharedArrayBuffer
   /** A double: when the loop last breathed, by monotonicMs(). */
   readonly pulse: SharedArrayBuffer
+  /** A double, by monotonicMs(): until when active addresses are answered for unless the control thread says so again. */
+  readonly answersUntil: SharedArrayBuffer
 }
 
 export function allocateSharedState(connections: number, links: number): SharedState {
@@ -45,5 +47,6 @@ export function allocateSharedState(connections: number, links: number): SharedS
     defences: allocateDefenceFacts(),
     commands: new SharedArrayBuffer(4),
     pulse: new SharedArrayBuffer(8),
+    answersUntil: new Float64Array(new SharedArrayBuffer(8)).fill(Number.POSITIVE_INFINITY).buffer,
   }
 }

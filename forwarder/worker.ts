@@ -66,6 +66,7 @@ class ForwardingThread {
   readonly #wakeDescriptor: number
   readonly #commandCount: Int32Array
   readonly #pulse: Float64Array
+  readonly #answersUntil: Float64Array
   readonly #linkStatistics: Float64Array
   readonly #defences: Float64Array
   readonly #port: MessagePort
@@ -100,6 +101,7 @@ class ForwardingThread {
     this.#commandCount = new Int32Array(shared.commands)
     this.#pulse = new Float64Array(shared.pulse)
     this.#pulse[0] = nowMs
+    this.#answersUntil = new Float64Array(shared.answersUntil)
     this.#linkStatistics = new Float64Array(shared.links)
     this.#defences = new Float64Array(shared.defences)
     this.#port = port
@@ -115,6 +117,7 @@ class ForwardingThread {
     while (this.#running) {
       const nowMs = monotonicMs()
       this.#pulse[0] = nowMs
+      this.#engine.addresses.answersUntilMs = this.#answersUntil[0]
       const handled = this.#loop.breathe(nowMs)
       this.#takeCommands()
       if (nowMs >= this.#statisticsDueMs) {

@@ -32,6 +32,8 @@ export class VirtualAddresses {
   bestState = ADDRESS_ACTIVE
   /** Nobody who asks where one of them is is answered: we may not know it ourselves. */
   isSilent = false
+  /** Nor is anybody later than this: whoever decides which of them are active has not been heard for too long. */
+  answersUntilMs = Number.POSITIVE_INFINITY
   readonly #book: AddressBook
   /** Numbers that the book keeps for us. */
   #retained: number[] = []
@@ -144,7 +146,7 @@ export class VirtualAddresses {
 
   /** Whether ARP or neighbour discovery for the address is answered on this link. */
   isAnsweredOn(address: number, link: number): boolean {
-    if (this.isSilent) return false
+    if (this.isSilent || this.#nowMs > this.answersUntilMs) return false
     let cell = this.#cell(address)
     while (this.#states[cell] !== ADDRESS_UNKNOWN) {
       if (this.#addresses[cell] === address) {

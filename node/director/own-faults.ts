@@ -15,7 +15,7 @@ import type { LinkWatchHandlers } from './host/link-watch.ts'
 import type { VipService } from './vip/vip.ts'
 
 export interface OwnFaultsInput {
-  readonly forwarder: Pick<Forwarder, 'silentForMs' | 'onFailure'>
+  readonly forwarder: Pick<Forwarder, 'silentForMs' | 'answerFor' | 'onFailure'>
   readonly cluster: Pick<Cluster, 'onFailure' | 'doubt'>
   readonly vip: Pick<VipService, 'setFault' | 'setLink'>
   readonly health: Pick<Health, 'setFault'>

@@ -4,8 +4,9 @@ import type { VirtualAddress } from '../../../forwarder/commands.ts'
 import { Loop } from '../../../forwarder/loop.ts'
 import { ARP_FRAME_LENGTH, ARP_REPLY, ARP_REQUEST, writeArpFrame } from '../../../protocol/packet/arp.ts'
 import { parseIPv4, parseMac } from '../../../protocol/packet/bytes.ts'
+import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { hex, sentHex } from '../../support/hex.ts'
-import { CLIENT_ADDRESS, INSIDE, MAC, OUTSIDE, ROUTER, scene, VIP } from '../../support/scene.ts'
+import { CLIENT_ADDRESS, clientTcp, INSIDE, MAC, OUTSIDE, ROUTER, scene, VIP } from '../../support/scene.ts'
 
 interface Arp {
   to?: string
@@ -146,4 +147,13 @@ test('who asks right after a standstill is answered by what has become of the ad
   }
   t.equal(taken, 1)
   t.same(links[0].take(), [])
+})
+
+test('nobody is answered while whoever decides has been silent for too long, and connections are served as before', async (t) => {
+  const bench = scene()
+  bench.engine.addresses.answersUntilMs = bench.nowMs
+  t.same(sentHex(bench.send(OUTSIDE, arp())), [[OUTSIDE, hex(reply)]])
+  bench.nowMs++
+  t.same(bench.send(OUTSIDE, arp()), [])
+  t.equal(bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN })).length, 1)
 })

@@ -10,9 +10,10 @@ class Host {
   readonly faults: (string | undefined)[] = []
   readonly stop: () => void
   #breathedMs = this.nowMs
+  #answersUntilMs = this.nowMs
   #task: { readonly dueMs: number; readonly run: () => void } | undefined
 
-  constructor() {
+  constructor(limitMs = LIMIT_MS) {
     const host = this
     const clock = {
       now: () => this.nowMs,
@@ -27,8 +28,11 @@ class Host {
       get silentForMs() {
         return host.nowMs - host.#breathedMs
       },
+      answerFor: (ms: number) => {
+        this.#answersUntilMs = this.nowMs + ms
+      },
     }
-    this.stop = watchForwarder(forwarder, LIMIT_MS, clock, (fault) => this.faults.push(fault))
+    this.stop = watchForwarder(forwarder, limitMs, clock, (fault) => this.faults.push(fault))
   }
 
   /** Time passes for the threads that are named; the others stand still. */
@@ -41,6 +45,11 @@ class Host {
       this.#task = undefined
       task.run()
     }
+  }
+
+  /** Whether the forwarder answers for active addresses. */
+  get answers(): boolean {
+    return this.nowMs <= this.#answersUntilMs
   }
 
   /** How many faults there were, and whether there is one now. */
@@ -88,6 +97,32 @@ test('a main thread that comes late judges nobody until it has been on time for 
   host.pass(3000)
   host.pass(50, 'main')
   t.same(host.seen, [1, true])
+})
+
+test('the forwarder answers for the addresses until the main thread has stood still for too long', async (t) => {
+  const host = new Host()
+  host.pass(1000, 'main', 'forwarder')
+  // A thread that is late now and then, on a busy host, is no such thing.
+  for (const ms of [LIMIT_MS - 150, 100, LIMIT_MS - 150, 100]) {
+    host.pass(ms, 'forwarder')
+    t.ok(host.answers)
+    host.pass(ms / 4, 'main', 'forwarder')
+    t.ok(host.answers)
+  }
+  host.pass(LIMIT_MS + STEP_MS, 'forwarder')
+  t.notOk(host.answers)
+})
+
+test('after such a standstill it answers again when VRRP has listened for an interval', async (t) => {
+  for (const intervalMs of [50, 200, 1000]) {
+    const host = new Host(silenceLimit([intervalMs]))
+    host.pass(5000, 'main', 'forwarder')
+    host.pass(10_000, 'forwarder')
+    host.pass(Math.max(intervalMs, 100), 'main', 'forwarder')
+    t.notOk(host.answers)
+    host.pass(Math.max(intervalMs, 100) + 2 * STEP_MS, 'main', 'forwarder')
+    t.ok(host.answers)
+  }
 })
 
 test('nothing is said after the watch has ended', async (t) => {

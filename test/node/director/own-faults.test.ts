@@ -24,6 +24,7 @@ class Parts {
         get silentForMs() {
           return parts.clock.now() - parts.breathedMs
         },
+        answerFor: silent,
         onFailure: (handler) => {
           this.failForwarder = handler
         },

@@ -84,7 +84,8 @@ export class VipGroup implements SyncMember {
   #unheardSinceMs: number | undefined
   #addressState: VirtualAddress['state'] = 'standby'
   #activeSinceMs: number | null = null
-  #lostMs = Number.NEGATIVE_INFINITY
+  /** When another router was first heard to be active since the addresses were given up; undefined: not yet. */
+  #succeededMs: number | undefined
   /** How the last peer computed its checksum: it is answered in the same way. */
   #checksum: VrrpChecksum = 'pseudo-header'
   #lastStatus = ''
@@ -177,21 +178,19 @@ export class VipGroup implements SyncMember {
 
   /**
    * Resigns and keeps forwarding until it is safe to stop: a successor is heard and its announcements are out, or nobody has
-   * come in the time that the slowest successor would take.
+   * come in the time that the slowest successor would take. So it is after a resignation for a fault, which may be why it stops.
    */
   async stop(): Promise<void> {
     const { clock } = this.#components
-    const wasActive = this.#router.state === 'active'
     this.#step({ kind: 'stop' })
     this.#cancelLinger()
     this.#cancelRetry()
-    if (wasActive) {
-      await this.#succession()
-      this.#lostMs = clock.now()
+    if (this.#addressState === 'lingering') {
+      if (this.#succeededMs === undefined) await this.#succession()
+      const settledMs = (this.#succeededMs ?? clock.now()) + SETTLE_MS
+      if (settledMs > clock.now()) await sleep(clock, settledMs - clock.now())
+      this.#place('standby')
     }
-    const settledMs = this.#lostMs + SETTLE_MS
-    if (settledMs > clock.now()) await sleep(clock, settledMs - clock.now())
-    this.#place('standby')
     await this.#script?.end(clock, LONGEST_SCRIPT_MS)
   }
 
@@ -238,10 +237,12 @@ export class VipGroup implements SyncMember {
     const { advertisement, checksum } = decoded
     this.#checksum = checksum
     this.#peers.compare(from, advertisement)
-    if (advertisement.priority > 0) this.#successorHeard?.()
     const { priority, intervalMs } = advertisement
     this.#step({ kind: 'advertisement', from, priority, intervalMs })
-    if (priority !== PRIORITY_RESIGN) this.#leaveTo(from)
+    if (priority === PRIORITY_RESIGN) return undefined
+    this.#leaveTo(from)
+    this.#succeededMs ??= this.#components.clock.now()
+    this.#successorHeard?.()
     return undefined
   }
 
@@ -330,7 +331,7 @@ export class VipGroup implements SyncMember {
         case 'become':
           this.#components.note(`${this.name}: ${action.state}: ${action.reason}`)
           if (action.state === 'active') this.#takeOver(nowMs)
-          else if (this.#addressState === 'active') this.#giveUp(nowMs)
+          else if (this.#addressState === 'active') this.#giveUp()
           break
         case 'arm':
           this.#cancelTimer()
@@ -379,10 +380,10 @@ export class VipGroup implements SyncMember {
     this.#announce(nowMs)
   }
 
-  #giveUp(nowMs: number): void {
+  #giveUp(): void {
     this.#cancelAnnouncement()
     this.#activeSinceMs = null
-    this.#lostMs = nowMs
+    this.#succeededMs = undefined
     this.#place('lingering')
     this.#cancelLinger = this.#components.clock.schedule(LINGER_MS, () => this.#place('standby'))
   }

@@ -92,6 +92,39 @@ test('a stop of the only director ends after a bounded wait', async (t) => {
   t.equal(only.placedState, 'standby')
 })
 
+test('a stop right after a fault goes on forwarding until a successor has come, as any other does', async (t) => {
+  const pool = new Pool()
+  const best = pool.add(1, { priority: 150, advertisementIntervalMs: 1000 })
+  const second = pool.add(2, { advertisementIntervalMs: 1000 })
+  pool.start()
+  await pool.clock.advance(6000)
+  best.service.setFault('director', 'the cluster thread has died')
+  t.equal(best.state, 'fault')
+  let stopped = false
+  void best.service.stop().then(() => {
+    stopped = true
+  })
+  await pool.clock.advance(500)
+  t.equal(placed([best, second]), 'lingering standby', 'its skew is longer')
+  await pool.clock.until(() => second.state === 'active', 200)
+  t.equal(best.placedState, 'lingering')
+  await pool.clock.until(() => stopped, 300)
+  t.equal(placed([best, second]), 'standby active')
+})
+
+test('a stop of a director that has heard its successor waits for no other', async (t) => {
+  const { pool, best, second, third } = await settled()
+  best.service.setFault('director', 'the cluster thread has died')
+  await pool.clock.until(() => second.state === 'active' || third.state === 'active', 500)
+  await pool.clock.advance(100)
+  let stopped = false
+  void best.service.stop().then(() => {
+    stopped = true
+  })
+  await pool.clock.until(() => stopped, 200)
+  t.equal(best.placedState, 'standby')
+})
+
 test('a stop of a backup ends at once and disturbs nobody', async (t) => {
   const { pool, best, third } = await settled()
   await third.service.stop()

@@ -189,6 +189,7 @@ export class Director {
       look: () => lookForInterference(plan),
       onAppeared: (interference) => log.error({ interference }, "the host's own network stack interferes"),
       onGone: (interference) => log.info({ interference }, 'interferes no longer'),
+      warn: (message) => log.error(message),
     })
     begun(() => interference.stop())
 
@@ -377,6 +378,7 @@ export class Director {
         routesMayHaveChanged()
         interference.mayHaveChanged()
       },
+      warn: (message) => log.error(message),
     })
     begun(() => links.close())
     // A director whose cable is out hears nobody, and would be active until that is known.

@@ -2,8 +2,9 @@
  * Looks again, while the director runs, whether the host's own stack stays out of its traffic: a container engine, or somebody, may
  * have switched forwarding on since the start. The director goes on whatever is found; giving the addresses up would be worse.
  */
-import type { Clock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { SpacedTask } from '../spaced-task.ts'
+import { RetriedLook } from './retried-look.ts'
 
 /** It takes several starts of ip(8). */
 const SPACING = { restMs: 5000, retryMs: 5000 }
@@ -13,6 +14,8 @@ export interface InterferenceWatchOptions {
   readonly look: () => Promise<readonly string[]>
   readonly onAppeared: (interference: string) => void
   readonly onGone: (interference: string) => void
+  /** A line for the log: nothing is seen any more, and why. */
+  readonly warn: (message: string) => void
   readonly clock?: Clock
 }
 
@@ -20,11 +23,12 @@ export class InterferenceWatch {
   #found: readonly string[] = []
   readonly #looking: SpacedTask
 
-  constructor({ look, onAppeared, onGone, clock }: InterferenceWatchOptions) {
+  constructor({ look, onAppeared, onGone, warn, clock = systemClock }: InterferenceWatchOptions) {
+    const looks = new RetriedLook('how the host is set up', look, clock, warn)
     this.#looking = new SpacedTask(
       async () => {
         const before = this.#found
-        const found = await look().catch(() => undefined)
+        const found = await looks.take()
         if (!found) return false
         this.#found = found
         for (const each of found) if (!before.includes(each)) onAppeared(each)

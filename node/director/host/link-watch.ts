@@ -12,9 +12,11 @@ import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { formatMac } from '../../../protocol/packet/bytes.ts'
 import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { startProgram } from '../program-start.ts'
 import { SpacedTask } from '../spaced-task.ts'
-import { type IpAddress, type IpLink, runIp } from './ip-command.ts'
+import { type IpAddress, type IpLink, type RunIp, runIp } from './ip-command.ts'
+import { RetriedLook } from './retried-look.ts'
 
 const MONITOR = ['ip', '-oneline', 'monitor', 'link', 'address', 'route', 'rule', 'netconf']
 /** The monitor ends when the kernel has more to tell than its socket holds: then it is started again after this time. */
@@ -53,15 +55,22 @@ export interface LinkWatchHandlers {
   readonly onReplaced: (watched: Watched, fault: string) => void
   /** Something about links, addresses, routes, rules or forwarding is or may be other than before. */
   readonly onActivity: () => void
+  /** A line for the log: nothing is seen any more, and why. */
+  readonly warn: (message: string) => void
 }
 
-export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onActivity }: LinkWatchHandlers): LinkWatch {
+export function watchLinks(
+  all: readonly Watched[],
+  { onFault, onReplaced, onActivity, warn }: LinkWatchHandlers,
+  { run, clock }: { run: RunIp; clock: Clock } = { run: runIp, clock: systemClock },
+): LinkWatch {
   const closed = new AbortController()
   const known = new Map<Watched, string | undefined>()
+  const listing = () => run(['address', 'show']) as Promise<IpLink[]>
+  const looks = new RetriedLook('the interfaces and their addresses', listing, clock, warn)
   const first = Promise.withResolvers<void>()
-  const reading = new SpacedTask(async () => {
-    // A link that vanishes while it is being listed makes ip(8) fail: then it is listed again.
-    const links = (await runIp(['address', 'show']).catch(() => undefined)) as IpLink[] | undefined
+  const read = async () => {
+    const links = await looks.take()
     if (!links) return false
     if (closed.signal.aborted) return true
     for (const watched of all) {
@@ -74,7 +83,8 @@ export function watchLinks(all: readonly Watched[], { onFault, onReplaced, onAct
     }
     first.resolve()
     return true
-  }, SPACING)
+  }
+  const reading = new SpacedTask(read, SPACING, clock)
   void followChanges(closed.signal, () => {
     if (closed.signal.aborted) return
     // First, since a lost link is to be found at once: programs that others start for this wait their turn behind it.

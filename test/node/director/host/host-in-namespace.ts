@@ -228,6 +228,7 @@ test('a carrier that is lost and found again is told, and so is an interface tha
   const watch = watchLinks([{ name: 'host0' }], {
     onFault: (_, fault) => told.push(fault),
     onReplaced: () => t.fail('it is the same'),
+    warn: (message) => t.fail(message),
     onActivity: () => {},
   })
   t.teardown(() => watch.close())
@@ -255,6 +256,7 @@ test('what is wrong from the beginning is known after the first look, which goes
   const watch = watchLinks([{ name: 'host0' }], {
     onFault: (_, fault) => told.push(fault),
     onReplaced: () => t.fail('it is the same'),
+    warn: (message) => t.fail(message),
     onActivity: () => void runIp(['rule', 'show']),
   })
   t.teardown(() => watch.close())
@@ -270,6 +272,7 @@ test('an address that is watched is told when it goes, and when it is there and 
   const watch = watchLinks([{ name: 'host0' }, { name: 'host0', address }, { name: 'host0', address: '10.0.0.2' }], {
     onFault: (watched, fault) => told.push(`${watched.address}: ${fault}`),
     onReplaced: () => t.fail('it is the same'),
+    warn: (message) => t.fail(message),
     onActivity: () => {},
   })
   t.teardown(() => watch.close())
@@ -308,6 +311,7 @@ test('an interface that was made anew under its name, or has another MAC, is tol
       onFault: (_, fault) => told.push(fault),
       onReplaced: (_, fault) => replaced.push(fault),
       onActivity: () => looked++,
+      warn: (message) => t.fail(message),
     })
     t.teardown(() => watch.close())
     await until(() => looked > 0)
@@ -326,6 +330,7 @@ test('what begins to interfere while the director runs is told of, and what ends
     look: () => lookForInterference(PLAN),
     onAppeared: (appeared) => told.push(appeared.replace(/:.*/, '')),
     onGone: () => told.push('gone'),
+    warn: (message) => t.fail(message),
     clock: { ...systemClock, schedule: (delayMs, task) => systemClock.schedule(delayMs / 100, task) },
   })
   t.teardown(() => interference.stop())
@@ -333,6 +338,7 @@ test('what begins to interfere while the director runs is told of, and what ends
   const watch = watchLinks([], {
     onFault: () => {},
     onReplaced: () => {},
+    warn: (message) => t.fail(message),
     onActivity: () => {
       activity++
       interference.mayHaveChanged()

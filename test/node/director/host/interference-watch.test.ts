@@ -16,6 +16,7 @@ test('each interference is told once when it appears, once when it is gone, and 
     },
     onAppeared: (interference) => told.push(`+ ${interference}`),
     onGone: (interference) => told.push(`- ${interference}`),
+    warn: (message) => t.fail(message),
     clock,
   })
   const change = async (now: string[]) => {
@@ -41,4 +42,22 @@ test('each interference is told once when it appears, once when it is gone, and 
   watch.stop()
   await change(['forwarding'])
   t.equal(looked.length, 4)
+})
+
+test('a watch that cannot look any more says so, and does not say it each time', async (t) => {
+  const clock = new VirtualClock()
+  const warnings: string[] = []
+  const watch = new InterferenceWatch({
+    look: () => Promise.reject(new Error('ip(8) has failed')),
+    onAppeared: () => t.fail('it has seen nothing'),
+    onGone: () => t.fail('it has seen nothing'),
+    warn: (message) => warnings.push(message),
+    clock,
+  })
+  t.teardown(() => watch.stop())
+  watch.mayHaveChanged()
+  await clock.advance(4000)
+  t.same(warnings, [], 'one failure alone is ordinary')
+  await clock.advance(60_000)
+  t.same(warnings, ['how the host is set up cannot be read, and changes go unseen: ip(8) has failed'])
 })

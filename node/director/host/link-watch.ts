@@ -3,7 +3,8 @@
  * is out must not hold a VIP. So must not one whose VRRP has lost the address that it speaks from: nobody would hear it, and two
  * would hold the VIP. (Of IPv6, an interface that was down has none until the kernel has made sure of it anew.) An interface that was
  * deleted and made anew under the same name, or that has another MAC, is well to look at; but sockets and rings are bound to the one
- * that was, and neighbours are told of the MAC that was.
+ * that was, and neighbours are told of the MAC that was. One that was in another network namespace for a while comes back with its number
+ * and its MAC, and without all that: for its sockets it was deleted.
  *
  * Tells also when addresses, routes, rules or forwarding may have changed. rtnetlink(7) reports changes; "ip monitor" brings them here, and
  * the state itself is read anew each time.
@@ -66,6 +67,8 @@ export function watchLinks(
 ): LinkWatch {
   const closed = new AbortController()
   const known = new Map<Watched, string | undefined>()
+  /** That were not there at a look, by name. */
+  const gone = new Set<string>()
   const listing = () => run(['address', 'show']) as Promise<IpLink[]>
   const looks = new RetriedLook('the interfaces and their addresses', listing, clock, warn)
   const first = Promise.withResolvers<void>()
@@ -74,8 +77,10 @@ export function watchLinks(
     if (!links) return false
     if (closed.signal.aborted) return true
     for (const watched of all) {
-      const replacement = findReplacement(watched, links)
-      const fault = replacement ?? findFault(watched, links)
+      const link = links.find(({ ifname }) => ifname === watched.name)
+      if (!link) gone.add(watched.name)
+      const replacement = findReplacement(watched, link, gone)
+      const fault = replacement ?? findFault(watched, link)
       if (fault === known.get(watched)) continue
       known.set(watched, fault)
       onFault(watched, fault)
@@ -123,20 +128,21 @@ async function runMonitor(closed: AbortSignal, changed: () => void): Promise<voi
   closed.removeEventListener('abort', kill)
 }
 
-function findReplacement({ name, identity }: Watched, links: readonly IpLink[]): string | undefined {
-  const link = links.find(({ ifname }) => ifname === name)
+function findReplacement(
+  { name, identity }: Watched,
+  link: IpLink | undefined,
+  gone: ReadonlySet<string>,
+): string | undefined {
   if (!link || !identity) return undefined
   const { index, mac } = identity
   if (link.ifindex !== index)
     return `${name} is another interface by now, number ${link.ifindex} in place of ${index}: ${RESTART}`
   const was = formatMac(mac)
-  return link.address === was
-    ? undefined
-    : `${name} has another MAC by now, ${link.address} in place of ${was}: ${RESTART}`
+  if (link.address !== was) return `${name} has another MAC by now, ${link.address} in place of ${was}: ${RESTART}`
+  return gone.has(name) ? `${name} was gone, and the kernel has forgotten who uses it: ${RESTART}` : undefined
 }
 
-function findFault({ name, address }: Watched, links: readonly IpLink[]): string | undefined {
-  const link = links.find(({ ifname }) => ifname === name)
+function findFault({ name, address }: Watched, link: IpLink | undefined): string | undefined {
   if (address !== undefined) return findAddressFault(name, address, link?.addr_info)
   if (!link) return `${name} is gone`
   if (!link.flags.includes('UP')) return `${name} is down`

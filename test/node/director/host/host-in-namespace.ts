@@ -287,7 +287,7 @@ test('an address that is watched is told when it goes, and when it is there and 
   t.equal(told.length, 3, 'nothing of the others')
 })
 
-test('an interface that was made anew under its name, or has another MAC, is told to be another', async (t) => {
+test('an interface that was made anew under its name, has another MAC, or was away is told to be another', async (t) => {
   createVethPair('host1', 'client1')
   t.teardown(() => ip('link del host1'))
   for (const [replace, reason] of [
@@ -302,6 +302,16 @@ test('an interface that was made anew under its name, or has another MAC, is tol
       () => ip('link set host1 address 02:00:00:00:00:77'),
       /^host1 has another MAC by now, 02:00:00:00:00:77 in place of [0-9a-f:]{17}: the director must be started again$/,
     ],
+    [
+      async (told: readonly (string | undefined)[]) => {
+        const before = interfaceFacts('host1')
+        ip(`link set host1 netns ${client.pid}`)
+        await until(() => told.at(-1) === 'host1 is gone')
+        ip(`link set host1 netns ${process.pid}`, client)
+        t.same(interfaceFacts('host1'), before)
+      },
+      /^host1 was gone, and the kernel has forgotten who uses it: the director must be started again$/,
+    ],
   ] as const) {
     const { index, mac } = interfaceFacts('host1')
     const told: (string | undefined)[] = []
@@ -315,7 +325,7 @@ test('an interface that was made anew under its name, or has another MAC, is tol
     })
     t.teardown(() => watch.close())
     await until(() => looked > 0)
-    replace()
+    await replace(told)
     await until(() => replaced.length > 0)
     t.match(replaced, [reason])
     t.equal(told.at(-1), replaced[0])

@@ -360,6 +360,7 @@ export class Director {
       forwarder,
       cluster,
       vip,
+      sockets: transports,
       health,
       log,
       interfaces,

@@ -13,11 +13,13 @@ import { watchForwarder } from './forwarder-watch.ts'
 import type { Health } from './health/health.ts'
 import type { LinkWatchHandlers } from './host/link-watch.ts'
 import type { VipService } from './vip/vip.ts'
+import type { VrrpSocket } from './vip/vrrp-socket.ts'
 
 export interface OwnFaultsInput {
   readonly forwarder: Pick<Forwarder, 'silentForMs' | 'answerFor' | 'onFailure'>
   readonly cluster: Pick<Cluster, 'onFailure' | 'doubt'>
   readonly vip: Pick<VipService, 'setFault' | 'setLink'>
+  readonly sockets: readonly Pick<VrrpSocket, 'address' | 'joinAgain'>[]
   readonly health: Pick<Health, 'setFault'>
   readonly log: Pick<Logger, 'info' | 'warn' | 'error' | 'fatal'>
   /** Those that the director uses; of others it is told because groups track them. */
@@ -37,7 +39,7 @@ export interface OwnFaults {
 
 /** From now on the director gives up for what is wrong with it. */
 export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
-  const { forwarder, cluster, vip, health, log, interfaces, silenceLimitMs, clock, onFatal } = input
+  const { forwarder, cluster, vip, sockets, health, log, interfaces, silenceLimitMs, clock, onFatal } = input
   const fail = (error: Error) => {
     log.fatal({ error }, 'the director cannot go on: giving the addresses up')
     vip.setFault('director', error.message)
@@ -50,6 +52,19 @@ export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
     else log.error({ fault }, 'the forwarder has failed')
     vip.setFault('forwarder', fault)
   })
+  /** A socket that cannot hear is a fault of its own, which ends when it can. */
+  const joinAgain = () => {
+    for (const socket of sockets) {
+      const subject = `the socket of ${socket.address}`
+      try {
+        socket.joinAgain()
+        vip.setFault(subject, undefined, socket.address)
+      } catch (error) {
+        log.error({ error }, `${subject} hears no other director`)
+        vip.setFault(subject, (error as Error).message, socket.address)
+      }
+    }
+  }
   const links: OwnFaults['links'] = {
     onFault: ({ name, address }, fault) => {
       const subject = address ?? name
@@ -59,6 +74,8 @@ export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
       } else log.warn({ fault }, `${subject} has failed`)
       if (address === undefined) vip.setLink(name, fault)
       if (address === undefined && !interfaces.includes(name)) return
+      // Before it takes part again: one that was deaf would be active beside another.
+      if (fault === undefined) joinAgain()
       vip.setFault(subject, fault)
       health.setFault(subject, fault)
     },

@@ -54,7 +54,7 @@ export class VipService {
   readonly #groups: readonly VipGroup[]
   readonly #checks: ScriptChecks
   /** By subject. */
-  readonly #faults = new Map<string, string>()
+  readonly #faults = new Map<string, { readonly reason: string; readonly of: string }>()
   readonly #handlers = new Set<(status: VipStatus[]) => void>()
 
   constructor(options: VipOptions, components: VipComponents) {
@@ -116,17 +116,18 @@ export class VipService {
 
   /**
    * Gives everything up at once because of `reason`, or, with undefined, takes part again when nothing else is wrong either.
-   * @param subject what has failed or is well again; the address of a transport concerns the groups of its family alone
+   * @param subject what has failed or is well again
+   * @param of the address of a transport concerns the groups of its family alone; the subject itself unless given
    */
-  setFault(subject: string, reason: string | undefined): void {
+  setFault(subject: string, reason: string | undefined, of = subject): void {
     if (reason === undefined) this.#faults.delete(subject)
-    else this.#faults.set(subject, reason)
+    else this.#faults.set(subject, { reason, of })
     const { transports } = this.#components
     for (const group of this.#groups) {
-      const concerning = [...this.#faults].find(([failed]) =>
-        transports.every(({ address }) => address !== failed || address === group.transport.address),
+      const concerning = [...this.#faults.values()].find(({ of }) =>
+        transports.every(({ address }) => address !== of || address === group.transport.address),
       )
-      group.setFault(concerning?.[1])
+      group.setFault(concerning?.reason)
     }
   }
 

@@ -27,8 +27,12 @@ export interface VrrpSocketFamily {
   readonly longestPacket: number
   /** What an interface must have to take part, for the operator. */
   readonly needs: string
-  /** Joins the groups whose packets are to come in, and lets in no others; SO_BINDTODEVICE is set. */
+  /** Lets in no packets of groups but those that the socket has joined; SO_BINDTODEVICE is set. */
   configure(set: SetOption, options: VrrpSocketOptions): void
+  /** Joins the groups whose packets are to come in. */
+  join(set: SetOption, options: VrrpSocketOptions): void
+  /** Leaves them; the kernel refuses it for those that the socket is not in. */
+  leave(set: SetOption, options: VrrpSocketOptions): void
   /** What recvfrom(2) gave; `sender` is its text of that. */
   read(packet: Uint8Array, sender: string, options: VrrpSocketOptions): Decoded<{ readonly datagram: VrrpDatagram }>
 }

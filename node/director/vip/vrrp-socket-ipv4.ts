@@ -6,6 +6,7 @@ import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.t
 
 const IPPROTO_IP = 0
 const IP_ADD_MEMBERSHIP = 35
+const IP_DROP_MEMBERSHIP = 36
 const IP_MULTICAST_ALL = 49
 
 export const vrrpOverIPv4: VrrpSocketFamily = {
@@ -13,10 +14,9 @@ export const vrrpOverIPv4: VrrpSocketFamily = {
   /** IP header with options, 255 addresses, a trailer. */
   longestPacket: 60 + 8 + 255 * 4 + VRRP_TRAILER_LENGTH,
   needs: 'an IPv4 address',
-  configure(set, options) {
-    set(IPPROTO_IP, IP_MULTICAST_ALL, 0)
-    set(IPPROTO_IP, IP_ADD_MEMBERSHIP, multicastRequest(options))
-  },
+  configure: (set) => set(IPPROTO_IP, IP_MULTICAST_ALL, 0),
+  join: (set, options) => set(IPPROTO_IP, IP_ADD_MEMBERSHIP, multicastRequest(options)),
+  leave: (set, options) => set(IPPROTO_IP, IP_DROP_MEMBERSHIP, multicastRequest(options)),
   read: (packet) => readVrrpPacket(packet),
 }
 

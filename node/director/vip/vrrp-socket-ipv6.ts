@@ -19,12 +19,13 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import { canonicalAddress, parseIPv6, writeIPv6Words } from '../../../protocol/packet/ipv6-address.ts'
 import { solicitedNodeGroup } from '../../../protocol/packet/neighbour-discovery.ts'
 import { MOST_IPV6_ADDRESSES, VRRP_GROUP_IPV6, VRRP_HOP_LIMIT } from '../../../protocol/packet/vrrp.ts'
-import type { VrrpSocketFamily } from './vrrp-socket-family.ts'
+import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 
 const SOL_SOCKET = 1
 const SO_ATTACH_FILTER = 26
 const IPPROTO_IPV6 = 41
 const IPV6_ADD_MEMBERSHIP = 20
+const IPV6_DROP_MEMBERSHIP = 21
 const IPV6_MULTICAST_ALL = 29
 
 /** Of struct ipv6_mc_socklist (net/if_inet6.h), with room for what later kernels may add. */
@@ -38,21 +39,21 @@ export const vrrpOverIPv6: VrrpSocketFamily = {
   addressFamily: 2,
   longestPacket: 8 + MOST_IPV6_ADDRESSES * 16,
   needs: 'a link-local IPv6 address',
-  configure(set, { interfaceIndex, sourceAddress, isUnicast, virtualAddresses = [] }) {
+  configure(set, { sourceAddress, isUnicast }) {
     const filter = isUnicast ? ipv6HeaderFilter(parseIPv6(sourceAddress)) : ipv6HeaderFilter(GROUP, VRRP_HOP_LIMIT)
     withFilterProgram(filter, (program) => set(SOL_SOCKET, SO_ATTACH_FILTER, program))
     set(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
-    const requests = new Map<string, Uint8Array>()
-    const join = (group: Int32Array, index: number) => requests.set(`${group} ${index}`, multicastRequest(group, index))
-    if (!isUnicast) join(GROUP, interfaceIndex)
-    for (const virtual of virtualAddresses) {
-      join(solicitedNodeGroup(parseIPv6(virtual.address)), virtual.interfaceIndex)
-    }
+  },
+  join(set, options) {
+    const requests = multicastRequests(options)
     try {
-      for (const request of requests.values()) set(IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request)
+      for (const request of requests) set(IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request)
     } catch (error) {
-      throw isOutOfMemory(error as Error) ? tooManyGroups(requests.size) : error
+      throw isOutOfMemory(error as Error) ? tooManyGroups(requests.length) : error
     }
+  },
+  leave(set, options) {
+    for (const request of multicastRequests(options)) set(IPPROTO_IPV6, IPV6_DROP_MEMBERSHIP, request)
   },
   read: (message, sender, { sourceAddress, isUnicast }) => ({
     ok: true,
@@ -77,6 +78,17 @@ function tooManyGroups(groups: number): DirectorError {
     'FORWARDER_FAILED',
     `the kernel lets one socket join fewer than the ${groups} groups of all virtual IPv6 addresses: sysctl -w net.core.optmem_max=${enough}`,
   )
+}
+
+/** One for each group: those of several addresses may be the same. */
+function multicastRequests({ interfaceIndex, isUnicast, virtualAddresses = [] }: VrrpSocketOptions): Uint8Array[] {
+  const requests = new Map<string, Uint8Array>()
+  const add = (group: Int32Array, index: number) => requests.set(`${group} ${index}`, multicastRequest(group, index))
+  if (!isUnicast) add(GROUP, interfaceIndex)
+  for (const virtual of virtualAddresses) {
+    add(solicitedNodeGroup(parseIPv6(virtual.address)), virtual.interfaceIndex)
+  }
+  return [...requests.values()]
 }
 
 /** struct ipv6_mreq: group, interface index in the machine's order (both supported machines: little endian). */

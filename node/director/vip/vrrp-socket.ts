@@ -19,7 +19,7 @@ import { vrrpPacket } from '../../../protocol/packet/vrrp-packet.ts'
 import { systemClock } from '../clock.ts'
 import type { VrrpSocketStatus } from '../control/answers.ts'
 import { RareNotes } from '../rare-notes.ts'
-import type { VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
+import type { SetOption, VrrpSocketFamily, VrrpSocketOptions } from './vrrp-socket-family.ts'
 import { vrrpOverIPv4 } from './vrrp-socket-ipv4.ts'
 import { vrrpOverIPv6 } from './vrrp-socket-ipv6.ts'
 import type { VrrpTransport } from './vrrp-transport.ts'
@@ -37,6 +37,12 @@ const LONGEST_DRAIN = 256
 
 export interface VrrpSocket extends VrrpTransport {
   readonly status: VrrpSocketStatus
+  /**
+   * Is in its groups for certain when it returns. The kernel forgets them with what an interface has of the family, which goes when its MTU
+   * gets too small for that, and remembers that the socket has joined: so it leaves first.
+   * @throws DirectorError as openVrrpSocket()
+   */
+  joinAgain(): void
 }
 
 /**
@@ -52,7 +58,7 @@ export async function openVrrpSocket(options: VrrpSocketOptions): Promise<VrrpSo
     return new RawVrrpSocket(socket, openPacketSender(options.interfaceName, isIPv6, PRIORITY_CONTROL), family, options)
   } catch (error) {
     socket.close()
-    throw error instanceof DirectorError ? error : explain(error as Error, family, options.interfaceName)
+    throw explain(error as Error, family, options.interfaceName)
   }
 }
 
@@ -104,6 +110,23 @@ class RawVrrpSocket implements VrrpSocket {
 
   onDatagram(handler: (datagram: VrrpDatagram) => void): void {
     this.#handler = handler
+  }
+
+  joinAgain(): void {
+    const set = optionsOf(this.#socket)
+    const setIfPossible: SetOption = (level, option, value) => {
+      try {
+        set(level, option, value)
+      } catch {
+        // It is not in the group: the last time it could not be joined.
+      }
+    }
+    this.#family.leave(setIfPossible, this.#options)
+    try {
+      this.#family.join(set, this.#options)
+    } catch (error) {
+      throw explain(error as Error, this.#family, this.#options.interfaceName)
+    }
   }
 
   drain(): void {
@@ -172,17 +195,23 @@ async function createRawSocket({ addressFamily, longestPacket }: VrrpSocketFamil
   }
 }
 
-function configure(socket: Socket, family: VrrpSocketFamily, options: VrrpSocketOptions): void {
-  const set = (level: number, option: number, value: number | Uint8Array) =>
+function optionsOf(socket: Socket): SetOption {
+  return (level, option, value) =>
     typeof value === 'number'
       ? socket.setOption(level, option, value)
       : socket.setOption(level, option, Buffer.from(value), value.length)
+}
+
+function configure(socket: Socket, family: VrrpSocketFamily, options: VrrpSocketOptions): void {
+  const set = optionsOf(socket)
   set(SOL_SOCKET, SO_BINDTODEVICE, Buffer.from(`${options.interfaceName}\0`))
   set(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
   family.configure(set, options)
+  family.join(set, options)
 }
 
 function explain(error: Error, family: VrrpSocketFamily, interfaceName: string): DirectorError {
+  if (error instanceof DirectorError) return error
   if (/not permitted|denied/.test(error.message)) {
     return new DirectorError(
       'PRIVILEGE_MISSING',

@@ -12,6 +12,8 @@ class Parts {
   breathedMs = 0
   failForwarder: (error: Error) => void = () => {}
   failCluster: (error: Error) => void = () => {}
+  /** Why the socket cannot join its groups. */
+  deafness: string | undefined
   readonly faults
 
   constructor() {
@@ -36,6 +38,14 @@ class Parts {
         doubt: () => void this.done.push('doubt'),
       },
       vip: { setFault: doing('vip'), setLink: doing('tracking') },
+      sockets: [
+        {
+          address: '10.0.0.1',
+          joinAgain: () => {
+            if (this.deafness !== undefined) throw new Error(this.deafness)
+          },
+        },
+      ],
       health: { setFault: doing('health') },
       log: { info: silent, warn: silent, error: silent, fatal: silent },
       interfaces: ['outside', 'inside'],
@@ -76,7 +86,13 @@ test('a director whose interface fails gives up, and so do its health checks, un
   parts.faults.links.onFault({ name: 'inside' }, 'has no carrier')
   t.same(parts.news, ['tracking inside: has no carrier', 'vip inside: has no carrier', 'health inside: has no carrier'])
   parts.faults.links.onFault({ name: 'inside' }, undefined)
-  t.same(parts.news, ['doubt', 'tracking inside: well', 'vip inside: well', 'health inside: well'])
+  t.same(parts.news, [
+    'doubt',
+    'tracking inside: well',
+    'vip the socket of 10.0.0.1: well',
+    'vip inside: well',
+    'health inside: well',
+  ])
 })
 
 test('a director gives up when it has lost the address that it speaks from, and the interface is well', async (t) => {
@@ -84,7 +100,22 @@ test('a director gives up when it has lost the address that it speaks from, and 
   parts.faults.links.onFault({ name: 'outside', address: '10.0.0.1' }, 'is gone')
   t.same(parts.news, ['vip 10.0.0.1: is gone', 'health 10.0.0.1: is gone'])
   parts.faults.links.onFault({ name: 'outside', address: '10.0.0.1' }, undefined)
-  t.same(parts.news, ['doubt', 'vip 10.0.0.1: well', 'health 10.0.0.1: well'])
+  t.same(parts.news, ['doubt', 'vip the socket of 10.0.0.1: well', 'vip 10.0.0.1: well', 'health 10.0.0.1: well'])
+})
+
+test('a director whose socket cannot join its groups again when an interface is well is not well before it can', async (t) => {
+  const parts = new Parts()
+  const { onFault } = parts.faults.links
+  onFault({ name: 'outside' }, 'is down')
+  parts.deafness = 'no such device'
+  onFault({ name: 'outside' }, undefined)
+  t.same(parts.news.slice(3), [
+    'doubt',
+    'tracking outside: well',
+    'vip the socket of 10.0.0.1: no such device',
+    'vip outside: well',
+    'health outside: well',
+  ])
 })
 
 test('an interface that is only tracked is a matter of the groups that track it', async (t) => {

@@ -1,11 +1,26 @@
-/** Started by vrrp-socket.test.ts inside a network namespace of its own: where advertisements come from, and what the kernel refuses. */
+/** Started by vrrp-socket.test.ts inside a network namespace of its own: where advertisements come from, and what the kernel refuses and forgets. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
 import tap, { test } from 'tap'
+import { checked } from '../../../../forwarder/sys/errors.ts'
+import { sendto } from '../../../../forwarder/sys/libc.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  closeDescriptor,
+  openSocket,
+  SO_BINDTODEVICE,
+  SOCK_RAW,
+  SOL_SOCKET,
+  setOption,
+  socketAddress,
+} from '../../../../forwarder/sys/socket.ts'
 import { readHostNetwork } from '../../../../node/director/host/network.ts'
 import { openVrrpSocket } from '../../../../node/director/vip/vrrp-socket.ts'
+import { PROTOCOL_VRRP } from '../../../../protocol/packet/vrrp.ts'
 import { createNeighbour, ip } from '../../../forwarder/namespace.ts'
-import { untilPrograms } from '../../../until.ts'
+import { until, untilPrograms } from '../../../until.ts'
 import { startPeer } from './peer-process.ts'
 
 const other = await createNeighbour('vip0', 'vip1')
@@ -64,6 +79,49 @@ test('more groups than the kernel lets a socket join: the error names the settin
   const socket = await open()
   socket.close()
 })
+
+for (const [family, sourceAddress, group] of [
+  ['IPv4', '10.0.0.1', Uint8Array.of(224, 0, 0, 18)],
+  ['IPv6', 'fe80::1', Buffer.from(`ff02${'0'.repeat(26)}12`, 'hex')],
+] as const) {
+  test(`over ${family}, a socket that has joined its group again hears, whether the kernel had forgotten that or not`, async (t) => {
+    const [{ name: interfaceName, index: interfaceIndex }] = (await readHostNetwork(['vip0'])).interfaces
+    const socket = await openVrrpSocket({ interfaceName, interfaceIndex, sourceAddress })
+    t.teardown(() => socket.close())
+    let heard = 0
+    socket.onDatagram(() => heard++)
+    const speaker = openSocket(family === 'IPv4' ? AF_INET : AF_INET6, SOCK_RAW, PROTOCOL_VRRP, 'speaker')
+    t.teardown(() => closeDescriptor(speaker))
+    setOption(speaker, SOL_SOCKET, SO_BINDTODEVICE, Buffer.from('vip0\0'), 'speaker')
+    const to = socketAddress(group, 0)
+    // What a host sends to a group comes to itself, too, if it is in the group.
+    const send = () => {
+      heard = 0
+      checked(sendto(speaker, new Uint8Array(8), 8, 0, to, to.length), 'speaker')
+    }
+    const hears = () => {
+      socket.drain()
+      return heard > 0
+    }
+    send()
+    await until(hears)
+    socket.joinAgain()
+    send()
+    await until(hears)
+    if (family === 'IPv4') return
+
+    // Too little for IPv6, whose addresses on the interface and groups go with that.
+    ip('link set vip0 mtu 1279')
+    t.throws(() => socket.joinAgain(), { code: 'INTERFACE_MISSING' })
+    ip('link set vip0 mtu 1500\naddress add fe80::1/64 dev vip0 nodad')
+    send()
+    await wait(50)
+    t.notOk(hears(), 'deaf, though all is well to look at')
+    socket.joinAgain()
+    send()
+    await until(hears)
+  })
+}
 
 test('what cannot be sent is counted, and told once in ten minutes', async (t) => {
   const told: string[] = []

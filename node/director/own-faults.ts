@@ -19,7 +19,7 @@ export interface OwnFaultsInput {
   readonly forwarder: Pick<Forwarder, 'silentForMs' | 'answerFor' | 'onFailure'>
   readonly cluster: Pick<Cluster, 'onFailure' | 'doubt'>
   readonly vip: Pick<VipService, 'setFault' | 'setLink'>
-  readonly sockets: readonly Pick<VrrpSocket, 'address' | 'joinAgain'>[]
+  readonly sockets: readonly Pick<VrrpSocket, 'address' | 'joinAgain' | 'onFailure'>[]
   readonly health: Pick<Health, 'setFault'>
   readonly log: Pick<Logger, 'info' | 'warn' | 'error' | 'fatal'>
   /** Those that the director uses; of others it is told because groups track them. */
@@ -47,6 +47,7 @@ export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
   }
   forwarder.onFailure(fail)
   cluster.onFailure(fail)
+  for (const socket of sockets) socket.onFailure(fail)
   const stop = watchForwarder(forwarder, silenceLimitMs, clock, (fault) => {
     if (fault === undefined) log.info('the forwarder is well again')
     else log.error({ fault }, 'the forwarder has failed')

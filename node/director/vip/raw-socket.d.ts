@@ -3,7 +3,7 @@ declare module 'raw-socket' {
   import type { EventEmitter } from 'node:events'
 
   /** The native half. Its calls act at once and throw an Error with the text of strerror(3). */
-  export interface SocketWrap {
+  export interface SocketWrap extends EventEmitter {
     recv(buffer: Buffer, received: (buffer: Buffer, length: number, source: string) => void): void
   }
 

@@ -43,6 +43,8 @@ export interface VrrpSocket extends VrrpTransport {
    * @throws DirectorError as openVrrpSocket()
    */
   joinAgain(): void
+  /** Called once if it has been lost, and hears nothing any more. It still sends. */
+  onFailure(handler: (error: Error) => void): void
 }
 
 /**
@@ -75,6 +77,8 @@ class RawVrrpSocket implements VrrpSocket {
   #frames: FrameSender | undefined
   #handler: ((datagram: VrrpDatagram) => void) | undefined
   #closed = false
+  #failure: Error | undefined
+  #failed: (error: Error) => void = () => {}
 
   constructor(socket: Socket, packets: PacketSender, family: VrrpSocketFamily, options: VrrpSocketOptions) {
     this.#socket = socket
@@ -87,7 +91,9 @@ class RawVrrpSocket implements VrrpSocket {
     // What came before the socket knew its interface, group and filter may be from anywhere.
     this.drain()
     socket.on('message', (packet: Buffer, source: string) => this.#receive(packet, source))
-    socket.on('error', (error: Error) => this.#failedToReceive(error))
+    // Without an error it is epoll(7)'s. The package closes the socket then, and opens another one, in no group, when it is next read from.
+    socket.on('error', (error?: Error) => error && this.#failedToReceive(error))
+    socket.on('close', () => this.#lose())
   }
 
   get status(): VrrpSocketStatus {
@@ -129,8 +135,13 @@ class RawVrrpSocket implements VrrpSocket {
     }
   }
 
+  onFailure(handler: (error: Error) => void): void {
+    this.#failed = handler
+    if (this.#failure) handler(this.#failure)
+  }
+
   drain(): void {
-    for (let taken = 0; taken < LONGEST_DRAIN && !this.#closed; taken++) {
+    for (let taken = 0; taken < LONGEST_DRAIN && !this.#closed && !this.#failure; taken++) {
       let length = 0
       let source = ''
       try {
@@ -166,6 +177,12 @@ class RawVrrpSocket implements VrrpSocket {
     const read = this.#family.read(Uint8Array.from(packet), source, this.#options)
     if (read.ok) this.#handler(read.datagram)
     else this.#counters.unsoundPackets++
+  }
+
+  #lose(): void {
+    if (this.#closed || this.#failure) return
+    this.#failure = new DirectorError('FORWARDER_FAILED', `the kernel has ended VRRP's socket of ${this.address}`)
+    this.#failed(this.#failure)
   }
 
   #failedToReceive(error: Error): void {

@@ -12,6 +12,7 @@ class Parts {
   breathedMs = 0
   failForwarder: (error: Error) => void = () => {}
   failCluster: (error: Error) => void = () => {}
+  failSocket: (error: Error) => void = () => {}
   /** Why the socket cannot join its groups. */
   deafness: string | undefined
   readonly faults
@@ -44,6 +45,9 @@ class Parts {
           joinAgain: () => {
             if (this.deafness !== undefined) throw new Error(this.deafness)
           },
+          onFailure: (handler) => {
+            this.failSocket = handler
+          },
         },
       ],
       health: { setFault: doing('health') },
@@ -61,12 +65,14 @@ class Parts {
   }
 }
 
-test('a director whose forwarder or cluster thread has died gives up before it ends', async (t) => {
+test('a director whose forwarder or cluster thread has died, or whose socket, gives up before it ends', async (t) => {
   const parts = new Parts()
   parts.failForwarder(new Error('the forwarder has died'))
   t.same(parts.news, ['vip director: the forwarder has died', 'fatal: the forwarder has died'])
   parts.failCluster(new Error('the cluster thread has died'))
   t.same(parts.news, ['vip director: the cluster thread has died', 'fatal: the cluster thread has died'])
+  parts.failSocket(new Error('the socket has died'))
+  t.same(parts.news, ['vip director: the socket has died', 'fatal: the socket has died'])
 })
 
 test('a director whose forwarder hangs gives up until it breathes again', async (t) => {

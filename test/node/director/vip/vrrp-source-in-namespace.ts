@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
+import rawSocket, { type Socket } from 'raw-socket'
 import tap, { test } from 'tap'
 import { checked } from '../../../../forwarder/sys/errors.ts'
 import { sendto } from '../../../../forwarder/sys/libc.ts'
@@ -122,6 +123,30 @@ for (const [family, sourceAddress, group] of [
     await until(hears)
   })
 }
+
+test('a socket that the kernel reports as broken fails once, and no other is opened in its place', async (t) => {
+  const rawSockets = () => readFileSync('/proc/net/raw', 'utf8').match(/:0070 /g)?.length ?? 0
+  const opened: Socket[] = []
+  const { createSocket } = rawSocket
+  t.capture(rawSocket, 'createSocket', (options: Parameters<typeof createSocket>[0]) => {
+    opened.push(createSocket(options))
+    return opened[0]
+  })
+  const [{ name: interfaceName, index: interfaceIndex }] = (await readHostNetwork(['vip0'])).interfaces
+  const socket = await openVrrpSocket({ interfaceName, interfaceIndex, sourceAddress: '10.0.0.1' })
+  t.teardown(() => socket.close())
+  const failures: Error[] = []
+  socket.onFailure((error) => failures.push(error))
+  t.equal(rawSockets(), 1)
+  // As the native half does it: the event has no error.
+  opened[0].wrap.emit('error')
+  socket.drain()
+  t.equal(rawSockets(), 0)
+  t.match(failures, [{ code: 'FORWARDER_FAILED' }])
+  socket.onFailure((error) => failures.push(error))
+  t.equal(failures.length, 2, 'told to whoever asks later')
+  t.ok(socket.send(new Uint8Array(8), '224.0.0.18'), 'it can still resign')
+})
 
 test('what cannot be sent is counted, and told once in ten minutes', async (t) => {
   const told: string[] = []

@@ -75,7 +75,7 @@ export class VirtualRouter {
   /** Active_Adver_Interval: the interval of the router that is active. */
   #activeIntervalMs: number
   #timerDueMs: number | undefined
-  /** Active only: when it last spoke, or was to have listened for long enough instead. */
+  /** Active only: when it last spoke. */
   #spokeMs = Number.NEGATIVE_INFINITY
   /** When an active router was last heard, however low its priority. */
   #heardMs = Number.NEGATIVE_INFINITY
@@ -308,12 +308,14 @@ export class VirtualRouter {
       return
     }
     if (this.#state === 'active') {
-      this.#doubtful = false
-      this.#suspectSuccessor(nowMs)
+      const lateMs = nowMs - this.#timerDueMs
+      // What had arrived was read first. Shortly after the time when a backup may take over, to speak at once keeps it from that; later the
+      // host itself may have been deaf.
+      this.#doubtful = lateMs >= usurpationTime(this.#options.intervalMs)
       if (this.#doubtful) {
+        this.#stallMs = Math.round(lateMs)
         this.#actions.push({ kind: 'note', message: `stalled for ${this.#stallMs} ms while active; listening first` })
         this.#arm(nowMs + this.#options.intervalMs)
-        this.#spokeMs = this.#timerDueMs!
         return
       }
       this.#advertise(nowMs)

@@ -46,21 +46,20 @@ const cases: readonly Case[] = [
     [...toActive, [800, timer, 'note, arm 900'], [900, timer, 'advertise 128, arm 1000']],
   ],
   [
-    'it does so as soon as a backup may have taken over: three intervals after it last spoke',
-    [...toActive, [649, timer, 'advertise 128, arm 749'], [949, timer, 'note, arm 1049']],
+    'one that was stalled for a little less speaks at once, to keep backups from taking over',
+    [...toActive, [749, timer, 'advertise 128, arm 849']],
   ],
   [
-    'what counts is when it spoke, not when it should have',
-    [...toActive, [540, timer, 'advertise 128, arm 550'], [830, timer, 'advertise 128, arm 930']],
+    'but if it hears one that has taken over by then, three intervals after it last spoke, it yields',
+    [...toActive, [660, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1010']],
   ],
   [
-    'what it has listened through counts no longer, so that one that is always late speaks all the same',
+    'one that is always late speaks all the same',
     [
       ...toActive,
-      [800, timer, 'note, arm 900'],
-      [1150, timer, 'advertise 128, arm 1250'],
-      [1450, timer, 'note, arm 1550'],
-      [1850, timer, 'note, arm 1950'],
+      [850, timer, 'note, arm 950'],
+      [1200, timer, 'advertise 128, arm 1300'],
+      [1550, timer, 'advertise 128, arm 1650'],
     ],
   ],
   [

@@ -15,6 +15,9 @@ import type { LinkWatchHandlers } from './host/link-watch.ts'
 import type { VipService } from './vip/vip.ts'
 import type { VrrpSocket } from './vip/vrrp-socket.ts'
 
+/** From one try of a socket that could not join its groups to the next. */
+const JOIN_AGAIN_MS = 1000
+
 export interface OwnFaultsInput {
   readonly forwarder: Pick<Forwarder, 'silentForMs' | 'answerFor' | 'onFailure'>
   readonly cluster: Pick<Cluster, 'onFailure' | 'doubt'>
@@ -48,23 +51,29 @@ export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
   forwarder.onFailure(fail)
   cluster.onFailure(fail)
   for (const socket of sockets) socket.onFailure(fail)
-  const stop = watchForwarder(forwarder, silenceLimitMs, clock, (fault) => {
+  const endWatch = watchForwarder(forwarder, silenceLimitMs, clock, (fault) => {
     if (fault === undefined) log.info('the forwarder is well again')
     else log.error({ fault }, 'the forwarder has failed')
     vip.setFault('forwarder', fault)
   })
-  /** A socket that cannot hear is a fault of its own, which ends when it can. */
-  const joinAgain = () => {
-    for (const socket of sockets) {
+  const deaf = new Set<(typeof sockets)[number]>()
+  let cancelRetry = () => {}
+  /** A socket that cannot hear all that it should is a fault of its own, which ends when it can. No event tells when that is. */
+  const joinAgain = (those: Iterable<(typeof sockets)[number]>) => {
+    for (const socket of those) {
       const subject = `the socket of ${socket.address}`
       try {
         socket.joinAgain()
+        deaf.delete(socket)
         vip.setFault(subject, undefined, socket.address)
       } catch (error) {
-        log.error({ error }, `${subject} hears no other director`)
+        if (!deaf.has(socket)) log.error({ error }, `${subject} cannot join its groups`)
+        deaf.add(socket)
         vip.setFault(subject, (error as Error).message, socket.address)
       }
     }
+    cancelRetry()
+    if (deaf.size > 0) cancelRetry = clock.schedule(JOIN_AGAIN_MS, () => joinAgain([...deaf]))
   }
   const links: OwnFaults['links'] = {
     onFault: ({ name, address }, fault) => {
@@ -76,11 +85,17 @@ export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
       if (address === undefined) vip.setLink(name, fault)
       if (address === undefined && !interfaces.includes(name)) return
       // Before it takes part again: one that was deaf would be active beside another.
-      if (fault === undefined) joinAgain()
+      if (fault === undefined) joinAgain(sockets)
       vip.setFault(subject, fault)
       health.setFault(subject, fault)
     },
     onReplaced: (_, fault) => fail(new DirectorError('INTERFACE_MISSING', fault)),
   }
-  return { links, stop }
+  return {
+    links,
+    stop() {
+      endWatch()
+      cancelRetry()
+    },
+  }
 }

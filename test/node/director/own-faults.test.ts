@@ -122,6 +122,16 @@ test('a director whose socket cannot join its groups again when an interface is 
     'vip outside: well',
     'health outside: well',
   ])
+  await parts.clock.advance(1000)
+  t.ok(parts.news.includes('vip the socket of 10.0.0.1: no such device'), 'it is tried again')
+  parts.deafness = undefined
+  await parts.clock.advance(1000)
+  t.ok(parts.news.includes('vip the socket of 10.0.0.1: well'))
+  await parts.clock.advance(5000)
+  t.notOk(
+    parts.news.some((each) => each.includes('the socket')),
+    'once is enough',
+  )
 })
 
 test('an interface that is only tracked is a matter of the groups that track it', async (t) => {

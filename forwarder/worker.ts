@@ -43,8 +43,8 @@ export type WorkerMessage =
   | { readonly kind: 'explanation'; readonly id: number; readonly explanation: Explanation }
   | { readonly kind: 'failed'; readonly code: DirectorError['code']; readonly message: string }
 
-/** Memory for about a thousand frames of the engine's own. */
-const POOL_BYTES = 2 * 1024 * 1024
+/** Memory for some two thousand frames of the engine's own, or five hundred large ones. */
+const POOL_BYTES = 4 * 1024 * 1024
 const STATISTICS_INTERVAL_MS = 250
 /** Between two breaths commands are taken for this long, so that a long list of them keeps no packet waiting. */
 const COMMANDS_MS = 1
@@ -73,6 +73,8 @@ class ForwardingThread {
   /** A frame of a command, on its way out. */
   readonly #commandFrame: Frame
   #commandsTaken = 0
+  /** The end of its last long standstill. */
+  #awakeSinceMs = 0
   #statisticsDueMs = 0
   #running = true
 
@@ -116,6 +118,7 @@ class ForwardingThread {
   run(): void {
     while (this.#running) {
       const nowMs = monotonicMs()
+      if (nowMs - this.#pulse[0] > LATEST_TRANSMIT_MS) this.#awakeSinceMs = nowMs
       this.#pulse[0] = nowMs
       this.#engine.addresses.answersUntilMs = this.#answersUntil[0]
       const handled = this.#loop.breathe(nowMs)
@@ -172,7 +175,7 @@ class ForwardingThread {
         this.#engine.marks.replace(command.rules, names)
         break
       case 'transmit':
-        if (monotonicMs() - command.askedMs > LATEST_TRANSMIT_MS) break
+        if (command.askedMs < this.#awakeSinceMs - LATEST_TRANSMIT_MS) break
         this.#transmit(names.indexOf(command.link), command.frame)
         break
       case 'open-host-device':

@@ -1,4 +1,5 @@
 /** The Forwarder that really forwards: starts the forwarding thread, speaks to it, and reads its memory. */
+import { setTimeout as wait } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { DirectorError } from '../protocol/errors.ts'
 import { monotonicMs } from './clock.ts'
@@ -18,6 +19,8 @@ import { RecordRing } from './table/record-ring.ts'
 import { COUNTER, COUNTERS, NO_SLOT, ServerDirectory, type Slot } from './table/server-directory.ts'
 import { serviceIdentity } from './table/service-table.ts'
 import type { WorkerInput, WorkerMessage } from './worker.ts'
+
+const STOP_LIMIT_MS = 3000
 
 type ReadyLink = Extract<WorkerMessage, { kind: 'ready' }>['links'][number]
 
@@ -238,8 +241,10 @@ class ForwarderThread implements Forwarder {
     if (this.#stopping) return this.#exited
     this.#stopping = true
     this.#post({ kind: 'stop' })
-    await this.#exited
-    closeDescriptor(this.wakeDescriptor)
+    await Promise.race([this.#exited, wait(STOP_LIMIT_MS, undefined, { ref: false })])
+    if (!this.isRunning) closeDescriptor(this.wakeDescriptor)
+    // It hangs: nothing else is to wait for it, and the process ends it with itself.
+    else this.#worker.unref()
   }
 
   #post(command: Command): void {

@@ -82,7 +82,7 @@ export interface Forwarder {
   setAvailableMemory(pages: number): void
   /** The rules of firewall marks, in the order in which they are asked. */
   setMarks(rules: readonly MarkRule[]): void
-  /** Sends a whole Ethernet frame, unless the loop stands still and could do so only half a second later: it may be true no more. */
+  /** Sends a whole Ethernet frame, unless the loop stands still for more than half a second yet: it may be true no more. */
   transmit(link: string, frame: Uint8Array): void
   /** Makes HOST_DEVICE, by which the host's own stack serves as a local real server. Rejects when it cannot be made. */
   openHostDevice(): Promise<void>

@@ -56,6 +56,8 @@ const PAGE_BYTES = 4096
 const LONGEST_LOOK_MS = 5_000
 /** What a stop waits for the forwarder: one that hangs keeps nothing else from ending in order. */
 const LONGEST_REST_MS = 1_000
+/** The same for the cluster thread, which ends its own wait before that if it does not hang. */
+const LONGEST_DELIVERY_MS = 1_500
 /** Changes of the routing table come in crowds: it is read when they have had this long to come. */
 const ROUTES_SETTLE_MS = 200
 
@@ -387,10 +389,10 @@ export class Director {
     calledOff.throwIfAborted()
     vip.start()
     begun(async () => {
-      await vip.stop()
+      await vip.stop(forwarder.isRunning)
       // What still comes here would come to a successor that has not heard of it.
       await Promise.race([forwarder.rest(), wait(LONGEST_REST_MS, undefined, { ref: false })])
-      await cluster.deliver()
+      await Promise.race([cluster.deliver(), wait(LONGEST_DELIVERY_MS, undefined, { ref: false })])
       // What is left to do is to tidy up. Not behind everybody: on a busy host that would never end.
       putAmongOthers(process.pid)
     })

@@ -180,17 +180,17 @@ export class VipGroup implements SyncMember {
    * Resigns and keeps forwarding until it is safe to stop: a successor is heard and its announcements are out, or nobody has
    * come in the time that the slowest successor would take. So it is after a resignation for a fault, which may be why it stops.
    */
-  async stop(): Promise<void> {
+  async stop(isForwarding: boolean): Promise<void> {
     const { clock } = this.#components
     this.#step({ kind: 'stop' })
     this.#cancelLinger()
     this.#cancelRetry()
-    if (this.#addressState === 'lingering') {
+    if (this.#addressState === 'lingering' && isForwarding) {
       if (this.#succeededMs === undefined) await this.#succession()
       const settledMs = (this.#succeededMs ?? clock.now()) + SETTLE_MS
       if (settledMs > clock.now()) await sleep(clock, settledMs - clock.now())
-      this.#place('standby')
     }
+    this.#place('standby')
     await this.#script?.end(clock, LONGEST_SCRIPT_MS)
   }
 

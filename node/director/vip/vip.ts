@@ -107,10 +107,13 @@ export class VipService {
     for (const group of this.#groups) group.setKeys(keysOf(group.config, keys))
   }
 
-  /** Hands every address over in order and closes the transports. When it resolves, the forwarder may stop. */
-  async stop(): Promise<void> {
+  /**
+   * Hands every address over in order and closes the transports. When it resolves, the forwarder may stop.
+   * @param isForwarding false: it has died, and nothing is gained by waiting for successors
+   */
+  async stop(isForwarding = true): Promise<void> {
     this.#checks.stop()
-    await Promise.all(this.#groups.map((group) => group.stop()))
+    await Promise.all(this.#groups.map((group) => group.stop(isForwarding)))
     for (const transport of this.#components.transports) transport.close()
   }
 

@@ -125,6 +125,18 @@ test('a stop of a director that has heard its successor waits for no other', asy
   t.equal(best.placedState, 'standby')
 })
 
+test('a stop of a director whose forwarder has died waits for nobody: nothing would be forwarded meanwhile', async (t) => {
+  const { pool, best } = await settled()
+  best.service.setFault('director', 'the forwarding thread has died')
+  let stopped = false
+  void best.service.stop(false).then(() => {
+    stopped = true
+  })
+  await pool.clock.advance(0)
+  t.ok(stopped)
+  t.equal(best.placedState, 'standby')
+})
+
 test('a stop of a backup ends at once and disturbs nobody', async (t) => {
   const { pool, best, third } = await settled()
   await third.service.stop()

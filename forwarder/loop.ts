@@ -19,6 +19,9 @@ const MOST_CATCHING_UP = 64
 /** That takes time, too, which is no standstill. */
 const CATCHING_UP_MS = 1000
 
+/** As long as a director may keep its addresses while the loop stands still (node/director/forwarder-watch.ts). */
+const LONG_STANDSTILL_MS = 500
+
 export class Loop {
   readonly #engine: Engine
   readonly #links: readonly Link[]
@@ -30,6 +33,8 @@ export class Loop {
   #nowMs = Number.POSITIVE_INFINITY
   #hasCaughtUp = false
   #isResting = false
+  /** The end of the last long standstill. */
+  #awakeSinceMs = Number.NEGATIVE_INFINITY
 
   /** @param takeCommands after a standstill: what has been asked for meanwhile counts for all that comes from then on */
   constructor(engine: Engine, links: readonly Link[], incoming: RecordRing, takeCommands = () => {}) {
@@ -49,6 +54,7 @@ export class Loop {
     const longest = this.#hasCaughtUp ? CATCHING_UP_MS : STOOD_STILL_MS
     this.#hasCaughtUp = nowMs - this.#nowMs > longest
     if (this.#hasCaughtUp) this.#catchUp()
+    if (nowMs - this.#nowMs > LONG_STANDSTILL_MS) this.#awakeSinceMs = nowMs
     this.#nowMs = nowMs
     this.#engine.advance(nowMs)
     if (this.#hasCaughtUp) this.#takeCommands()
@@ -66,6 +72,11 @@ export class Loop {
     addresses.isSilent = true
     for (let breaths = 0; breaths < MOST_CATCHING_UP && this.#forward() > 0; breaths++);
     addresses.isSilent = false
+  }
+
+  /** Whether a long standstill came between then and now: what was to be said of an address may be false since. */
+  hasSleptThrough(sinceMs: number): boolean {
+    return sinceMs < this.#awakeSinceMs - LONG_STANDSTILL_MS
   }
 
   /** Forwards what waits on the links, and from then on nothing: records are still taken in, and told. */

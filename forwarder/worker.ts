@@ -50,8 +50,6 @@ const STATISTICS_INTERVAL_MS = 250
 const COMMANDS_MS = 1
 /** After a standstill packets have waited for longer, and what was asked for meanwhile counts: as much as is no standstill again. */
 const COMMANDS_AFTER_STANDSTILL_MS = 100
-/** As long as a director may keep its addresses while this thread stands still (node/director/forwarder-watch.ts): later, what a frame says of them may be false. */
-const LATEST_TRANSMIT_MS = 500
 /** Room for a few dozen frames. */
 const REHEARSAL_BYTES = 128 * 1024
 
@@ -73,8 +71,6 @@ class ForwardingThread {
   /** A frame of a command, on its way out. */
   readonly #commandFrame: Frame
   #commandsTaken = 0
-  /** The end of its last long standstill. */
-  #awakeSinceMs = 0
   #statisticsDueMs = 0
   #running = true
 
@@ -118,7 +114,6 @@ class ForwardingThread {
   run(): void {
     while (this.#running) {
       const nowMs = monotonicMs()
-      if (nowMs - this.#pulse[0] > LATEST_TRANSMIT_MS) this.#awakeSinceMs = nowMs
       this.#pulse[0] = nowMs
       this.#engine.addresses.answersUntilMs = this.#answersUntil[0]
       const handled = this.#loop.breathe(nowMs)
@@ -175,7 +170,7 @@ class ForwardingThread {
         this.#engine.marks.replace(command.rules, names)
         break
       case 'transmit':
-        if (command.askedMs < this.#awakeSinceMs - LATEST_TRANSMIT_MS) break
+        if (this.#loop.hasSleptThrough(command.askedMs)) break
         this.#transmit(names.indexOf(command.link), command.frame)
         break
       case 'open-host-device':

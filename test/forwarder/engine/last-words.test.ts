@@ -113,6 +113,18 @@ test('what waited while a director stood still does not count over what its succ
   t.same([before, after].map(serverOf), [next, next])
 })
 
+test('a standstill of more than half a second comes between what was asked for before it and its end', async (t) => {
+  const bench = scene()
+  const asked = bench.nowMs
+  pass(bench, 400)
+  t.notOk(bench.loop.hasSleptThrough(asked), 'no standstill that is long')
+  pass(bench, 501)
+  t.ok(bench.loop.hasSleptThrough(asked))
+  t.notOk(bench.loop.hasSleptThrough(bench.nowMs - 500), 'asked for in the last half second of it')
+  pass(bench, 10)
+  t.notOk(bench.loop.hasSleptThrough(bench.nowMs))
+})
+
 test('who rests forwards what has come, tells of it, and takes nothing any more', async (t) => {
   const bench = scene()
   bench.send(OUTSIDE, syn())

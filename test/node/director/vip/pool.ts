@@ -232,3 +232,21 @@ export async function watch(
   }
   return counts
 }
+
+/** Best first; the third has the same priority as the second and the higher address. */
+export function threeDirectors(): { pool: Pool; best: PoolMember; second: PoolMember; third: PoolMember } {
+  const pool = new Pool()
+  const best = pool.add(1, { priority: 150 })
+  const second = pool.add(2, { priority: 100 })
+  const third = pool.add(3, { priority: 100 })
+  return { pool, best, second, third }
+}
+
+export async function settled() {
+  const three = threeDirectors()
+  three.pool.start()
+  await three.pool.clock.advance(1000)
+  return three
+}
+
+export const placed = (members: readonly PoolMember[]) => members.map(({ placedState }) => placedState).join(' ')

@@ -60,6 +60,11 @@ export interface Verdict {
  * noise.
  */
 export const HANDSHAKE_MS = 100
+/**
+ * Connections that a server had not answered yet die with it. A request that is lost is repeated after 0.2, 0.6 and 1.4 s (RFC 6298 with
+ * Linux's least timeout), and a busy machine takes its time.
+ */
+const UNANSWERED_MS = 2000
 /** A process on another processor goes on for a moment after the signal that ends or stops it was sent. */
 const SIGNAL_MS = 10
 
@@ -82,7 +87,13 @@ export function judge(observations: Observations): Verdict {
   if (missingRecords > 0) needless.push(`${missingRecords} connection records were missing at the active director`)
   const diedWith = (server: string, atMs: number) => server === victimServer && atMs >= fault.atMs
   weigh('session', load.lost, ({ server, atMs }) => diedWith(server, atMs))
-  weigh('new connection', load.connections.failed, (one) => explainsBeginning(observations, handshakeMs, one))
+  const wasWithVictim = ({ server, startedMs }: FailedBeginning) =>
+    server !== undefined && diedWith(server, fault.atMs) && startedMs >= fault.atMs - UNANSWERED_MS
+  weigh(
+    'new connection',
+    load.connections.failed,
+    (one) => wasWithVictim(one) || explainsBeginning(observations, handshakeMs, one),
+  )
   weigh('download', load.downloads.failed, (one) =>
     one.server ? diedWith(one.server, one.failedMs) : explainsBeginning(observations, handshakeMs, one),
   )

@@ -248,6 +248,23 @@ test('when a server dies only its own sessions, and what was given to it before 
   t.end()
 })
 
+test('what a server had not answered yet dies with it, if it had not long been due', (t) => {
+  const death = {
+    failure: serverDeath,
+    fault: { victim: 's1', atMs: 5000 },
+    reaction: { active: 'd1', atMs: 5900, sinceMs: null },
+  } as const
+  const needless = (startedMs: number, server?: string) => {
+    const failed = [{ startedMs, connectedMs: startedMs + 10, server, reason: 'no answer within 10 s' }]
+    return judge(observed(death, { connections: { attempted: 9, failed, setUpMs: [] } })).result.needless.length
+  }
+  t.equal(needless(4000, 's1'), 0)
+  t.equal(needless(2900, 's1'), 1)
+  t.equal(needless(4000, 's2'), 1)
+  t.equal(needless(4000), 1, 'nobody knows whose it was')
+  t.end()
+})
+
 test('what is known of a lost connection is told', (t) => {
   const failed = [
     { startedMs: 3990, connectedMs: 4500, server: 's2', reason: 'no answer' },

@@ -94,8 +94,11 @@ export function judge(observations: Observations): Verdict {
     load.connections.failed,
     (one) => wasWithVictim(one) || explainsBeginning(observations, handshakeMs, one),
   )
+  // Of one that had begun to come it is known whose it was; to a director that dies that makes no difference.
   weigh('download', load.downloads.failed, (one) =>
-    one.server ? diedWith(one.server, one.failedMs) : explainsBeginning(observations, handshakeMs, one),
+    one.server !== '' && failure.takesAway === 'servers'
+      ? diedWith(one.server, one.failedMs)
+      : explainsBeginning(observations, handshakeMs, one),
   )
 
   const setUps = [...load.connections.setUpMs].sort((a, b) => a - b)

@@ -175,6 +175,17 @@ test('what begins while nobody can be told of it is excused until one director i
   t.end()
 })
 
+test('a download that begins at a crash is excused as any connection is, whether it had begun to come or not', (t) => {
+  const needless = (failure: Observations['failure'], startedMs: number) => {
+    const failed = [{ server: 's1', startedMs, failedMs: 15_000, reason: 'no progress for 10 s' }]
+    return judge(observed({ failure }, { downloads: { started: 3, intact: 2, failed } })).result.needless.length
+  }
+  t.equal(needless(crash, 4970), 0)
+  t.equal(needless(crash, 4800), 1)
+  t.equal(needless(handover, 4970), 1)
+  t.end()
+})
+
 test('a planned change excuses nothing', (t) => {
   for (const failure of [handover, rollingRestart, join]) {
     t.equal(judge(observed({ failure }, begun(4990))).result.needless.length, 1, failure.name)

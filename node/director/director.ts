@@ -385,14 +385,14 @@ export class Director {
     })
     begun(() => links.close())
     // A director whose cable is out hears nobody, and would be active until that is known.
-    await Promise.race([links.known, wait(LONGEST_LOOK_MS, undefined, { ref: false })])
+    await atMost(LONGEST_LOOK_MS, links.known)
     calledOff.throwIfAborted()
     vip.start()
     begun(async () => {
       await vip.stop(forwarder.isRunning)
       // What still comes here would come to a successor that has not heard of it.
-      await Promise.race([forwarder.rest(), wait(LONGEST_REST_MS, undefined, { ref: false })])
-      await Promise.race([cluster.deliver(), wait(LONGEST_DELIVERY_MS, undefined, { ref: false })])
+      await atMost(LONGEST_REST_MS, forwarder.rest())
+      await atMost(LONGEST_DELIVERY_MS, cluster.deliver())
       // What is left to do is to tidy up. Not behind everybody: on a busy host that would never end.
       putAmongOthers(process.pid)
     })
@@ -447,4 +447,9 @@ export class Director {
       timer ??= setTimeout(read, ROUTES_SETTLE_MS)
     }
   }
+}
+
+/** Waits for something, and no longer than so. */
+async function atMost(ms: number, something: Promise<unknown>): Promise<void> {
+  await Promise.race([something, wait(ms, undefined, { ref: false })])
 }

@@ -35,7 +35,7 @@ export function logsAround(logs: readonly HostLog[], atMs: number, beforeMs = BE
     .map(({ afterMs, host, text }) => `${afterMs} ms, ${host}: ${text}`)
 }
 
-/** When directors stood still for so long that another took over, though nothing had been done to them: CLOCK_MONOTONIC. */
+/** When directors stood still for so long that another took over, whatever made them: CLOCK_MONOTONIC. */
 export function standstills(logs: readonly HostLog[]): { host: string; atMs: number }[] {
   const epochMs = Date.now() - monotonicMs()
   return logs.flatMap(({ host, lines }) =>

@@ -90,7 +90,7 @@ if (sync === undefined) {
 }
 const name = `soak-${process.pid}`
 const endured: Endured[] = []
-/** What the machine did to directors by itself. */
+/** Directors that stood still for too long, because of a freeze or by the machine itself. */
 const stoodStill: Endured[] = []
 const samples: Sample[] = []
 let brokenBy: string | undefined
@@ -132,12 +132,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
     const problem = await endure(lab, failure, signal)
     if (problem !== undefined) {
       brokenBy = `${failure.name}: ${problem}`
-      say(
-        [
-          'what directors wrote before the soak broke:',
-          ...logsAround(directorLogs(lab), monotonicMs(), BROKEN_MS),
-        ].join('\n  '),
-      )
+      sayAll('what directors wrote before the soak broke:', logsAround(directorLogs(lab), monotonicMs(), BROKEN_MS))
       break
     }
     samples.push(...measure(lab))
@@ -146,10 +141,10 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   }
   loadMs = monotonicMs() - beganMs
   const result = await client.finish()
-  for (const { host, atMs } of standstills(directorLogs(lab))) stoodStill.push(standstillOf(host, atMs))
-  for (const { startedMs } of firstOfEach(unexplainedOf(result))) {
-    say([`around a loss, ${sinceLast(startedMs)}:`, ...logsAround(directorLogs(lab), startedMs)].join('\n  '))
-  }
+  const logs = directorLogs(lab)
+  stoodStill.push(...standstills(logs).map(({ host, atMs }) => standstillOf(host, atMs)))
+  for (const { startedMs } of firstOfEach(unexplainedOf(result)))
+    sayAll(`around a loss, ${sinceLast(startedMs)}:`, logsAround(logs, startedMs))
   return result
 }
 
@@ -157,7 +152,7 @@ function directorLogs(lab: Lab): HostLog[] {
   return hostsOf(lab.plan, 'director').map((host) => logOf(lab, host.name))
 }
 
-/** As a freeze; those that a failure of ours has brought about are among them. */
+/** It explains what a freeze explains. */
 function standstillOf(victim: string, atMs: number): Endured {
   return { failure: freeze, fault: { victim, atMs }, reaction: undefined, sync: sync as LabSync }
 }
@@ -205,7 +200,7 @@ async function tellOfFailure(lab: Lab, { port, reason }: FailedBeginning): Promi
   const isTraced = port !== undefined && traces++ < MOST_TRACES
   const lines = isTraced ? await traceConnection(lab, port) : []
   if (reason.startsWith('not connected') && pathTraces++ < MOST_PATH_TRACES) lines.push(...(await tracePaths(lab)))
-  say([port === undefined ? reason : `${reason}, port ${port}`, ...lines].join('\n  '))
+  sayAll(port === undefined ? reason : `${reason}, port ${port}`, lines)
 }
 
 function report(load: LoadResult): void {
@@ -254,6 +249,10 @@ function sampleOf(lines: readonly string[]): string[] {
 function sinceLast(startedMs: number): string {
   const last = endured.findLast(({ fault }) => fault.atMs <= startedMs + 1000)
   return last ? `${Math.round(startedMs - last.fault.atMs)} ms after ${last.failure.name}` : 'before any failure'
+}
+
+function sayAll(title: string, lines: readonly string[]): void {
+  say([title, ...lines].join('\n  '))
 }
 
 function say(text: string): void {

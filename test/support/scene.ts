@@ -174,6 +174,12 @@ export function segmentationHeader(frame: Uint8Array, size: number): Uint8Array 
   return header
 }
 
+/** Which server a client's frame goes to, by the last byte of its address; undefined: to none. */
+export function serverOf(bench: DirectorBench, frame: Uint8Array): number | undefined {
+  const [sent] = bench.send(OUTSIDE, frame)
+  return sent?.link === INSIDE ? sent.frame[33] : undefined
+}
+
 /** What the card makes of a frame and its virtio header: the checksum is finished. */
 export function finish(frame: Uint8Array, header: Uint8Array): Uint8Array {
   const copy = frame.slice()

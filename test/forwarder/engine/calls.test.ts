@@ -15,6 +15,7 @@ import {
   OUTSIDE,
   type SceneOptions,
   scene,
+  serverOf,
   serverUdp,
   service,
   udpToClient,
@@ -33,12 +34,6 @@ function bench(options: SceneOptions = {}, variation: Partial<ServiceSpec> = {})
 
 const message = (callId: string) => `INVITE sip:bob@example.com SIP/2.0\r\nCall-ID: ${callId}\r\nCSeq: 1 INVITE\r\n\r\n`
 const said = (callId: string, from = `${ALICE}:5060`) => clientUdp({ from, payload: message(callId) })
-
-/** The last byte of the address of the server that a frame went to; undefined: to none. */
-function serverOf(bench: DirectorBench, frame: Uint8Array): number | undefined {
-  const [sent] = bench.send(OUTSIDE, frame)
-  return sent?.link === INSIDE ? sent.frame[33] : undefined
-}
 
 function listing(bench: DirectorBench): string[] {
   return [...bench.reader.connections()]

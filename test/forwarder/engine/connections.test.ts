@@ -12,6 +12,7 @@ import {
   OUTSIDE,
   type SceneOptions,
   scene,
+  serverOf,
   serverTcp,
   serverUdp,
   service,
@@ -24,12 +25,6 @@ const ack = (port: number) => clientTcp(client(port))
 function established(bench: DirectorBench, port: number): void {
   bench.send(OUTSIDE, syn(port))
   bench.send(OUTSIDE, ack(port))
-}
-
-/** Which server a frame went to, by the last byte of its address; undefined when it went nowhere. */
-function serverOf(bench: DirectorBench, frame: Uint8Array): number | undefined {
-  const [sent] = bench.send(OUTSIDE, frame)
-  return sent?.link === INSIDE ? sent.frame[33] : undefined
 }
 
 function counters(bench: DirectorBench, server: number) {

@@ -11,6 +11,7 @@ import {
   OUTSIDE,
   type SceneOptions,
   scene,
+  serverOf,
   serverTcp,
   serverUdp,
   service,
@@ -35,11 +36,6 @@ function flood(bench: DirectorBench, packet: (number: number) => void): void {
     bench.nowMs += 10
     packet(number)
   }
-}
-
-function serverOf(bench: DirectorBench, frame: Uint8Array): number | undefined {
-  const [sent] = bench.send(OUTSIDE, frame)
-  return sent?.link === INSIDE ? sent.frame[33] : undefined
 }
 
 const listed = (bench: DirectorBench, address: string) =>

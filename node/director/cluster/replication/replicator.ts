@@ -97,7 +97,8 @@ export class Replicator {
   #lastInSync = false
   #tickAt = Number.POSITIVE_INFINITY
   readonly #timers = new Map<string, () => void>()
-  #onConfirmed: () => void = () => {}
+  /** Called when a peer may have confirmed what is being delivered, or is gone. */
+  #checkDelivery: () => void = () => {}
 
   constructor(options: ReplicatorOptions) {
     this.#options = options
@@ -240,10 +241,10 @@ export class Replicator {
     this.#broadcastPresence()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#timers.set('delivery', this.#options.clock.schedule(DELIVERED_WITHIN_MS, resolve))
-    this.#onConfirmed = () => {
+    this.#checkDelivery = () => {
       if (this.#connected().every((view) => view.hasConfirmed(this.#epoch, this.#sender.sequence))) resolve()
     }
-    this.#onConfirmed()
+    this.#checkDelivery()
     return promise
   }
 
@@ -331,7 +332,7 @@ export class Replicator {
     } else if (presence.lost !== view.lostCovered && !this.#copies.wanted.has(from))
       this.#copies.want(from, `${from} could not number all its records`)
     if (view.missingSince !== undefined) this.#tickWithin(TICK_SOON_MS)
-    this.#onConfirmed()
+    this.#checkDelivery()
     this.#act()
   }
 
@@ -375,7 +376,7 @@ export class Replicator {
       this.#standing.peerLost()
       this.#copies.peerLost(peer)
       this.#comparison.forget(peer)
-      this.#onConfirmed()
+      this.#checkDelivery()
     }
     this.#act()
   }

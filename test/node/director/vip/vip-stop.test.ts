@@ -1,6 +1,14 @@
 /** How a director stops: its addresses are handed over before it ends. */
 import { test } from 'tap'
-import { Pool, placed, settled, watch } from './pool.ts'
+import { Pool, type PoolMember, placed, settled, watch } from './pool.ts'
+
+function stopOf({ service }: PoolMember, isForwarding = true): { isOver: boolean } {
+  const stop = { isOver: false }
+  void service.stop(isForwarding).then(() => {
+    stop.isOver = true
+  })
+  return stop
+}
 
 test('an orderly stop hands over without a moment in which nobody forwards', async (t) => {
   const { pool, best, second, third } = await settled()
@@ -42,11 +50,8 @@ test('a stop of the only director ends after a bounded wait', async (t) => {
   const only = pool.add(1)
   pool.start()
   await pool.clock.advance(1000)
-  let stopped = false
-  void only.service.stop().then(() => {
-    stopped = true
-  })
-  await pool.clock.until(() => stopped, 600)
+  const stop = stopOf(only)
+  await pool.clock.until(() => stop.isOver, 600)
   t.equal(only.placedState, 'standby')
 })
 
@@ -58,15 +63,12 @@ test('a stop right after a fault goes on forwarding until a successor has come, 
   await pool.clock.advance(6000)
   best.service.setFault('director', 'the cluster thread has died')
   t.equal(best.state, 'fault')
-  let stopped = false
-  void best.service.stop().then(() => {
-    stopped = true
-  })
+  const stop = stopOf(best)
   await pool.clock.advance(500)
   t.equal(placed([best, second]), 'lingering standby', 'its skew is longer')
   await pool.clock.until(() => second.state === 'active', 200)
   t.equal(best.placedState, 'lingering')
-  await pool.clock.until(() => stopped, 300)
+  await pool.clock.until(() => stop.isOver, 300)
   t.equal(placed([best, second]), 'standby active')
 })
 
@@ -75,23 +77,17 @@ test('a stop of a director that has heard its successor waits for no other', asy
   best.service.setFault('director', 'the cluster thread has died')
   await pool.clock.until(() => second.state === 'active' || third.state === 'active', 500)
   await pool.clock.advance(100)
-  let stopped = false
-  void best.service.stop().then(() => {
-    stopped = true
-  })
-  await pool.clock.until(() => stopped, 200)
+  const stop = stopOf(best)
+  await pool.clock.until(() => stop.isOver, 200)
   t.equal(best.placedState, 'standby')
 })
 
 test('a stop of a director whose forwarder has died waits for nobody: nothing would be forwarded meanwhile', async (t) => {
   const { pool, best } = await settled()
   best.service.setFault('director', 'the forwarding thread has died')
-  let stopped = false
-  void best.service.stop(false).then(() => {
-    stopped = true
-  })
+  const stop = stopOf(best, false)
   await pool.clock.advance(0)
-  t.ok(stopped)
+  t.ok(stop.isOver)
   t.equal(best.placedState, 'standby')
 })
 

@@ -19,6 +19,7 @@ interface Port {
   readonly queue: VrrpDatagram[]
   handler: ((datagram: VrrpDatagram) => void) | undefined
   frozen: boolean
+  closed: boolean
 }
 
 export class MemoryNetwork {
@@ -34,7 +35,7 @@ export class MemoryNetwork {
 
   /** Joins the network under an address. */
   join(address: string): VrrpTransport {
-    const port: Port = { address, queue: [], handler: undefined, frozen: false }
+    const port: Port = { address, queue: [], handler: undefined, frozen: false, closed: false }
     this.#ports.set(address, port)
     return {
       address,
@@ -43,7 +44,7 @@ export class MemoryNetwork {
         port.handler = handler
       },
       drain: () => this.#deliver(port),
-      close: () => this.#ports.delete(address),
+      close: () => this.#close(port),
     }
   }
 
@@ -61,7 +62,14 @@ export class MemoryNetwork {
     if (!frozen) this.#deliver(port)
   }
 
-  #send({ address: source }: Port, message: Uint8Array, destination: string): boolean {
+  /** Somebody else may have joined under its address since. */
+  #close(port: Port): void {
+    port.closed = true
+    if (this.#ports.get(port.address) === port) this.#ports.delete(port.address)
+  }
+
+  #send({ address: source, closed }: Port, message: Uint8Array, destination: string): boolean {
+    if (closed) return false
     for (const to of this.#ports.values()) {
       if (to.address !== destination && vrrpGroupOf(to.address) !== destination) continue
       if (to.address === source || this.#cuts.has(`${source} ${to.address}`)) continue
@@ -77,6 +85,7 @@ export class MemoryNetwork {
   }
 
   #deliver(port: Port): void {
-    for (let datagram = port.queue.shift(); datagram; datagram = port.queue.shift()) port.handler?.(datagram)
+    for (let datagram = port.queue.shift(); datagram && !port.closed; datagram = port.queue.shift())
+      port.handler?.(datagram)
   }
 }

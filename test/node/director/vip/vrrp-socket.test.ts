@@ -6,6 +6,10 @@ test('VRRP by raw socket', async (t) => {
   runInNamespace(t, new URL('./vrrp-socket-in-namespace.ts', import.meta.url))
 })
 
+test('VRRP by raw socket is a transport', async (t) => {
+  runInNamespace(t, new URL('./vrrp-compliance-in-namespace.ts', import.meta.url))
+})
+
 test('where VRRP by raw socket comes from, and what the kernel refuses', async (t) => {
   runInNamespace(t, new URL('./vrrp-source-in-namespace.ts', import.meta.url))
 })

@@ -1,12 +1,11 @@
 /**
  * How busy a server is, as the least-connection schedulers reckon it, and the comparison of that load per weight.
  *
- * Source: ip_vs_dest_conn_overhead() in Linux include/net/ip_vs.h: an active connection is held to cost 256 times what an
- * inactive one does.
+ * Source: ip_vs_dest_conn_overhead() in Linux 6.1.192: 256 for an active connection, and one for each of either kind.
  */
 import type { Candidate } from './scheduler.ts'
 
-const ACTIVE_COST = 256
+const ACTIVE_COST = 257
 
 export function connectionOverhead(server: Candidate): number {
   return server.activeConnections * ACTIVE_COST + server.inactiveConnections

@@ -14,15 +14,15 @@ test('least connection agrees with its naive model', (t) =>
 test('least connection agrees with its naive model on large numbers', (t) =>
   agreesWithNaiveModel(t, leastConnection, () => new NaiveLeastConnection(false), largeNumbers))
 
-test('an active connection weighs as much as 256 inactive ones, and the newest server wins a tie', async (t) => {
+test('an active connection weighs as much as 257 inactive ones, and the newest server wins a tie', async (t) => {
   const service = new ModelledService(leastConnection)
   const older = newServer('older', 1)
   const newer = newServer('newer', 100)
   service.add(older)
   service.add(newer)
   older.activeConnections = 1
-  newer.inactiveConnections = 256
-  t.equal(service.select(), newer)
   newer.inactiveConnections = 257
+  t.equal(service.select(), newer)
+  newer.inactiveConnections = 258
   t.equal(service.select(), older)
 })

@@ -51,7 +51,7 @@ export function isFree(server: ModelledServer): boolean {
 }
 
 export function overheadOf(server: ModelledServer): bigint {
-  return 256n * BigInt(server.activeConnections) + BigInt(server.inactiveConnections)
+  return 257n * BigInt(server.activeConnections) + BigInt(server.inactiveConnections)
 }
 
 /** The first of these whose load for its weight nobody beats. */

@@ -71,7 +71,7 @@ export class Draft {
 
   /** @throws UsageError */
   async take({ spelling, argument, word }: Option): Promise<void> {
-    if (spelling.command) throw new UsageError(`invalid option \`${word}'`)
+    if (spelling.command) throw new UsageError(`invalid option \`${this.#wordOf(argument, word)}'`)
     if (spelling.option) {
       if (this.#options.has(spelling.option)) throw new UsageError(`multiple '${spelling.option}' options specified`)
       this.#options.add(spelling.option)
@@ -188,6 +188,11 @@ export class Draft {
       timeouts: this.#timeouts,
       daemon: this.#daemon,
     }
+  }
+
+  /** popt(3) names the last word that it has read, which may be the option's argument. */
+  #wordOf(argument: string | undefined, word: string): string {
+    return this.#dialect.strict && argument !== undefined && !word.endsWith(argument) ? argument : word
   }
 
   async #takeService(protocol: Protocol, text: string): Promise<void> {

@@ -42,6 +42,7 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { REVISION_START } from '../../../protocol/names.ts'
+import { canonicalAddress } from '../../../protocol/packet/ipv6-address.ts'
 import { canonicalPrefix, isOneFamily, isPrefix } from '../../../protocol/packet/prefix.ts'
 import { SYNC_GROUP, SYNC_PORT } from '../../../protocol/wire/ipvs-sync.ts'
 import { ipAddress, peerId } from '../address-schema.ts'
@@ -224,6 +225,8 @@ export const syncDaemonInputSchema = z.strictObject({
       (text) => (isIPv4(text) ? /^(22[4-9]|23\d)\./.test(text) : isIPv6(text) && /^ff[^:%]{2}:[^%]*$/i.test(text)),
       'expected a multicast address such as 224.0.0.81 or ff02::81',
     )
+    // Runs on what was refused, too.
+    .overwrite((text) => (isIPv6(text) ? canonicalAddress(text) : text))
     .default(SYNC_GROUP),
   port: z.int().min(1).max(65535).default(SYNC_PORT),
   ttl: z.int().min(1).max(255).default(1),

@@ -88,7 +88,9 @@ export function entryOfRecord(bytes: Uint8Array, at: number, call?: CallDescript
   const server = address(RECORD.serverAddress)
   const serverPort = view.getUint16(RECORD.serverPort)
   const isOfMark = isTemplateOfMark(number)
-  const isIPv4 = isMapped(client, 0) && isMapped(server, 0) && isMapped(virtual, 0)
+  // A kernel does not tell of servers of the other family, nor could it tell which family the addresses are of.
+  if (isMapped(client, 0) !== isMapped(server, 0)) return undefined
+  const isIPv4 = isMapped(client, 0) && isMapped(virtual, 0)
   return {
     protocol: isOfTemplate ? protocolOfTemplate(number) : number,
     flags: method | (isOfTemplate ? SYNC_FLAG.template : 0) | (isActiveState(number, state) ? 0 : SYNC_FLAG.inactive),

@@ -45,7 +45,7 @@ test('a daemon whose socket is refused does not run, and is not kept', async (t)
 
 test('what ran before a restart runs after it, and what was stopped does not', async (t) => {
   const before = await notedDaemons()
-  await before.daemons.start(input({ syncId: 5, maxLength: 1000, group: 'ff02::99', port: 9999, ttl: 4 }))
+  await before.daemons.start(input({ syncId: 5, maxLength: 1000, group: 'FF02:0:0:0:0:0:0:99', port: 9999, ttl: 4 }))
   await before.daemons.start(input({ state: 'backup' }))
   await before.daemons.stop('backup')
   await before.store.close()

@@ -79,6 +79,11 @@ test('the kernel is not told that a connection was given up', async (t) => {
   t.equal(there({}, { kind: RECORD_REMOVE }), undefined)
 })
 
+test('the kernel is not told of a connection whose server is of the other family', async (t) => {
+  t.equal(there({}, { serverAddress: 0x20 }), undefined)
+  t.equal(there(ipv6, { clientAddress: 0x20 })?.protocol, TCP)
+})
+
 test('methods have the kernel’s numbers, and those whose replies pass by are marked', async (t) => {
   const flags = [METHOD_NAT, METHOD_TUN, METHOD_DR, METHOD_LOCAL].map((method) => there({}, { method })?.flags)
   t.same(flags, [0, 0x82, 0x83, 0x81])

@@ -54,6 +54,8 @@ export interface LoadProgress {
   connectionsFailed: number
   /** Why the last of them failed. */
   lastFailure?: FailedBeginning
+  /** Connections that since the last progress had waited in vain for half of their patience; most of them still wait. */
+  overdue: FailedBeginning[]
   downloadsIntact: number
 }
 

@@ -20,6 +20,7 @@ export class NewConnections {
   readonly #options: LoadOptions
   readonly #now: () => number
   readonly #failed: LoadResult['connections']['failed'] = []
+  #overdue: FailedBeginning[] = []
   readonly #open = new Set<Promise<void>>()
   readonly #setUpMs: number[] = []
   #attempted = 0
@@ -44,11 +45,15 @@ export class NewConnections {
     )
   }
 
-  progress(): Pick<LoadProgress, 'connectionsAttempted' | 'connectionsFailed' | 'lastFailure'> {
+  /** Each that is overdue is told of once. */
+  progress(): Pick<LoadProgress, 'connectionsAttempted' | 'connectionsFailed' | 'lastFailure' | 'overdue'> {
+    const overdue = this.#overdue
+    this.#overdue = []
     return {
       connectionsAttempted: this.#attempted,
       connectionsFailed: this.#failed.length,
       lastFailure: this.#failed.at(-1),
+      overdue,
     }
   }
 
@@ -76,13 +81,16 @@ export class NewConnections {
     let answer = ''
     let connectedMs: number | undefined
     let port: number | undefined
-    const fail = (reason: string) => resolve({ startedMs, connectedMs, port, reason })
+    const describe = (reason: string): FailedBeginning => ({ startedMs, connectedMs, port, reason })
+    const fail = (reason: string) => resolve(describe(reason))
     const socket = connect({ host: virtualAddress, port: webPort, noDelay: true })
-    const giveUp = setTimeout(() => {
+    const missed = (ms: number) => `${socket.connecting ? 'not connected' : 'no answer'} within ${ms / 1000} s`
+    // What the kernel knows of a socket goes with it, so whoever wants to look hears of it before it is given up.
+    let timer = setTimeout(() => {
       port = socket.localPort
-      const missed = socket.connecting ? 'not connected' : 'no answer'
-      socket.destroy(new Error(`${missed} within ${patienceMs / 1000} s`))
-    }, patienceMs)
+      this.#overdue.push(describe(missed(patienceMs / 2)))
+      timer = setTimeout(() => socket.destroy(new Error(missed(patienceMs))), patienceMs / 2)
+    }, patienceMs / 2)
     socket.setEncoding('latin1')
     socket.once('connect', () => {
       connectedMs = this.#now()
@@ -96,7 +104,7 @@ export class NewConnections {
     })
     socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
     socket.once('close', () => {
-      clearTimeout(giveUp)
+      clearTimeout(timer)
       if (/^HTTP\/1\.1 200 /.test(answer) && answer.endsWith('hello\n')) resolve(undefined)
       else fail('the answer is not whole')
     })

@@ -36,7 +36,7 @@ import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
 import { describeTrend, type Sample, trendsOf } from './growth.ts'
 import { type HostLog, logOf, logsAround, standstills } from './logs.ts'
-import { traceConnection, tracePaths } from './trace.ts'
+import { traceConnection, traceCounters, tracePaths } from './trace.ts'
 import { measure } from './usage.ts'
 
 /** Those that can come again and again. A server that died does not come back, and a newcomer is what every director is that does. */
@@ -46,9 +46,11 @@ const LONGEST_REST_MS = 3000
 const PATIENCE_MS = 10_000
 /** A director leaves the address to one of higher priority as soon as that is in sync. */
 const PREEMPTED_WITHIN_MS = 30_000
-/** Failed connections that are traced, and failures to connect of which the paths are: what that takes is taken from the next connections. */
+/** How often that is traced which no failure explains, and how often its paths: what that takes is taken from the next connections. */
 const MOST_TRACES = 30
 const MOST_PATH_TRACES = 3
+/** Of those that wait or fail together. */
+const MOST_TRACED = 2
 /** Of each kind of loss. */
 const MOST_LINES = 40
 const TOGETHER_MS = 1000
@@ -107,10 +109,11 @@ report(load)
 
 async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   let failed = 0
-  const follow = (progress: LoadProgress) => {
-    if (progress.connectionsFailed === failed) return
-    failed = progress.connectionsFailed
-    if (progress.lastFailure) void tellOfFailure(lab, progress.lastFailure)
+  const follow = ({ overdue, connectionsFailed, lastFailure }: LoadProgress) => {
+    for (const those of Map.groupBy(unexplainedOf(overdue), ({ reason }) => reason).values()) void tellOf(lab, those)
+    if (connectionsFailed === failed) return
+    failed = connectionsFailed
+    if (lastFailure) void tellOf(lab, [lastFailure])
   }
   // When the machine has no time for all of them, the load shall become less, not the directors slower.
   const client = new LoadClient(sessionClientIn(hostsOf(lab.plan, 'client')[0].namespace), signal, follow, putSecond)
@@ -143,7 +146,7 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   const result = await client.finish()
   const logs = directorLogs(lab)
   stoodStill.push(...standstills(logs).map(({ host, atMs }) => standstillOf(host, atMs)))
-  for (const { startedMs } of firstOfEach(unexplainedOf(result)))
+  for (const { startedMs } of firstOfEach(unexplainedOf(result.connections.failed)))
     sayAll(`around a loss, ${sinceLast(startedMs)}:`, logsAround(logs, startedMs))
   return result
 }
@@ -157,9 +160,9 @@ function standstillOf(victim: string, atMs: number): Endured {
   return { failure: freeze, fault: { victim, atMs }, reaction: undefined, sync: sync as LabSync }
 }
 
-function unexplainedOf({ connections }: LoadResult): FailedBeginning[] {
+function unexplainedOf(beginnings: readonly FailedBeginning[]): FailedBeginning[] {
   const causes = [...endured, ...stoodStill]
-  return connections.failed.filter((failed) => !causes.some((each) => explainsBeginning(each, HANDSHAKE_MS, failed)))
+  return beginnings.filter((one) => !causes.some((each) => explainsBeginning(each, HANDSHAKE_MS, one)))
 }
 
 /** What failed together has one cause. */
@@ -196,16 +199,24 @@ async function endure(lab: Lab, failure: Failure, signal: AbortSignal): Promise<
   }
 }
 
-async function tellOfFailure(lab: Lab, { port, reason }: FailedBeginning): Promise<void> {
-  const isTraced = port !== undefined && traces++ < MOST_TRACES
-  const lines = isTraced ? await traceConnection(lab, port) : []
-  if (reason.startsWith('not connected') && pathTraces++ < MOST_PATH_TRACES) lines.push(...(await tracePaths(lab)))
-  sayAll(port === undefined ? reason : `${reason}, port ${port}`, lines)
+/** Of connections that have waited or failed for one reason together. What a failure explains is said, and not traced. */
+async function tellOf(lab: Lab, together: readonly FailedBeginning[]): Promise<void> {
+  const [{ startedMs, reason }] = together
+  const ports = together.slice(0, MOST_TRACED).flatMap(({ port }) => port ?? [])
+  const traced: Promise<string[]>[] = []
+  if (unexplainedOf(together).length > 0 && traces++ < MOST_TRACES) {
+    // All at once: a socket that still waits does not wait for a director that answers late.
+    traced.push(...ports.map((port) => traceConnection(lab, port)), traceCounters(lab))
+    if (reason.startsWith('not connected') && pathTraces++ < MOST_PATH_TRACES) traced.push(tracePaths(lab))
+  }
+  const more = together.length > MOST_TRACED ? [`${together.length - MOST_TRACED} more`] : []
+  const whose = [...ports.map((port) => `port ${port}`), ...more]
+  sayAll([`${reason}, begun ${sinceLast(startedMs)}`, ...whose].join(', '), (await Promise.all(traced)).flat())
 }
 
 function report(load: LoadResult): void {
   const trends = trendsOf(samples)
-  const unexplained = unexplainedOf(load)
+  const unexplained = unexplainedOf(load.connections.failed)
   const lost = load.lost.map(({ client, server, reason, atMs }) => {
     return `session ${client} with ${server}, last heard ${sinceLast(atMs - PATIENCE_MS)}: ${reason}`
   })

@@ -19,12 +19,14 @@ import type { Health } from './health/health.ts'
 import type { InterferenceWatch } from './host/interference-watch.ts'
 import type { ReportListener } from './load/report-listener.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
+import type { Agreement } from './pool/agreement.ts'
 import type { MemberEntries } from './pool/member-entries.ts'
 import type { Membership } from './pool/membership.ts'
 import type { PoolChange, PoolConfiguration } from './pool/pool-configuration.ts'
 import type { PoolService } from './pool/pool-entry.ts'
 import { demandService } from './pool/service-changes.ts'
 import { engineSettings } from './pool/setting-changes.ts'
+import type { Readiness } from './readiness.ts'
 import type { SyncDaemons } from './sync-daemon/sync-daemons.ts'
 import type { VipService } from './vip/vip.ts'
 import { followVips } from './vip/vip-events.ts'
@@ -48,6 +50,8 @@ export interface DirectorViewSources {
   readonly reports: Pick<ReportListener, 'get' | 'statistics'> | undefined
   /** Undefined: there is no control over TLS. */
   readonly controlTls: Pick<ControlTls, 'refused'> | undefined
+  readonly readiness: Pick<Readiness, 'state'>
+  readonly agreement: Pick<Agreement, 'differsMs'>
 }
 
 export class DirectorView implements ControlledDirector {
@@ -94,8 +98,11 @@ export class DirectorView implements ControlledDirector {
       reports,
       controlTls,
       health,
+      readiness,
+      agreement,
     } = this.#sources
-    const { inSync, reason, peers, counters } = cluster.status()
+    const { peers, counters } = cluster.status()
+    const { inSync, reason } = readiness.state
     const { refusedStrangers, droppedMessages, ...troubles } = cluster.counters
     return {
       name: config.name,
@@ -105,7 +112,7 @@ export class DirectorView implements ControlledDirector {
       inSync,
       syncReason: reason,
       vips: vip.status,
-      peers: [...peers],
+      peers: peers.map((peer) => ({ ...peer, configurationDiffersMs: agreement.differsMs(peer.name) ?? null })),
       connections: { used: forwarder.connectionCount, capacity: config.connections },
       checkpoint: checkpoints?.last ?? null,
       links: forwarder.linkStatistics(),

@@ -35,11 +35,13 @@ import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { giveUpOnFaults } from './own-faults.ts'
 import { demandAcquaintance, letIn } from './pool/admissions.ts'
+import { Agreement } from './pool/agreement.ts'
 import { ConflictLog } from './pool/conflict-log.ts'
 import type { ServerConditions } from './pool/effective-services.ts'
 import { Membership, type PoolMembers } from './pool/membership.ts'
 import { PoolConfiguration } from './pool/pool-configuration.ts'
 import { engineSettings } from './pool/setting-changes.ts'
+import { Readiness } from './readiness.ts'
 import { ServiceFeed } from './service-feed.ts'
 import { openStore } from './store/salvage.ts'
 import { SyncDaemons } from './sync-daemon/sync-daemons.ts'
@@ -246,6 +248,10 @@ export class Director {
     this.#started.push(() => feed.stop())
     let view: DirectorView | undefined
     const membership = new Membership(self, config.cluster.peers)
+    const agreement = new Agreement(monotonicMs)
+    cluster.onPeer((peer, connected) => {
+      if (!connected) agreement.forget(peer)
+    })
     const conflicts = new ConflictLog((what, message) => log.warn(what, message), monotonicMs)
     const pool = new PoolConfiguration({
       store,
@@ -273,6 +279,17 @@ export class Director {
           { changes },
           'the clock was ahead when these changes were made here, and the other directors refused them: they are made anew',
         ),
+      onCompared: (peer, isSame) => agreement.compared(peer, isSame),
+    })
+    const readiness = new Readiness({
+      records: () => cluster.status(),
+      connectedPeers: () => cluster.connectedPeers(),
+      hasAgreed: () => agreement.hasAgreed,
+      refusedStamps: () => pool.refused.stamps,
+      isInformed: (peers) => health.isInformed(peers),
+      monotonicMs,
+      onChange: ({ inSync, reason }) =>
+        inSync ? log.info('in sync with the pool') : log.warn({ reason }, 'not in sync with the pool'),
     })
     await pool.load()
     begun(() => pool.close())
@@ -293,7 +310,7 @@ export class Director {
       {
         transports,
         forwarder,
-        isInSync: () => cluster.status().inSync,
+        isInSync: () => readiness.state.inSync,
         note: (message) => log.info(message),
       },
     )
@@ -315,6 +332,8 @@ export class Director {
       health,
       reports,
       controlTls,
+      readiness,
+      agreement,
     })
     begun(() => view?.stop())
     const control = await startControlServer({
@@ -324,9 +343,7 @@ export class Director {
       onBug: (error) => log.error({ error }, 'a request on the control socket met a bug'),
     })
     begun(() => control.stop())
-    cluster.onSync(({ inSync, reason }) =>
-      inSync ? log.info('in sync with the pool') : log.warn({ reason }, 'not in sync with the pool'),
-    )
+    cluster.onSync(() => readiness.state)
     await cluster.start()
     begun(() => cluster.stop())
     checkpoints?.start()

@@ -34,7 +34,10 @@ export function renderStatus(status: DirectorStatus): string {
       status.vips.flatMap(vipRows),
     ),
     table(['Tracked', 'VRID', 'State', 'Weight', 'Reason'], status.vips.flatMap(trackedRows)),
-    table(['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables', 'Formats'], status.peers.map(peerRow)),
+    table(
+      ['Peer', 'Connected', 'We are behind it', 'It is behind us', 'Tables', 'Configuration', 'Formats'],
+      status.peers.map(peerRow),
+    ),
     ...status.services.map(serviceSection),
     table(
       ['Link', 'Received', 'Transmitted', 'Errors', 'Overruns'],
@@ -103,6 +106,7 @@ function peerRow(peer: PeerStatus): string[] {
     lag(peer.recordsBehind, peer.behindMs),
     lag(peer.peerRecordsBehind, peer.peerBehindMs),
     alikeness(peer.rangesDifferent),
+    agreement(peer.configurationDiffersMs),
     peer.unreadableMessages > 0
       ? `${peer.formatVersion}, ${peer.unreadableMessages} NOT READ`
       : `${peer.formatVersion ?? '-'}`,
@@ -112,6 +116,11 @@ function peerRow(peer: PeerStatus): string[] {
 function alikeness(rangesDifferent: number | null): string {
   if (rangesDifferent === null) return '-'
   return rangesDifferent === 0 ? 'alike' : `${rangesDifferent} of ${DIGEST_RANGES} parts differ`
+}
+
+function agreement(differsMs: number | null): string {
+  if (differsMs === null) return '-'
+  return differsMs === 0 ? 'the same' : `differs for ${duration(differsMs)}`
 }
 
 function serviceSection({ protocol, address, port, mark, scheduler, servers }: ServiceListing): string {

@@ -131,7 +131,8 @@ export interface PeerListing {
   revoked: boolean
 }
 
-export interface PeerStatus {
+/** How far this director and a peer have each other's connections. */
+export interface PeerRecords {
   name: string
   connected: boolean
   /** Connection records that the peer has sent and we have not applied. */
@@ -147,6 +148,11 @@ export interface PeerStatus {
   formatVersion: number | null
   /** Messages of the peer in a version that is not read here, since the start. */
   unreadableMessages: number
+}
+
+export interface PeerStatus extends PeerRecords {
+  /** For how long its digest of the configuration has been another than ours, milliseconds; 0: they are the same; null: it has told none. */
+  configurationDiffersMs: number | null
 }
 
 /** An interface or a script that a group's priority depends on. */

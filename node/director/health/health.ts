@@ -10,17 +10,17 @@
  */
 import { monotonicMs } from '../../../forwarder/clock.ts'
 import { serverKey } from '../../../forwarder/service.ts'
-import type { PeerName, Transport } from '../cluster/transport.ts'
+import type { PeerName } from '../cluster/transport.ts'
 import type { DirectorConfig } from '../config.ts'
 import { RareNotes } from '../rare-notes.ts'
 import { Checker, type CheckTarget, type Target } from './checker.ts'
-import { PoolHealth } from './pool-health.ts'
+import { type HealthTransport, PoolHealth } from './pool-health.ts'
 import type { HealthState } from './rise-fall.ts'
 import { type Check, checkTcp } from './tcp-check.ts'
 
 export interface HealthOptions {
   health: DirectorConfig['health']
-  transport: Pick<Transport, 'broadcast' | 'onMessage'>
+  transport: HealthTransport
   /** The verdict on the real server "ADDRESS:PORT" is another than before. */
   onChange: (key: string, verdict: HealthState, before: HealthState) => void
   /** This director's own opinion has changed; for the log. */
@@ -112,6 +112,11 @@ export class Health {
   /** The verdict on "ADDRESS:PORT"; 'unknown' also for a server that is not checked. */
   verdict(server: string): HealthState {
     return this.#pool.verdict(server)
+  }
+
+  /** Whether all that these peers know of the servers is known here, or of each server there is a verdict anyway. */
+  isInformed(peers: readonly PeerName[]): boolean {
+    return this.#pool.isInformed(peers)
   }
 
   /** A director is no peer any more: its opinions do not count. */

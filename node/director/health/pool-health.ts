@@ -10,16 +10,19 @@
  *
  * Opinions come at most once (gossip), so each director says a change at once and repeats all of its own every second; one that
  * was not repeated five times in a row no longer counts. With more servers than fit into a message that is done in steps, and
- * with more than some ten thousand a round takes longer than a second. The clock is the caller's.
+ * with more than some ten thousand a round takes longer than a second. A peer that connects is told everything at once, by stream: it
+ * may be about to take addresses, and must know before which servers are dead. The clock is the caller's.
  */
 import { MAX_MESSAGE_BYTES, type PeerName, type Transport } from '../cluster/transport.ts'
 import { isLoopback } from '../host/local-servers.ts'
-import { startPace } from '../pace.ts'
+import { paced, startPace } from '../pace.ts'
 import { decodeOpinions, encodeOpinions, SERVERS_PER_MESSAGE } from './opinion-message.ts'
 import type { HealthState } from './rise-fall.ts'
 
+export type HealthTransport = Pick<Transport, 'broadcast' | 'send' | 'onMessage' | 'onPeer'>
+
 export interface PoolHealthOptions {
-  transport: Pick<Transport, 'broadcast' | 'onMessage'>
+  transport: HealthTransport
   /** Of this director, at its start, since 1970: where its sequence begins. */
   wallClockMs: number
   monotonicMs: () => number
@@ -76,12 +79,26 @@ export class PoolHealth {
   #round: Iterator<[string, Server]> | undefined
   #roundBeganMs = Number.NEGATIVE_INFINITY
   #nextStepMs = Number.NEGATIVE_INFINITY
+  /** Servers that the round under way has told of so far. */
+  #roundTold = 0
+  /** Peers that, since they connected, have told all they know of servers that are configured here. */
+  readonly #heardOut = new Set<PeerName>()
+  #unknownServers = 0
   #unreadableMessages = 0
 
   constructor(options: PoolHealthOptions) {
     this.#options = options
     this.#sequence = options.wallClockMs
     options.transport.onMessage('health', (from, message) => this.#hear(from, message))
+    options.transport.onPeer((peer, connected) => {
+      if (connected) void this.#tellEverything(peer)
+      else this.#heardOut.delete(peer)
+    })
+  }
+
+  /** Whether all that these peers know of the servers is known here, or of each server there is a verdict anyway. */
+  isInformed(peers: readonly PeerName[]): boolean {
+    return this.#unknownServers === 0 || peers.every((peer) => this.#heardOut.has(peer))
   }
 
   /** Messages of peers that could not be decoded, such as of another version. */
@@ -93,6 +110,7 @@ export class PoolHealth {
   add(key: string): void {
     if (this.#servers.has(key)) return
     this.#servers.set(key, { own: 'unknown', lastKnown: 'unknown', peers: new Map(), verdict: 'unknown' })
+    this.#unknownServers++
   }
 
   /** It is 'unknown' from now on: others than those that wanted it checked may use it. */
@@ -100,6 +118,7 @@ export class PoolHealth {
     const server = this.#servers.get(key)
     this.#servers.delete(key)
     this.#changed.delete(key)
+    if (server?.verdict === 'unknown') this.#unknownServers--
     if (server?.verdict === 'down') this.#options.onChange(key, 'unknown', 'down')
   }
 
@@ -122,6 +141,7 @@ export class PoolHealth {
 
   /** A director is no peer any more: what it has said does not count. Resolves when that is so for every server. */
   async forget(peer: PeerName): Promise<void> {
+    this.#heardOut.delete(peer)
     const pace = startPace()
     for (const [key, server] of this.#servers) {
       if (server.peers.delete(peer)) this.#judge(key, server)
@@ -137,6 +157,7 @@ export class PoolHealth {
     if (this.#round === undefined) {
       this.#round = this.#servers.entries()
       this.#roundBeganMs = nowMs
+      this.#roundTold = 0
     }
     const isOver = this.#step(this.#round, nowMs)
     this.#nextStepMs = nowMs + STEP_EVERY_MS
@@ -167,12 +188,41 @@ export class PoolHealth {
       if (seen === SERVERS_PER_MESSAGE) break
       next = round.next()
     }
-    if (opinions.length > 0) this.#say(opinions)
-    return next.done === true
+    this.#roundTold += opinions.length
+    const isOver = next.done === true
+    if (isOver && this.#roundTold > 0) this.#say(opinions, this.#roundTold)
+    else if (opinions.length > 0) this.#say(opinions)
+    return isOver
   }
 
-  #say(opinions: [string, HealthState][]): void {
-    this.#options.transport.broadcast('health', encodeOpinions({ sequence: this.#sequence++, opinions }))
+  #say(opinions: [string, HealthState][], known?: number): void {
+    this.#options.transport.broadcast('health', this.#message(opinions, known))
+  }
+
+  #message(opinions: [string, HealthState][], known?: number): Uint8Array {
+    return encodeOpinions({ sequence: this.#sequence++, opinions, known })
+  }
+
+  async #tellEverything(peer: PeerName): Promise<void> {
+    const { transport } = this.#options
+    let opinions: [string, HealthState][] = []
+    let told = 0
+    try {
+      for await (const opinion of paced(this.#ownOpinions())) {
+        opinions.push(opinion)
+        told++
+        if (opinions.length < SERVERS_PER_MESSAGE) continue
+        await transport.send(peer, 'health', this.#message(opinions))
+        opinions = []
+      }
+      await transport.send(peer, 'health', this.#message(opinions, told))
+    } catch {
+      // It is gone, or does not keep up: the rounds tell it.
+    }
+  }
+
+  *#ownOpinions(): Generator<[string, HealthState] | undefined> {
+    for (const [key, { own }] of this.#servers) yield own === 'unknown' ? undefined : [key, own]
   }
 
   #hear(from: PeerName, message: Uint8Array): void {
@@ -191,6 +241,14 @@ export class PoolHealth {
       else server.peers.set(from, { state, sequence: heard.sequence, heardAtMs })
       this.#judge(key, server)
     }
+    if (heard.known !== undefined && !this.#heardOut.has(from) && this.#opinionsOf(from) >= heard.known)
+      this.#heardOut.add(from)
+  }
+
+  #opinionsOf(peer: PeerName): number {
+    let opinions = 0
+    for (const { peers } of this.#servers.values()) if (peers.has(peer)) opinions++
+    return opinions
   }
 
   #judge(key: string, server: Server): void {
@@ -201,6 +259,8 @@ export class PoolHealth {
     if (verdict === server.verdict) return
     const before = server.verdict
     server.verdict = verdict
+    if (before === 'unknown') this.#unknownServers--
+    else if (verdict === 'unknown') this.#unknownServers++
     this.#options.onChange(key, verdict, before)
   }
 }

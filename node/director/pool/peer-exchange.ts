@@ -1,6 +1,6 @@
 /**
  * The pool's configuration between directors. Changes travel twice: by gossip at once, and as the whole configuration to a peer that
- * connects, or whose digest is another than ours.
+ * connects, or whose digest is another than ours. A digest follows it to one that connects, which then knows that it has the same.
  */
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { startPace } from '../pace.ts'
@@ -18,8 +18,8 @@ export interface PeerExchangeOptions {
   readonly inTurn: <T>(task: () => Promise<T>) => Promise<T>
   /** The id of the peer that has this name now. */
   readonly idOf: (peer: PeerName) => string | undefined
-  /** A peer has said that it has exactly these entries. */
-  readonly onAgreed: (peer: PeerName) => void
+  /** A peer has said whether it has exactly these entries: compared when what it told before is in force. */
+  readonly onCompared: (peer: PeerName, isSame: boolean) => void
   /** What a peer tells, all of it. Nothing else is read before the promise resolves. @param from the peer's id */
   readonly onEntries: (entries: Iterable<PoolEntry>, from: string) => Promise<void>
   /** A question or an answer about revisions. Returns whether it is understood. */
@@ -34,6 +34,8 @@ export class PeerExchange {
   #isReading = false
   readonly #tellings = new Tellings()
   readonly #beingSentTo = new Set<PeerName>()
+  /** The newest that peers have said, and that waits to be compared. */
+  readonly #digests = new Map<PeerName, Uint8Array>()
   #isClosed = false
 
   constructor(options: PeerExchangeOptions) {
@@ -44,7 +46,7 @@ export class PeerExchange {
     const { transport } = this.#options
     transport.onMessage('config', (from, message) => this.#hear(from, message))
     transport.onPeer((peer, connected) => {
-      if (connected) void this.#sendEverything(peer)
+      if (connected) void this.#introduce(peer)
       else this.#tellings.forget(peer)
     })
   }
@@ -86,7 +88,7 @@ export class PeerExchange {
   }
 
   async #read(from: PeerName, id: string, bytes: Uint8Array): Promise<void> {
-    const { entries, onAgreed, onEntries, onHistory, onInvalid } = this.#options
+    const { onEntries, onHistory, onInvalid } = this.#options
     if (isAboutHistory(bytes)) {
       if (!onHistory(bytes, from)) onInvalid(1)
       return
@@ -97,14 +99,28 @@ export class PeerExchange {
       return
     }
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
-    if (message.digest && entries.digest.equals(message.digest)) onAgreed(from)
-    else if (message.digest) void this.#sendEverything(from)
+    if (message.digest) void this.#compare(from, id, message.digest)
     // Who belongs to the pool does not wait for the rest, which alone comes at the end.
     const entriesNow = message.part ? message.entries.filter(isMembership) : message.entries
     await onEntries(this.#saidBy(from, id, entriesNow), id)
     if (!message.part || !this.#isStill(from, id)) return
     const messages = this.#tellings.take(from, message.part, bytes)
     if (messages) await onEntries(configuredBy(messages), id)
+  }
+
+  async #compare(from: PeerName, id: string, digest: Uint8Array): Promise<void> {
+    const { entries, inTurn, onCompared } = this.#options
+    const isWaiting = this.#digests.has(from)
+    this.#digests.set(from, digest)
+    if (isWaiting) return
+    const isSame = await inTurn(async () => {
+      const newest = this.#digests.get(from)
+      this.#digests.delete(from)
+      return newest !== undefined && entries.digest.equals(newest)
+    })
+    if (this.#isClosed || !this.#isStill(from, id)) return
+    onCompared(from, isSame)
+    if (!isSame) void this.#sendEverything(from)
   }
 
   /**
@@ -117,6 +133,13 @@ export class PeerExchange {
 
   #isStill(peer: PeerName, id: string): boolean {
     return this.#options.idOf(peer) === id
+  }
+
+  /** Only here a digest follows: two who cannot agree would tell each other everything for ever. */
+  async #introduce(peer: PeerName): Promise<void> {
+    const { entries, transport } = this.#options
+    await this.#sendEverything(peer)
+    await transport.send(peer, 'config', encodeDigest(entries.digest)).catch(() => {})
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {

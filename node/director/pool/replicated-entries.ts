@@ -9,7 +9,7 @@
 import type { KeyObject } from 'node:crypto'
 import { type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
-import type { Transport } from '../cluster/transport.ts'
+import type { PeerName, Transport } from '../cluster/transport.ts'
 import { paced, startPace } from '../pace.ts'
 import type { Store, StoreOperation } from '../store/store.ts'
 import { fitsMessage, isTellable, packEntry, unpackEntry } from './config-message.ts'
@@ -61,6 +61,8 @@ export interface ReplicationOptions {
   readonly onStoreFailure: (error: Error) => void
   /** So many changes were made here while the clock was ahead, and refused by everybody else: they have been made anew. */
   readonly onCorrected: (changes: number) => void
+  /** A peer has said whether its configuration is the same as this one. */
+  readonly onCompared?: (peer: PeerName, isSame: boolean) => void
 }
 
 /** For whoever knows what the entries say. */
@@ -121,9 +123,10 @@ export class ReplicatedEntries {
       entries: this.inForce,
       inTurn: (task) => this.inTurn(task),
       idOf: (peer) => options.membership.idOf(peer),
-      onAgreed: (peer) => {
-        for (const entry of this.#unconfirmed.keys()) this.#confirmed.add(entry)
-        this.#histories.agreed(peer)
+      onCompared: (peer, isSame) => {
+        if (isSame) for (const entry of this.#unconfirmed.keys()) this.#confirmed.add(entry)
+        if (isSame) this.#histories.agreed(peer)
+        options.onCompared?.(peer, isSame)
       },
       onEntries: (entries, from) => this.#hear(entries, from),
       onHistory: (message, from) => this.#histories.hear(from, message),

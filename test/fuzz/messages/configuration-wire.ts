@@ -22,7 +22,12 @@ export class ConfigurationWire implements Wire {
   #rounds = 0
   #hearHealth: MessageHandler = () => {}
   readonly #health = new PoolHealth({
-    transport: { broadcast: () => {}, onMessage: (_, handler) => (this.#hearHealth = handler) },
+    transport: {
+      broadcast: () => {},
+      send: async () => {},
+      onPeer: () => {},
+      onMessage: (_, handler) => (this.#hearHealth = handler),
+    },
     wallClockMs: 1,
     monotonicMs: () => 0,
     onChange: () => {},

@@ -37,6 +37,7 @@ const status: DirectorStatus = {
       peerRecordsBehind: 0,
       peerBehindMs: 0,
       rangesDifferent: 0,
+      configurationDiffersMs: 0,
       formatVersion: 1,
       unreadableMessages: 0,
     },
@@ -48,6 +49,7 @@ const status: DirectorStatus = {
       peerRecordsBehind: 40,
       peerBehindMs: 900,
       rangesDifferent: 3,
+      configurationDiffersMs: 61_000,
       formatVersion: 16,
       unreadableMessages: 7,
     },
@@ -145,9 +147,9 @@ VIP         Held by    State here  Priority  VRID  MAC                Gateway   
 Tracked  VRID  State  Weight  Reason
 eth2       51  down      -50  eth2 has no carrier
 
-Peer  Connected  We are behind it  It is behind us     Tables                  Formats
-d1    yes        12 records, 8 ms  no                  alike                   1
-d3    NO         no                40 records, 900 ms  3 of 2048 parts differ  16, 7 NOT READ
+Peer  Connected  We are behind it  It is behind us     Tables                  Configuration          Formats
+d1    yes        12 records, 8 ms  no                  alike                   the same               1
+d3    NO         no                40 records, 900 ms  3 of 2048 parts differ  differs for 1 min 1 s  16, 7 NOT READ
 
 TCP 10.1.0.100:80 wlc
 Server          Method  Weight  Effective  Load      Factor  Health  Active  Inactive  Persistent

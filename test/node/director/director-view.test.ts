@@ -36,14 +36,19 @@ test('the status has what went wrong between directors, as the transport and the
   }
   const view = viewOf(t, {
     config: {},
-    cluster: { status: () => ({ peers: [] }), counters },
+    cluster: { status: () => ({ inSync: true, peers: [{ name: 'd2' }] }), counters },
     forwarder: { linkStatistics: () => [] },
     vip: {},
     transports: [],
     interference: { found: [] },
     health: { unreadableMessages: 8 },
+    readiness: { state: { inSync: false, reason: 'does not know yet' } },
+    agreement: { differsMs: () => undefined },
   })
   t.match(view.status(), {
+    inSync: false,
+    syncReason: 'does not know yet',
+    peers: [{ name: 'd2', configurationDiffersMs: null }],
     refusedStrangers: 3,
     droppedMessages: 7,
     peerTroubles: {

@@ -1,6 +1,6 @@
 /** What `director status` shows of one peer. */
 import type { Epoch } from '../../../../protocol/wire/record-batch.ts'
-import type { PeerStatus } from '../../control/answers.ts'
+import type { PeerRecords } from '../../control/answers.ts'
 import type { RecordSender } from './record-sender.ts'
 import type { SenderView } from './sender-view.ts'
 
@@ -15,7 +15,7 @@ export interface PeerFacts {
   readonly confirmableUntil: number
 }
 
-export function describePeer(view: SenderView, facts: PeerFacts): PeerStatus {
+export function describePeer(view: SenderView, facts: PeerFacts): PeerRecords {
   const { now, epoch, sender, rangesDifferent, confirmableUntil } = facts
   const since = view.missingSince
   const nothing = { epoch, sequence: 0, records: 0 }

@@ -11,7 +11,7 @@ import { type Epoch, parseBatch } from '../../../../protocol/wire/record-batch.t
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
 import { encodeSyncMessage, parseSyncMessage } from '../../../../protocol/wire/sync-message.ts'
 import type { Clock } from '../../clock.ts'
-import type { PeerStatus } from '../../control/answers.ts'
+import type { PeerRecords } from '../../control/answers.ts'
 import type { PeerName, Transport } from '../transport.ts'
 import { BatchPath } from './batch-path.ts'
 import { createCounters } from './counters.ts'
@@ -58,7 +58,7 @@ export interface ReplicationStatus {
   readonly reason: string
   /** Its table holds what the pool knows, or it has started the pool with its own. */
   readonly joined: boolean
-  readonly peers: PeerStatus[]
+  readonly peers: PeerRecords[]
   readonly counters: Readonly<Record<string, number>>
 }
 

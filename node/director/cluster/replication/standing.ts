@@ -3,7 +3,7 @@ import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import { encodePresence, type Position } from '../../../../protocol/wire/presence.ts'
 import type { Epoch } from '../../../../protocol/wire/record-batch.ts'
 import type { Clock } from '../../clock.ts'
-import type { PeerStatus } from '../../control/answers.ts'
+import type { PeerRecords } from '../../control/answers.ts'
 import type { PeerName } from '../transport.ts'
 import type { IncomingQueue } from './incoming-queue.ts'
 import { describePeer } from './peer-status.ts'
@@ -86,7 +86,7 @@ export class Standing {
     })
   }
 
-  peers(): PeerStatus[] {
+  peers(): PeerRecords[] {
     const { epoch, clock, sender, comparison, presenceMs } = this.#options
     const now = clock.now()
     return this.#views().map((view) => {

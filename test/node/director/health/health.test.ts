@@ -7,7 +7,7 @@ import { Health } from '../../../../node/director/health/health.ts'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
 import type { CheckResult } from '../../../../node/director/health/tcp-check.ts'
 
-const transport = { broadcast: () => {}, onMessage: () => {} }
+const transport = { broadcast: () => {}, send: async () => {}, onMessage: () => {}, onPeer: () => {} }
 
 test('a server that lives and then dies is noticed', async (t) => {
   const listens = createServer((socket) => socket.on('error', () => {}))

@@ -26,6 +26,11 @@ test('opinions arrive as they were sent, and what is unknown is not sent', async
   })
 })
 
+test('the last message of a round says of how many servers it told', async (t) => {
+  t.equal(decodeOpinions(encodeOpinions({ sequence: 1, opinions: [], known: 3 }))?.known, 3)
+  t.notOk('known' in decodeOpinions(encodeOpinions({ sequence: 1, opinions: [] }))!)
+})
+
 test('a full message fits the transport', async (t) => {
   const opinions = Array.from({ length: SERVERS_PER_MESSAGE }, (): [string, 'down'] => [
     '[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535',
@@ -45,6 +50,7 @@ const wrong: [string, Uint8Array][] = [
   ['a server that is a number', pack({ ...good, up: [80] })],
   ['a server of a thousand letters', pack({ ...good, up: ['x'.repeat(1000)] })],
   ['more servers than a message has', pack({ ...good, down: Array(SERVERS_PER_MESSAGE + 1).fill('10.0.0.1:80') })],
+  ['a part of a server', pack({ ...good, known: 0.5 })],
   ['no sequence', pack({ version: 1, up: [], down: [] })],
 ]
 for (const [what, bytes] of wrong) {

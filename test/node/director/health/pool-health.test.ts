@@ -3,6 +3,7 @@ import { test } from 'tap'
 import type { MessageHandler } from '../../../../node/director/cluster/transport.ts'
 import { encodeOpinions } from '../../../../node/director/health/opinion-message.ts'
 import { PoolHealth, roundMs, verdictOf } from '../../../../node/director/health/pool-health.ts'
+import { untilDone } from '../../../../node/director/pace.ts'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
 
 const server = '10.0.0.1:80'
@@ -26,12 +27,18 @@ function pool(names: string[]) {
   const now = { ms: 0 }
   const cut = new Set<string>()
   const handlers = new Map<string, MessageHandler>()
+  const peerHandlers = new Map<string, (peer: string, connected: boolean) => void>()
   const sent: string[] = []
   const changes: unknown[][] = []
   const directors = names.map((name) => {
     const director = new PoolHealth({
       transport: {
         onMessage: (_topic, handler) => void handlers.set(name, handler),
+        onPeer: (handler) => void peerHandlers.set(name, handler),
+        send: async (peer, topic, message) => {
+          sent.push(`${name} ${topic} to ${peer}`)
+          handlers.get(peer)?.(name, message)
+        },
         broadcast: (topic, message) => {
           sent.push(`${name} ${topic}`)
           for (const [other, handler] of handlers) {
@@ -56,7 +63,12 @@ function pool(names: string[]) {
     directors[director].tick()
   }
   const verdicts = () => directors.map((director) => director.verdict(server))
-  return { directors, changes, sent, handlers, cut, tick, decide, verdicts }
+  /** Two directors reach each other, or do not any more. */
+  const connect = (one: string, other: string, connected = true) => {
+    peerHandlers.get(one)?.(other, connected)
+    peerHandlers.get(other)?.(one, connected)
+  }
+  return { directors, changes, sent, handlers, cut, tick, decide, verdicts, connect }
 }
 
 test('one opinion is the verdict of all, at once', async (t) => {
@@ -149,6 +161,46 @@ test('opinions that are repeated stay fresh, and a newcomer learns them within a
   cut.delete('b')
   for (let second = 0; second < 20; second++) tick(1000)
   t.same(verdicts(), ['down', 'down'])
+})
+
+test('a director is informed when its peers have told it all they know since they connected, or it knows of every server itself', async (t) => {
+  const { directors, decide, cut, connect, handlers, verdicts, tick } = pool(['a', 'b', 'c'])
+  cut.add('a')
+  decide(1, 'down')
+  t.notOk(directors[0].isInformed(['b']))
+  connect('a', 'b')
+  await untilDone()
+  t.same(verdicts(), ['down', 'down', 'down'])
+  t.ok(directors[0].isInformed(['b']), 'at once, and not with the next round')
+  directors[0].add('10.0.0.2:80')
+  t.ok(directors[0].isInformed(['b']), 'of that one nobody knows')
+  t.notOk(directors[0].isInformed(['b', 'c']))
+  connect('a', 'c')
+  await untilDone()
+  t.ok(directors[0].isInformed(['b', 'c']), 'who knows nothing says so')
+  connect('a', 'b', false)
+  t.notOk(directors[0].isInformed(['b']), 'it may know more when it comes back')
+  handlers.get('a')?.('b', encodeOpinions({ sequence: 9_000, opinions: [[server, 'down']], known: 2 }))
+  t.notOk(directors[0].isInformed(['b']), 'it knows of one more than is configured here')
+  directors[1].add('10.0.0.2:80')
+  directors[1].setOwn('10.0.0.2:80', 'up')
+  cut.delete('a')
+  tick(1000)
+  t.ok(directors[0].isInformed(['b']), 'a round ends with the same word')
+  t.ok(directors[0].isInformed(['d']), 'of every server there is a verdict')
+})
+
+test('thousands of opinions are told a newcomer in several messages', async (t) => {
+  const { directors, connect, sent } = pool(['a', 'b'])
+  for (let index = 0; index < 1200; index++) {
+    for (const director of directors) director.add(`10.0.${index >> 8}.${index & 255}:80`)
+    directors[0].setOwn(`10.0.${index >> 8}.${index & 255}:80`, 'down')
+  }
+  connect('a', 'b')
+  await untilDone()
+  t.equal(sent.filter((each) => each === 'a health to b').length, 3)
+  t.equal(directors[1].verdict('10.0.4.175:80'), 'down')
+  t.ok(directors[1].isInformed(['a']))
 })
 
 test('a message overtaken by a later one is too late', async (t) => {

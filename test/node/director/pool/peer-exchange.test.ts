@@ -28,6 +28,7 @@ const UNREAD_MAX = Math.floor(UNREAD_BYTES_MAX / keptBytes(message))
 
 function exchange(ids: Record<PeerName, string>) {
   let hear: MessageHandler = () => {}
+  let connect: (peer: PeerName, connected: boolean) => void = () => {}
   /** By id. */
   const read: string[] = []
   const told: (readonly PoolEntry[])[] = []
@@ -44,7 +45,9 @@ function exchange(ids: Record<PeerName, string>) {
         sent.push(message)
         await wait.send
       },
-      onPeer: () => {},
+      onPeer: (handler) => {
+        connect = handler
+      },
       onMessage: (_, handler) => {
         hear = handler
       },
@@ -52,7 +55,9 @@ function exchange(ids: Record<PeerName, string>) {
     entries,
     inTurn: (task) => wait.turn.then(task),
     idOf: (peer) => current.get(peer),
-    onAgreed: () => agreed.times++,
+    onCompared: (_, isSame) => {
+      if (isSame) agreed.times++
+    },
     onEntries: async (entries, from) => {
       const all = [...entries]
       if (all.length === 0) return
@@ -65,7 +70,7 @@ function exchange(ids: Record<PeerName, string>) {
   const say = (from: PeerName, times: number, what = message) => {
     for (let each = 0; each < times; each++) hear(from, what)
   }
-  return { current, read, told, agreed, entries, sent, wait, say }
+  return { current, read, told, agreed, entries, sent, wait, say, connect: (peer: PeerName) => connect(peer, true) }
 }
 
 const timesOf = (id: string, read: readonly string[]) => read.filter((each) => each === id).length
@@ -115,7 +120,46 @@ test('a peer with the same digest is said to agree', async (t) => {
   await untilDone()
   t.equal(agreed.times, 0)
   say('b', 1, encodeDigest(entries.digest))
+  await untilDone()
   t.equal(agreed.times, 1)
+})
+
+test('a digest is compared when what was told before it is in force, and the newest alone', async (t) => {
+  const { agreed, entries, wait, sent, say } = exchange({ b: 'B' })
+  const turn = Promise.withResolvers<void>()
+  wait.turn = turn.promise
+  entries.put('settings', { kind: 'settings', stamp, settings: {} })
+  say('b', 3, encodeDigest(Buffer.alloc(32, 1)))
+  const [entry] = services(1)
+  entries.put(entryKey(entry), entry)
+  say('b', 1, encodeDigest(Buffer.from(entries.digest)))
+  entries.put(entryKey(entry), undefined)
+  await untilDone()
+  t.same([agreed.times, sent.length], [0, 0])
+  entries.put(entryKey(entry), entry)
+  turn.resolve()
+  await untilDone()
+  t.same([agreed.times, sent.length], [1, 0])
+})
+
+test('a peer that connects is told everything and then the digest; one that differs, everything alone', async (t) => {
+  const { entries, sent, say, connect } = exchange({ b: 'B' })
+  const [entry] = services(1)
+  entries.put(entryKey(entry), entry)
+  connect('b')
+  await untilDone()
+  t.same(
+    sent.map((message) => decodeConfigMessage(message)?.entries.length),
+    [1, 0],
+  )
+  t.same([...decodeConfigMessage(sent[1])!.digest!], [...entries.digest])
+  sent.length = 0
+  say('b', 1, encodeDigest(Buffer.alloc(32, 1)))
+  await untilDone()
+  t.same(
+    sent.map((message) => decodeConfigMessage(message)?.entries.length),
+    [1],
+  )
 })
 
 /** Services of some 300 bytes each that differ in their port. */

@@ -11,6 +11,7 @@ import {
   type ConnectionIndex,
   FLAG_CONTROLLED,
   FLAG_FTP,
+  FLAG_FTP_DATA,
   FLAG_HALF_OPEN,
   FLAG_INACTIVE,
   FLAG_ONE_PACKET,
@@ -29,6 +30,7 @@ import { COUNTER, COUNTERS, type Slot } from '../table/server-directory.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Persistence, Service } from '../table/virtual-service.ts'
 import { Calls } from './calls.ts'
+import { DataConnections } from './ftp/data-connections.ts'
 import * as protocolTable from './protocols/protocol.ts'
 import { halfOpenQueueOf, isActiveState, protocols } from './protocols/registry.ts'
 import { Room } from './room.ts'
@@ -59,11 +61,12 @@ export class Connections {
   readonly services: ServiceTable
   /** Of the packet that is being looked at, if its service tells calls apart. */
   readonly calls = new Calls()
-  /** Gets each template whose time is over, and which is kept for its connections. */
-  onKept: (template: ConnectionIndex) => void = () => {}
+  /** Gets each template, and each control connection of FTP, whose time is over and which is kept for its connections. */
+  onKept: (index: ConnectionIndex) => void = () => {}
   /** Entries given up for new ones. */
   evicted = 0
   readonly #room: Room
+  readonly #dataConnections: DataConnections
   /** By protocol * STATES + state. */
   readonly #timeoutsS = new Int32Array(256 * STATES)
   readonly #timeoutTicks = new Int32Array(256 * STATES)
@@ -76,15 +79,19 @@ export class Connections {
     this.table = table
     this.services = services
     this.#room = new Room(this)
+    this.#dataConnections = new DataConnections(table, services.directory.addresses)
     for (const { number, states } of protocols) {
       for (const [state, { timeoutS }] of states.entries()) this.setTimeout(number, state, timeoutS)
     }
     this.#expire = (index) => {
-      if (!isTemplate(table.protocol(index)) || !this.#isNeeded(index)) {
+      const isNeeded = isTemplate(table.protocol(index))
+        ? this.#isTemplateNeeded(index)
+        : this.#dataConnections.keeps(index)
+      if (!isNeeded) {
         this.discard(index)
         return
       }
-      this.keepTemplate(index, REARM_S)
+      this.keep(index, REARM_S)
       this.onKept(index)
     }
   }
@@ -143,6 +150,7 @@ export class Connections {
     } else if (isTemplateOfCall(protocol)) {
       this.services.directory.calls.retain(key.client, 0)
     }
+    if (index !== NO_CONNECTION && (flags & FLAG_FTP_DATA) !== 0) this.#dataConnections.count(index, 1)
     return index
   }
 
@@ -168,10 +176,10 @@ export class Connections {
     return isTemplateOfMark(this.table.protocol(index)) ? NO_ADDRESS : keys[index * KEY_WORDS + KEY.virtualAddress]
   }
 
-  /** Gives a template that is filed so much time from now on. */
-  keepTemplate(template: ConnectionIndex, seconds: number): void {
-    this.table.setExpires(template, this.table.memory.tick + toTicks(seconds))
-    this.table.refile(template)
+  /** Gives an entry that is filed so much time from now on. */
+  keep(index: ConnectionIndex, seconds: number): void {
+    this.table.setExpires(index, this.table.memory.tick + toTicks(seconds))
+    this.table.refile(index)
   }
 
   /** Files a connection that has just been made or has changed its state, by what its state asks for. */
@@ -199,6 +207,7 @@ export class Connections {
     if (isTemplateOfCall(protocol)) {
       services.directory.calls.release(table.memory.keys, index * KEY_WORDS + KEY.clientAddress)
     }
+    if ((flags & FLAG_FTP_DATA) !== 0) this.#dataConnections.count(index, -1)
     table.remove(index)
     this.#count(slot, protocol, flags, -1)
     const server = services.serverBySlot[slot]
@@ -219,7 +228,7 @@ export class Connections {
   }
 
   /** Whether connections live on that a template has made, if its service still counts them there: by its mask as it is now. */
-  #isNeeded(template: ConnectionIndex): boolean {
+  #isTemplateNeeded(template: ConnectionIndex): boolean {
     const { table } = this
     if (this.controlled(template) === 0) return false
     const service = this.services.serverBySlot[table.server(template)]?.service

@@ -125,8 +125,8 @@ export class Engine {
       Math.floor(options.epochMs / TICK_MS),
       this.egress,
     )
-    this.connections.onKept = (template) => {
-      if (this.addresses.isServedHere(this.connections.virtualOf(template))) this.replication.renewKept(template)
+    this.connections.onKept = (index) => {
+      if (this.addresses.isServedHere(this.connections.virtualOf(index))) this.replication.renewKept(index)
     }
     this.scheduling = new Scheduling(this.connections, this.replication, this.settings)
     this.moves = new StateMoves(this.connections, this.replication, this.scheduling)

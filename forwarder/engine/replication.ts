@@ -112,10 +112,12 @@ export class Replication {
     this.#tell(index, RECORD_UPSERT, (isOver && this.#versions.told(index)) || this.#versions.now(index))
   }
 
-  /** A template is kept because its connections live on. That may be for days, and each director does it for itself: it is its version that must be renewed. */
-  renewKept(template: ConnectionIndex): void {
-    if (this.#versions.told(template) !== 0 && this.#versions.ageS(template) >= LONGEST_REFRESH_S)
-      this.publish(template)
+  /**
+   * A template, or a control connection of FTP, is kept because its connections live on. That may be for days, and each director does it
+   * for itself: it is its version that must be renewed.
+   */
+  renewKept(index: ConnectionIndex): void {
+    if (this.#versions.told(index) !== 0 && this.#versions.ageS(index) >= LONGEST_REFRESH_S) this.publish(index)
   }
 
   /**
@@ -310,6 +312,7 @@ export class Replication {
         methodFlags(ownMethod, isOneWay(ownMethod)) |
         FLAG_INACTIVE |
         (isControlled ? FLAG_CONTROLLED : 0) |
+        (isFtpData ? FLAG_FTP_DATA : 0) |
         oneWay |
         (isToldUnproved(protocol, state) ? FLAG_UNANSWERED : 0)
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
@@ -318,7 +321,6 @@ export class Replication {
       if (index === NO_CONNECTION) return false
       if (counted > 0) this.#connections.setControlled(index, counted)
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
-      if (isFtpData) this.#table.setFlags(index, this.#table.flags(index) | FLAG_FTP_DATA)
     } else {
       // Told of again: it is in use.
       this.#table.setFlags(index, this.#table.flags(index) & ~FLAG_UNANSWERED)

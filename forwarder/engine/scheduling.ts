@@ -158,7 +158,7 @@ export class Scheduling {
     const { template, isByTemplate } = this.choice
     const { timeoutS } = persistence
     if (isByTemplate) {
-      this.#connections.keepTemplate(template, timeoutS)
+      this.#connections.keep(template, timeoutS)
       // A peer may have told of the call, but not yet of which.
       if (persistence.isByCall) this.#connections.describeCall()
       const isProved = isProvedByUse(service, persistence, key, server)

@@ -30,7 +30,7 @@ export const TEMPLATE_STATE = { NONE: 0, ASSURED: 1 } as const
 /** By state, as IPVS prints them: assured is what has led to an established connection. */
 export const TEMPLATE_STATE_NAMES = ['NONE', 'ASSURED'] as const
 
-/** A template that made connections which live on is kept so long at a time. */
+/** A template that made connections which live on is kept so long at a time, as is a control connection of FTP. */
 export const REARM_S = 60
 
 const templateProtocols: Readonly<Record<number, number>> = {

@@ -2,9 +2,9 @@
 import { test } from 'tap'
 import { MAX_EXPECTED } from '../../../forwarder/engine/ftp/expected-connections.ts'
 import { readUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_ACK, TCP_FIN, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_REMOVE, RECORD_UPSERT } from '../../../protocol/wire/connection-record.ts'
-import { type DirectorBench, told } from '../../support/director-bench.ts'
+import { type DirectorBench, tell, told } from '../../support/director-bench.ts'
 import { checksumsAreRight } from '../../support/frames.ts'
 import {
   answer,
@@ -382,4 +382,84 @@ test('a control connection that ends leaves its data connection alone', async (t
   say(bench, '', { flags: TCP_FIN | TCP_ACK })
   const [data] = bench.send(OUTSIDE, client(5000, 40_000))
   t.equal(ends(data.frame), `${CLIENT_ADDRESS}:5000 > ${SERVER2_ADDRESS}:40000`)
+})
+
+/** A data connection of the client's port 4000. */
+function transferring(bench: DirectorBench): DirectorBench {
+  say(bench, activeMode(4000))
+  bench.send(INSIDE, server(20, 4000, { flags: TCP_SYN }))
+  bench.send(OUTSIDE, client(4000, 20, { flags: SYN_ACK }))
+  bench.send(INSIDE, server(20, 4000))
+  return bench
+}
+
+/** Minutes in which nothing is said, and a file passes. */
+function transfer(bench: DirectorBench, minutes: number, eachMinute: (minute: number) => void = () => {}): void {
+  for (let minute = 1; minute <= minutes; minute++) {
+    bench.nowMs += 60_000
+    bench.send(OUTSIDE, client(4000, 20))
+    eachMinute(minute)
+  }
+}
+
+test('a control connection outlives a transfer that takes longer than its timeout, and not by much', async (t) => {
+  const bench = transferring(logIn(ftpScene('nat')))
+  transfer(bench, 40)
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4000>20 ESTABLISHED'])
+  t.equal(ends(answer(bench, '226 Transfer complete.\r\n')[0].frame), `${VIP}:21 > ${CLIENT_ADDRESS}:${CONTROL}`)
+  transfer(bench, 40)
+  bench.send(OUTSIDE, client(4000, 20, { flags: TCP_RST }))
+  for (let step = 0; step < 15; step++) {
+    bench.nowMs += 5000
+    bench.breathe()
+  }
+  t.same(states(bench), [])
+})
+
+test('a passive data connection, by methods whose replies do not pass here, keeps its control connection too', async (t) => {
+  const bench = logIn(ftpScene('dr'))
+  say(bench, 'PASV\r\n')
+  bench.send(OUTSIDE, client(4000, 45_678, { flags: TCP_SYN }))
+  for (let minute = 0; minute < 20; minute++) {
+    bench.send(OUTSIDE, client(4000, 45_678))
+    bench.nowMs += 60_000
+    bench.breathe()
+  }
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4000>45678 ESTABLISHED'])
+})
+
+test('a transfer keeps no session of another client, with another server, or that is over', async (t) => {
+  const bench = logIn(ftpScene('nat'))
+  const ofClient = [3457, 3458, 3459].map((port) => `${CLIENT_ADDRESS}:${port}`)
+  // The servers take turns: 3458 and the other client are given the same as the first session.
+  for (const from of [...ofClient, '203.0.113.8:3460']) {
+    for (const flags of [TCP_SYN, TCP_ACK]) bench.send(OUTSIDE, client(0, 21, { from, flags }))
+  }
+  bench.send(OUTSIDE, client(3458, 21, { flags: TCP_RST }))
+  transfer(transferring(bench), 20)
+  t.same(states(bench), [`${CONTROL}>21 ESTABLISHED`, '4000>20 ESTABLISHED'])
+})
+
+test('a peer keeps the control connection as well, told of it every half an hour, and answers on it after a takeover', async (t) => {
+  const first = transferring(logIn(ftpScene('nat')))
+  const next = ftpScene('nat', { state: 'standby' })
+  const minutes: number[] = []
+  const follow = (minute: number) => {
+    next.nowMs = first.nowMs
+    for (const record of told(first)) {
+      tell(next, record)
+      if (readUint16(record, RECORD.clientPort) === CONTROL) minutes.push(minute)
+    }
+    next.breathe()
+  }
+  follow(0)
+  minutes.length = 0
+  transfer(first, 100, follow)
+  t.same(minutes, [32, 64, 96])
+  t.same(states(next), states(first))
+  t.same(told(next), [])
+  next.engine.placeAddresses([{ address: VIP, link: OUTSIDE, state: 'active' }], [OUTSIDE, INSIDE])
+  answer(next, '226 Transfer complete.\r\n')
+  next.resolve({ [ROUTER]: MAC.router })
+  t.equal(ends(answer(next, '221 Goodbye.\r\n')[0].frame), `${VIP}:21 > ${CLIENT_ADDRESS}:${CONTROL}`)
 })

@@ -17,21 +17,28 @@ const INDEX_BY_HEADER_LENGTH = 0xb1 // BPF_LDX | BPF_B | BPF_MSH: four times the
 const JUMP = 0x05 // BPF_JMP | BPF_JA: by the constant
 const JUMP_EQUAL = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
 const JUMP_GREATER = 0x25 // BPF_JMP | BPF_JGT | BPF_K
+const JUMP_ANY_BIT = 0x45 // BPF_JMP | BPF_JSET | BPF_K
 const RETURN = 0x06 // BPF_RET | BPF_K
 
 // linux/filter.h: facts that the kernel knows beside the bytes
 const SKF_AD_OFF = 0xffff_f000
 const SKF_AD_PROTOCOL = SKF_AD_OFF + 0
 const SKF_AD_PKTTYPE = SKF_AD_OFF + 4
+const SKF_AD_VLAN_TAG = SKF_AD_OFF + 44
 const SKF_AD_VLAN_TAG_PRESENT = SKF_AD_OFF + 48
 const SKF_NET_OFF = 0xfff0_0000 // the packet from its network header on, wherever the program's own bytes begin
+/** Of a tag: the VLAN's number, below priority and drop eligibility (linux/if_vlan.h VLAN_VID_MASK). */
+const VLAN_ID = 0x0fff
 // linux/if_packet.h: host 0, broadcast 1, multicast 2, other hosts 3, outgoing 4
 const PACKET_MULTICAST = 2
 const PACKET_OTHERHOST = 3
 
 export type Instruction = readonly [code: number, ifTrue: number, ifFalse: number, constant: number]
 
-/** Takes untagged frames of these EtherTypes that are addressed to this host, to all, to a group, or to one of these MACs besides. */
+/**
+ * Takes frames of these EtherTypes and of no VLAN that are addressed to this host, to all, to a group, or to one of these MACs besides.
+ * A tag with VLAN 0 says the frame's priority alone (IEEE 802.1Q section 6.9), and the kernel takes such frames for untagged ones.
+ */
 export function etherTypeFilter(etherTypes: readonly number[], macs: readonly Uint8Array[] = []): Instruction[] {
   const count = etherTypes.length
   // To leave them takes a JUMP: the others reach no further than 255 instructions.
@@ -54,7 +61,9 @@ export function etherTypeFilter(etherTypes: readonly number[], macs: readonly Ui
     ...others,
     // The kernel keeps a VLAN tag beside the frame: without this a tagged frame would pass as one of the untagged network.
     [LOAD_BYTE, 0, 0, SKF_AD_VLAN_TAG_PRESENT],
-    [JUMP_EQUAL, 0, count + 1, 0],
+    [JUMP_EQUAL, 2, 0, 0],
+    [LOAD_HALF_WORD, 0, 0, SKF_AD_VLAN_TAG],
+    [JUMP_ANY_BIT, count + 1, 0, VLAN_ID],
     [LOAD_HALF_WORD, 0, 0, SKF_AD_PROTOCOL],
     ...etherTypes.map((etherType, index): Instruction => [JUMP_EQUAL, count - index, 0, etherType]),
     [RETURN, 0, 0, 0],

@@ -37,7 +37,7 @@ test('a packet ring is a link', async (t) => {
   }))
 })
 
-test('frames that are not for this host, not IP or ARP, or our own, are not received', async (t) => {
+test('frames that are not for this host, of a VLAN, not IP or ARP, or our own, are not received; a priority alone is no VLAN', async (t) => {
   const { link, farEnd } = openRing(t, 1)
   const broadcast = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
   const frame = (destination: Iterable<number>, etherType: readonly number[]) =>
@@ -46,6 +46,9 @@ test('frames that are not for this host, not IP or ARP, or our own, are not rece
   farEnd.inject(frame(link.mac, [0x88, 0xcc]))
   farEnd.inject(frame(link.mac, [0x86, 0xdd]))
   farEnd.inject(frame(link.mac, [0x81, 0, 0, 5, 8, 0]))
+  farEnd.inject(frame(link.mac, [0x81, 0, 0xe0, 5, 8, 0]))
+  farEnd.inject(frame(link.mac, [0x81, 0, 0xe0, 0, 0x81, 0, 0, 5, 8, 0]))
+  farEnd.inject(frame(link.mac, [0x81, 0, 0xf0, 0, 8, 0]))
   farEnd.inject(frame(broadcast, [8, 6]))
   farEnd.inject(frame(link.mac, [8, 0]))
   const poll = new PollSet([link.descriptor])
@@ -54,15 +57,17 @@ test('frames that are not for this host, not IP or ARP, or our own, are not rece
     poll.wait(50)
     const frames = createFrames(8)
     received.push(...frames.slice(0, link.receive(frames)))
-    return received.length >= 3
+    return received.length >= 4
   })
   t.same(
-    received.map(({ memory, start }) => [...memory.bytes.subarray(start + 12, start + 14)]),
+    received.map(({ memory, start, length }) => [length, ...memory.bytes.subarray(start + 12, start + 15)]),
     [
-      [0x86, 0xdd],
-      [8, 6],
-      [8, 0],
+      [60, 0x86, 0xdd, 7],
+      [60, 8, 0, 7],
+      [60, 8, 6, 7],
+      [60, 8, 0, 7],
     ],
+    'without a tag',
   )
   link.transmit(received[0])
   link.flush()

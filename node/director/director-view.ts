@@ -143,8 +143,13 @@ export class DirectorView implements ControlledDirector {
     }))
   }
 
+  /** The pool may change between two of them. */
   *services(view: CounterView): Generator<ServiceListing> {
-    for (const service of this.#sources.pool.services()) yield this.#list(service, view)
+    const { pool } = this.#sources
+    for (const address of pool.services()) {
+      const service = pool.service(address)
+      if (service) yield this.#list(service, view)
+    }
   }
 
   service(address: ServiceAddress, view: CounterView): ServiceListing {

@@ -41,7 +41,7 @@ export interface ControlledDirector {
   peers(): PeerListing[]
   /** All but the services, which may be many. */
   status(): Omit<DirectorStatus, 'services'>
-  /** May be long, and each is made when it is asked for. */
+  /** May be long, and each is made when it is asked for, as it is then; those that are gone by then are left out. */
   services(view: CounterView): Iterable<ServiceListing>
   /** @throws DirectorError SERVICE_MISSING */
   service(address: ServiceAddress, view: CounterView): ServiceListing

@@ -1,6 +1,8 @@
 /** What the control socket is told of a director's parts. */
 import { type Test, test } from 'tap'
+import { type ServiceAddress, serviceKey } from '../../../forwarder/service.ts'
 import { DirectorView, type DirectorViewSources } from '../../../node/director/director-view.ts'
+import type { PoolService } from '../../../node/director/pool/pool-entry.ts'
 
 /** Of the parts' facts, those that a test is about. */
 function viewOf(t: Test, sources: object): DirectorView {
@@ -60,4 +62,30 @@ test('the status has what went wrong between directors, as the transport and the
       unreadableOpinions: 8,
     },
   })
+})
+
+test('services are listed as they are when their turn comes, without those that are gone by then', async (t) => {
+  const server = (address: string) => ({ address, port: 80, method: 'dr', weight: 1 }) as const
+  const [first, second, third] = [80, 81, 82].map((port): PoolService => {
+    const servers = [server('10.0.0.1'), server('10.0.0.2')]
+    return { protocol: 'tcp', address: '10.0.0.100', port, scheduler: 'rr', servers }
+  })
+  const services = new Map([first, second, third].map((service) => [serviceKey(service), service]))
+  const view = viewOf(t, {
+    pool: {
+      services: () => [...services.values()],
+      service: (address: ServiceAddress) => services.get(serviceKey(address)),
+    },
+    forwarder: { serviceCounters: () => ({}), serverCounters: () => ({}) },
+    conditions: { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
+  })
+  const listing = view.services('now')
+  t.match(listing.next().value, { port: 80, servers: { length: 2 } })
+  services.delete(serviceKey(second))
+  view.changed({ kind: 'removed', service: second })
+  const fewer = { ...third, servers: [server('10.0.0.2')] }
+  services.set(serviceKey(third), fewer)
+  view.changed({ kind: 'set', service: fewer })
+  const rest = [...listing].map(({ port, servers }) => [port, servers.map(({ address }) => address)])
+  t.strictSame(rest, [[82, ['10.0.0.2']]])
 })

@@ -79,7 +79,7 @@ export interface ControlServerOptions {
   /** To be started with it; undefined: there is the Unix socket alone. */
   readonly tls?: Pick<ControlTls, 'start' | 'stop'> | undefined
   readonly director: ControlledDirector
-  /** What was thrown and is no DirectorError. */
+  /** What was thrown and is no DirectorError, and whatever broke off an answer that had begun. */
   readonly onBug: (error: Error) => void
 }
 
@@ -325,6 +325,10 @@ function answerErrors(app: FastifyInstance, onBug: (error: Error) => void): void
     if (statusCode && statusCode < 500) return reply.status(statusCode).send({ code: 'INPUT_INVALID', message })
     onBug(error)
     return reply.status(500).send({ code: 'INTERNAL', message: 'the director failed to answer: see its log' })
+  })
+  // Once an answer has begun it can only break off, and the handler above is not asked.
+  app.addHook('onSend', async (_, { raw }, payload) => {
+    if (payload instanceof Readable) payload.on('error', (error) => raw.headersSent && onBug(error))
   })
 }
 

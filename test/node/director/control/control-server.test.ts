@@ -325,6 +325,16 @@ test('a bug is answered as one and reported, and is no DirectorError at the clie
   t.match(bugs[0], { message: 'oops' })
 })
 
+test('an answer that breaks off is reported, and is none at the client', async (t) => {
+  function* breaking() {
+    for (let index = 0; index < 1000; index++) yield connection(index)
+    throw new TypeError('oops')
+  }
+  const { ask, bugs } = await served(t, { connections: breaking })
+  await t.rejects(ask('GET', '/connections'), { code: 'DIRECTOR_UNREACHABLE' })
+  t.match(bugs, [{ message: 'oops' }])
+})
+
 test('health is 200 while every part runs, else 503, and the client reads both', async (t) => {
   const health = { forwarder: true, cluster: true, vip: true }
   const { ask, path } = await served(t, { health: () => health })

@@ -4,18 +4,19 @@
  * It answers to nobody and keeps nothing: a datagram that is lost is made good by the next one, and a director that does not
  * hear from it for three intervals works with the configured weight. It must cost the server next to nothing (0.2 % of a
  * core, 60 MB), so it imports protocol/ alone, allocates a few kilobytes a second and opens no file after its start, but for its
- * key file when it is told to read that again.
+ * key file when it is told to read that again. What addresses the machine has it asks less often than it reports: that costs more the
+ * more links there are.
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
-import { isIP } from 'node:net'
-import { cpus, networkInterfaces } from 'node:os'
+import { cpus } from 'node:os'
 import { DirectorError } from '../../protocol/errors.ts'
 import { canonicalAddress, isIPv6Text, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import type { AgentKey } from '../../protocol/wire/agent-key.ts'
-import { encodeAgentReport, MAX_AGENT_ADDRESSES } from '../../protocol/wire/agent-report.ts'
+import { encodeAgentReport } from '../../protocol/wire/agent-report.ts'
 import { readAgentKeys } from './key-file.ts'
 import { Meter } from './measurements.ts'
+import { checkAddresses, readOwnAddresses } from './own-addresses.ts'
 
 export interface AgentOptions {
   /** Each director's agents.listen: "10.0.0.1:7947" or "[2001:db8::1]:7947". */
@@ -23,14 +24,17 @@ export interface AgentOptions {
   /** The first key in it signs (protocol/wire/agent-key.ts). */
   keyFile: string
   /**
-   * By which the directors know this real server; default: those that the key is for, and if it is for any, every address of this
-   * machine that is not loopback or link-local.
+   * By which the directors know this real server; default: those that the key is for, and if it is for any, every address that this
+   * machine has at the time and that is not loopback or link-local.
    */
   addresses?: readonly string[]
   /** Not to be taken for an address of this server: the VIPs it accepts traffic for. */
   virtualAddresses?: readonly string[]
   /** Default 1000. */
   intervalMs?: number
+  readAddresses?: () => readonly string[]
+  /** Between two readings, where the machine's addresses count. Default 5000. */
+  addressIntervalMs?: number
   /** Runs as long as the agent and is stopped with it: forwarder/decapsulator.ts on a server behind TUN. */
   decapsulator?: { stop(): Promise<void>; onFailure(handler: (error: Error) => void): void }
   /** One line for the operator. */
@@ -46,8 +50,13 @@ export interface Agent {
   onFailure(handler: (error: Error) => void): void
 }
 
-/** fe80::/10: known on one link only. */
-const LINK_LOCAL = /^fe[89ab]/i
+/** Who this agent is to the directors: the key that it signs with, and what it speaks for. */
+interface Self {
+  readonly key: AgentKey
+  readonly addresses: string[]
+  /** They are those that the machine had when it was asked last. At boot links get theirs one by one, and DHCP may give others. */
+  readonly areMachines: boolean
+}
 
 interface Director {
   text: string
@@ -60,7 +69,7 @@ interface Director {
 
 /** Starts reporting. @throws DirectorError CONFIG_UNREADABLE, CONFIG_INVALID, INPUT_INVALID */
 export async function runAgent(options: AgentOptions): Promise<Agent> {
-  const { intervalMs = 1000, decapsulator, log = () => {} } = options
+  const { intervalMs = 1000, addressIntervalMs = 5000, decapsulator, log = () => {} } = options
   if (!Number.isInteger(intervalMs) || intervalMs < 100 || intervalMs > 60_000) {
     throw new DirectorError('INPUT_INVALID', `interval ${intervalMs}: expected 100 to 60000 milliseconds`)
   }
@@ -68,7 +77,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
     throw new DirectorError('INPUT_INVALID', 'no director: name at least one as ADDRESS:PORT')
   }
   const directors = options.directors.map(parseDirector)
-  let { key, addresses } = readSelf(options)
+  let self = readSelf(options)
   const runId = randomBytes(8).toString('hex')
   const meter = new Meter(cpus().length)
   const failureHandlers: ((error: Error) => void)[] = []
@@ -80,6 +89,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
 
   let sequence = 0
   const report = () => {
+    const { key, addresses } = self
     const datagram = encodeAgentReport(
       { addresses, runId, sequence: sequence++, timeMs: Date.now(), intervalMs, ...meter.measure() },
       key,
@@ -89,16 +99,34 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
   report()
   const timer = setInterval(report, intervalMs)
 
+  /** The last reading gave nothing that can be reported; kept so that each change is logged once. */
+  let hasFailed = false
+  const readAgain = () => {
+    if (!self.areMachines) return
+    try {
+      const addresses = machineAddresses(options)
+      if (isSameSet(addresses, self.addresses) && !hasFailed) return
+      self = { ...self, addresses }
+      hasFailed = false
+      log(`has read this machine's addresses again: reporting for ${addresses.join(', ')}`)
+    } catch (error) {
+      if (!hasFailed) log(`goes on reporting for ${self.addresses.join(', ')}: ${(error as Error).message}`)
+      hasFailed = true
+    }
+  }
+  const addressTimer = setInterval(readAgain, addressIntervalMs)
+
   return {
     get addresses() {
-      return addresses
+      return self.addresses
     },
     reloadKey() {
-      ;({ key, addresses } = readSelf(options))
+      self = readSelf(options)
     },
     onFailure: (handler) => void failureHandlers.push(handler),
     async stop() {
       clearInterval(timer)
+      clearInterval(addressTimer)
       meter.close()
       await Promise.all(Object.values(sockets).map((socket) => new Promise<void>((resolve) => socket.close(resolve))))
       await decapsulator?.stop()
@@ -106,11 +134,21 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
   }
 }
 
-/** Who this agent is to the directors: the key that it signs with, and what it speaks for. */
-function readSelf({ keyFile, addresses, virtualAddresses }: AgentOptions): { key: AgentKey; addresses: string[] } {
-  const [key] = readAgentKeys(keyFile)
-  const ofKey = key.addresses.length > 0 ? key.addresses : ownAddresses(virtualAddresses)
-  return { key, addresses: checkAddresses(addresses ?? ofKey) }
+function readSelf(options: AgentOptions): Self {
+  const [key] = readAgentKeys(options.keyFile)
+  const named = options.addresses ?? (key.addresses.length > 0 ? key.addresses : undefined)
+  const addresses = named ? checkAddresses(named) : machineAddresses(options)
+  return { key, addresses, areMachines: named === undefined }
+}
+
+/** @throws DirectorError INPUT_INVALID for none, or too many */
+function machineAddresses({ readAddresses = readOwnAddresses, virtualAddresses = [] }: AgentOptions): string[] {
+  const excluded = virtualAddresses.map(canonicalAddress)
+  return checkAddresses(readAddresses().filter((address) => !excluded.includes(address)))
+}
+
+function isSameSet(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((address) => other.includes(address))
 }
 
 /** One for each family that a director has. */
@@ -138,27 +176,4 @@ function parseDirector(text: string): Director {
     throw new DirectorError('INPUT_INVALID', `director ${text}: expected ADDRESS:PORT such as ${example}`)
   }
   return { text, family: isIPv6Text(endpoint.address) ? 'udp6' : 'udp4', ...endpoint, unreachable: false }
-}
-
-function ownAddresses(except: readonly string[] = []): string[] {
-  const excluded = except.map(canonicalAddress)
-  return Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .filter(({ internal, address }) => !internal && !LINK_LOCAL.test(address))
-    .map(({ address }) => canonicalAddress(address))
-    .filter((address) => !excluded.includes(address))
-}
-
-function checkAddresses(addresses: readonly string[]): string[] {
-  const wrong = addresses.find((address) => isIP(address) === 0 || address.includes('%'))
-  if (wrong !== undefined)
-    throw new DirectorError('INPUT_INVALID', `address ${wrong}: expected an IPv4 or IPv6 address`)
-  const distinct = [...new Set(addresses.map(canonicalAddress))]
-  if (distinct.length >= 1 && distinct.length <= MAX_AGENT_ADDRESSES) return distinct
-  throw new DirectorError(
-    'INPUT_INVALID',
-    distinct.length === 0
-      ? 'this machine has no address to report for: name one with --address'
-      : `${distinct.length} addresses: a report carries ${MAX_AGENT_ADDRESSES}; name those that the directors use with --address`,
-  )
 }

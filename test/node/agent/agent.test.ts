@@ -11,6 +11,7 @@ import { formatEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { type AgentKey, createAgentKey } from '../../../protocol/wire/agent-key.ts'
 import { type AgentReport, decodeAgentReport } from '../../../protocol/wire/agent-report.ts'
 import { needsIPv6Loopback } from '../../support/ipv6-loopback.ts'
+import { until } from '../../until.ts'
 
 const COMMAND = join(import.meta.dirname, '../../../node/cli/director.ts')
 const key = createAgentKey(Buffer.alloc(32, 5))
@@ -96,9 +97,56 @@ test('an agent speaks for the server that its key is for, with the first key of 
   const other = hex(createAgentKey(Buffer.alloc(32, 6)))
   const keyFile = keyFileOf(t, `# web1\n${text} 10.0.0.7 2001:DB8::7\n\n${other} 10.0.0.8\n`)
   const heard = nextReport(socket)
-  const agent = await runAgent({ directors: [at], keyFile })
+  let readings = 0
+  const readAddresses = () => [`10.0.1.${readings++}`]
+  const agent = await runAgent({ directors: [at], keyFile, readAddresses, intervalMs: 100, addressIntervalMs: 10 })
   t.teardown(() => agent.stop())
   t.same((await heard).addresses, ['10.0.0.7', '2001:db8::7'])
+  t.same((await nextReport(socket)).addresses, ['10.0.0.7', '2001:db8::7'])
+  t.equal(readings, 0, 'whatever addresses its machine has')
+})
+
+test('an agent whose key is for any server speaks for what its machine has by then, and tells of each change once', async (t) => {
+  const { socket, at } = await director(t)
+  let machine = ['172.17.0.1', '10.0.0.100']
+  let readings = 0
+  const lines: string[] = []
+  const heard = nextReport(socket)
+  const agent = await runAgent({
+    directors: [at],
+    keyFile: keyFileOf(t, text),
+    virtualAddresses: ['10.0.0.100'],
+    intervalMs: 100,
+    readAddresses: () => {
+      readings++
+      return machine
+    },
+    addressIntervalMs: 10,
+    log: (line) => lines.push(line),
+  })
+  t.teardown(() => agent.stop())
+  const isReadTwice = async (addresses: string[]) => {
+    machine = addresses
+    const before = readings
+    await until(() => readings >= before + 2)
+  }
+  t.same((await heard).addresses, ['172.17.0.1'])
+  await isReadTwice(['10.0.0.7', '10.0.0.100', '172.17.0.1'])
+  await isReadTwice(['172.17.0.1', '10.0.0.7'])
+  // One that was sent before may be waiting here still.
+  await nextReport(socket)
+  t.same((await nextReport(socket)).addresses, ['10.0.0.7', '172.17.0.1'])
+  await isReadTwice([])
+  t.same(agent.addresses, ['10.0.0.7', '172.17.0.1'], 'when there is none, it goes on with those that it knows')
+  await isReadTwice(['10.0.0.8'])
+  t.same(agent.addresses, ['10.0.0.8'])
+  const read = "has read this machine's addresses again: reporting for"
+  const none = 'this machine has no address to report for: name one with --address'
+  t.same(lines, [
+    `${read} 10.0.0.7, 172.17.0.1`,
+    `goes on reporting for 10.0.0.7, 172.17.0.1: ${none}`,
+    `${read} 10.0.0.8`,
+  ])
 })
 
 test('an agent takes another key without a gap, and keeps the one that it has when the file is not right', async (t) => {
@@ -204,6 +252,11 @@ const refused: [string, Parameters<typeof runAgent>[0], { code: string; message:
     'an address that is none',
     { directors: ['10.0.0.1:7947'], keyFile: 'key', addresses: ['web1'] },
     { code: 'INPUT_INVALID', message: /address web1/ },
+  ],
+  [
+    'no address, as its machine has none yet,',
+    { directors: ['10.0.0.1:7947'], keyFile: 'key', readAddresses: () => [] },
+    { code: 'INPUT_INVALID', message: /this machine has no address to report for: name one with --address/ },
   ],
   [
     'more addresses than a report carries',

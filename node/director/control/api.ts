@@ -236,6 +236,7 @@ export type SyncDaemonInput = z.infer<typeof syncDaemonInputSchema>
 export type ServiceInput = z.infer<typeof serviceInputSchema>
 export type ServerInput = z.infer<typeof serverInputSchema>
 export type ServerAddress = z.infer<typeof serverAddressSchema>
+export type PersistenceInput = z.infer<typeof persistenceSchema>
 export type TunnelInput = z.infer<typeof tunnelSchema>
 export type WholeService = z.infer<typeof wholeServiceSchema>
 export type TableEdit = z.infer<typeof tableEditSchema>

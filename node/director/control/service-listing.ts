@@ -4,6 +4,7 @@
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { serverKey } from '../../../forwarder/service.ts'
 import { effectiveService, type ServerConditions } from '../pool/effective-services.ts'
+import { persistenceValues, tunnelValues } from '../pool/pool-document.ts'
 import type { PoolService } from '../pool/pool-entry.ts'
 import type { ServerListing, ServiceListing } from './answers.ts'
 import type { CounterView } from './api.ts'
@@ -29,7 +30,7 @@ export function listService(service: PoolService, sources: ListingSources, view:
     ...(mark !== undefined && { mark }),
     scheduler,
     schedulerFlags,
-    ...(persistence && { persistence }),
+    ...(persistence && { persistence: persistenceValues(persistence) }),
     ...(persistenceEngine && { persistenceEngine }),
     onePacket,
     ...(mss && { mss }),
@@ -46,7 +47,7 @@ export function listService(service: PoolService, sources: ListingSources, view:
         effectiveWeight: effective[index].down ? 0 : effective[index].weight,
         upperThreshold,
         lowerThreshold,
-        ...(tunnel && { tunnel }),
+        ...(tunnel && { tunnel: tunnelValues(tunnel) }),
         isLocal: effective[index].method === 'local',
         activeConnections: counted.activeConnections,
         inactiveConnections: counted.inactiveConnections,

@@ -9,6 +9,7 @@ import { type RealServerSpec, type ServiceSpec, serverKey } from '../../../forwa
 import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.ts'
 import type { HealthState } from '../health/rise-fall.ts'
 import { loadedWeights } from '../load/load-factor.ts'
+import { persistenceValues, tunnelValues } from './pool-document.ts'
 import type { PoolService } from './pool-entry.ts'
 import { NO_SCHEDULER } from './service-changes.ts'
 
@@ -41,7 +42,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
       ...(isDown && { down: true }),
       ...(upperThreshold !== undefined && { upperThreshold }),
       ...(lowerThreshold !== undefined && { lowerThreshold }),
-      ...(tunnel && { tunnel }),
+      ...(tunnel && { tunnel: tunnelValues(tunnel) }),
       ...(edits !== undefined && { edits }),
     }
   })
@@ -53,7 +54,9 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     // A peer of a later version may know schedulers and engines that this one does not.
     scheduler: schedulerByName(service.scheduler) ? service.scheduler : DEFAULT_SCHEDULER,
     ...(schedulerFlags && { schedulerFlags }),
-    ...(persistence && { persistence: { ...persistence, ...(persistenceEngine === 'sip' && { engine: 'sip' }) } }),
+    ...(persistence && {
+      persistence: { ...persistenceValues(persistence), ...(persistenceEngine === 'sip' && { engine: 'sip' }) },
+    }),
     ...(onePacket && { onePacket }),
     ...(mss && { mss }),
     ...(sync && { sync }),

@@ -1,7 +1,7 @@
 /** The pool's configuration as one document: what `director config show` prints and `director config apply` reads. Pure. */
 import type { MarkRule } from '../../../forwarder/service.ts'
 import { SETTINGS } from '../../../forwarder/settings.ts'
-import type { ServerInput, ServiceInput, WholeService } from '../control/api.ts'
+import type { PersistenceInput, ServerInput, ServiceInput, TunnelInput, WholeService } from '../control/api.ts'
 import { addressOf, type PoolServer, type PoolService } from './pool-entry.ts'
 import type { SettingValues } from './setting-changes.ts'
 
@@ -23,7 +23,7 @@ export function serviceValues(service: PoolService): Omit<ServiceInput, 'protoco
   return {
     scheduler,
     ...(schedulerFlags && { schedulerFlags }),
-    ...(persistence && { persistence }),
+    ...(persistence && { persistence: persistenceValues(persistence) }),
     ...(persistenceEngine !== undefined && { persistenceEngine }),
     ...(onePacket !== undefined && { onePacket }),
     ...(mss && { mss }),
@@ -39,8 +39,17 @@ export function serverValues(server: PoolServer): Omit<ServerInput, 'service' | 
     weight,
     ...(upperThreshold !== undefined && { upperThreshold }),
     ...(lowerThreshold !== undefined && { lowerThreshold }),
-    ...(tunnel && { tunnel }),
+    ...(tunnel && { tunnel: tunnelValues(tunnel) }),
   }
+}
+
+/** What this version knows of it, as of all below. */
+export function persistenceValues({ timeoutS, netmask }: PersistenceInput): PersistenceInput {
+  return { timeoutS, netmask }
+}
+
+export function tunnelValues({ type, port, checksum }: TunnelInput): TunnelInput {
+  return { type, port, checksum }
 }
 
 /** Those that this version knows. */

@@ -2,7 +2,7 @@
  * What the pool's configuration is made of: one entry for each virtual service, with its servers, or for one that was removed,
  * one for the settings, one for the mark rules, and those that say who belongs to the pool.
  *
- * Entries come from peers of other versions too: fields that this version does not know are kept and passed on.
+ * Entries come from peers of other versions too: fields that this version does not know, at any depth, are kept and passed on.
  */
 import { z } from 'zod'
 import { type ServiceAddress, serverKey, serviceKey } from '../../../forwarder/service.ts'
@@ -10,10 +10,12 @@ import { DIRECTOR_NAME } from '../../../protocol/names.ts'
 import { peerIdText } from '../address-schema.ts'
 import {
   markRuleSchema,
+  persistenceSchema,
   SETTING_NAME_MAX,
   serverInputSchema,
   serviceAddressSchema,
   serviceInputSchema,
+  tunnelSchema,
 } from '../control/api.ts'
 import { MAX_COUNTER, type Stamp } from './hybrid-logical-clock.ts'
 
@@ -28,6 +30,7 @@ const server = z.looseObject({
   method: serverInputSchema.shape.method.unwrap(),
   /** As configured. */
   weight: serverInputSchema.shape.weight.unwrap(),
+  tunnel: z.looseObject(tunnelSchema.shape).optional(),
   /** Of one that an edit gave weight 0: the last weight before that was not 0, by which mh keeps its clients' places. */
   lastWeight: serverInputSchema.shape.weight.unwrap().min(1).optional(),
   /** How often it was edited; absent: never. */
@@ -37,6 +40,7 @@ const server = z.looseObject({
 const service = z.looseObject({
   ...serviceInputSchema.shape,
   scheduler: serviceInputSchema.shape.scheduler.unwrap(),
+  persistence: z.looseObject(persistenceSchema.shape).optional(),
   /** In the order in which they were added, oldest first. */
   servers: z
     .array(server)

@@ -29,13 +29,15 @@ export function withService(current: PoolService | undefined, input: ServiceInpu
   return { ...input, servers: [] }
 }
 
-/** Editing a service keeps its servers, and sets everything else anew. */
+/** Editing a service keeps its servers, and sets everything else anew that this version knows. */
 export function withEditedService(current: PoolService | undefined, input: ServiceInput): PoolService {
   demandWhole(input)
   const service = demandService(current, input)
   demandNames(input)
   const { schedulerFlags, persistence, persistenceEngine, onePacket, mss, sync, ...kept } = service
-  return { ...kept, ...input }
+  const anew: PoolService = { ...kept, ...input }
+  if (persistence && anew.persistence) anew.persistence = { ...persistence, ...anew.persistence }
+  return anew
 }
 
 /**
@@ -148,6 +150,7 @@ function edit(before: PoolServer, server: PoolServer): PoolServer {
   return {
     ...kept,
     ...server,
+    ...(tunnel && server.tunnel && { tunnel: { ...tunnel, ...server.tunnel } }),
     ...(server.weight === 0 && last && { lastWeight: last }),
     ...(edits !== undefined && { edits }),
   }

@@ -107,8 +107,18 @@ test('the forwarder gets what it knows: no fields of later versions, and a sched
       address: '10.0.0.100',
       port: 53,
       scheduler: 'later',
+      persistence: { timeoutS: 60, netmask: '255.255.255.255', colour: 'green' },
       colour: 'red',
-      servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4, colour: 'blue' }],
+      servers: [
+        {
+          address: '10.0.0.1',
+          port: 53,
+          method: 'tun',
+          weight: 4,
+          tunnel: { type: 'ipip', port: 0, checksum: 'none', colour: 'white' },
+          colour: 'blue',
+        },
+      ],
     },
     { health: () => 'up', loadFactor: () => 1, isLocal: () => false },
   )
@@ -117,7 +127,16 @@ test('the forwarder gets what it knows: no fields of later versions, and a sched
     address: '10.0.0.100',
     port: 53,
     scheduler: 'wlc',
-    servers: [{ address: '10.0.0.1', port: 53, method: 'tun', weight: 4 }],
+    persistence: { timeoutS: 60, netmask: '255.255.255.255' },
+    servers: [
+      {
+        address: '10.0.0.1',
+        port: 53,
+        method: 'tun',
+        weight: 4,
+        tunnel: { type: 'ipip', port: 0, checksum: 'none' },
+      },
+    ],
   })
   t.end()
 })

@@ -357,36 +357,6 @@ test('a removal is remembered where the service was never known, so that an old 
   t.equal(b.configuration.services().length, 1, 'while a later one is')
 })
 
-test('fields that this version does not know are kept, through edits, and passed on', async (t) => {
-  const pool = new PoolOfDirectors(['a', 'b', 'c'])
-  const a = await pool.start('a')
-  await pool.advance(100)
-  const later = {
-    kind: 'service',
-    stamp: { wallMs: START_MS, counter: 0, director: 'z' },
-    colour: 'red',
-    service: {
-      ...web,
-      scheduler: 'maglev',
-      quota: { packets: 300 },
-      servers: [{ address: '10.0.0.1', port: 8000, method: 'nat', weight: 1, colour: 'blue' }],
-    },
-  } as const
-  const stranger = pool.network.join('c', pool.names)
-  await stranger.start()
-  await pool.advance(100)
-  for (const message of encodeEntries([packEntry(later as unknown as PoolEntry)])) stranger.broadcast('config', message)
-  await pool.advance(100)
-  await a.configuration.editServer(server('10.0.0.1', { weight: 5 }))
-  const b = await pool.start('b')
-  await pool.settle()
-  t.same(b.configuration.service(web), {
-    ...later.service,
-    servers: [{ ...later.service.servers[0], weight: 5, edits: 1 }],
-  })
-  t.match(await b.store.get('pool/service/tcp 10.0.0.100:80').then(String), /colour.*red/s)
-})
-
 test('garbage from a peer is counted and changes nothing', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b'])
   const a = await pool.start('a')

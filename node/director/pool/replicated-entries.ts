@@ -236,9 +236,8 @@ export class ReplicatedEntries {
   }
 
   async #make(entries: readonly PoolEntry[]): Promise<void> {
-    this.#demandRoom(entries)
-    const packed = await Array.fromAsync(paced(entries.values().map(packEntry)))
-    for (const [index, bytes] of packed.entries()) demandFits(entries[index], bytes)
+    await this.#demandRoom(entries)
+    const packed = await Array.fromAsync(paced(entries.values().map(packFitting)))
     await this.#keep(entries, packed, await historicChanges(this.inForce, entries, this.history.revisions))
     await this.#apply(entries)
     await this.#exchange.tell(packed)
@@ -249,7 +248,8 @@ export class ReplicatedEntries {
   }
 
   /** @throws DirectorError INPUT_INVALID for more than peers would take, or than can be forwarded */
-  #demandRoom(entries: readonly PoolEntry[]): void {
+  async #demandRoom(entries: readonly PoolEntry[]): Promise<void> {
+    const pace = startPace()
     let added = 0
     let slots = 0
     let growth = 0
@@ -259,6 +259,8 @@ export class ReplicatedEntries {
       if (!before && !isMembership(entry)) added++
       slots += slotsOf(entry) - slotsOf(before)
       if (isMembership(entry)) continue
+      // What comes into force meanwhile, out of turn, is of who belongs to the pool, and is not counted.
+      await pace()
       const change = weightOf(entry) - this.inForce.weightAt(key)
       // What was removed must go, although it may be lighter than what stays of it.
       growth += entry.kind === 'tombstone' ? Math.min(0, change) : change
@@ -463,8 +465,9 @@ export class ReplicatedEntries {
 }
 
 /** @throws ServiceTooLarge */
-function demandFits(entry: PoolEntry, packed: Uint8Array): void {
-  if (entry.kind !== 'service' || fitsMessage(packed)) return
+function packFitting(entry: PoolEntry): Uint8Array {
+  const packed = packEntry(entry)
+  if (entry.kind !== 'service' || fitsMessage(packed)) return packed
   const { service } = entry
   const message = `service ${serviceKey(service)} has ${service.servers.length} servers, more than a pool can share: use another service for some`
   throw new ServiceTooLarge(service, message)

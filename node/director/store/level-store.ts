@@ -3,7 +3,8 @@
  *
  * A folder is opened when all of its files are sound (level-files.ts), so that what this store has is all that was written.
  * LevelDB takes no change, or loses later ones, once a write to its log has failed; so after a failure it is opened anew, and what
- * the refused change may have left in the log is taken back.
+ * the refused change may have left in the log is taken back. So is a change that was refused because the disk hung, when it has been
+ * written after all.
  *
  * Source: LevelDB doc/impl.md, db/db_impl.cc Write(); abstract-level for the error codes.
  */
@@ -13,6 +14,7 @@ import { join } from 'node:path'
 import { Level } from 'level'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { startPace } from '../pace.ts'
+import { DiskAnswers } from './disk-answers.ts'
 import { readFolder } from './level-files.ts'
 import { makePrivateFolder } from './private-folder.ts'
 import { seal, unseal } from './sealed-value.ts'
@@ -25,11 +27,14 @@ const DURABLE = { sync: true }
 const ROOM_FILE = 'ROOM'
 /** What LevelDB writes when it is opened, besides what is in its log. */
 const OPENING_BYTES = 64 * 1024
+/** What LevelDB may be writing into tables when it is closed: as much as a store has. */
+const CLOSING_BYTES = 128 * 1024 * 1024
 
 export class LevelStore implements Store {
   readonly folder: string
   readonly #onTrouble: (error: Error | undefined) => void
   readonly #createDatabase: (folder: string) => Database
+  readonly #disk: DiskAnswers
   #database: Database | undefined
   /** The end of the queue in which changes are written one after the other. */
   #last: Promise<unknown> = Promise.resolve()
@@ -41,10 +46,16 @@ export class LevelStore implements Store {
    * @param folder made when it is missing, for its owner alone
    * @param onTrouble told once of writes that fail, and once, with undefined, that they work again
    */
-  constructor(folder: string, onTrouble: (error: Error | undefined) => void = () => {}, createDatabase = createLevel) {
+  constructor(
+    folder: string,
+    onTrouble: (error: Error | undefined) => void = () => {},
+    createDatabase = createLevel,
+    disk = new DiskAnswers(),
+  ) {
     this.folder = folder
     this.#onTrouble = onTrouble
     this.#createDatabase = createDatabase
+    this.#disk = disk
   }
 
   async open(): Promise<void> {
@@ -74,12 +85,15 @@ export class LevelStore implements Store {
       const database = this.#database
       this.#database = undefined
       this.#doubtful = undefined
-      await database?.close()
+      // Behind whatever hangs; only the waiting has an end.
+      const closed = database?.close()
+      closed?.catch(() => undefined)
+      await this.#disk.wait(async () => closed, CLOSING_BYTES)
     })
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
-    const kept = await this.#attempt('cannot be read', (database) => database.get(key))
+    const kept = await this.#attempt('cannot be read', (database) => this.#disk.wait(() => database.get(key)))
     return kept && this.#unseal(key, kept)
   }
 
@@ -95,6 +109,7 @@ export class LevelStore implements Store {
     return this.#inTurn(() =>
       this.#attempt('cannot be written', async (database) => {
         try {
+          this.#disk.demand()
           await this.#settle()
           await this.#write(database, operations)
         } catch (error) {
@@ -109,14 +124,20 @@ export class LevelStore implements Store {
   }
 
   async *iterate(prefix: string): AsyncIterable<readonly [string, Uint8Array]> {
-    const iterator = await this.#attempt('cannot be read', async (database) => database.iterator({ gte: prefix }))
+    const iterator = await this.#attempt('cannot be read', (database) =>
+      this.#disk.wait(async () => database.iterator({ gte: prefix })),
+    )
     try {
-      for await (const [key, kept] of iterator) {
-        if (!key.startsWith(prefix)) return
+      for (;;) {
+        const [key, kept] = (await this.#disk.wait(() => iterator.next())) ?? []
+        if (key === undefined || kept === undefined || !key.startsWith(prefix)) return
         yield [key, this.#unseal(key, kept)]
       }
     } catch (error) {
       throw this.#failure(error, 'cannot be read')
+    } finally {
+      // When what hangs has an answer.
+      void iterator.close().catch(() => undefined)
     }
   }
 
@@ -138,25 +159,40 @@ export class LevelStore implements Store {
   async #write(database: Database, operations: readonly StoreOperation[]): Promise<void> {
     const pace = startPace()
     const batch = database.batch()
+    let bytes = 0
     for (const operation of operations) {
-      if (operation.type === 'put') batch.put(operation.key, seal(operation.key, operation.value))
-      else batch.del(operation.key)
+      if (operation.type === 'put') {
+        batch.put(operation.key, seal(operation.key, operation.value))
+        bytes += operation.value.length
+      } else batch.del(operation.key)
       await pace()
     }
-    try {
-      await batch.write(DURABLE)
-    } catch (error) {
-      this.#doubtful = await valuesBefore(database, operations)
-      throw error
-    }
+    await this.#disk.wait(async (isGivenUp) => {
+      const before = database.snapshot()
+      try {
+        await batch.write(DURABLE)
+        if (isGivenUp()) throw new Error('it was written after it had been refused')
+      } catch (error) {
+        this.#doubtful = await valuesBefore(database, operations, before)
+        throw error
+      } finally {
+        void before.close()
+      }
+    }, bytes)
   }
 
+  /** One question to the disk: when it hangs, the whole of it is done nevertheless. */
   async #settle(): Promise<void> {
     const [database, doubtful] = [this.#database, this.#doubtful]
-    if (!database || !doubtful) return
+    if (database && doubtful) await this.#disk.wait(() => this.#takeBack(database, doubtful))
+  }
+
+  async #takeBack(database: Database, doubtful: ReadonlyMap<string, Uint8Array | undefined>): Promise<void> {
     // A store that is closed for nothing could not be read either.
     await demandRoom(this.folder)
     await database.close()
+    // This store has been closed meanwhile, without waiting for it.
+    if (this.#database !== database) return
     await database.open()
     const batch = database.batch()
     for (const [key, kept] of doubtful) {
@@ -213,14 +249,15 @@ async function demandUnlocked(folder: string): Promise<void> {
   }
 }
 
-/** A change that failed is not seen until LevelDB is opened anew. What cannot be read is left out. */
+/** What cannot be read is left out. */
 async function valuesBefore(
   database: Database,
   operations: readonly StoreOperation[],
+  snapshot: ReturnType<Database['snapshot']>,
 ): Promise<Map<string, Uint8Array | undefined>> {
   const before = new Map<string, Uint8Array | undefined>()
   try {
-    for (const { key } of operations) before.set(key, await database.get(key))
+    for (const { key } of operations) before.set(key, await database.get(key, { snapshot }))
   } catch {
     return before
   }

@@ -3,7 +3,8 @@
  * bytes under string keys.
  *
  * Implementations: level (level-store.ts) and memory (memory-store.ts, for tests and the simulation). Both pass
- * test/compliance/store.ts. Every failure is a DirectorError STORE_LOCKED, STORE_CORRUPT or STORE_FAILED.
+ * test/compliance/store.ts. Every failure is a DirectorError STORE_LOCKED, STORE_CORRUPT or STORE_FAILED. So is a disk that hangs, but for
+ * open(): nobody waits longer for an answer than disk-answers.ts says, and a change that was refused is taken back if it comes to be written.
  */
 export type StoreOperation =
   | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }

@@ -5,6 +5,7 @@
  * LevelDB does not open a folder in which it cannot write, so what is in it is read as for a salvage (level-files.ts), once.
  */
 import { DirectorError } from '../../../protocol/errors.ts'
+import { DiskAnswers } from './disk-answers.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { Store, StoreOperation } from './store.ts'
 
@@ -12,6 +13,7 @@ export class UnwritableStore implements Store {
   readonly #read = new MemoryStore()
   readonly #open: () => Promise<Store>
   readonly #onWritable: () => void
+  readonly #disk: DiskAnswers
   #opened: Store | undefined
   /** The end of the queue in which the disk is tried. */
   #last: Promise<unknown> = Promise.resolve()
@@ -20,9 +22,10 @@ export class UnwritableStore implements Store {
    * @param open the store on the disk
    * @param onWritable it is open
    */
-  constructor(open: () => Promise<Store>, onWritable: () => void) {
+  constructor(open: () => Promise<Store>, onWritable: () => void, disk = new DiskAnswers()) {
     this.#open = open
     this.#onWritable = onWritable
+    this.#disk = disk
   }
 
   /** @param values what is sound in the folder, which nobody else may change from now on */
@@ -67,11 +70,13 @@ export class UnwritableStore implements Store {
     return this.#opened ?? this.#read
   }
 
-  /** @throws DirectorError STORE_FAILED while the disk takes nothing */
+  /** Opening goes on when nobody waits for it any more. @throws DirectorError STORE_FAILED while the disk takes nothing, or hangs */
   async #writable(): Promise<Store> {
     if (this.#opened) return this.#opened
-    this.#opened = await this.#open()
-    this.#onWritable()
-    return this.#opened
+    return this.#disk.wait(async () => {
+      this.#opened = await this.#open()
+      this.#onWritable()
+      return this.#opened
+    })
   }
 }

@@ -23,7 +23,7 @@ import { FramePool, type PooledFrame } from './frame-pool.ts'
 import { hasFailed, type Neighbour, Neighbours, newNeighbour } from './neighbours.ts'
 import { PathMtus } from './path-mtus.ts'
 import { NO_RETURN_PATH, ReturnPaths } from './return-paths.ts'
-import { Routes } from './routes.ts'
+import { type NextHop, Routes } from './routes.ts'
 import { CONSUMED, type Verdict } from './verdict.ts'
 import { WaitingFrames } from './waiting-frames.ts'
 
@@ -139,6 +139,7 @@ export class Egress {
 
   setTime(nowMs: number): void {
     this.#nowMs = nowMs
+    this.returnPaths.setTime(nowMs)
   }
 
   /** Once a second: refreshes neighbours, and looks for the next hops of servers before a packet needs them. */
@@ -264,34 +265,25 @@ export class Egress {
 
   /** As toClient(), for a packet that is longer than the way and may be cut. */
   piecesToClient(frame: Frame, ipHeaderLength: number, path: number, client: number): Verdict {
-    const paths = this.returnPaths
-    if (path !== NO_RETURN_PATH) {
-      this.#address(frame, paths.links[path], paths.macHigh[path], paths.macLow[path])
-      return this.#cut(frame, ipHeaderLength, paths.links[path], this.#mtus[paths.links[path]])
-    }
-    const neighbour = this.#neighbourOf(client)
-    if (neighbour === undefined) return this.#drops.drop(DROP_NO_ROUTE)
-    return this.#piecesTo(frame, ipHeaderLength, neighbour, this.#mtus[neighbour.link])
+    const neighbour = this.#neighbourOf(path, client)
+    if (neighbour !== undefined) return this.#piecesTo(frame, ipHeaderLength, neighbour, this.#mtus[neighbour.link])
+    if (path === NO_RETURN_PATH) return this.#drops.drop(DROP_NO_ROUTE)
+    const link = this.#back(frame, path)
+    return this.#cut(frame, ipHeaderLength, link, this.#mtus[link])
   }
 
-  /** @param path where the client's packets came from; by route when that is not known */
+  /** @param path where the client's packets came from; by route when that is not known, or silent */
   toClient(frame: Frame, path: number, client: number): Verdict {
-    const paths = this.returnPaths
-    if (path !== NO_RETURN_PATH) {
-      this.#address(frame, paths.links[path], paths.macHigh[path], paths.macLow[path])
-      return paths.links[path]
-    }
-    const neighbour = this.#neighbourOf(client)
-    return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
+    const neighbour = this.#neighbourOf(path, client)
+    if (neighbour !== undefined) return this.#toNeighbour(frame, neighbour)
+    return path === NO_RETURN_PATH ? this.#drops.drop(DROP_NO_ROUTE) : this.#back(frame, path)
   }
 
   /** As toClient(), of the IPv6 client in the words from `at`. */
   toClient6(frame: Frame, path: number, words: Int32Array, at: number): Verdict {
-    // A known path asks for no address.
-    if (path !== NO_RETURN_PATH) return this.toClient(frame, path, 0)
-    const route = this.#routes.find6(words, at)
-    const neighbour = route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
-    return neighbour === undefined ? this.#drops.drop(DROP_NO_ROUTE) : this.#toNeighbour(frame, neighbour)
+    const neighbour = this.#leads(path) ? undefined : this.#byRoute(path, this.#routes.find6(words, at))
+    if (neighbour !== undefined) return this.#toNeighbour(frame, neighbour)
+    return path === NO_RETURN_PATH ? this.#drops.drop(DROP_NO_ROUTE) : this.#back(frame, path)
   }
 
   /** Pool frames: those in nobody's hands, those that wait, and all there are. */
@@ -338,9 +330,32 @@ export class Egress {
     return isDone ? CONSUMED : this.#drops.drop(DROP_OUTBOX)
   }
 
-  #neighbourOf(client: number): Neighbour | undefined {
-    const route = this.#routes.find(client)
-    return route && this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
+  #back(frame: Frame, path: number): number {
+    const { links, macHigh, macLow } = this.returnPaths
+    this.#address(frame, links[path], macHigh[path], macLow[path])
+    return links[path]
+  }
+
+  #leads(path: number): boolean {
+    return path !== NO_RETURN_PATH && !this.returnPaths.isSilent(path)
+  }
+
+  /** The next hop to a client; undefined when it is the path, or there is none. */
+  #neighbourOf(path: number, client: number): Neighbour | undefined {
+    return this.#leads(path) ? undefined : this.#byRoute(path, this.#routes.find(client))
+  }
+
+  /**
+   * The next hop of a client's route. In the place of a silent path it counts only on the path's own link, where routers are that stand in
+   * for each other, and once it has answered: until then, and without a route, a path that may be alive is more than nothing.
+   */
+  #byRoute(path: number, route: Readonly<NextHop> | undefined): Neighbour | undefined {
+    if (route === undefined) return undefined
+    const { link, address, source } = route
+    if (path === NO_RETURN_PATH) return this.neighbours.get(link, address, source, this.#nowMs)
+    if (link !== this.returnPaths.links[path]) return undefined
+    const neighbour = this.neighbours.expect(link, address, source, this.#nowMs)
+    return neighbour?.resolved ? neighbour : undefined
   }
 
   #address(frame: Frame, link: number, macHigh: number, macLow: number): void {

@@ -270,7 +270,7 @@ export class IPv4Path {
     }
     const flags = word >>> 16
     const path = word & RETURN_PATH_MASK
-    if (!this.#egress.returnPaths.matches(path, link, view, start + 6)) {
+    if (!this.#egress.returnPaths.hears(path, link, view, start + 6)) {
       this.#states[state + STATE.flagsReturnPath] =
         (word & ~RETURN_PATH_MASK) | this.#egress.returnPaths.intern(link, view, start + 6)
     }

@@ -253,7 +253,7 @@ export class IPv6Path {
       this.#states[state + STATE.flagsReturnPath] = word
     }
     const flags = word >>> 16
-    if (!egress.returnPaths.matches(word & RETURN_PATH_MASK, link, view, start + 6)) {
+    if (!egress.returnPaths.hears(word & RETURN_PATH_MASK, link, view, start + 6)) {
       this.#states[state + STATE.flagsReturnPath] =
         (word & ~RETURN_PATH_MASK) | egress.returnPaths.intern(link, view, start + 6)
     }

@@ -115,11 +115,12 @@ export class Neighbours {
   }
 
   /** The entry for an address will soon be wanted: it is asked for, or kept, as long as that leaves room for those that are wanted now. */
-  expect(link: number, address: number, source: number, nowMs: number): void {
+  expect(link: number, address: number, source: number, nowMs: number): Neighbour | undefined {
     const known = this.#byLink[link].get(address)
-    if (known === undefined && this.#count >= MAX_EXPECTED) return
+    if (known === undefined && this.#count >= MAX_EXPECTED) return undefined
     const neighbour = this.get(link, address, source, nowMs)
     if (neighbour) neighbour.usedMs = nowMs
+    return neighbour
   }
 
   /**

@@ -30,6 +30,8 @@ export interface Route {
   readonly link: string
   /** The director's own address on that link: sender of ARP requests, outer source of tunnels. */
   readonly source: string
+  /** What the whole way carries, where an operator has said so (`mtu` of ip-route(8)); undefined: as much as the link. */
+  readonly mtu?: number
 }
 
 export type Command =

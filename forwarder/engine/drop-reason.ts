@@ -25,7 +25,7 @@ export const DROP_REASONS = [
   'no-route', // no way to the next hop
   'neighbour-pending', // waits for address resolution and there is no room to hold it
   'neighbour-failed', // the next hop does not answer ARP or neighbour discovery
-  'too-big', // does not fit into the link's MTU and may not be cut
+  'too-big', // does not fit into the link's MTU, or what the route carries, and may not be cut
   'martian-source', // no host has the address that it says it is from
   'icmp-unrelated', // an ICMP error that belongs to no connection
   'icmp-limited', // an ICMP answer that the rate limit kept back

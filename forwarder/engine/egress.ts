@@ -50,7 +50,7 @@ export class Egress {
   readonly linkNames: readonly string[]
   readonly macs: readonly Uint8Array[]
   readonly #mtus: number[]
-  /** Frames up to this length fit any link's MTU. */
+  /** Frames up to this length fit any link's MTU, and what any route says. */
   fitsAnywhere = 0
   readonly #largestMtu: number
   readonly #macHigh: Int32Array
@@ -127,6 +127,7 @@ export class Egress {
 
   setRoutes(routes: readonly Route[]): void {
     this.#routes.replace(routes, this.linkNames)
+    this.#setLargestFrame()
   }
 
   /** Takes MTUs of links, by name. Pieces of packets are no longer than those that the pool was made for. */
@@ -134,7 +135,11 @@ export class Egress {
     for (const [link, name] of this.linkNames.entries()) {
       this.#mtus[link] = Math.min(mtus[name] ?? this.#mtus[link], this.#largestMtu)
     }
-    this.fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(...this.#mtus)
+    this.#setLargestFrame()
+  }
+
+  #setLargestFrame(): void {
+    this.fitsAnywhere = ETHERNET_HEADER_LENGTH + Math.min(this.#routes.smallestMtu, ...this.#mtus)
   }
 
   setTime(nowMs: number): void {
@@ -183,7 +188,7 @@ export class Egress {
   mtuToServer(server: RealServer): number {
     const hop = this.nextHop(server)
     if (hop === undefined) return Number.POSITIVE_INFINITY
-    return this.#pathMtus.find(server.address, this.#mtus[hop.link], this.#nowMs)
+    return this.#pathMtus.find(server.address, Math.min(this.#mtus[hop.link], server.routeMtu), this.#nowMs)
   }
 
   /** A router on the way to a tunnel's far end has said what it can carry. */
@@ -191,10 +196,12 @@ export class Egress {
     this.#pathMtus.learn(server.address, mtu, this.#nowMs)
   }
 
-  /** MTU of the link that toClient() would choose. */
+  /** MTU of the link that toClient() would choose, or what the client's route says if that is less: whatever the path, the way is the same farther on. */
   mtuToClient(path: number, client: number): number {
     const link = path === NO_RETURN_PATH ? this.#routes.find(client)?.link : this.returnPaths.links[path]
-    return link === undefined ? Number.POSITIVE_INFINITY : this.#mtus[link]
+    if (link === undefined) return Number.POSITIVE_INFINITY
+    const mtu = this.#mtus[link]
+    return mtu <= this.#routes.smallestMtu ? mtu : Math.min(mtu, this.#routes.mtuTo(client))
   }
 
   /** Our own address on a link. */
@@ -210,7 +217,9 @@ export class Egress {
   /** As mtuToClient(), of the IPv6 client in the words from `at`. */
   mtuToClient6(path: number, words: Int32Array, at: number): number {
     const link = path === NO_RETURN_PATH ? this.#routes.find6(words, at)?.link : this.returnPaths.links[path]
-    return link === undefined ? Number.POSITIVE_INFINITY : this.#mtus[link]
+    if (link === undefined) return Number.POSITIVE_INFINITY
+    const mtu = this.#mtus[link]
+    return mtu <= this.#routes.smallestMtu ? mtu : Math.min(mtu, this.#routes.mtuTo6(words, at))
   }
 
   toServer(frame: Frame, server: RealServer): Verdict {
@@ -263,13 +272,12 @@ export class Egress {
     return this.#piecesTo(frame, ipHeaderLength, hop, this.mtuToServer(server))
   }
 
-  /** As toClient(), for a packet that is longer than the way and may be cut. */
-  piecesToClient(frame: Frame, ipHeaderLength: number, path: number, client: number): Verdict {
+  /** As toClient(), for a packet that is longer than the way, of `mtu`, and may be cut. */
+  piecesToClient(frame: Frame, ipHeaderLength: number, path: number, client: number, mtu: number): Verdict {
     const neighbour = this.#neighbourOf(path, client)
-    if (neighbour !== undefined) return this.#piecesTo(frame, ipHeaderLength, neighbour, this.#mtus[neighbour.link])
+    if (neighbour !== undefined) return this.#piecesTo(frame, ipHeaderLength, neighbour, mtu)
     if (path === NO_RETURN_PATH) return this.#drops.drop(DROP_NO_ROUTE)
-    const link = this.#back(frame, path)
-    return this.#cut(frame, ipHeaderLength, link, this.#mtus[link])
+    return this.#cut(frame, ipHeaderLength, this.#back(frame, path), mtu)
   }
 
   /** @param path where the client's packets came from; by route when that is not known, or silent */
@@ -374,8 +382,9 @@ export class Egress {
     }
     const route = this.#routes.find(server.address)
     if (route === undefined) return undefined
-    const neighbour = this.neighbours.get(route.link, route.address, route.source, this.#nowMs)
-    server.leadTo(neighbour)
+    const { link, address, source, mtu } = route
+    const neighbour = this.neighbours.get(link, address, source, this.#nowMs)
+    server.leadTo(neighbour, mtu)
     return neighbour
   }
 }

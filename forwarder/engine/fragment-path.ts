@@ -149,6 +149,7 @@ export class FragmentPath {
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu
     if (isTooLong && !mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link))
     rewriteSourceAddress(view, ip, keys[index * KEY_WORDS + KEY.virtualAddress])
-    return isTooLong ? egress.piecesToClient(frame, headerLength, path, client) : egress.toClient(frame, path, client)
+    if (isTooLong) return egress.piecesToClient(frame, headerLength, path, client, mtu)
+    return egress.toClient(frame, path, client)
   }
 }

@@ -68,6 +68,6 @@ export class PacketSize {
     if (!mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link))
     if (hasUnfinishedChecksum(frame) && !finishChecksum(frame)) return drops.drop(DROP_BAD_HEADER)
     rewriteSource(view, ip, ip + headerLength, virtual, virtualPort, false)
-    return egress.piecesToClient(frame, headerLength, path, client)
+    return egress.piecesToClient(frame, headerLength, path, client, mtu)
   }
 }

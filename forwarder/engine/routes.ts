@@ -3,6 +3,8 @@
  * have not come here yet.
  */
 import { parseIPv4 } from '../../protocol/packet/bytes.ts'
+import { IPV4_MINIMUM_MTU } from '../../protocol/packet/ipv4.ts'
+import { IPV6_MINIMUM_MTU } from '../../protocol/packet/ipv6.ts'
 import { ADDRESS_WORDS, isIPv6Text, parseIPv6 } from '../../protocol/packet/ipv6-address.ts'
 import { prefixMask } from '../../protocol/packet/prefix.ts'
 import type { Route } from '../commands.ts'
@@ -15,6 +17,8 @@ export interface NextHop {
   address: number
   /** Our own address on that link. */
   source: number
+  /** What the route carries; Infinity when it says nothing. */
+  mtu: number
 }
 
 interface Entry {
@@ -23,6 +27,7 @@ interface Entry {
   readonly gateway: number | undefined
   readonly link: number
   readonly source: number
+  readonly mtu: number
 }
 
 interface Entry6 {
@@ -31,13 +36,16 @@ interface Entry6 {
   readonly gateway: number | undefined
   readonly link: number
   readonly source: number
+  readonly mtu: number
 }
 
 export class Routes {
   #entries: Entry[] = []
   #entries6: Entry6[] = []
   readonly #book: AddressBook
-  readonly #found: NextHop = { link: 0, address: 0, source: 0 }
+  readonly #found: NextHop = { link: 0, address: 0, source: 0, mtu: 0 }
+  /** The smallest that a route says; Infinity when none says any. */
+  smallestMtu = Number.POSITIVE_INFINITY
 
   constructor(book: AddressBook) {
     this.#book = book
@@ -58,12 +66,15 @@ export class Routes {
           gateway: route.gateway === undefined ? undefined : parseIPv4(route.gateway),
           link: links.indexOf(route.link),
           source: parseIPv4(route.source),
+          mtu: Math.max(IPV4_MINIMUM_MTU, route.mtu ?? Number.POSITIVE_INFINITY),
         }
       })
     this.#replace6(
       known.filter((route) => isIPv6Text(route.destination)),
       links,
     )
+    this.smallestMtu = Number.POSITIVE_INFINITY
+    for (const { mtu } of [...this.#entries, ...this.#entries6]) this.smallestMtu = Math.min(this.smallestMtu, mtu)
   }
 
   #replace6(routes: readonly Route[], links: readonly string[]): void {
@@ -76,6 +87,7 @@ export class Routes {
         gateway: route.gateway === undefined ? undefined : this.#retained(route.gateway),
         link: links.indexOf(route.link),
         source: this.#retained(route.source),
+        mtu: Math.max(IPV6_MINIMUM_MTU, route.mtu ?? Number.POSITIVE_INFINITY),
       }
     })
     for (const { gateway, source } of before) {
@@ -92,18 +104,15 @@ export class Routes {
 
   /** Where a packet goes next to the IPv6 address in the words from `at`; undefined when there is no route. */
   find6(words: Int32Array, at: number): Readonly<NextHop> | undefined {
-    for (const { destination, mask, gateway, link, source } of this.#entries6) {
-      if (
-        (words[at] & mask[0]) === destination[0] &&
-        (words[at + 1] & mask[1]) === destination[1] &&
-        (words[at + 2] & mask[2]) === destination[2] &&
-        (words[at + 3] & mask[3]) === destination[3]
-      ) {
-        const address = gateway ?? this.#book.intern(words[at], words[at + 1], words[at + 2], words[at + 3])
-        return address === NO_ADDRESS || source === NO_ADDRESS ? undefined : this.#hop(link, address, source)
-      }
-    }
-    return undefined
+    const entry = this.#entry6(words, at)
+    if (entry === undefined) return undefined
+    const address = entry.gateway ?? this.#book.intern(words[at], words[at + 1], words[at + 2], words[at + 3])
+    return address === NO_ADDRESS || entry.source === NO_ADDRESS ? undefined : this.#hop(entry, address)
+  }
+
+  /** What the route to the IPv6 address in the words from `at` says that it carries; Infinity when it says nothing. */
+  mtuTo6(words: Int32Array, at: number): number {
+    return this.#entry6(words, at)?.mtu ?? Number.POSITIVE_INFINITY
   }
 
   /** Our own IPv6 address on a link; NO_ADDRESS when it has none. */
@@ -114,19 +123,42 @@ export class Routes {
   /** Where a packet to the address with this number goes next; undefined when there is no route. */
   find(destination: number): Readonly<NextHop> | undefined {
     if (isIPv6Number(destination)) return this.find6(this.#book.words, destination * ADDRESS_WORDS)
+    const entry = this.#entry(destination)
+    return entry && this.#hop(entry, entry.gateway ?? destination)
+  }
+
+  /** As mtuTo6(), of an IPv4 address. */
+  mtuTo(destination: number): number {
+    return this.#entry(destination)?.mtu ?? Number.POSITIVE_INFINITY
+  }
+
+  #entry(destination: number): Entry | undefined {
     for (const entry of this.#entries) {
-      if ((destination & entry.mask) === entry.destination) {
-        return this.#hop(entry.link, entry.gateway ?? destination, entry.source)
-      }
+      if ((destination & entry.mask) === entry.destination) return entry
     }
     return undefined
   }
 
-  #hop(link: number, address: number, source: number): NextHop {
+  #entry6(words: Int32Array, at: number): Entry6 | undefined {
+    for (const entry of this.#entries6) {
+      const { destination, mask } = entry
+      if (
+        (words[at] & mask[0]) === destination[0] &&
+        (words[at + 1] & mask[1]) === destination[1] &&
+        (words[at + 2] & mask[2]) === destination[2] &&
+        (words[at + 3] & mask[3]) === destination[3]
+      )
+        return entry
+    }
+    return undefined
+  }
+
+  #hop({ link, source, mtu }: Entry | Entry6, address: number): NextHop {
     const found = this.#found
     found.link = link
     found.address = address
     found.source = source
+    found.mtu = mtu
     return found
   }
 

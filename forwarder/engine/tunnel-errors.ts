@@ -18,10 +18,8 @@ import {
   ICMPV6_PACKET_TOO_BIG,
   ICMPV6_UNREACHABLE,
 } from '../../protocol/packet/icmpv6.ts'
+import { IPV4_MINIMUM_MTU } from '../../protocol/packet/ipv4.ts'
 import { IPV6_MINIMUM_MTU } from '../../protocol/packet/ipv6.ts'
-
-/** Every link carries packets of this length whole (RFC 791). */
-const SMALLEST_MTU = 68
 
 export class TunnelError {
   type = 0
@@ -74,5 +72,5 @@ export class TunnelError {
 
 /** A router of before RFC 1191 says 0, and leaves it to the sender to guess. */
 function largestIPv4(mtu: number, added: number): number {
-  return mtu === 0 ? 0 : Math.min(0xffff, Math.max(SMALLEST_MTU, mtu - added))
+  return mtu === 0 ? 0 : Math.min(0xffff, Math.max(IPV4_MINIMUM_MTU, mtu - added))
 }

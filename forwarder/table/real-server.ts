@@ -53,6 +53,8 @@ export class RealServer implements Candidate {
   isRetired = false
   /** Where its packets go next; undefined until that is looked for, and when routes have changed. Set by leadTo() alone. */
   nextHop: Neighbour | undefined = undefined
+  /** What the route to it says that it carries; Infinity when it says nothing. */
+  routeMtu = Number.POSITIVE_INFINITY
   readonly #counters: Float64Array
 
   constructor(slot: Slot, address: number, addressWords: Int32Array, port: number, counters: Float64Array) {
@@ -106,7 +108,8 @@ export class RealServer implements Candidate {
   }
 
   /** Sets where its packets go next: a neighbour is kept resolved for as long as it is a server's next hop. */
-  leadTo(hop: Neighbour | undefined): void {
+  leadTo(hop: Neighbour | undefined, routeMtu = Number.POSITIVE_INFINITY): void {
+    this.routeMtu = routeMtu
     if (hop === this.nextHop) return
     if (this.nextHop) this.nextHop.servers--
     if (hop) hop.servers++

@@ -3,6 +3,8 @@ import { writeInt32, writeUint16 } from './bytes.ts'
 import { checksum, fold } from './checksum.ts'
 
 export const IPV4_HEADER_LENGTH = 20
+/** Every link carries packets of this length whole (RFC 791). */
+export const IPV4_MINIMUM_MTU = 68
 export const PROTOCOL_ICMP = 1
 export const PROTOCOL_IPIP = 4
 export const PROTOCOL_TCP = 6

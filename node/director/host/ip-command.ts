@@ -52,6 +52,8 @@ export interface IpRoute {
   readonly metric?: number
   readonly table?: string
   readonly flags: readonly string[]
+  /** One object of all of them. */
+  readonly metrics?: readonly { readonly mtu?: number }[]
   readonly nexthops?: readonly { readonly gateway?: string; readonly dev: string; readonly flags: readonly string[] }[]
 }
 

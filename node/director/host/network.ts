@@ -146,7 +146,9 @@ function toRoutes(kernelRoutes: readonly IpRoute[], interfaces: readonly HostInt
       const known = best.get(`${network}/${prefixLength}`)
       if (known && known.metric <= metric) continue
       const gateway = hop.gateway !== undefined && { gateway: hop.gateway }
-      const route: Route = { destination: network, prefixLength, ...gateway, link: used.name, source }
+      const mtu = kernelRoute.metrics?.find((metrics) => metrics.mtu !== undefined)?.mtu
+      const way = { ...gateway, link: used.name, source, ...(mtu !== undefined && { mtu }) }
+      const route: Route = { destination: network, prefixLength, ...way }
       best.set(`${network}/${prefixLength}`, { route, metric })
     }
   }

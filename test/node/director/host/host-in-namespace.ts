@@ -44,7 +44,7 @@ function set(setting: 'ip_forward' | 'conf/host0/forwarding', value: '0' | '1'):
 }
 
 test('routes are read as the kernel has them', async (t) => {
-  ip(`route add default via 10.0.0.1
+  ip(`route add default via 10.0.0.1 mtu 1400
     route add 10.7.0.0/16 nexthop via 10.0.0.3 nexthop via 10.0.0.4
     route add blackhole 10.8.0.0/16`)
   const { interfaces: facts, routes } = await readHostNetwork(['host0'])
@@ -53,7 +53,7 @@ test('routes are read as the kernel has them', async (t) => {
   t.same(
     routes.filter(({ source }) => source === host0.source).sort((a, b) => a.prefixLength - b.prefixLength),
     [
-      { destination: '0.0.0.0', prefixLength: 0, gateway: '10.0.0.1', ...host0 },
+      { destination: '0.0.0.0', prefixLength: 0, gateway: '10.0.0.1', ...host0, mtu: 1400 },
       { destination: '10.7.0.0', prefixLength: 16, gateway: '10.0.0.3', ...host0 },
       { destination: '10.0.0.0', prefixLength: 24, ...host0 },
     ],

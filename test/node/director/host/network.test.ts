@@ -123,6 +123,17 @@ const cases: readonly [sentence: string, kernel: Partial<IpRoute>[], forwarder: 
     [{ destination: '192.0.2.0', prefixLength: 24, gateway: '10.9.7.7', link: 'eth0', source: '10.9.0.2' }],
   ],
   [
+    'what an operator says that a route carries is known, be it one of several next hops',
+    [
+      { dst: 'default', gateway: '10.0.0.1', dev: 'eth0', metrics: [{ mtu: 1400 }] },
+      { dst: '10.7.0.0/16', metrics: [{ mtu: 1300 }], nexthops: [{ gateway: '10.0.0.4', dev: 'eth0', flags: [] }] },
+    ],
+    [
+      { destination: '0.0.0.0', prefixLength: 0, gateway: '10.0.0.1', ...eth0, mtu: 1400 },
+      { destination: '10.7.0.0', prefixLength: 16, gateway: '10.0.0.4', ...eth0, mtu: 1300 },
+    ],
+  ],
+  [
     'of two routes to one network the lower metric wins, in either order',
     [
       { dst: 'default', gateway: '10.0.0.1', dev: 'eth0', metric: 100 },

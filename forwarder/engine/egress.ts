@@ -14,7 +14,7 @@ import { segment } from '../method/offload.ts'
 import { encapsulate, outerHeaderLength } from '../method/tunnel.ts'
 import { isIPv6Packet } from '../method/tunnel-header.ts'
 import type { EngineSettings } from '../settings.ts'
-import { type AddressBook, isIPv6Number } from '../table/address-book.ts'
+import { type AddressBook, isIPv6Number, NO_ADDRESS } from '../table/address-book.ts'
 import type { ConnectionKey } from '../table/connection-key.ts'
 import { METHOD_LOCAL, type RealServer } from '../table/real-server.ts'
 import type { ServiceTable } from '../table/service-table.ts'
@@ -204,14 +204,15 @@ export class Egress {
     return mtu <= this.#routes.smallestMtu ? mtu : Math.min(mtu, this.#routes.mtuTo(client))
   }
 
-  /** Our own address on a link. */
-  sourceOn(link: number): number {
-    return this.#routes.sourceOn(link)
+  /** What the sender of a reply is answered from: our own address on its link, or the virtual one where we have none, as on the host's own. */
+  sourceOn(link: number, virtual: number): number {
+    return this.#routes.sourceOn(link) || virtual
   }
 
-  /** The number of our own IPv6 address on a link; NO_ADDRESS when it has none. */
-  source6On(link: number): number {
-    return this.#routes.source6On(link)
+  /** As sourceOn(), of IPv6: the address's number. */
+  source6On(link: number, virtual: number): number {
+    const own = this.#routes.source6On(link)
+    return own === NO_ADDRESS ? virtual : own
   }
 
   /** As mtuToClient(), of the IPv6 client in the words from `at`. */

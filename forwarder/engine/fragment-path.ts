@@ -134,7 +134,8 @@ export class FragmentPath {
     const { keys, states } = table.memory
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, egress.sourceOn(link))
+    const virtual = keys[index * KEY_WORDS + KEY.virtualAddress]
+    if (view.getUint8(ip + IPV4.ttl) <= 1) return answers.ttlExceeded(frame, link, egress.sourceOn(link, virtual))
     // What this host sends comes from this host: see ipv4-path.ts.
     const flags = states[index * STATE_WORDS + STATE.flagsReturnPath] >>> 16
     if ((flags & METHOD_MASK) === METHOD_LOCAL << METHOD_SHIFT && link !== egress.hostLink)
@@ -147,8 +148,8 @@ export class FragmentPath {
     const path = table.returnPath(index)
     const mtu = egress.mtuToClient(path, client)
     const isTooLong = frame.length - ETHERNET_HEADER_LENGTH > mtu
-    if (isTooLong && !mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link))
-    rewriteSourceAddress(view, ip, keys[index * KEY_WORDS + KEY.virtualAddress])
+    if (isTooLong && !mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link, virtual))
+    rewriteSourceAddress(view, ip, virtual)
     if (isTooLong) return egress.piecesToClient(frame, headerLength, path, client, mtu)
     return egress.toClient(frame, path, client)
   }

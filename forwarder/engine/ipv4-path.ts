@@ -326,7 +326,10 @@ export class IPv4Path {
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    if (view.getUint8(ip + IPV4.ttl) <= 1) return this.#answers.ttlExceeded(frame, link, this.#egress.sourceOn(link))
+    const key = index * KEY_WORDS
+    const virtual = this.#keys[key + KEY.virtualAddress]
+    if (view.getUint8(ip + IPV4.ttl) <= 1)
+      return this.#answers.ttlExceeded(frame, link, this.#egress.sourceOn(link, virtual))
     const state = index * STATE_WORDS
     const word = this.#states[state + STATE.flagsReturnPath]
     let flags = word >>> 16
@@ -357,8 +360,6 @@ export class IPv4Path {
       this.#counters[counter + COUNTER.outPackets]++
       this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
     }
-    const key = index * KEY_WORDS
-    const virtual = this.#keys[key + KEY.virtualAddress]
     const virtualPort = this.#keys[key + KEY.ports] & 0xffff
     const client = this.#keys[key + KEY.clientAddress]
     if (frame.length > this.#egress.fitsAnywhere) {

@@ -58,8 +58,6 @@ const DROP_SERVER_GONE = dropCode('server-gone')
 const DROP_UNPROVED = dropCode('unproved')
 const DROP_TABLE_FULL = dropCode('table-full')
 const DROP_OVER = dropCode('over')
-const DROP_TTL = dropCode('ttl-exceeded')
-const DROP_TOO_BIG = dropCode('too-big')
 const DROP_MARTIAN = dropCode('martian-source')
 const DROP_UNSUPPORTED = dropCode('unsupported')
 const DROP_UNCONFIRMED = dropCode('unconfirmed')
@@ -302,9 +300,10 @@ export class IPv6Path {
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const { egress } = this.#engine
-    if (view.getUint8(ip + IPV6.hopLimit) <= 1) {
-      return this.#answerServer(link) ? this.#answers.hopLimitExceeded(frame, link) : this.#drops.drop(DROP_TTL)
-    }
+    const key = index * KEY_WORDS
+    const virtual = this.#keys[key + KEY.virtualAddress]
+    if (view.getUint8(ip + IPV6.hopLimit) <= 1)
+      return this.#answersToServer(link, virtual).hopLimitExceeded(frame, link)
     const state = index * STATE_WORDS
     const word = this.#states[state + STATE.flagsReturnPath]
     let flags = word >>> 16
@@ -326,15 +325,14 @@ export class IPv6Path {
       this.#counters[counter + COUNTER.outPackets]++
       this.#counters[counter + COUNTER.outBytes] += frame.length - ETHERNET_HEADER_LENGTH
     }
-    const key = index * KEY_WORDS
     const client = key + KEY.clientAddress
     if (frame.length > egress.fitsAnywhere) {
       const mtu = egress.mtuToClient6(path, this.#keys, client)
       if (wireLength(frame, headerLength, protocol) > mtu) {
-        return this.#answerServer(link) ? this.#answers.tooBig(frame, link, mtu) : this.#drops.drop(DROP_TOO_BIG)
+        return this.#answersToServer(link, virtual).tooBig(frame, link, mtu)
       }
     }
-    const virtualAt = this.#keys[key + KEY.virtualAddress] * ADDRESS_WORDS
+    const virtualAt = virtual * ADDRESS_WORDS
     const virtualPort = this.#keys[key + KEY.ports] & 0xffff
     const unfinished = isTransportUnfinished(frame, transport)
     rewriteSource6(view, ip, transport, protocol, this.#book.words, virtualAt, virtualPort, unfinished)
@@ -397,11 +395,8 @@ export class IPv6Path {
     return index === NO_CONNECTION ? TO_HOST : this.#toClient(frame, link, headerLength, protocol, index)
   }
 
-  /** Lets the next answer come from our own address on the link; false when we have none there. */
-  #answerServer(link: number): boolean {
-    const source = this.#engine.egress.source6On(link)
-    if (source === NO_ADDRESS) return false
-    this.#answers.from(this.#book.words, source * ADDRESS_WORDS)
-    return true
+  /** The next answer comes from where replies on this link are answered from. */
+  #answersToServer(link: number, virtual: number): IPv6Answers {
+    return this.#answers.from(this.#book.words, this.#engine.egress.source6On(link, virtual) * ADDRESS_WORDS)
   }
 }

@@ -65,7 +65,7 @@ export class PacketSize {
     const { egress, answers, drops } = this.#parts
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    if (!mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link))
+    if (!mayBeCut(frame)) return answers.tooBig(frame, link, mtu, egress.sourceOn(link, virtual))
     if (hasUnfinishedChecksum(frame) && !finishChecksum(frame)) return drops.drop(DROP_BAD_HEADER)
     rewriteSource(view, ip, ip + headerLength, virtual, virtualPort, false)
     return egress.piecesToClient(frame, headerLength, path, client, mtu)

@@ -30,7 +30,7 @@ import { lookForInterference, refuseInterference } from './host/interference.ts'
 import { InterferenceWatch } from './host/interference-watch.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
-import { mtusOf, readHostNetwork, readSettledHostNetwork } from './host/network.ts'
+import { type HostNetwork, mtusOf, readHostNetwork, readSettledHostNetwork, smallestMtuOf } from './host/network.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { giveUpOnFaults } from './own-faults.ts'
@@ -202,12 +202,13 @@ export class Director {
     forwarder.setRoutes(network.routes, mtusOf(network))
     const localServers = new LocalServers({
       forwarder,
-      mtu: Math.min(...network.interfaces.map(({ mtu }) => mtu)),
+      mtu: smallestMtuOf(network),
       warn: (error, message) => log.warn({ error }, message),
     })
     begun(() => localServers.close())
-    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, () => {
+    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, (now) => {
       if (localServers.refresh()) feed.refreshAll()
+      void localServers.setMtu(smallestMtuOf(now))
       void localServers.restore()
     })
 
@@ -447,7 +448,7 @@ export class Director {
   }
 
   /** Keeps the forwarder's routes and MTUs what the kernel's are; to be called when they may have changed. */
-  #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: () => void): () => void {
+  #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: (now: HostNetwork) => void): () => void {
     let timer: NodeJS.Timeout | undefined
     this.#started.push(() => clearTimeout(timer))
     const read = async () => {
@@ -455,7 +456,7 @@ export class Director {
       try {
         const now = await readHostNetwork(interfaces)
         forwarder.setRoutes(now.routes, mtusOf(now))
-        onRead()
+        onRead(now)
       } catch (error) {
         this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')
       }

@@ -68,7 +68,7 @@ export function rulesFor(services: readonly Served[], isLocal: (address: string)
 
 export interface LocalServersOptions {
   readonly forwarder: { openHostDevice(): Promise<void> }
-  /** Of the device. */
+  /** Of the device: what the used interfaces all carry. */
   readonly mtu: number
   /** Something does not work; what it is. */
   readonly warn: (error: unknown, message: string) => void
@@ -80,6 +80,8 @@ export interface LocalServersOptions {
 export class LocalServers {
   readonly #options: Required<LocalServersOptions>
   #own: ReadonlySet<string>
+  /** That the device has, or is to have. */
+  #mtu: number
   #isOpen = false
   /** Families, by ip's options, in which our table leads to the device. */
   readonly #routed = new Set<string>()
@@ -98,6 +100,7 @@ export class LocalServers {
       ...options,
     }
     this.#own = this.#options.readAddresses()
+    this.#mtu = options.mtu
     this.#work = this.#removeLeftOver()
   }
 
@@ -123,6 +126,15 @@ export class LocalServers {
     const rules = rulesFor(services, (address) => this.isLocal(address))
     this.#warnOfLoopback6(services)
     this.#work = this.#work.then(() => this.#apply(rules))
+    return this.#work
+  }
+
+  /** The used interfaces carry so much from now on: what local servers send is to fit, since nobody else on the host tells them. */
+  setMtu(mtu: number): Promise<void> {
+    if (mtu !== this.#mtu) {
+      this.#mtu = mtu
+      this.#work = this.#work.then(() => this.#applyMtu())
+    }
     return this.#work
   }
 
@@ -180,15 +192,28 @@ export class LocalServers {
 
   async #open(): Promise<void> {
     if (this.#isOpen) return
-    const { forwarder, mtu, run, writeSetting } = this.#options
+    const { forwarder, writeSetting } = this.#options
     await forwarder.openHostDevice()
     // No address of its own, no router asked for one; where the host has no IPv6 there is nothing to set.
     await writeSetting(`ipv6/conf/${HOST_DEVICE}/addr_gen_mode`, '1').catch(() => {})
     await writeSetting(`ipv6/conf/${HOST_DEVICE}/disable_ipv6`, '1').catch(() => {})
     await writeSetting(`ipv4/conf/${HOST_DEVICE}/route_localnet`, '1')
     await writeSetting(`ipv4/conf/${HOST_DEVICE}/rp_filter`, '2')
-    await run(['link', 'set', 'dev', HOST_DEVICE, 'mtu', String(mtu)])
+    await this.#setDeviceMtu()
     this.#isOpen = true
+  }
+
+  async #applyMtu(): Promise<void> {
+    if (!this.#isOpen) return
+    try {
+      await this.#setDeviceMtu()
+    } catch (error) {
+      this.#options.warn(error, 'local servers may send more than the interfaces carry')
+    }
+  }
+
+  async #setDeviceMtu(): Promise<void> {
+    await this.#options.run(['link', 'set', 'dev', HOST_DEVICE, 'mtu', String(this.#mtu)])
   }
 
   /** Leads our table to the device, in one family: with the first local server of it. */

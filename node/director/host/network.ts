@@ -66,6 +66,11 @@ export function mtusOf({ interfaces }: HostNetwork): Record<string, number> {
   return Object.fromEntries(interfaces.map(({ name, mtu }) => [name, mtu]))
 }
 
+/** What all interfaces carry. */
+export function smallestMtuOf({ interfaces }: HostNetwork): number {
+  return Math.min(...interfaces.map(({ mtu }) => mtu))
+}
+
 /** The link-local address that the kernel sends to link-local groups from; undefined when there is none. */
 export function linkLocalAddress({ addresses }: HostInterface): string | undefined {
   return addresses.find(({ address }) => isLinkLocal(address))?.address

@@ -103,6 +103,20 @@ test('nobody asks by ARP for a local server', async (t) => {
   t.ok(asked.includes(ROUTER), 'while others are asked for')
 })
 
+test('a local server that sends more than the interface carries hears so from the virtual address', async (t) => {
+  const director = bench()
+  director.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  director.engine.setRoutes([], { [OUTSIDE]: 1400 })
+  const tooLong = reply({ payload: new Uint8Array(1361) })
+  const expected = icmpFrame({
+    ...{ sourceMac: anyMac.destinationMac, destinationMac: anyMac.sourceMac },
+    ...{ from: VIP, to: LOOPBACK, tos: 0xc0, fragment: 0, ttl: 64, type: 3, code: 4, rest: 1400 },
+    payload: packetOf(tooLong).subarray(0, 576 - 28),
+  })
+  t.same(sentHex(director.send(HOST, tooLong)), [[HOST, hex(expected)]])
+  t.equal(director.send(HOST, reply({ payload: new Uint8Array(1360) }))[0].link, OUTSIDE)
+})
+
 test('a packet from a network that says it is the local server’s is dropped', async (t) => {
   const director = bench()
   director.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
@@ -224,6 +238,19 @@ test('over IPv6 too, the local server gets the packet, and its reply leaves as t
   ])
   t.same(director.send(INSIDE, reply6()), [], 'from elsewhere nobody speaks in its name')
   t.equal(director.drops.toObject()['martian-source'], 1)
+})
+
+test('over IPv6 too it hears from the virtual address what the interface carries', async (t) => {
+  const director = bench6()
+  director.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))
+  director.engine.setRoutes([], { [OUTSIDE]: 1400 })
+  const tooLong = reply6({ payload: new Uint8Array(1341) })
+  const expected = icmpFrame6({
+    ...{ sourceMac: anyMac.destinationMac, destinationMac: anyMac.sourceMac },
+    ...{ from: VIP6, to: INSIDE_SOURCE6, trafficClass: 0xc0, hopLimit: 64, type: 2, rest: 1400 },
+    payload: packetOf(tooLong).subarray(0, 1280 - 48),
+  })
+  t.same(sentHex(director.send(HOST, tooLong)), [[HOST, hex(expected)]])
 })
 
 test('fragments of IPv6 go to the local server and come from it, and from nowhere else', async (t) => {

@@ -167,8 +167,8 @@ export class IcmpErrorPath {
     if (!error.translate(outer.isIPv6, inner.isIPv6, at - outer.ip, type, code, rest)) {
       return drops.drop(DROP_ICMP_UNRELATED)
     }
-    // Nobody on the way cuts packets of IPv6: those that may be cut are so before they leave, from now on.
-    if (outer.isIPv6 && error.outerMtu > 0) egress.learnPathMtu(server, error.outerMtu)
+    // From now on this director tells the other clients itself, and cuts what may be cut.
+    if (error.outerMtu > 0) egress.learnPathMtu(server, error.outerMtu)
     const start = at - ETHERNET_HEADER_LENGTH
     bytes.copyWithin(start, frame.start, frame.start + ETHERNET_HEADER_LENGTH)
     view.setUint16(start + 12, inner.isIPv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4)

@@ -123,6 +123,29 @@ for (const [sentence, outer, [type, code, rest], expected] of other) {
   }
 }
 
+test('IPv4 in IPv4: what a router can carry is told to all clients for ten minutes, and what may be cut is cut', async (t) => {
+  const kind = plain(4, 4)
+  const bench = open(kind)
+  const from = `${CLIENT_ADDRESS}:3457`
+  bench.send(OUTSIDE, clientTcp({ from, flags: SYN }))
+  bench.send(INSIDE, aboutOuter(4, 3, 4, MTU, inTunnel(kind)))
+  const payload = new Uint8Array(1380 - 39)
+  const told = () => bench.send(OUTSIDE, clientTcp({ from, payload })).filter(({ link }) => link === OUTSIDE)
+  t.same([...told()[0].frame.subarray(34, 36), ...told()[0].frame.subarray(40, 42)], [3, 4, 1380 >> 8, 1380 & 255])
+  t.equal(bench.send(OUTSIDE, clientTcp({ from, payload: payload.subarray(1) }))[0].link, INSIDE)
+  t.equal(bench.send(OUTSIDE, clientTcp({ from, payload, fragment: 0 })).length, 2, 'cut')
+  bench.nowMs += 601_000
+  t.same(told(), [])
+})
+
+test('no way of IPv4 is thought narrower than Linux thinks one, whatever is said of it', async (t) => {
+  const kind = plain(4, 4)
+  const bench = open(kind)
+  bench.send(INSIDE, aboutOuter(4, 3, 4, 100, inTunnel(kind)))
+  const link = (length: number) => bench.send(OUTSIDE, clientTcp({ payload: new Uint8Array(length - 40) }))[0].link
+  t.same([link(532), link(533)], [INSIDE, OUTSIDE])
+})
+
 test('an error about a first fragment in a tunnel is the client’s, and about a later one the host’s', async (t) => {
   const kind = plain(6, 6)
   const bench = tunnelBench(kind, 'udp')

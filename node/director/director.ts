@@ -312,6 +312,7 @@ export class Director {
         transports,
         forwarder,
         isInSync: () => readiness.state.inSync,
+        onOvertaken: () => cluster.doubt('another took over while this director stood still'),
         note: (message) => log.info(message),
       },
     )

@@ -80,7 +80,7 @@ export function giveUpOnFaults(input: OwnFaultsInput): OwnFaults {
       const subject = address ?? name
       if (fault === undefined) {
         log.info(`${subject} is well again`)
-        cluster.doubt()
+        cluster.doubt('a link was down')
       } else log.warn({ fault }, `${subject} has failed`)
       if (address === undefined) vip.setLink(name, fault)
       if (address === undefined && !interfaces.includes(name)) return

@@ -6,6 +6,7 @@
 import { VNET_HEADER_LENGTH } from '../../forwarder/link/link.ts'
 import { Checkpoints } from '../../node/director/checkpoint/checkpoints.ts'
 import { Admission } from '../../node/director/cluster/admission.ts'
+import { KnownStatus, type SaidStatus } from '../../node/director/cluster/known-status.ts'
 import { type ReplicationStatus, Replicator } from '../../node/director/cluster/replication/replicator.ts'
 import type { Peer, Transport } from '../../node/director/cluster/transport.ts'
 import { letIn } from '../../node/director/pool/admissions.ts'
@@ -94,11 +95,11 @@ export class SimulatedDirector {
   readonly transport: Transport
   /** What it advertises and since when, by vrid; nothing after a resignation. */
   readonly advertised = new Map<number, { readonly priority: number; readonly sinceMs: number }>()
-  /** As the main thread knows it. */
-  status: ReplicationStatus | undefined
   isAlive = true
   readonly #options: DirectorOptions
   readonly #vrrp: VrrpTransport
+  /** As the main thread knows it. */
+  readonly #known = new KnownStatus<ReplicationStatus & SaidStatus>()
   #willBreathe = false
 
   constructor(options: DirectorOptions) {
@@ -145,6 +146,7 @@ export class SimulatedDirector {
           : undefined,
     })
     this.transport = sabotage.gossip(options.isLater ? withAccent(transport, speaksLater) : transport)
+    let doubts = 0
     this.replicator = new Replicator({
       transport: heardBy(cluster, this.transport),
       peers: namesOf(belonging.peers),
@@ -159,10 +161,10 @@ export class SimulatedDirector {
           main.post(() => void this.checkpoints.next().then((records) => cluster.post(() => resolve(records))))
         }),
       wake: () => this.#breatheSoon(),
-      onStatus: (status) =>
-        main.post(() => {
-          this.status = status
-        }),
+      onStatus: (status) => {
+        const said = { ...status, doubts }
+        main.post(() => this.#known.take(said))
+      },
     })
     this.pool = new PoolConfiguration({
       store: options.store,
@@ -188,13 +190,19 @@ export class SimulatedDirector {
       clock: main,
       instant: () => ({ wallMs: options.wallClockMs(), monotonicMs: main.now(), boot: name }),
       intervalMs: CHECKPOINT_INTERVAL_MS,
-      isWhole: () => this.status?.joined ?? false,
+      isWhole: () => this.#known.current?.joined ?? false,
       onRead: (report) => options.note(`reads its checkpoint: ${JSON.stringify(report)}`),
       // Its store is closed under it when it is killed.
       onTrouble: () => {},
     })
     this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address, main)
-    this.vip = this.#createVip()
+    this.vip = this.#createVip(() => {
+      this.#known.doubt('another took over')
+      cluster.post(() => {
+        doubts++
+        this.replicator.doubt()
+      })
+    })
   }
 
   /** Rejects only when the simulation itself is wrong. */
@@ -309,7 +317,7 @@ export class SimulatedDirector {
     })
   }
 
-  #createVip(): VipService {
+  #createVip(onOvertaken: () => void): VipService {
     const { priorities, intervalMs, isGrouped, isAuthenticated, wallClockMs, segments, sabotage, note } = this.#options
     const { main, forwarder } = this.threads
     return new VipService(
@@ -339,7 +347,8 @@ export class SimulatedDirector {
         transports: [this.#vrrp],
         clock: main,
         wallClockMs,
-        isInSync: () => sabotage.inSync(this.status?.inSync ?? false),
+        isInSync: () => sabotage.inSync(this.#known.current?.inSync ?? false),
+        onOvertaken,
         note,
         forwarder: {
           mac: (link) => parseMac(macOf(link === OUTSIDE ? this.address : this.insideAddress)),

@@ -8,6 +8,7 @@ import { DirectorError } from '../../../protocol/errors.ts'
 import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
 import type { TokenRefusal } from './admission.ts'
 import { peerIdOf } from './identity.ts'
+import { KnownStatus } from './known-status.ts'
 import { PeerTurns } from './peer-turns.ts'
 import {
   createTransportCounters,
@@ -65,9 +66,7 @@ export class Cluster implements Transport {
   #nextSend = 0
   #worker: Worker | undefined
   #exited: Promise<void> = Promise.resolve()
-  #status: ClusterStatus | undefined
-  /** How often a link came up. */
-  #doubts = 0
+  readonly #known = new KnownStatus<ClusterStatus>()
   #onSync: (state: Pick<ClusterStatus, 'inSync' | 'reason'>) => void = () => {}
   readonly #failed = Promise.withResolvers<Error>()
   #onDelivered: () => void = () => {}
@@ -151,16 +150,14 @@ export class Cluster implements Transport {
 
   /** As of a tenth of a second ago at most; a change of inSync is known at once. */
   status(): Pick<ClusterStatus, 'inSync' | 'reason' | 'joined' | 'peers' | 'counters'> {
-    return this.#status ?? { inSync: false, reason: 'has just started', joined: false, peers: [], counters: {} }
+    return this.#known.current ?? { inSync: false, reason: 'has just started', joined: false, peers: [], counters: {} }
   }
 
-  /** A link is up again: this director is not in sync until peers have answered it. */
-  doubt(): void {
-    this.#doubts++
+  /** This director may have missed something: it is not in sync until peers have answered it. @param reason in words for an operator */
+  doubt(reason: string): void {
+    this.#known.doubt(reason)
     this.#post({ kind: 'doubt' })
-    if (!this.#status) return
-    this.#status = doubted(this.#status)
-    this.#onSync(this.#status)
+    if (this.#known.current) this.#onSync(this.#known.current)
   }
 
   /** Whether the thread lives. */
@@ -170,7 +167,7 @@ export class Cluster implements Transport {
 
   /** Of the running daemons of the kernel's sync protocol. */
   get syncDaemonCounters(): ClusterStatus['syncDaemons'] {
-    return this.#status?.syncDaemons ?? {}
+    return this.#known.current?.syncDaemons ?? {}
   }
 
   /** @throws DirectorError INTERFACE_MISSING, PRIVILEGE_MISSING, SOCKET_BUSY; it does not run then */
@@ -184,11 +181,11 @@ export class Cluster implements Transport {
   }
 
   get refusedTokens(): ClusterStatus['refusedTokens'] {
-    return this.#status?.refusedTokens ?? {}
+    return this.#known.current?.refusedTokens ?? {}
   }
 
   get counters(): Readonly<TransportCounters> {
-    const thread = this.#status?.transport ?? createTransportCounters()
+    const thread = this.#known.current?.transport ?? createTransportCounters()
     return {
       ...thread,
       oversizedMessages: thread.oversizedMessages + this.#counters.oversizedMessages,
@@ -285,10 +282,9 @@ export class Cluster implements Transport {
   }
 
   #take(status: ClusterStatus): void {
-    const wasInSync = this.#status?.inSync ?? false
-    // What the thread said before it knew of a doubt may still be on its way.
-    this.#status = status.doubts < this.#doubts ? doubted(status) : status
-    if (this.#status.inSync !== wasInSync) this.#onSync(this.#status)
+    const wasInSync = this.status().inSync
+    this.#known.take(status)
+    if (this.status().inSync !== wasInSync) this.#onSync(this.status())
   }
 
   async #judge(id: number, token: Uint8Array): Promise<void> {
@@ -326,8 +322,4 @@ export class Cluster implements Transport {
     const own = 'message' in message ? { ...message, message: new Uint8Array(message.message) } : message
     this.#worker?.postMessage(own)
   }
-}
-
-function doubted(status: ClusterStatus): ClusterStatus {
-  return { ...status, inSync: false, reason: 'a link was down' }
 }

@@ -59,7 +59,7 @@ export type ToClusterWorker =
   | { readonly kind: 'peers'; readonly peers: readonly Peer[] }
   /** The answer to a newcomer; a reason: it is not let in. */
   | { readonly kind: 'judged'; readonly id: number; readonly reason?: TokenRefusal }
-  /** A link is up again. */
+  /** This director may have missed something. */
   | { readonly kind: 'doubt' }
   | { readonly kind: 'stop' }
 

@@ -52,6 +52,7 @@ export interface VipGroupComponents {
   readonly keys: readonly SharedKey[]
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
+  readonly onOvertaken: () => void
   readonly runScript: RunScript
   /** Runs what groups track. */
   readonly checks: Pick<ScriptChecks, 'add'>
@@ -342,6 +343,9 @@ export class VipGroup implements SyncMember {
           break
         case 'announce':
           this.#announce(nowMs)
+          break
+        case 'overtaken':
+          this.#components.onOvertaken()
           break
         case 'note':
           this.#components.note(`${this.name}: ${action.message}`)

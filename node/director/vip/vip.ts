@@ -35,6 +35,8 @@ export interface VipComponents {
   readonly forwarder: Pick<Forwarder, 'setVirtualAddresses' | 'transmit' | 'mac'>
   /** Whether this director's table is as good as its peers'. Asked often; must be cheap. */
   readonly isInSync: () => boolean
+  /** This director stood still, and another has taken over: from now on it is in sync only if it has what that one told meanwhile. */
+  readonly onOvertaken: () => void
   readonly clock?: Clock
   /** Milliseconds since 1970, for the age of advertisements with authentication; really, unless given. */
   readonly wallClockMs?: () => number
@@ -65,6 +67,7 @@ export class VipService {
     const lent = {
       forwarder: components.forwarder,
       isInSync: components.isInSync,
+      onOvertaken: components.onOvertaken,
       clock,
       wallClockMs: components.wallClockMs ?? Date.now,
       runScript,

@@ -54,6 +54,8 @@ export type RouterAction =
   | { readonly kind: 'disarm' }
   /** Announce the addresses again: another router may have drawn the neighbours away. */
   | { readonly kind: 'announce' }
+  /** Another has taken over while this router stood still: what it has told meanwhile may not have come here. */
+  | { readonly kind: 'overtaken' }
   /** Something that an operator wants to find in the log. */
   | { readonly kind: 'note'; readonly message: string }
 
@@ -277,6 +279,7 @@ export class VirtualRouter {
         ? `${from} advertises priority ${priority}, this director ${own}`
         : `${from} took over while this director was stalled for ${this.#stallMs} ms`
       this.#takeLeave(yields ? own : Math.min(own, priority - 1))
+      if (this.#doubtful) this.#actions.push({ kind: 'overtaken' })
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
       this.#activeIntervalMs = intervalMs

@@ -68,6 +68,7 @@ export class VrrpWire implements Wire {
         clock: this.#clock,
         wallClockMs: () => this.#wallClockMs,
         isInSync: () => true,
+        onOvertaken: () => {},
         forwarder: { mac: () => new Uint8Array(6), setVirtualAddresses: () => {}, transmit: () => {} },
       },
     )

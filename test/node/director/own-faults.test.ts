@@ -36,7 +36,7 @@ class Parts {
         onFailure: (handler) => {
           this.failCluster = handler
         },
-        doubt: () => void this.done.push('doubt'),
+        doubt: (reason) => void this.done.push(`doubt: ${reason}`),
       },
       vip: { setFault: doing('vip'), setLink: doing('tracking') },
       sockets: [
@@ -93,7 +93,7 @@ test('a director whose interface fails gives up, and so do its health checks, un
   t.same(parts.news, ['tracking inside: has no carrier', 'vip inside: has no carrier', 'health inside: has no carrier'])
   parts.faults.links.onFault({ name: 'inside' }, undefined)
   t.same(parts.news, [
-    'doubt',
+    'doubt: a link was down',
     'tracking inside: well',
     'vip the socket of 10.0.0.1: well',
     'vip inside: well',
@@ -106,7 +106,12 @@ test('a director gives up when it has lost the address that it speaks from, and 
   parts.faults.links.onFault({ name: 'outside', address: '10.0.0.1' }, 'is gone')
   t.same(parts.news, ['vip 10.0.0.1: is gone', 'health 10.0.0.1: is gone'])
   parts.faults.links.onFault({ name: 'outside', address: '10.0.0.1' }, undefined)
-  t.same(parts.news, ['doubt', 'vip the socket of 10.0.0.1: well', 'vip 10.0.0.1: well', 'health 10.0.0.1: well'])
+  t.same(parts.news, [
+    'doubt: a link was down',
+    'vip the socket of 10.0.0.1: well',
+    'vip 10.0.0.1: well',
+    'health 10.0.0.1: well',
+  ])
 })
 
 test('a director whose socket cannot join its groups again when an interface is well is not well before it can', async (t) => {
@@ -116,7 +121,7 @@ test('a director whose socket cannot join its groups again when an interface is 
   parts.deafness = 'no such device'
   onFault({ name: 'outside' }, undefined)
   t.same(parts.news.slice(3), [
-    'doubt',
+    'doubt: a link was down',
     'tracking outside: well',
     'vip the socket of 10.0.0.1: no such device',
     'vip outside: well',

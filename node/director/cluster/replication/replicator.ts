@@ -216,7 +216,7 @@ export class Replicator {
     for (const name of names) if (!this.#views.has(name)) this.#views.set(name, new SenderView(name))
   }
 
-  /** This director was cut off, perhaps too shortly to miss its peers: nothing that they had said counts. */
+  /** This director was cut off or stood still, perhaps too shortly to miss its peers: nothing that they had said counts. */
   doubt(): void {
     const now = this.#options.clock.now()
     for (const view of this.#views.values()) view.heardFrom = Math.max(view.heardFrom, now)

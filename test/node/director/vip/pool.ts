@@ -45,6 +45,7 @@ export class PoolMember {
   readonly notes: string[] = []
   /** Where its host lets nothing out to. */
   readonly refused = new Set<string>()
+  /** For a test to set; false when another has taken over while this one stood still. */
   inSync = true
   /** How far its wall clock is ahead. */
   wallAheadMs = 0
@@ -80,6 +81,9 @@ export class PoolMember {
         clock: this.#clock,
         wallClockMs: () => WALL_START_MS + pool.clock.now() + this.wallAheadMs,
         isInSync: () => this.inSync,
+        onOvertaken: () => {
+          this.inSync = false
+        },
         runScript: (command) => {
           this.scripts.push(command.join(' '))
           return { ended: Promise.resolve(this.failures.get(command[0])), gone: Promise.resolve(), kill: () => {} }

@@ -51,7 +51,7 @@ const cases: readonly Case[] = [
   ],
   [
     'but if it hears one that has taken over by then, three intervals after it last spoke, it yields',
-    [...toActive, [660, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1010']],
+    [...toActive, [660, heard('10.0.0.3', 100), 'advertise 99, overtaken, become backup, arm 1010']],
   ],
   [
     'one that is always late speaks all the same',
@@ -67,12 +67,12 @@ const cases: readonly Case[] = [
     [
       ...toActive,
       [800, timer, 'note, arm 900'],
-      [850, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1200'],
+      [850, heard('10.0.0.3', 100), 'advertise 99, overtaken, become backup, arm 1200'],
     ],
   ],
   [
     'it yields as well if it hears the successor before its own timer',
-    [...toActive, [800, heard('10.0.0.3', 100), 'advertise 99, become backup, arm 1150']],
+    [...toActive, [800, heard('10.0.0.3', 100), 'advertise 99, overtaken, become backup, arm 1150']],
   ],
 ]
 

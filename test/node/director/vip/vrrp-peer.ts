@@ -18,6 +18,7 @@ const service = new VipService(
   {
     transports,
     isInSync: () => true,
+    onOvertaken: () => {},
     forwarder: { mac: () => host.mac, setVirtualAddresses: () => {}, transmit: () => {} },
     note,
   },

@@ -99,7 +99,9 @@ export class SimulatedDirector {
   readonly #options: DirectorOptions
   readonly #vrrp: VrrpTransport
   /** As the main thread knows it. */
-  readonly #known = new KnownStatus<ReplicationStatus & SaidStatus>()
+  readonly #known = new KnownStatus<ReplicationStatus & SaidStatus>(() => this.threads.cluster.now() - this.#pulseMs)
+  /** When the cluster thread last breathed. */
+  #pulseMs = 0
   #willBreathe = false
 
   constructor(options: DirectorOptions) {
@@ -163,6 +165,7 @@ export class SimulatedDirector {
       wake: () => this.#breatheSoon(),
       onStatus: (status) => {
         const said = { ...status, doubts }
+        this.#pulseMs = cluster.now()
         main.post(() => this.#known.take(said))
       },
     })

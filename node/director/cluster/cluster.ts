@@ -3,6 +3,7 @@
  * handle, which is a Transport for configuration and health, and knows how far everybody is.
  */
 import { Worker } from 'node:worker_threads'
+import { monotonicMs } from '../../../forwarder/clock.ts'
 import { programFile } from '../../../forwarder/program-file.ts'
 import { DirectorError } from '../../../protocol/errors.ts'
 import type { SyncDaemon, SyncDaemonState } from '../sync-daemon/sync-daemon.ts'
@@ -34,6 +35,8 @@ import type {
 const MAX_PENDING_SENDS = 1024
 /** A thread that has not ended by then is ended. */
 const STOP_LIMIT_MS = 3000
+/** How soon it is told of that the thread hangs, or does so no longer. */
+const PULSE_CHECK_MS = 100
 
 export interface NewcomerHandler {
   /** Lets in whoever has shown this token, by setPeers(), or says why not. */
@@ -66,7 +69,12 @@ export class Cluster implements Transport {
   #nextSend = 0
   #worker: Worker | undefined
   #exited: Promise<void> = Promise.resolve()
-  readonly #known = new KnownStatus<ClusterStatus>()
+  /** A double: when the thread last breathed, by monotonicMs(). */
+  readonly #pulse = new Float64Array(new SharedArrayBuffer(8))
+  readonly #known = new KnownStatus<ClusterStatus>(() => monotonicMs() - this.#pulse[0])
+  /** What onSync's handler was told last. */
+  #toldInSync = false
+  #pulseCheck: NodeJS.Timeout | undefined
   #onSync: (state: Pick<ClusterStatus, 'inSync' | 'reason'>) => void = () => {}
   readonly #failed = Promise.withResolvers<Error>()
   #onDelivered: () => void = () => {}
@@ -83,9 +91,15 @@ export class Cluster implements Transport {
 
   /** Resolves when the thread listens. @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
-    const workerData: ClusterWorkerInput = { ...this.#input, peers: this.#peers, untaken: this.#untaken.shared }
+    const workerData: ClusterWorkerInput = {
+      ...this.#input,
+      peers: this.#peers,
+      untaken: this.#untaken.shared,
+      pulse: this.#pulse.buffer as SharedArrayBuffer,
+    }
     const worker = new Worker(programFile('node/director/cluster/worker'), { workerData, name: 'cluster' })
     this.#worker = worker
+    this.#pulseCheck = setInterval(() => this.#tellChange(), PULSE_CHECK_MS)
     let isReady = false
     let failure: Error | undefined
     await new Promise<void>((resolve, reject) => {
@@ -127,6 +141,7 @@ export class Cluster implements Transport {
     const worker = this.#worker
     if (!worker) return
     this.#isStopping = true
+    clearInterval(this.#pulseCheck)
     this.#post({ kind: 'stop' })
     const limit = setTimeout(() => void worker.terminate(), STOP_LIMIT_MS)
     await this.#exited
@@ -148,7 +163,7 @@ export class Cluster implements Transport {
     this.#restore = next
   }
 
-  /** As of a tenth of a second ago at most; a change of inSync is known at once. */
+  /** As of a tenth of a second ago at most, if the thread does not hang; a change of inSync is known at once. */
   status(): Pick<ClusterStatus, 'inSync' | 'reason' | 'joined' | 'peers' | 'counters'> {
     return this.#known.current ?? { inSync: false, reason: 'has just started', joined: false, peers: [], counters: {} }
   }
@@ -157,7 +172,7 @@ export class Cluster implements Transport {
   doubt(reason: string): void {
     this.#known.doubt(reason)
     this.#post({ kind: 'doubt' })
-    if (this.#known.current) this.#onSync(this.#known.current)
+    if (this.#known.current) this.#tell()
   }
 
   /** Whether the thread lives. */
@@ -282,9 +297,18 @@ export class Cluster implements Transport {
   }
 
   #take(status: ClusterStatus): void {
-    const wasInSync = this.status().inSync
     this.#known.take(status)
-    if (this.status().inSync !== wasInSync) this.#onSync(this.status())
+    this.#tellChange()
+  }
+
+  #tellChange(): void {
+    if (this.status().inSync !== this.#toldInSync) this.#tell()
+  }
+
+  #tell(): void {
+    const status = this.status()
+    this.#toldInSync = status.inSync
+    this.#onSync(status)
   }
 
   async #judge(id: number, token: Uint8Array): Promise<void> {
@@ -310,6 +334,7 @@ export class Cluster implements Transport {
   /** Nothing is connected any more, and nothing will be sent. */
   #ended(): void {
     this.#worker = undefined
+    clearInterval(this.#pulseCheck)
     for (const { reject } of [...this.#sends.values(), ...this.#asked.values()])
       reject(new Error('the cluster has stopped'))
     this.#sends.clear()

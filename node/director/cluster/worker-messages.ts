@@ -29,6 +29,8 @@ export interface ClusterInput extends Libp2pTransportOptions {
 export interface ClusterWorkerInput extends ClusterInput {
   /** Memory of UntakenMessages. */
   readonly untaken: SharedArrayBuffer
+  /** A double: when the cluster thread last breathed, by monotonicMs(). */
+  readonly pulse: SharedArrayBuffer
 }
 
 export interface ClusterStatus extends ReplicationStatus {

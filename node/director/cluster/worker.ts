@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
+import { monotonicMs } from '../../../forwarder/clock.ts'
 import { wake } from '../../../forwarder/sys/event-fd.ts'
 import { ConnectionReader } from '../../../forwarder/table/connection-reader.ts'
 import { RecordRing } from '../../../forwarder/table/record-ring.ts'
@@ -34,6 +35,7 @@ if (!port) throw new Error('to be run as a worker thread')
 
 const outgoing = new RecordRing(input.outgoing)
 const source = new ConnectionReader(input.table, input.directory)
+const pulse = new Float64Array(input.pulse)
 const untaken = new UntakenMessages(input.untaken)
 let isStopping = false
 let lastStatus = ''
@@ -175,6 +177,7 @@ async function stop(transport: Libp2pTransport, replicator: Replicator, syncDaem
 }
 
 function postStatus(status: ClusterStatus): void {
+  pulse[0] = monotonicMs()
   const text = JSON.stringify(status)
   if (text === lastStatus) return
   lastStatus = text

@@ -17,13 +17,21 @@ const GENERATION_MS = 15 * 60_000
 /** Of a generation; one more than these could come back, until its timeout. */
 const MAX_ENDED = 2 ** 16
 
+interface End {
+  version: number
+  /** Among the keys of its generation. */
+  readonly place: number
+}
+
 interface Generation {
   readonly beganMs: number
-  readonly versions: Map<string, number>
-  /** The keys of `versions`, by place; and of some that have begun anew. */
-  readonly keys: string[]
-  /** Of the names, so that most records are known at once not to be among them. */
-  readonly hashes: Set<number>
+  readonly ends: Map<string, End>
+  /** By place, so that who walks over them misses none: an end stays where it is. Undefined where one has begun anew. */
+  readonly keys: (string | undefined)[]
+  /** Places that are used again. Where clients use their ports again, nearly all are. */
+  readonly free: number[]
+  /** How many of the names have a hash, so that most records are known at once not to be among them. */
+  readonly hashes: Map<number, number>
 }
 
 export class EndedConnections {
@@ -62,12 +70,12 @@ export class EndedConnections {
   #encodeRange(from: number, count: number, target: Uint8Array, offset: number): number {
     const { keys } = this.#older
     let written = 0
-    for (let place = from; place < from + count; place++) {
+    const end = Math.min(from + count, keys.length + this.#newer.keys.length)
+    for (let place = from; place < end; place++) {
       const generation = place < keys.length ? this.#older : this.#newer
       const key = generation.keys[place < keys.length ? place : place - keys.length]
-      if (key === undefined) break
-      const version = generation.versions.get(key)
-      if (version === undefined) continue
+      if (key === undefined) continue
+      const { version } = generation.ends.get(key) as End
       const at = offset + written * RECORD_LENGTH
       target.fill(0, at, at + RECORD_LENGTH)
       target[at + RECORD.kind] = RECORD_REMOVE
@@ -84,8 +92,9 @@ export class EndedConnections {
       this.#remember(bytes, offset)
     } else if (this.#mayKnow(bytes, offset)) {
       const key = connectionKey(bytes, offset)
-      this.#newer.versions.delete(key)
-      this.#older.versions.delete(key)
+      const hash = hashOf(bytes, offset)
+      forget(this.#newer, key, hash)
+      forget(this.#older, key, hash)
     }
   }
 
@@ -110,12 +119,17 @@ export class EndedConnections {
     this.#age()
     const key = connectionKey(bytes, offset)
     const version = recordVersion(bytes, offset)
-    const { versions, keys, hashes } = this.#newer
-    const known = versions.get(key)
-    if (known !== undefined && !isNewer(version, known)) return
-    if (known === undefined) keys.push(key)
-    versions.set(key, version)
-    hashes.add(hashOf(bytes, offset))
+    const { ends, keys, free, hashes } = this.#newer
+    const known = ends.get(key)
+    if (known) {
+      if (isNewer(version, known.version)) known.version = version
+      return
+    }
+    const place = free.pop() ?? keys.length
+    keys[place] = key
+    ends.set(key, { version, place })
+    const hash = hashOf(bytes, offset)
+    hashes.set(hash, (hashes.get(hash) ?? 0) + 1)
   }
 
   #mayKnow(bytes: Uint8Array, offset: number): boolean {
@@ -127,7 +141,7 @@ export class EndedConnections {
   #isOver(record: Uint8Array): boolean {
     if (record[RECORD.kind] === RECORD_REMOVE || !this.#mayKnow(record, 0)) return false
     const key = connectionKey(record, 0)
-    const ended = this.#newer.versions.get(key) ?? this.#older.versions.get(key)
+    const ended = (this.#newer.ends.get(key) ?? this.#older.ends.get(key))?.version
     const version = recordVersion(record, 0)
     // Of two changes under one version the one that lives counts (forwarder/engine/replication.ts).
     return ended !== undefined && version !== 0 && isNewer(ended, version)
@@ -137,14 +151,26 @@ export class EndedConnections {
   #age(): void {
     const now = this.#now()
     const age = now - this.#newer.beganMs
-    if (age < GENERATION_MS && this.#newer.keys.length < MAX_ENDED) return
+    if (age < GENERATION_MS && this.#newer.ends.size < MAX_ENDED) return
     this.#older = age < 2 * GENERATION_MS ? this.#newer : createGeneration(now)
     this.#newer = createGeneration(now)
   }
 }
 
 function createGeneration(beganMs: number): Generation {
-  return { beganMs, versions: new Map(), keys: [], hashes: new Set() }
+  return { beganMs, ends: new Map(), keys: [], free: [], hashes: new Map() }
+}
+
+/** A connection has begun anew. */
+function forget({ ends, keys, free, hashes }: Generation, key: string, hash: number): void {
+  const end = ends.get(key)
+  if (!end) return
+  ends.delete(key)
+  keys[end.place] = undefined
+  free.push(end.place)
+  const others = (hashes.get(hash) as number) - 1
+  if (others > 0) hashes.set(hash, others)
+  else hashes.delete(hash)
 }
 
 function hashOf(bytes: Uint8Array, offset: number): number {

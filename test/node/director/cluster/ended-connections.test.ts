@@ -93,3 +93,28 @@ test('who gives a table gives the ends behind it, and they are read as ends', as
   t.equal(receiver.takePiece(block(makeRecord(1, 4), makeRecord(2, 7), makeRecord(9, 1))).count, 1)
   t.equal(receiver.takePiece(block(makeRecord(1, 6), makeRecord(2, 9))).count, 2)
 })
+
+test('where clients use their ports again, what has ended once is remembered for as long as elsewhere', async (t) => {
+  const { ended } = createEnded()
+  ended.note(end(7777, 5), 0)
+  for (let n = 0; n < 2.2 * 2 ** 16; n++) {
+    ended.note(end(n % 50, 5), 0)
+    ended.note(makeRecord(n % 50, 6), 0)
+  }
+  t.equal(ended.takePiece(block(makeRecord(7777, 4))).count, 0)
+  const { capacity } = ended.behind({ capacity: 0, encodeRange: () => 0 })
+  t.ok(capacity < 100, `of ${capacity} places`)
+})
+
+test('an end that was not given yet when others began anew is given all the same', async (t) => {
+  const { ended } = createEnded()
+  for (const n of [1, 2, 3]) ended.note(end(n, 5), 0)
+  const source = ended.behind({ capacity: 0, encodeRange: () => 0 })
+  const bytes = new Uint8Array(3 * RECORD_LENGTH)
+  t.equal(source.encodeRange(0, 1, bytes, 0), 1)
+  for (const n of [1, 2]) ended.note(makeRecord(n, 6), 0)
+  t.equal(source.encodeRange(1, 63, bytes, 0), 1)
+  const { ended: receiver } = createEnded()
+  receiver.takePiece(block(bytes.slice(0, RECORD_LENGTH)))
+  t.equal(receiver.takePiece(block(makeRecord(3, 4))).count, 0)
+})

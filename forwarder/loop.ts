@@ -125,11 +125,14 @@ export class Loop {
 
   #applyRecords(): number {
     const incoming = this.#incoming
+    const { replication } = this.#engine
     let count = 0
     for (; count < RECORDS; count++) {
       const at = incoming.peek()
       if (at < 0) break
-      this.#engine.replication.apply(incoming.bytes, at)
+      const { unplaced } = replication
+      replication.apply(incoming.bytes, at)
+      if (replication.unplaced !== unplaced) incoming.countUnplaced()
       incoming.advance()
     }
     return count

@@ -84,6 +84,8 @@ export class Replication {
   readonly #outgoing: RecordRing
   readonly #versions: Versions
   readonly #key = new ConnectionKey()
+  /** What peers told of connections that found no room here. */
+  unplaced = 0
   #written = false
   /** Handshakes that may yet be told of at their first packet. */
   #handshakes = 0
@@ -249,6 +251,10 @@ export class Replication {
     book.retain(virtual)
     const server = readAddress(bytes, at + RECORD.serverAddress, book)
     book.release(virtual)
+    const lacksNumber =
+      isLeftWithoutNumber(server, bytes, at + RECORD.serverAddress) ||
+      (!isOfMark && isLeftWithoutNumber(virtual, bytes, at + RECORD.virtualAddress))
+    if (lacksNumber && kind === RECORD_UPSERT) this.unplaced++
     if (server === NO_ADDRESS) return false
     if (!isOfMark && (virtual === NO_ADDRESS || isIPv6Number(virtual) === isIPv4)) return false
     const ports = (readUint16(bytes, at + RECORD.clientPort) << 16) | readUint16(bytes, at + RECORD.virtualPort)
@@ -304,7 +310,11 @@ export class Replication {
     if (kind === RECORD_REMOVE) return false
     if (index === NO_CONNECTION) {
       const server = isFtpData ? known : this.#services.serverFor(identity)
-      if (server === undefined) return false
+      if (server === undefined) {
+        // FTP's is none of the directory's: the service is not known here yet.
+        if (!isFtpData) this.unplaced++
+        return false
+      }
       const ownMethod = hasVersion || server.removed ? method : server.method
       const isControlled = (recordFlags & RECORD_FLAG.controlled) !== 0 && !isTemplate(protocol)
       const oneWay = isTemplate(protocol) ? FLAG_ONE_WAY : 0
@@ -318,7 +328,10 @@ export class Replication {
       const serverPort = readUint16(bytes, at + RECORD.serverPort)
       if (isControlled) this.#connections.provideTemplate(key, server)
       index = this.#connections.insert(key, server, serverPort, flags)
-      if (index === NO_CONNECTION) return false
+      if (index === NO_CONNECTION) {
+        this.unplaced++
+        return false
+      }
       if (counted > 0) this.#connections.setControlled(index, counted)
       if ((flags & FLAG_ONE_WAY) === 0) this.#egress.expectClient(key)
     } else {
@@ -353,6 +366,11 @@ export class Replication {
 /** Whether peers are told of it before anything has proved it. */
 function isToldUnproved(protocol: number, state: number): boolean {
   return protocol === PROTOCOL_UDP || (isTemplate(protocol) && state !== TEMPLATE_STATE.ASSURED)
+}
+
+/** Whether all numbers are in use: an address of IPv4 needs none, and makes no sense if it is NO_ADDRESS. */
+function isLeftWithoutNumber(address: number, bytes: Uint8Array, at: number): boolean {
+  return address === NO_ADDRESS && !isMapped(bytes, at)
 }
 
 /** The family of what the record at `at` is of. Where a client's address would be, that of a call's template has a hash. */

@@ -14,6 +14,8 @@
 import { RECORD_LENGTH } from '../../protocol/wire/connection-record.ts'
 
 const HEAD = 0 // next position to read
+/** Written by the reader, too: what it had no room for. */
+const UNPLACED = 1
 const TAIL = 16 // next position to write; on a cache line of its own
 const LOST = 32
 /** Up to which position the writer waits for a confirmation. */
@@ -133,6 +135,16 @@ export class RecordRing {
   /** Reader: gives the slot that peek() returned back to the writer. */
   advance(): void {
     Atomics.store(this.#header, HEAD, (this.#header[HEAD] + 1) | 0)
+  }
+
+  /** Reader: had no room for what the slot holds. To be said before it is given back. */
+  countUnplaced(): void {
+    Atomics.add(this.#header, UNPLACED, 1)
+  }
+
+  /** Records that the reader had no room for, since the ring was made. */
+  get unplaced(): number {
+    return Atomics.load(this.#header, UNPLACED)
   }
 
   /** Reader: resolves when there is something to read, at the latest after timeoutMs. Never blocks the thread. */

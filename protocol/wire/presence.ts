@@ -13,7 +13,8 @@
  * +---------+------------+-----------+------------+----------+
  * ```
  *
- * flags: 1 joined (its table holds what the pool knows), 2 in sync (and it misses nothing).
+ * flags: 1 joined (its table holds what the pool knows), 2 in sync (and it misses nothing), 4 full (its table has no room for all that it is told:
+ * it confirms nothing).
  * Head: `sequence` and `records` are its last batch and the records up to it; `lost` counts records that never were in a batch.
  * Entry: everything up to `sequence` is applied, `records` counts all that is, and `heard` echoes `sent at` of the newest
  * presence; 0: none is known. `any` was that of the newest batch, which nobody reads.
@@ -27,6 +28,7 @@ const HEADER_LENGTH = 40
 const ENTRY_LENGTH = 32
 const FLAG_JOINED = 1
 const FLAG_IN_SYNC = 2
+const FLAG_FULL = 4
 /** More than a pool has directors. */
 const MAX_ENTRIES = 256
 
@@ -45,6 +47,7 @@ export interface AppliedPosition extends Position {
 export interface Presence extends Position {
   readonly joined: boolean
   readonly inSync: boolean
+  readonly full: boolean
   readonly lost: number
   readonly sentAtMs: number
   readonly applied: readonly AppliedPosition[]
@@ -54,7 +57,8 @@ export function encodePresence(presence: Presence): Uint8Array {
   const bytes = new Uint8Array(HEADER_LENGTH + presence.applied.length * ENTRY_LENGTH)
   const view = new DataView(bytes.buffer)
   view.setUint8(0, FORMAT_VERSION)
-  view.setUint8(1, (presence.joined ? FLAG_JOINED : 0) | (presence.inSync ? FLAG_IN_SYNC : 0))
+  const { joined, inSync, full } = presence
+  view.setUint8(1, (joined ? FLAG_JOINED : 0) | (inSync ? FLAG_IN_SYNC : 0) | (full ? FLAG_FULL : 0))
   view.setUint16(2, ENTRY_LENGTH)
   view.setUint16(4, presence.applied.length)
   writePosition(view, 8, presence)
@@ -90,6 +94,7 @@ export function parsePresence(bytes: Uint8Array): Presence | undefined {
     ...head,
     joined: (flags & FLAG_JOINED) !== 0,
     inSync: (flags & FLAG_IN_SYNC) !== 0,
+    full: (flags & FLAG_FULL) !== 0,
     lost: view.getUint32(32),
     sentAtMs: view.getUint32(36),
     applied,

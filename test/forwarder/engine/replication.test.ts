@@ -447,6 +447,25 @@ test('the version in a record is the table’s time in ticks of the wall clock',
   t.equal(readInt32(record, RECORD.timeoutMs), 900_096, 'whole ticks')
 })
 
+test('what peers tell is counted for the cluster when the table has no room for it, and only then', async (t) => {
+  const first = scene()
+  for (let port = 1; port <= 17; port++) established(first, port)
+  const records = told(first)
+  const peer = standby({ connections: 16 })
+  const take = (record: Uint8Array) => {
+    peer.incoming.bytes.set(record, peer.incoming.reserve())
+    peer.incoming.commit()
+    peer.breathe()
+    return peer.incoming.unplaced
+  }
+  t.equal(Math.max(...records.slice(0, 15).map(take)), 0)
+  t.equal(peer.table.memory.used, 15)
+  t.same(records.slice(14).map(take), [0, 1, 2], 'one that is known needs no room')
+  const end = records[16].slice()
+  end[RECORD.kind] = RECORD_REMOVE
+  t.equal(take(end), 2, 'nor does an end')
+})
+
 function facts(connection: object): object {
   return { ...connection, expiresMs: 0 }
 }

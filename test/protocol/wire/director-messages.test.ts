@@ -20,6 +20,7 @@ const presence: Presence = {
   records: large * 3,
   joined: true,
   inSync: false,
+  full: true,
   lost: 7,
   sentAtMs: 4_000_000_000,
   applied: [

@@ -17,6 +17,7 @@ import { BatchPath } from './batch-path.ts'
 import { createCounters } from './counters.ts'
 import { EndedConnections } from './ended-connections.ts'
 import { IncomingQueue } from './incoming-queue.ts'
+import { Placement } from './placement.ts'
 import { RecordSender } from './record-sender.ts'
 import { ResendServer } from './resend-server.ts'
 import { SenderView } from './sender-view.ts'
@@ -84,6 +85,7 @@ export class Replicator {
   readonly #sender: RecordSender
   readonly #path = new BatchPath()
   readonly #incoming: IncomingQueue
+  readonly #placement: Placement
   readonly #resends: ResendServer
   readonly #server: SnapshotServer
   readonly #copies: TableCopies
@@ -124,6 +126,7 @@ export class Replicator {
       resendBytes: options.resendBytes ?? DEFAULT_RESEND_BYTES,
     })
     this.#incoming = new IncomingQueue({ ring: incoming, clock, wake, onEmpty: () => this.#copies.resume() })
+    this.#placement = new Placement(incoming, clock)
     const sendSync = (peer: PeerName, message: Uint8Array) => transport.send(peer, 'sync', message)
     this.#resends = new ResendServer({
       epoch: this.#epoch,
@@ -170,6 +173,7 @@ export class Replicator {
       outgoing,
       sender: this.#sender,
       incoming: this.#incoming,
+      placement: this.#placement,
       copies: this.#copies,
       comparison: this.#comparison,
       views: this.#views,
@@ -268,6 +272,7 @@ export class Replicator {
       ...this.#comparison.counters,
       batchesResent,
       lostRecords: this.#options.outgoing.lost,
+      unplacedRecords: this.#placement.unplaced,
       unconfirmedConnections: this.#options.outgoing.unconfirmed,
     }
     return { inSync, reason, joined: this.#copies.joined, counters, peers: this.#standing.peers() }
@@ -305,7 +310,8 @@ export class Replicator {
     this.#ended.noteAll(block)
     this.#unknownFields.noteAll(batch.block)
     this.#incoming.push(block)
-    const confirmed = this.#copies.joined ? view.confirmation(batch) : undefined
+    const holdsAll = this.#copies.joined && !this.#placement.isFull
+    const confirmed = holdsAll ? view.confirmation(batch) : undefined
     if (confirmed !== undefined) {
       const confirmation = encodeSyncMessage({ kind: 'confirmation', epoch: batch.epoch, sequence: confirmed })
       void this.#options.transport.send(from, 'sync', confirmation).catch(() => {})
@@ -424,7 +430,8 @@ export class Replicator {
   /** Joins, starts the next copy, and tells when this director comes into sync or falls out of it. */
   #act(): void {
     this.#copies.act()
-    this.#options.outgoing.setWitnesses(this.#connected().filter(({ presence }) => presence?.joined).length)
+    const witnesses = this.#connected().filter(({ presence }) => presence?.joined && !presence.full)
+    this.#options.outgoing.setWitnesses(witnesses.length)
     const { inSync } = this.#standing.syncState()
     if (inSync === this.#lastInSync) return
     this.#lastInSync = inSync

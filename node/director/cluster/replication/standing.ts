@@ -7,6 +7,7 @@ import type { PeerRecords } from '../../control/answers.ts'
 import type { PeerName } from '../transport.ts'
 import type { IncomingQueue } from './incoming-queue.ts'
 import { describePeer } from './peer-status.ts'
+import type { Placement } from './placement.ts'
 import type { RecordSender } from './record-sender.ts'
 import type { SenderView } from './sender-view.ts'
 import { judgeSync, SYNC_LIMIT_MS, type SyncState } from './sync-state.ts'
@@ -19,6 +20,7 @@ export interface StandingOptions {
   readonly outgoing: RecordRing
   readonly sender: RecordSender
   readonly incoming: IncomingQueue
+  readonly placement: Placement
   readonly copies: TableCopies
   readonly comparison: TableComparison
   readonly views: ReadonlyMap<PeerName, SenderView>
@@ -50,7 +52,7 @@ export class Standing {
   }
 
   syncState(): SyncState {
-    const { clock, copies, incoming, behindBytes } = this.#options
+    const { clock, copies, incoming, placement, behindBytes } = this.#options
     return judgeSync({
       now: clock.now(),
       isJoined: copies.joined,
@@ -61,6 +63,7 @@ export class Standing {
       views: this.#views(),
       hadPeers: this.#hadPeers,
       regainedAt: this.#regainedAt,
+      isFull: placement.isFull,
       isForwarderBehind: copies.isUnderway || incoming.waitingBytes > behindBytes,
     })
   }
@@ -73,13 +76,14 @@ export class Standing {
 
   /** The message. */
   presence(): Uint8Array {
-    const { epoch, clock, outgoing, sender, copies } = this.#options
+    const { epoch, clock, outgoing, sender, placement, copies } = this.#options
     return encodePresence({
       epoch,
       sequence: sender.sequence,
       records: sender.records,
       joined: copies.joined,
       inSync: this.syncState().inSync,
+      full: placement.isFull,
       lost: outgoing.lost,
       sentAtMs: clock.now(),
       applied: this.#applied(),

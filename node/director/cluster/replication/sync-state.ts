@@ -27,6 +27,8 @@ export interface SyncFacts {
   readonly hadPeers: boolean
   /** When peers were reached again, after none was. */
   readonly regainedAt: number
+  /** The forwarder has had no room for what peers told. */
+  readonly isFull: boolean
   readonly isForwarderBehind: boolean
 }
 
@@ -70,5 +72,6 @@ function whatIsWrong(facts: SyncFacts): string | undefined {
     if (!view.isCaughtUp || (since !== undefined && now - since > SYNC_LIMIT_MS))
       return `misses ${view.recordsBehind} records of ${view.name}`
   }
+  if (facts.isFull) return 'its table has no room for all that the peers sent'
   return facts.isForwarderBehind ? 'the forwarder is behind with what the peers sent' : undefined
 }

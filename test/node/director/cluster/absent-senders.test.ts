@@ -91,7 +91,16 @@ test('who has copied the tables of two that had heard different last words asks 
   const views = [far, more].map((theirs, index) => {
     const view = new SenderView(`d${index + 2}`)
     view.connected = true
-    const head = { epoch: view.name, sequence: 0, records: 0, joined: true, inSync: true, lost: 0, sentAtMs: 0 }
+    const head = {
+      epoch: view.name,
+      sequence: 0,
+      records: 0,
+      joined: true,
+      inSync: true,
+      full: false,
+      lost: 0,
+      sentAtMs: 0,
+    }
     view.presence = { ...head, applied: [{ ...theirs, heardMs: 0 }] }
     return view
   })

@@ -97,3 +97,32 @@ test('without a peer that has joined there is nobody to confirm', async (t) => {
   t.notOk(d1.outgoing.hasWitness)
   pool.stop()
 })
+
+test('a peer whose table is full confirms nothing, is not in sync and says why, until it has had room for everything', async (t) => {
+  const pool = new Pool(['d1', 'd2'])
+  const [d1, d2] = await pool.startAll()
+  const position = (n: number) => {
+    d1.write(n)
+    const awaited = d1.outgoing.awaitConfirmation()
+    d1.flush()
+    return awaited
+  }
+  d2.room = 1
+  position(1)
+  // The confirmation of the very first that is refused may be on its way.
+  position(2)
+  await pool.clock.advance(100)
+  const refused = position(3)
+  await pool.clock.advance(300)
+  t.notOk(d1.outgoing.isConfirmed(refused))
+  t.match(d2.status, { inSync: false, reason: 'its table has no room for all that the peers sent' })
+  t.notOk(d1.outgoing.hasWitness, 'nobody waits for it')
+  await pool.clock.advance(60_000)
+  t.notOk(d2.inSync, 'not for as long as it lacks something, though nothing new comes')
+  d2.room = 10
+  await pool.clock.until(() => d2.inSync, 20_000, 100)
+  t.ok(sameTables(d1, d2))
+  const last = position(4)
+  await pool.clock.until(() => d1.outgoing.isConfirmed(last), 5, 0.1)
+  pool.stop()
+})

@@ -93,6 +93,7 @@ function presence(sequence: number, applied: { epoch: string; heardMs: number }[
     records: sequence,
     joined: true,
     inSync: true,
+    full: false,
     lost: 0,
     sentAtMs: 77,
     applied: applied.map((entry) => ({ sequence: 0, records: 0, ...entry })),

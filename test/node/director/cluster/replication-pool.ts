@@ -62,6 +62,8 @@ export class Director {
   readonly fields: UnknownFields
   /** A forwarder that is too slow, or hangs, takes nothing. */
   takes = true
+  /** Of its forwarder, for connections. */
+  room = Number.POSITIVE_INFINITY
   status: ReplicationStatus | undefined
 
   constructor(pool: Pool, name: string, peers: readonly string[], ringSlots: number) {
@@ -131,19 +133,23 @@ export class Director {
 
   take(): void {
     for (let offset = this.incoming.peek(); this.takes && offset >= 0; offset = this.incoming.peek()) {
-      this.#apply(this.incoming.bytes.slice(offset, offset + RECORD_LENGTH))
+      if (!this.#apply(this.incoming.bytes.slice(offset, offset + RECORD_LENGTH))) this.incoming.countUnplaced()
       this.incoming.advance()
     }
   }
 
-  #apply(record: Uint8Array): void {
+  /** @returns whether there was room */
+  #apply(record: Uint8Array): boolean {
     const key = connectionKey(record, 0)
     if (record[RECORD.kind] === RECORD_REMOVE) {
       this.connections.delete(key)
-      return
+      return true
     }
     const version = (record[RECORD.version] << 8) | record[RECORD.version + 1]
-    if ((this.connections.get(key)?.version ?? -1) <= version) this.connections.set(key, { version, record })
+    const known = this.connections.get(key)
+    if (!known && this.connections.size >= this.room) return false
+    if ((known?.version ?? -1) <= version) this.connections.set(key, { version, record })
+    return true
   }
 
   /** A table as it was when the walk over it began: what ends meanwhile is still in it. */

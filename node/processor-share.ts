@@ -16,8 +16,7 @@ const ORDINARY = 0
 const LAST = 19
 
 /**
- * Raises this process, or another. Threads inherit it, so it comes before ours start; V8's own are there already, and are raised as
- * well, since this thread waits for them when it collects garbage. Where sessions are scheduled as groups, sched(7), the group is
+ * Raises this process, or another, with all threads that it has by now; later ones inherit it. V8's own are raised as well, since this thread waits for them when it collects garbage. Where sessions are scheduled as groups, sched(7), the group is
  * raised too, since nice values then count only within it.
  * @returns why it could not be done; undefined when it was
  */

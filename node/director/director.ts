@@ -13,7 +13,7 @@ import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
 import { parsePoolKey } from '../../protocol/pool-key.ts'
 import { readAgentKeys } from '../agent/key-file.ts'
-import { putAmongOthers } from '../processor-share.ts'
+import { putAmongOthers, putFirst } from '../processor-share.ts'
 import { openCheckpoints } from './checkpoint/open-checkpoints.ts'
 import { systemClock } from './clock.ts'
 import { readOwnToken } from './cluster/admission.ts'
@@ -406,6 +406,10 @@ export class Director {
     // A director whose cable is out hears nobody, and would be active until that is known.
     await atMost(LONGEST_LOOK_MS, links.known)
     calledOff.throwIfAborted()
+    // So far nobody waits for this director, and others that run on this host should not wait for its start.
+    const refusal = putFirst()
+    if (refusal !== undefined)
+      log.warn({ refusal }, 'runs with ordinary priority: a busy host may look like a failed director')
     vip.start()
     begun(async () => {
       await vip.stop(forwarder.isRunning)

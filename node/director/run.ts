@@ -1,7 +1,6 @@
 /** `director node`: one director in this process, from its configuration file to its last signal. */
 import { once } from 'node:events'
 import pino from 'pino'
-import { putFirst } from '../processor-share.ts'
 import { loadDirectorConfig } from './config.ts'
 import { Director } from './director.ts'
 
@@ -21,9 +20,6 @@ export async function runDirector(configFile: string): Promise<void> {
     level: config.logLevel,
     serializers: { error: pino.stdSerializers.err },
   })
-  const refusal = putFirst()
-  if (refusal !== undefined)
-    log.warn({ refusal }, 'runs with ordinary priority: a busy host may look like a failed director')
   const ending = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {

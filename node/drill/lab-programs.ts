@@ -13,7 +13,7 @@ import { DirectorError } from '../../protocol/errors.ts'
 import { peerIdOf } from '../director/cluster/identity.ts'
 import { loadIdentity } from '../director/identity.ts'
 import { LevelStore } from '../director/store/level-store.ts'
-import { putFirst } from '../processor-share.ts'
+import { putFirst, putSecond } from '../processor-share.ts'
 import { inNamespace } from './lab-network.ts'
 import {
   AGENT_PORT,
@@ -199,7 +199,10 @@ function tunnelWord({ tunnel }: LabPlan): string {
   return tunnel === 'gue' ? `gue:${GUE_PORT}` : tunnel
 }
 
-/** Starts a program in a host's namespace. A host is a machine of its own in life, and waits behind no other: all go first. */
+/**
+ * Starts a program in a host's namespace. A host is a machine of its own in life, and waits behind no other: all go first, but for directors
+ * until they take part in the election and put themselves there. A start takes no time from another machine.
+ */
 function start(folder: string, host: LabHost, program: string, command: readonly string[]): LabProcess {
   const logFile = join(logsOf(folder), `${host.name}-${program}.log`)
   const log = openSync(logFile, 'a')
@@ -207,7 +210,7 @@ function start(folder: string, host: LabHost, program: string, command: readonly
   const child = spawn(file, args, { cwd: join(folder, host.name), stdio: ['ignore', log, log], detached: true })
   closeSync(log)
   child.once('error', () => {})
-  if (child.pid !== undefined) putFirst(child.pid)
+  if (child.pid !== undefined) (program === 'director' ? putSecond : putFirst)(child.pid)
   child.unref()
   return { host: host.name, program, logFile, child }
 }

@@ -16,17 +16,19 @@ const ORDINARY = 0
 const LAST = 19
 
 /**
- * Raises this process, or another, with all threads that it has by now; later ones inherit it. V8's own are raised as well, since this thread waits for them when it collects garbage. Where sessions are scheduled as groups, sched(7), the group is
- * raised too, since nice values then count only within it.
+ * Raises this process, or another, with all threads that it has by now, but for those that stay behind the others; later ones inherit it.
+ * V8's own are raised as well, since this thread waits for them when it collects garbage. Where sessions are scheduled as groups,
+ * sched(7), the group is raised too, since nice values then count only within it.
  * @returns why it could not be done; undefined when it was
  */
 export function putFirst(processId = process.pid): string | undefined {
   try {
+    const before = getPriority(processId)
     setPriority(processId, FIRST)
+    put(processId, FIRST, before)
   } catch (error) {
     return (error as Error).message
   }
-  put(processId, FIRST)
   return undefined
 }
 
@@ -40,10 +42,10 @@ export function putAmongOthers(processId: number): void {
   put(processId, ORDINARY)
 }
 
-/** Puts this thread alone among those of other programs, behind the other threads of a process that is first. */
-export function putThreadAmongOthers(): void {
+/** Puts this thread alone behind the other threads of its process, whose being first does not count for it. */
+export function putThreadBehind(): void {
   const thread = Number(basename(readlinkSync('/proc/thread-self')))
-  setPriority(thread, Math.max(ORDINARY, getPriority(thread)))
+  setPriority(thread, Math.max(ORDINARY, getPriority(thread)) + 1)
 }
 
 /** Puts a process behind everybody. */
@@ -51,14 +53,16 @@ export function putLast(processId: number): void {
   put(processId, LAST)
 }
 
-function put(processId: number, nice: number): void {
-  setThreads(processId, nice)
+/** @param from threads that are farther behind than this stay there; none unless given */
+function put(processId: number, nice: number, from = LAST): void {
+  setThreads(processId, nice, from)
   setGroup(processId, nice)
 }
 
-function setThreads(processId: number, nice: number): void {
+function setThreads(processId: number, nice: number, from: number): void {
   try {
-    for (const thread of readdirSync(`/proc/${processId}/task`)) setPriority(Number(thread), nice)
+    for (const thread of readdirSync(`/proc/${processId}/task`).map(Number))
+      if (thread === processId || getPriority(thread) <= from) setPriority(thread, nice)
   } catch {
     // It has just ended: none of those that last, which come first.
   }

@@ -1,7 +1,7 @@
 /** The thread of the TLS gate. It has no part in what a director must do in time, and waits behind whoever has. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicMs } from '../../../forwarder/clock.ts'
-import { putThreadAmongOthers } from '../../processor-share.ts'
+import { putThreadBehind } from '../../processor-share.ts'
 import type { FromTlsGate, TlsGateInput, ToTlsGate } from './control-tls.ts'
 import { RefusalLog } from './refusal-log.ts'
 import { TlsGate } from './tls-gate.ts'
@@ -11,7 +11,7 @@ const port = parentPort
 if (!port) throw new Error('to be run as a worker thread')
 const post = (message: FromTlsGate) => port.postMessage(message)
 
-putThreadAmongOthers()
+putThreadBehind()
 const tell = (address: string, reason: string) => post({ kind: 'refused', address, reason })
 const gate = new TlsGate(belief, new RefusalLog(tell, monotonicMs, new Uint32Array(refused)))
 port.on('message', (message: ToTlsGate) => {

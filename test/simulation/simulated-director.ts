@@ -12,8 +12,10 @@ import type { Peer, Transport } from '../../node/director/cluster/transport.ts'
 import { letIn } from '../../node/director/pool/admissions.ts'
 import { effectiveService, type ServerConditions } from '../../node/director/pool/effective-services.ts'
 import { Membership, type PoolMembers } from '../../node/director/pool/membership.ts'
+import { Agreement } from '../../node/director/pool/agreement.ts'
 import { type PoolChange, PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { engineSettings } from '../../node/director/pool/setting-changes.ts'
+import { Readiness } from '../../node/director/readiness.ts'
 import { VipService } from '../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import type { VirtualClock } from '../../node/director/virtual-clock.ts'
@@ -87,6 +89,7 @@ export class SimulatedDirector {
   readonly forwarder: MemoryForwarder
   readonly replicator: Replicator
   readonly pool: PoolConfiguration
+  readonly #readiness: Readiness
   readonly membership: Membership
   /** Peer ids that it knows to be shut out. */
   revoked: ReadonlySet<string> = new Set()
@@ -169,9 +172,14 @@ export class SimulatedDirector {
         main.post(() => this.#known.take(said))
       },
     })
+    const agreement = new Agreement(() => main.now())
+    const poolTransport = proxied(this.transport, cluster, main)
+    poolTransport.onPeer((peer, connected) => {
+      if (!connected) agreement.forget(peer)
+    })
     this.pool = new PoolConfiguration({
       store: options.store,
-      transport: proxied(this.transport, cluster, main),
+      transport: poolTransport,
       wallClockMs: options.wallClockMs,
       isUnicast: () => () => true,
       onChange: (change) => forwarder.post(() => this.#applyChange(change)),
@@ -181,11 +189,22 @@ export class SimulatedDirector {
       onMembers: (members) => this.#followMembers(members),
       membership: this.membership,
       onBeside: () => {},
+      onCompared: (peer, isSame) => agreement.compared(peer, isSame),
       onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
       onCorrected: (changes) => options.note(`makes ${changes} changes anew`),
       onStoreFailure: (error) => {
         throw error
       },
+    })
+    // No servers are checked here.
+    this.#readiness = new Readiness({
+      records: () => this.#known.current ?? { inSync: false, reason: 'has just started' },
+      connectedPeers: () => poolTransport.connectedPeers(),
+      hasAgreed: () => agreement.hasAgreed,
+      refusedStamps: () => this.pool.refused.stamps,
+      isInformed: () => true,
+      monotonicMs: () => main.now(),
+      onChange: ({ inSync, reason }) => options.note(`${inSync ? 'in sync' : 'not in sync'}: ${reason}`),
     })
     this.checkpoints = new Checkpoints({
       store: options.store,
@@ -350,7 +369,7 @@ export class SimulatedDirector {
         transports: [this.#vrrp],
         clock: main,
         wallClockMs,
-        isInSync: () => sabotage.inSync(this.#known.current?.inSync ?? false),
+        isInSync: () => sabotage.inSync(this.#readiness.state.inSync),
         onOvertaken,
         note,
         forwarder: {

@@ -107,12 +107,6 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
   ],
   ['a second command', '-L --start-daemon master', "invalid option `--start-daemon'", 2],
   ['a second command, as ipvsadm has it', '--strict -L --start-daemon master', "invalid option `master'", 2],
-  [
-    'a second command in one word with its argument',
-    '--strict -L --start-daemon=master',
-    "invalid option `--start-daemon=master'",
-    2,
-  ],
   ['timeouts without their values', '--set 900 120', '--set option requires 3 timeout values', 2],
   ['a timeout that is not a number', '--set 900 120 soon', "invalid timeout value `soon' specified", 2],
   ['a flag of another scheduler', '-A -t 10.0.0.1:80 -s rr -b sh-port', "incompatible scheduler flag `sh-port'", 2],

@@ -3,8 +3,8 @@ import { test } from 'tap'
 import type { MessageHandler } from '../../../../node/director/cluster/transport.ts'
 import { encodeOpinions } from '../../../../node/director/health/opinion-message.ts'
 import { PoolHealth, roundMs, verdictOf } from '../../../../node/director/health/pool-health.ts'
-import { untilDone } from '../../../../node/director/pace.ts'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
+import { untilDone } from '../../../../node/director/pace.ts'
 
 const server = '10.0.0.1:80'
 

@@ -115,6 +115,14 @@ export class Replication {
   }
 
   /**
+   * A client begins anew on a connection that is established here: its end has gone by another director, of whom that is still to be heard,
+   * and who was before this. From now on it goes on here, or the end would come between and lead the client's next packets elsewhere.
+   */
+  renewBegun(index: ConnectionIndex): void {
+    if (!this.#versions.isOfNow(index)) this.publish(index)
+  }
+
+  /**
    * A template, or a control connection of FTP, is kept because its connections live on. That may be for days, and each director does it
    * for itself: it is its version that must be renewed.
    */

@@ -25,7 +25,8 @@ const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REP
 const { STATE, STATE_WORDS } = layout
 const { nextSctpState, SCTP_STATE } = sctpStates
 const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } = tcpStates
-const { TCP } = tcp
+const { TCP, TCP_ACK, TCP_SYN } = tcp
+const SYN_OR_ACK = TCP_SYN | TCP_ACK
 
 export class StateMoves {
   readonly #connections: Connections
@@ -71,6 +72,7 @@ export class StateMoves {
     const after = nextTcpState(direction + this.#tcpTables, tcpFlags, before)
     if (after === before) {
       this.touch(index, PROTOCOL_TCP, before, flags)
+      if ((tcpFlags & SYN_OR_ACK) === TCP_SYN && after === TCP_STATE.ESTABLISHED) this.#replication.renewBegun(index)
       return
     }
     // Tentative: what a client says does not show that the server knows of it, and it is not waited for longer.

@@ -59,6 +59,11 @@ export class Versions {
     return this.next(this.told(index), this.#table.memory.tick)
   }
 
+  /** Whether the last change was made in this tick. */
+  isOfNow(index: ConnectionIndex): boolean {
+    return !isNewer(this.#table.memory.versionAt(this.#table.memory.tick), this.told(index))
+  }
+
   /** Right after the last one: it counts over that, and over nothing that anybody has done since. */
   afterTold(index: ConnectionIndex): number {
     return (this.told(index) + 1) & 0xffff || 1

@@ -95,3 +95,24 @@ test('one that is over is renewed all the same, under its old version', async (t
   forward(8)
   t.same(state(peer), [])
 })
+
+test('a client that begins anew where a director has not heard of the end goes on there: the end does not come between', async (t) => {
+  for (const beginsAnew of [true, false]) {
+    const [stale, other] = [scene({ weights: [1, 1] }), scene({ weights: [1, 1] })]
+    established(stale, 1)
+    for (const record of told(stale)) tell(other, record)
+    for (const bench of [stale, other]) bench.nowMs += 1000
+    other.send(OUTSIDE, rst(1))
+    const [end] = told(other)
+    for (const bench of [stale, other]) bench.nowMs += 1000
+    if (beginsAnew) for (let syn = 0; syn < 2; syn++) stale.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_SYN }))
+    const renewals = told(stale)
+    t.equal(renewals.length, beginsAnew ? 1 : 0)
+    t.equal(tell(stale, end), !beginsAnew)
+    t.same(
+      renewals.map((record) => tell(other, record)),
+      beginsAnew ? [true] : [],
+    )
+    for (const bench of [stale, other]) t.same(state(bench), [beginsAnew ? 'ESTABLISHED' : 'CLOSE'])
+  }
+})

@@ -1,6 +1,6 @@
 /** npm run bench [-- --json]: measures everything, in three to four minutes. What is under way goes to standard error. */
-import { parseArgs } from 'node:util'
 import { missingPackages, programFolders } from '../../node/cli/setup/packages.ts'
+import { programOptions } from '../support/program-options.ts'
 import { measureCommands } from './command-bench.ts'
 import { measureInMemory } from './in-memory.ts'
 import { measureNetwork } from './network/network-bench.ts'
@@ -28,7 +28,7 @@ const SERVICES = 5000
 const SERVERS_EACH = 20
 
 try {
-  const { values } = parseArgs({ options: { json: { type: 'boolean', default: false } } })
+  const values = programOptions({ json: { type: 'boolean', default: false } })
   const missing = missingPackages(programs, programFolders(process.env.PATH))
   if (missing.length > 0)
     throw new Error(`this machine lacks ${missing.join(', ')}: apt-get install ${missing.join(' ')}`)

@@ -2,13 +2,12 @@
  * npm run fuzz -- [--frames 10000000] [--messages 1000000] [--seed N]: fuzzes the whole forwarder with frames, then whatever else hears
  * anything with messages; the seed that it prints repeats a run.
  */
-import { parseArgs } from 'node:util'
+
+import { programOptions } from '../support/program-options.ts'
 import { fuzz } from './fuzzer.ts'
 import { fuzzMessages } from './messages/fuzz-messages.ts'
 
-const { values } = parseArgs({
-  options: { frames: { type: 'string' }, messages: { type: 'string' }, seed: { type: 'string' } },
-})
+const values = programOptions({ frames: { type: 'string' }, messages: { type: 'string' }, seed: { type: 'string' } })
 const frames = wholeNumber('frames', values.frames ?? '10000000')
 const messages = wholeNumber('messages', values.messages ?? '1000000')
 const seed = wholeNumber('seed', values.seed ?? String(Math.floor(Math.random() * 2 ** 32)))

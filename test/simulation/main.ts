@@ -2,12 +2,11 @@
  * npm run simulate -- [--seeds 300] [--first 1] [--directors N]: simulates pools under faults, seed by seed. Ends with 1 and a minimal
  * trace when a promise is broken.
  */
-import { parseArgs } from 'node:util'
+
+import { programOptions } from '../support/program-options.ts'
 import { campaign, report } from './campaign.ts'
 
-const { values } = parseArgs({
-  options: { seeds: { type: 'string' }, first: { type: 'string' }, directors: { type: 'string' } },
-})
+const values = programOptions({ seeds: { type: 'string' }, first: { type: 'string' }, directors: { type: 'string' } })
 const seeds = wholeNumber('seeds', values.seeds ?? '300', 1, 2 ** 32)
 const firstSeed = wholeNumber('first', values.first ?? '1', 0, 2 ** 32)
 const directors = values.directors === undefined ? undefined : wholeNumber('directors', values.directors, 2, 50)

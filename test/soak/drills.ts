@@ -6,21 +6,19 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
-import { parseArgs } from 'node:util'
 import { programFile } from '../../forwarder/program-file.ts'
 import { DRILLS } from '../../node/drill/drill.ts'
 import { FAILURE_NAMES } from '../../node/drill/failures/registry.ts'
 import { untilInterrupted } from '../../node/drill/interruption.ts'
+import { programOptions } from '../support/program-options.ts'
 import { type Method, type Run, runRounds, tableOf } from './rounds.ts'
 
-const { values } = parseArgs({
-  options: {
-    times: { type: 'string', default: '10' },
-    seconds: { type: 'string', default: '4' },
-    sessions: { type: 'string', default: '1000' },
-    sync: { type: 'string', default: 'established' },
-    drills: { type: 'string', default: 'all' },
-  },
+const values = programOptions({
+  times: { type: 'string', default: '10' },
+  seconds: { type: 'string', default: '4' },
+  sessions: { type: 'string', default: '1000' },
+  sync: { type: 'string', default: 'established' },
+  drills: { type: 'string', default: 'all' },
 })
 const times = Number(values.times)
 if (!(times >= 1)) {

@@ -5,7 +5,6 @@
  * memory, descriptors, threads. The director with the lowest priority is never ended, so that one lives for as long as the soak.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { explainsBeginning, HANDSHAKE_MS, type Observations } from '../../node/drill/drill-report.ts'
 import { directorOn, type Failure, lookUntil } from '../../node/drill/failure.ts'
 import { freeze } from '../../node/drill/failures/freeze.ts'
@@ -34,6 +33,7 @@ import {
 } from '../../node/drill/load-messages.ts'
 import { putFirst, putSecond } from '../../node/processor-share.ts'
 import { seededRandom } from '../random.ts'
+import { programOptions } from '../support/program-options.ts'
 import { describeTrend, type Sample, trendsOf } from './growth.ts'
 import { type HostLog, logOf, logsAround, standstills } from './logs.ts'
 import { traceConnection, traceCounters, tracePaths } from './trace.ts'
@@ -59,17 +59,15 @@ const BROKEN_MS = 45_000
 
 type Endured = Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '60' },
-    rate: { type: 'string', default: '2000' },
-    sessions: { type: 'string', default: '500' },
-    method: { type: 'string', default: 'nat' },
-    sync: { type: 'string', default: 'established' },
-    failures: { type: 'string', default: ENDURABLE.join(',') },
-    times: { type: 'string', default: '1000000' },
-    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-  },
+const values = programOptions({
+  minutes: { type: 'string', default: '60' },
+  rate: { type: 'string', default: '2000' },
+  sessions: { type: 'string', default: '500' },
+  method: { type: 'string', default: 'nat' },
+  sync: { type: 'string', default: 'established' },
+  failures: { type: 'string', default: ENDURABLE.join(',') },
+  times: { type: 'string', default: '1000000' },
+  seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
 })
 for (const option of ['minutes', 'rate', 'sessions', 'times', 'seed'] as const) {
   if (Number(values[option]) > 0) continue

@@ -3,11 +3,11 @@
  *
  * The forwarder writes clients' packets, with the server's address in the place of the VIP, into the TUN device HOST_DEVICE, and
  * takes the replies from it. For replies to go there rather than out by themselves, one routing rule a server (address, protocol,
- * port), and one for its address's ICMP, lead to a table of our own, whose only route is the device; a local server of 127.0.0.0/8
- * needs route_localnet on the device as well. For ::1 there is nothing like that: Linux takes no packet to it from a device (RFC 4291
- * section 2.5.3). The device ends with the process, however that ends, and its route with it: rules that are left over lead nowhere,
- * and the next start takes them away. Rules that somebody else takes away, as systemd-networkd does with those that are not its own,
- * are set again. Why so: docs/decisions/local-node.md.
+ * port) leads to a table of our own, whose only route is the device; a local server of 127.0.0.0/8 needs route_localnet on the
+ * device as well. For ::1 there is nothing like that: Linux takes no packet to it from a device (RFC 4291 section 2.5.3). The device
+ * ends with the process, however that ends, and its route with it: rules that are left over lead nowhere, and the next start takes
+ * them away. Rules that somebody else takes away, as systemd-networkd does with those that are not its own, are set again. Why so:
+ * docs/decisions/local-node.md.
  */
 import { writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
@@ -18,11 +18,6 @@ import { type RunIp, runIp } from './ip-command.ts'
 
 /** Number of the routing table, and preference of the rules: after the kernel's own table of local addresses, before main. */
 const TABLE = '2160'
-/**
- * Only what the host itself sends. The kernel takes no notice of protocols and ports of what comes in for the sake of such rules; for others
- * it would, and reverse path filtering (rp_filter = 1) would look for ICMP to the host on the device alone.
- */
-const OWN_PACKETS = ['iif', 'lo']
 
 /** EEXIST and ENOENT, as ip(8) reports what the kernel answers. */
 const IS_SO_ALREADY = { add: /File exists/, del: /No such file or directory/ }
@@ -53,14 +48,14 @@ export function rulesFor(services: readonly Served[], isLocal: (address: string)
   const rules = services.flatMap(({ protocol, port: servicePort, servers }) =>
     servers
       .filter(({ address }) => isLocal(address))
-      .flatMap(({ address, port }) => {
-        const rule = `${familyOption(address)} from ${address}`
-        // Nothing but a local server's reply is from a loopback address to somebody elsewhere: FTP's other ports too.
-        if (protocol === 'fwm' || isLoopback(address)) return [rule]
+      .map(({ address, port }) => {
         const served = port || servicePort
-        // The host's errors, as when nobody listens at the port: a client is to hear them from the VIP.
-        const icmp = isIPv6Text(address) ? 'ipv6-icmp' : 'icmp'
-        return [`${rule} ipproto ${icmp}`, `${rule} ipproto ${protocol}${served === 0 ? '' : ` sport ${served}`}`]
+        // Nothing but a local server's reply is from a loopback address to somebody elsewhere: FTP's other ports too.
+        const transport =
+          protocol === 'fwm' || isLoopback(address)
+            ? ''
+            : ` ipproto ${protocol}${served === 0 ? '' : ` sport ${served}`}`
+        return `${familyOption(address)} from ${address}${transport}`
       }),
   )
   return [...new Set(rules)].sort()
@@ -229,7 +224,7 @@ export class LocalServers {
   async #rule(verb: 'add' | 'del', rule: string): Promise<boolean> {
     const [family, ...words] = rule.split(' ')
     try {
-      await this.#options.run([family, 'rule', verb, 'pref', TABLE, ...OWN_PACKETS, ...words, 'table', TABLE])
+      await this.#options.run([family, 'rule', verb, 'pref', TABLE, ...words, 'table', TABLE])
       return true
     } catch (error) {
       if (IS_SO_ALREADY[verb].test((error as Error).message)) return true

@@ -2,9 +2,9 @@
 import { test } from 'tap'
 import { TCP_ACK, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { DirectorBench } from '../../support/director-bench.ts'
-import { fragmentsOf, icmpFrame, packetOf, tcpFrame, wholeOf } from '../../support/frames.ts'
+import { fragmentsOf, tcpFrame, wholeOf } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
-import { fragmentsOf6, icmpFrame6, tcpFrame6 } from '../../support/ipv6-frames.ts'
+import { fragmentsOf6, tcpFrame6 } from '../../support/ipv6-frames.ts'
 import {
   CLIENT6,
   CLIENT6_ADDRESS,
@@ -137,30 +137,6 @@ test('what the host sends to somebody who came by no virtual address is sent on 
   }
 })
 
-test('what the host says by ICMP of a client’s packet comes from the virtual address; what else it says goes on as it is', async (t) => {
-  const director = bench(OUTSIDE_SOURCE)
-  const syn = { flags: TCP_SYN, ttl: 63 }
-  director.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
-  const about = (frame: Uint8Array) => ({ type: 3, code: 3, to: CLIENT_ADDRESS, payload: packetOf(frame).slice(0, 28) })
-  const said = { ...anyMac, from: OUTSIDE_SOURCE }
-  const toClient = { sourceMac: MAC.outside, destinationMac: MAC.router }
-  const error = icmpFrame({ ...said, ...about(tcpFrame({ from: CLIENT, to: `${OUTSIDE_SOURCE}:8000`, ...syn })) })
-  t.same(sentHex(director.send(HOST, error)), [
-    [OUTSIDE, hex(icmpFrame({ ...toClient, from: VIP, ttl: 63, ...about(clientTcp(syn)) }))],
-  ])
-  const others = [
-    about(tcpFrame({ from: CLIENT, to: `${OUTSIDE_SOURCE}:53`, ...syn })),
-    { type: 0, rest: 0x1234_0001, to: CLIENT_ADDRESS, payload: 'an echo' },
-  ]
-  director.send(HOST, icmpFrame({ ...said, ...others[1] }))
-  director.resolve({ [ROUTER]: MAC.router })
-  for (const other of others) {
-    t.same(sentHex(director.send(HOST, icmpFrame({ ...said, ...other }))), [
-      [OUTSIDE, hex(icmpFrame({ ...said, ...toClient, ...other }))],
-    ])
-  }
-})
-
 test('other links’ frames that are the host’s are left to it', async (t) => {
   t.same(bench().send(INSIDE, tcpFrame({ from: '10.1.0.1:1', to: '10.1.0.254:2' })), [])
 })
@@ -284,23 +260,4 @@ test('an IPv6 address that is one director’s own is a real server like others 
   own.send(OUTSIDE, clientTcp6())
   t.ok(other.engine.replication.apply(own.outgoing.bytes, own.outgoing.peek()))
   t.equal(other.send(OUTSIDE, clientTcp6())[0].link, INSIDE)
-})
-
-test('over IPv6, too, the host’s error comes from the virtual address, and its echo reply as it is', async (t) => {
-  const director = bench6()
-  const syn = { flags: TCP_SYN, hopLimit: 63 }
-  director.send(OUTSIDE, clientTcp6({ flags: TCP_SYN }))
-  const about = (frame: Uint8Array) => ({ type: 1, code: 4, to: CLIENT6_ADDRESS, payload: packetOf(frame) })
-  const said = { ...anyMac, from: INSIDE_SOURCE6 }
-  const toClient = { sourceMac: MAC.outside, destinationMac: MAC.router }
-  const error = icmpFrame6({ ...said, ...about(tcpFrame6({ from: CLIENT6, to: LOCAL6, ...syn })) })
-  t.same(sentHex(director.send(HOST, error)), [
-    [OUTSIDE, hex(icmpFrame6({ ...toClient, from: VIP6, hopLimit: 63, ...about(clientTcp6(syn)) }))],
-  ])
-  const reply = { type: 129, rest: 0x1234_0001, to: CLIENT6_ADDRESS, payload: 'an echo' }
-  director.send(HOST, icmpFrame6({ ...said, ...reply }))
-  director.resolve({ [ROUTER6]: MAC.router })
-  t.same(sentHex(director.send(HOST, icmpFrame6({ ...said, ...reply }))), [
-    [OUTSIDE, hex(icmpFrame6({ ...said, ...toClient, ...reply }))],
-  ])
 })

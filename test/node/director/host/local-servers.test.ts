@@ -60,7 +60,7 @@ test('loopback and the host’s own addresses are local, all others are not', as
   t.notOk(isLoopback('10.127.0.1'))
 })
 
-test('each local server has a rule by protocol and port, and one for ICMP, unless it is of loopback; port 0 is every port', async (t) => {
+test('each local server has one rule, by protocol and port unless it is of loopback; port 0 is every port', async (t) => {
   const services = [
     service('tcp', 80, ['127.0.0.1', 8080], ['10.0.0.12', 80]),
     service('tcp', 81, ['127.0.0.1', 8080], ['10.0.0.11', 0]),
@@ -72,13 +72,11 @@ test('each local server has a rule by protocol and port, and one for ICMP, unles
   t.same(
     rulesFor(services, (address) => address.startsWith('127.') || address.endsWith('11')),
     [
-      '-4 from 10.0.0.11 ipproto icmp',
       '-4 from 10.0.0.11 ipproto tcp',
       '-4 from 10.0.0.11 ipproto tcp sport 81',
       '-4 from 127.0.0.1',
       '-4 from 127.0.0.2',
       '-4 from 127.0.0.3',
-      '-6 from 2001:db8::11 ipproto ipv6-icmp',
       '-6 from 2001:db8::11 ipproto tcp sport 80',
     ],
   )
@@ -113,7 +111,7 @@ test('the device is made for the first local server, rules follow by difference,
     'open',
     'link set dev director-host mtu 1400',
     '-4 route replace default dev director-host table 2160',
-    '-4 rule add pref 2160 iif lo from 127.0.0.1 table 2160',
+    '-4 rule add pref 2160 from 127.0.0.1 table 2160',
   ])
   t.same(settings, [
     'ipv6/conf/director-host/addr_gen_mode=1',
@@ -122,18 +120,14 @@ test('the device is made for the first local server, rules follow by difference,
     'ipv4/conf/director-host/rp_filter=2',
   ])
   await local.setServices([service('tcp', 80, ['127.0.0.1', 80]), service('udp', 53, ['10.0.0.11', 53])])
-  t.same(commands.splice(0), [
-    '-4 rule add pref 2160 iif lo from 10.0.0.11 ipproto icmp table 2160',
-    '-4 rule add pref 2160 iif lo from 10.0.0.11 ipproto udp sport 53 table 2160',
-  ])
+  t.same(commands.splice(0), ['-4 rule add pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160'])
   await local.close()
   t.same(commands, [
-    '-4 rule del pref 2160 iif lo from 127.0.0.1 table 2160',
-    '-4 rule del pref 2160 iif lo from 10.0.0.11 ipproto icmp table 2160',
-    '-4 rule del pref 2160 iif lo from 10.0.0.11 ipproto udp sport 53 table 2160',
+    '-4 rule del pref 2160 from 127.0.0.1 table 2160',
+    '-4 rule del pref 2160 from 10.0.0.11 ipproto udp sport 53 table 2160',
   ])
   await local.setServices([service('tcp', 80, ['127.0.0.1', 80])])
-  t.equal(commands.length, 3, 'what is told after it sets none')
+  t.equal(commands.length, 2, 'what is told after it sets none')
 })
 
 test('rules that a director without power left behind are taken away, others are not', async (t) => {
@@ -150,7 +144,7 @@ test('a host that cannot make the device is told of, and the director goes on', 
 })
 
 test('a rule that could not be changed keeps no other from it, and is changed with the next change', async (t) => {
-  const [first, second] = ['iif lo from 127.0.0.1 table 2160', 'iif lo from 127.0.0.2 table 2160']
+  const [first, second] = ['from 127.0.0.1 table 2160', 'from 127.0.0.2 table 2160']
   const failures = new Map([[`-4 rule add pref 2160 ${first}`, 'Cannot allocate memory']])
   const { local, commands, warnings } = host({ failures })
   const both = [service('tcp', 80, ['127.0.0.1', 80], ['127.0.0.2', 80])]
@@ -188,7 +182,7 @@ test('rules that somebody else has removed are set again, and their route; nothi
 })
 
 test('a rule that is there, or is gone, by somebody else’s doing is as it should be', async (t) => {
-  const rule = 'pref 2160 iif lo from 127.0.0.1 table 2160'
+  const rule = 'pref 2160 from 127.0.0.1 table 2160'
   const failures = new Map([
     [`-4 rule add ${rule}`, 'File exists'],
     [`-4 rule del ${rule}`, 'No such file or directory'],
@@ -211,10 +205,8 @@ test('the first local server of IPv6 lets the device have it', async (t) => {
   await local.setServices([service('tcp', 80, ['2001:db8::11', 80])])
   t.same(commands.splice(0), [
     '-6 route replace default dev director-host table 2160',
-    '-4 rule del pref 2160 iif lo from 10.0.0.11 ipproto icmp table 2160',
-    '-4 rule del pref 2160 iif lo from 10.0.0.11 ipproto tcp sport 80 table 2160',
-    '-6 rule add pref 2160 iif lo from 2001:db8::11 ipproto ipv6-icmp table 2160',
-    '-6 rule add pref 2160 iif lo from 2001:db8::11 ipproto tcp sport 80 table 2160',
+    '-4 rule del pref 2160 from 10.0.0.11 ipproto tcp sport 80 table 2160',
+    '-6 rule add pref 2160 from 2001:db8::11 ipproto tcp sport 80 table 2160',
   ])
   t.same(settings, ['ipv6/conf/director-host/disable_ipv6=0'])
 })

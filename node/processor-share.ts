@@ -45,7 +45,7 @@ export function putAmongOthers(processId: number): void {
 /** Puts this thread alone behind the other threads of its process, whose being first does not count for it. */
 export function putThreadBehind(): void {
   const thread = Number(basename(readlinkSync('/proc/thread-self')))
-  setPriority(thread, Math.max(ORDINARY, getPriority(thread)) + 1)
+  setPriority(thread, Math.min(LAST, Math.max(ORDINARY, getPriority(thread)) + 1))
 }
 
 /** Puts a process behind everybody. */

@@ -281,11 +281,12 @@ export class Director {
           'the clock was ahead when these changes were made here, and the other directors refused them: they are made anew',
         ),
       onCompared: (peer, isSame) => agreement.compared(peer, isSame),
+      onToldAll: () => agreement.toldAll(),
     })
     const readiness = new Readiness({
       records: () => cluster.status(),
       connectedPeers: () => cluster.connectedPeers(),
-      hasAgreed: () => agreement.hasAgreed,
+      configuration: agreement,
       refusedStamps: () => pool.refused.stamps,
       isInformed: (peers) => health.isInformed(peers),
       monotonicMs,

@@ -3,22 +3,24 @@
  * are dead. A director that has just come back has all three from its peers within milliseconds; until then it would refuse
  * connections of services it has not heard of, or give new ones to servers that are down, where another serves them well.
  *
- * Connections are waited for until they are there. The others are not waited for for ever: a peer of another version may never have the same
- * configuration, and a server that nobody can ask has no verdict. Only a director whose peers have configuration from
- * later than its clock says it is keeps out of the way for longer: it serves what was in force when its clock was last right.
+ * Connections are waited for until they are there. The others are not waited for for ever: a peer of another version does not say that it
+ * has told all, and a server that nobody can ask has no verdict. Only a director whose peers have configuration from later than
+ * its clock says it is keeps out of the way for longer: it serves what was in force when its clock was last right.
  */
 import type { SyncState } from './cluster/replication/sync-state.ts'
 import type { PeerName } from './cluster/transport.ts'
 
 /** A peer tells its digest every five seconds, and its opinions of servers every second, if it does not do so when it connects. */
 const PATIENCE_MS = 10_000
+/** Who was without peers for less than this has missed little, and is told that at once. */
+const LONG_ALONE_MS = 10_000
 
 export interface ReadinessParts {
   /** Of the connections. */
   readonly records: () => SyncState
   readonly connectedPeers: () => readonly PeerName[]
-  /** A peer has had the same configuration since this director last had none. */
-  readonly hasAgreed: () => boolean
+  /** When this director last had all of a peer's configuration, and when a peer last had the same; -Infinity: never. */
+  readonly configuration: { readonly toldAtMs: number; readonly agreedAtMs: number }
   /** Entries refused so far for coming from the future. */
   readonly refusedStamps: () => number
   /** What these peers know of the servers' health is known. */
@@ -30,10 +32,13 @@ export interface ReadinessParts {
 
 export class Readiness {
   readonly #parts: ReadinessParts
-  /** When peers were met; undefined: there are none. */
+  /** When it was first seen without peers; undefined: it has some. */
+  #aloneSinceMs: number | undefined
+  /** What peers have told since then counts. */
+  #countsFromMs = Number.NEGATIVE_INFINITY
+  /** When peers were met; undefined: not yet, or all has been there since. */
   #met: { readonly atMs: number; readonly refusedStamps: number } | undefined
-  /** All has been there once since then. */
-  #isInformed = false
+  #isReady = false
   #wasInSync: boolean | undefined
 
   constructor(parts: ReadinessParts) {
@@ -43,10 +48,7 @@ export class Readiness {
   /** As of now. To be asked often: time runs from when it is first asked with peers. */
   get state(): SyncState {
     const peers = this.#parts.connectedPeers()
-    if (peers.length === 0) {
-      this.#met = undefined
-      this.#isInformed = false
-    }
+    this.#noteCompany(peers.length > 0, this.#parts.monotonicMs())
     const records = this.#parts.records()
     const missing = peers.length > 0 ? this.#missing(peers) : undefined
     const state = records.inSync && missing ? { inSync: false, reason: missing } : records
@@ -57,18 +59,32 @@ export class Readiness {
     return state
   }
 
+  #noteCompany(hasPeers: boolean, nowMs: number): void {
+    if (!hasPeers) this.#aloneSinceMs ??= nowMs
+    else if (this.#aloneSinceMs !== undefined) {
+      if (nowMs - this.#aloneSinceMs >= LONG_ALONE_MS) {
+        this.#countsFromMs = this.#aloneSinceMs
+        this.#met = undefined
+        this.#isReady = false
+      }
+      this.#aloneSinceMs = undefined
+    }
+  }
+
   #missing(peers: readonly PeerName[]): string | undefined {
-    if (this.#isInformed) return undefined
-    const { hasAgreed, refusedStamps, isInformed, monotonicMs } = this.#parts
+    if (this.#isReady) return undefined
+    const { configuration, refusedStamps, isInformed, monotonicMs } = this.#parts
     this.#met ??= { atMs: monotonicMs(), refusedStamps: refusedStamps() }
-    const isPatient = monotonicMs() - this.#met.atMs < PATIENCE_MS
-    if (!hasAgreed()) {
+    if (configuration.agreedAtMs < this.#countsFromMs || configuration.agreedAtMs === Number.NEGATIVE_INFINITY) {
       if (refusedStamps() > this.#met.refusedStamps)
         return 'peers have configuration from later than it is by the clock of this host: is that right?'
-      if (isPatient) return 'has not the configuration of any peer yet'
     }
-    if (isPatient && !isInformed(peers)) return 'does not know yet which servers its peers find dead'
-    this.#isInformed = true
+    if (monotonicMs() - this.#met.atMs < PATIENCE_MS) {
+      const isTold = configuration.toldAtMs >= this.#countsFromMs && configuration.toldAtMs !== Number.NEGATIVE_INFINITY
+      if (!isTold) return 'has not been told the configuration of a peer yet'
+      if (!isInformed(peers)) return 'does not know yet which servers its peers find dead'
+    }
+    this.#isReady = true
     return undefined
   }
 }

@@ -190,6 +190,7 @@ export class SimulatedDirector {
       membership: this.membership,
       onBeside: () => {},
       onCompared: (peer, isSame) => agreement.compared(peer, isSame),
+      onToldAll: () => agreement.toldAll(),
       onOverridden: (overridden) => options.onOverridden(sabotage.overridden(overridden)),
       onCorrected: (changes) => options.note(`makes ${changes} changes anew`),
       onStoreFailure: (error) => {
@@ -200,7 +201,7 @@ export class SimulatedDirector {
     this.#readiness = new Readiness({
       records: () => this.#known.current ?? { inSync: false, reason: 'has just started' },
       connectedPeers: () => poolTransport.connectedPeers(),
-      hasAgreed: () => agreement.hasAgreed,
+      configuration: agreement,
       refusedStamps: () => this.pool.refused.stamps,
       isInformed: () => true,
       monotonicMs: () => main.now(),

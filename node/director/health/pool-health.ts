@@ -91,8 +91,8 @@ export class PoolHealth {
     this.#sequence = options.wallClockMs
     options.transport.onMessage('health', (from, message) => this.#hear(from, message))
     options.transport.onPeer((peer, connected) => {
+      this.#heardOut.delete(peer)
       if (connected) void this.#tellEverything(peer)
-      else this.#heardOut.delete(peer)
     })
   }
 
@@ -196,26 +196,25 @@ export class PoolHealth {
   }
 
   #say(opinions: [string, HealthState][], known?: number): void {
-    this.#options.transport.broadcast('health', this.#message(opinions, known))
-  }
-
-  #message(opinions: [string, HealthState][], known?: number): Uint8Array {
-    return encodeOpinions({ sequence: this.#sequence++, opinions, known })
+    this.#options.transport.broadcast('health', encodeOpinions({ sequence: this.#sequence++, opinions, known }))
   }
 
   async #tellEverything(peer: PeerName): Promise<void> {
     const { transport } = this.#options
     let opinions: [string, HealthState][] = []
+    // Taken before the first opinion of a message is: what changes while the rest is put together is later.
+    let sequence = this.#sequence++
     let told = 0
     try {
       for await (const opinion of paced(this.#ownOpinions())) {
         opinions.push(opinion)
         told++
         if (opinions.length < SERVERS_PER_MESSAGE) continue
-        await transport.send(peer, 'health', this.#message(opinions))
+        await transport.send(peer, 'health', encodeOpinions({ sequence, opinions }))
         opinions = []
+        sequence = this.#sequence++
       }
-      await transport.send(peer, 'health', this.#message(opinions, told))
+      await transport.send(peer, 'health', encodeOpinions({ sequence, opinions, known: told }))
     } catch {
       // It is gone, or does not keep up: the rounds tell it.
     }

@@ -19,6 +19,9 @@ import { type RunIp, runIp } from './ip-command.ts'
 /** Number of the routing table, and preference of the rules: after the kernel's own table of local addresses, before main. */
 const TABLE = '2160'
 
+/** With less the kernel takes IPv6 from a device, and its routes with it (RFC 8200 section 5). */
+const LEAST_MTU = 1280
+
 /** EEXIST and ENOENT, as ip(8) reports what the kernel answers. */
 const IS_SO_ALREADY = { add: /File exists/, del: /No such file or directory/ }
 
@@ -124,8 +127,12 @@ export class LocalServers {
     return this.#work
   }
 
-  /** The used interfaces carry so much from now on: what local servers send is to fit, since nobody else on the host tells them. */
-  setMtu(mtu: number): Promise<void> {
+  /**
+   * The used interfaces carry so much from now on: what local servers send is to fit, since nobody else on the host tells them. No more than
+   * at the start, which the forwarder has made room for.
+   */
+  setMtu(carried: number): Promise<void> {
+    const mtu = Math.max(LEAST_MTU, Math.min(this.#options.mtu, carried))
     if (mtu !== this.#mtu) {
       this.#mtu = mtu
       this.#work = this.#work.then(() => this.#applyMtu())

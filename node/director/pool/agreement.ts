@@ -1,31 +1,41 @@
-/** Whether the peers have the same configuration as this director, by the digests that they tell. The clock is the caller's. */
+/** Which peers have told their configuration, and whether it is the same as this director's. The clock is the caller's. */
 import type { PeerName } from '../cluster/transport.ts'
 
 export class Agreement {
   readonly #monotonicMs: () => number
-  /** Of each connected peer that has told its digest: since when that has been another; undefined: it is the same. */
+  /** Of each peer that has told its digest: since when that has been another; undefined: it is the same. */
   readonly #differsSince = new Map<PeerName, number | undefined>()
-  #hasAgreed = false
+  #agreedAtMs = Number.NEGATIVE_INFINITY
+  #toldAtMs = Number.NEGATIVE_INFINITY
 
   constructor(monotonicMs: () => number) {
     this.#monotonicMs = monotonicMs
   }
 
   compared(peer: PeerName, isSame: boolean): void {
-    const since = this.#differsSince.get(peer) ?? this.#monotonicMs()
-    this.#differsSince.set(peer, isSame ? undefined : since)
-    if (isSame) this.#hasAgreed = true
+    const now = this.#monotonicMs()
+    this.#differsSince.set(peer, isSame ? undefined : (this.#differsSince.get(peer) ?? now))
+    if (isSame) this.#agreedAtMs = now
+  }
+
+  /** All that a peer had when it connected is in force. */
+  toldAll(): void {
+    this.#toldAtMs = this.#monotonicMs()
   }
 
   /** A peer is connected no more. */
   forget(peer: PeerName): void {
     this.#differsSince.delete(peer)
-    if (this.#differsSince.size === 0) this.#hasAgreed = false
   }
 
-  /** A peer has had the same since this director last had none. What has been changed since, all tell each other at once. */
-  get hasAgreed(): boolean {
-    return this.#hasAgreed
+  /** When a peer was last known to have the same; -Infinity: never. */
+  get agreedAtMs(): number {
+    return this.#agreedAtMs
+  }
+
+  /** When this director last had all that a peer had; -Infinity: never. */
+  get toldAtMs(): number {
+    return Math.max(this.#toldAtMs, this.#agreedAtMs)
   }
 
   /** For how long the peer has told of another configuration, milliseconds; 0: it is the same; undefined: it has told nothing yet. */

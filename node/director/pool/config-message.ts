@@ -7,6 +7,7 @@
  * | version | kind   | 1: entries, msgpack values one after the other, deflated  |
  * |    1    |        | 3: digest, 32 bytes                                       |
  * |         |        | 4 and 5: history-message.ts                               |
+ * |         |        | 6: that was everything, empty                             |
  * +---------+--------+-----------------------------------------------------------+
  * ```
  * What does not fit into one message has, behind the entries of each, a map {telling, part, isLast} (tellings.ts). A version that does not
@@ -27,6 +28,7 @@ export const DIGEST_BYTES = 32
 export const VERSION = 1
 const ENTRIES = 1
 const DIGEST = 3
+const END = 6
 const HEADER_BYTES = 2
 /** Entries are put together up to this size, which fits into a message even where nothing repeats. */
 export const BATCH_BYTES = 48 * 1024
@@ -57,6 +59,8 @@ export interface ConfigMessage {
   entries: PoolEntry[]
   /** Of the sender's whole configuration. */
   digest?: Uint8Array
+  /** The sender has told all that it had when the receiver connected. */
+  isEnd?: boolean
   /** Entries that were not what an entry must be. */
   invalidEntries: number
   /** Undefined: this message is all that is told. */
@@ -130,6 +134,10 @@ export function encodeDigest(digest: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of(VERSION, DIGEST), digest])
 }
 
+export function encodeEnd(): Uint8Array {
+  return Uint8Array.of(VERSION, END)
+}
+
 /** @returns undefined for what is no message of this version */
 export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefined {
   const [version, kind] = message
@@ -137,6 +145,7 @@ export function decodeConfigMessage(message: Uint8Array): ConfigMessage | undefi
   const body = message.subarray(HEADER_BYTES)
   const decoded: ConfigMessage = { entries: [], invalidEntries: 0 }
   if (kind === DIGEST && body.length === DIGEST_BYTES) return { ...decoded, digest: body }
+  if (kind === END && body.length === 0) return { ...decoded, isEnd: true }
   if (kind !== ENTRIES) return undefined
   try {
     inflateEach(body, (value) => {

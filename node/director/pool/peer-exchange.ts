@@ -1,10 +1,10 @@
 /**
  * The pool's configuration between directors. Changes travel twice: by gossip at once, and as the whole configuration to a peer that
- * connects, or whose digest is another than ours. A digest follows it to one that connects, which then knows that it has the same.
+ * connects, or whose digest is another than ours. To one that connects a word follows it, that this was everything.
  */
 import type { PeerName, Transport } from '../cluster/transport.ts'
 import { startPace } from '../pace.ts'
-import { decodeConfigMessage, encodeDigest, encodeEntries, packEntry } from './config-message.ts'
+import { decodeConfigMessage, encodeDigest, encodeEnd, encodeEntries, packEntry } from './config-message.ts'
 import { isAboutHistory } from './history-message.ts'
 import type { PoolEntries } from './pool-entries.ts'
 import { isMembership, type PoolEntry } from './pool-entry.ts'
@@ -18,8 +18,10 @@ export interface PeerExchangeOptions {
   readonly inTurn: <T>(task: () => Promise<T>) => Promise<T>
   /** The id of the peer that has this name now. */
   readonly idOf: (peer: PeerName) => string | undefined
-  /** A peer has said whether it has exactly these entries: compared when what it told before is in force. */
+  /** A peer has said what tells whether it has exactly these entries. */
   readonly onCompared: (peer: PeerName, isSame: boolean) => void
+  /** All that a peer had when it connected is in force. */
+  readonly onToldAll: (peer: PeerName) => void
   /** What a peer tells, all of it. Nothing else is read before the promise resolves. @param from the peer's id */
   readonly onEntries: (entries: Iterable<PoolEntry>, from: string) => Promise<void>
   /** A question or an answer about revisions. Returns whether it is understood. */
@@ -34,8 +36,6 @@ export class PeerExchange {
   #isReading = false
   readonly #tellings = new Tellings()
   readonly #beingSentTo = new Set<PeerName>()
-  /** The newest that peers have said, and that waits to be compared. */
-  readonly #digests = new Map<PeerName, Uint8Array>()
   #isClosed = false
 
   constructor(options: PeerExchangeOptions) {
@@ -99,7 +99,8 @@ export class PeerExchange {
       return
     }
     if (message.invalidEntries > 0) onInvalid(message.invalidEntries)
-    if (message.digest) void this.#compare(from, id, message.digest)
+    if (message.digest) this.#compare(from, message.digest)
+    if (message.isEnd) void this.#endTelling(from, id)
     // Who belongs to the pool does not wait for the rest, which alone comes at the end.
     const entriesNow = message.part ? message.entries.filter(isMembership) : message.entries
     await onEntries(this.#saidBy(from, id, entriesNow), id)
@@ -108,19 +109,15 @@ export class PeerExchange {
     if (messages) await onEntries(configuredBy(messages), id)
   }
 
-  async #compare(from: PeerName, id: string, digest: Uint8Array): Promise<void> {
-    const { entries, inTurn, onCompared } = this.#options
-    const isWaiting = this.#digests.has(from)
-    this.#digests.set(from, digest)
-    if (isWaiting) return
-    const isSame = await inTurn(async () => {
-      const newest = this.#digests.get(from)
-      this.#digests.delete(from)
-      return newest !== undefined && entries.digest.equals(newest)
-    })
-    if (this.#isClosed || !this.#isStill(from, id)) return
-    onCompared(from, isSame)
+  #compare(from: PeerName, digest: Uint8Array): void {
+    const isSame = this.#options.entries.digest.equals(digest)
+    this.#options.onCompared(from, isSame)
     if (!isSame) void this.#sendEverything(from)
+  }
+
+  async #endTelling(from: PeerName, id: string): Promise<void> {
+    await this.#options.inTurn(async () => {})
+    if (!this.#isClosed && this.#isStill(from, id)) this.#options.onToldAll(from)
   }
 
   /**
@@ -135,11 +132,9 @@ export class PeerExchange {
     return this.#options.idOf(peer) === id
   }
 
-  /** Only here a digest follows: two who cannot agree would tell each other everything for ever. */
   async #introduce(peer: PeerName): Promise<void> {
-    const { entries, transport } = this.#options
     await this.#sendEverything(peer)
-    await transport.send(peer, 'config', encodeDigest(entries.digest)).catch(() => {})
+    await this.#options.transport.send(peer, 'config', encodeEnd()).catch(() => {})
   }
 
   async #sendEverything(peer: PeerName): Promise<void> {

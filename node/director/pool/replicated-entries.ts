@@ -63,6 +63,8 @@ export interface ReplicationOptions {
   readonly onCorrected: (changes: number) => void
   /** A peer has said whether its configuration is the same as this one. */
   readonly onCompared?: (peer: PeerName, isSame: boolean) => void
+  /** All that a peer had when it connected is in force. */
+  readonly onToldAll?: (peer: PeerName) => void
 }
 
 /** For whoever knows what the entries say. */
@@ -128,6 +130,7 @@ export class ReplicatedEntries {
         if (isSame) this.#histories.agreed(peer)
         options.onCompared?.(peer, isSame)
       },
+      onToldAll: (peer) => options.onToldAll?.(peer),
       onEntries: (entries, from) => this.#hear(entries, from),
       onHistory: (message, from) => this.#histories.hear(from, message),
       onInvalid: (count) => {

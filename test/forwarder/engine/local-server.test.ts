@@ -2,9 +2,9 @@
 import { test } from 'tap'
 import { TCP_ACK, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { DirectorBench } from '../../support/director-bench.ts'
-import { fragmentsOf, tcpFrame, wholeOf } from '../../support/frames.ts'
+import { fragmentsOf, icmpFrame, packetOf, tcpFrame, wholeOf } from '../../support/frames.ts'
 import { hex, sentHex } from '../../support/hex.ts'
-import { fragmentsOf6, tcpFrame6 } from '../../support/ipv6-frames.ts'
+import { fragmentsOf6, icmpFrame6, tcpFrame6 } from '../../support/ipv6-frames.ts'
 import {
   CLIENT6,
   CLIENT6_ADDRESS,

@@ -6,6 +6,7 @@ import { untilDone } from '../../../../node/director/pace.ts'
 import {
   decodeConfigMessage,
   encodeDigest,
+  encodeEnd,
   encodeEntries,
   packEntry,
 } from '../../../../node/director/pool/config-message.ts'
@@ -33,6 +34,7 @@ function exchange(ids: Record<PeerName, string>) {
   const read: string[] = []
   const told: (readonly PoolEntry[])[] = []
   const agreed = { times: 0 }
+  const toldAll: PeerName[] = []
   const entries = new PoolEntries()
   const sent: Uint8Array[] = []
   /** For what is told to a peer: until it has its turn, and until a message is sent. */
@@ -58,6 +60,7 @@ function exchange(ids: Record<PeerName, string>) {
     onCompared: (_, isSame) => {
       if (isSame) agreed.times++
     },
+    onToldAll: (peer) => toldAll.push(peer),
     onEntries: async (entries, from) => {
       const all = [...entries]
       if (all.length === 0) return
@@ -70,7 +73,18 @@ function exchange(ids: Record<PeerName, string>) {
   const say = (from: PeerName, times: number, what = message) => {
     for (let each = 0; each < times; each++) hear(from, what)
   }
-  return { current, read, told, agreed, entries, sent, wait, say, connect: (peer: PeerName) => connect(peer, true) }
+  return {
+    current,
+    read,
+    told,
+    agreed,
+    toldAll,
+    entries,
+    sent,
+    wait,
+    say,
+    connect: (peer: PeerName) => connect(peer, true),
+  }
 }
 
 const timesOf = (id: string, read: readonly string[]) => read.filter((each) => each === id).length
@@ -124,42 +138,32 @@ test('a peer with the same digest is said to agree', async (t) => {
   t.equal(agreed.times, 1)
 })
 
-test('a digest is compared when what was told before it is in force, and the newest alone', async (t) => {
-  const { agreed, entries, wait, sent, say } = exchange({ b: 'B' })
-  const turn = Promise.withResolvers<void>()
-  wait.turn = turn.promise
-  entries.put('settings', { kind: 'settings', stamp, settings: {} })
-  say('b', 3, encodeDigest(Buffer.alloc(32, 1)))
-  const [entry] = services(1)
-  entries.put(entryKey(entry), entry)
-  say('b', 1, encodeDigest(Buffer.from(entries.digest)))
-  entries.put(entryKey(entry), undefined)
-  await untilDone()
-  t.same([agreed.times, sent.length], [0, 0])
-  entries.put(entryKey(entry), entry)
-  turn.resolve()
-  await untilDone()
-  t.same([agreed.times, sent.length], [1, 0])
-})
-
-test('a peer that connects is told everything and then the digest; one that differs, everything alone', async (t) => {
+test('a peer that connects is told everything and then that this was all; one that differs, everything alone', async (t) => {
   const { entries, sent, say, connect } = exchange({ b: 'B' })
   const [entry] = services(1)
   entries.put(entryKey(entry), entry)
   connect('b')
   await untilDone()
-  t.same(
-    sent.map((message) => decodeConfigMessage(message)?.entries.length),
-    [1, 0],
-  )
-  t.same([...decodeConfigMessage(sent[1])!.digest!], [...entries.digest])
-  sent.length = 0
+  const read = () => sent.splice(0).map((message) => decodeConfigMessage(message))
+  t.match(read(), [{ entries: [{ kind: 'service' }] }, { entries: [], isEnd: true }])
   say('b', 1, encodeDigest(Buffer.alloc(32, 1)))
   await untilDone()
-  t.same(
-    sent.map((message) => decodeConfigMessage(message)?.entries.length),
-    [1],
-  )
+  const answers = read()
+  t.equal(answers.length, 1)
+  t.equal(answers[0]?.isEnd, undefined)
+})
+
+test('all has been told when what came before that word is in force', async (t) => {
+  const { toldAll, wait, say, current } = exchange({ b: 'B', c: 'C' })
+  const turn = Promise.withResolvers<void>()
+  wait.turn = turn.promise
+  for (const peer of ['b', 'c']) say(peer, 1, encodeEnd())
+  await untilDone()
+  t.same(toldAll, [])
+  current.delete('c')
+  turn.resolve()
+  await untilDone()
+  t.same(toldAll, ['b'], 'nobody asks who is no peer any more')
 })
 
 /** Services of some 300 bytes each that differ in their port. */

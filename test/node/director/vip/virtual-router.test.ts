@@ -169,7 +169,7 @@ const cases: readonly Case[] = [
   ],
   [
     'a router that yields after a stall says nothing to one of the lowest priority, which would yield too',
-    [...toActive, [800, timer, 'note, arm 900'], [850, heard('10.0.0.3', 1), 'become backup, arm 1200']],
+    [...toActive, [800, timer, 'note, arm 900'], [850, heard('10.0.0.3', 1), 'overtaken, become backup, arm 1200']],
   ],
   ['an active router that is stopped resigns', [...toActive, [400, stop, 'advertise 0, disarm, become init']]],
   ['a backup that is stopped is silent', [...toActive.slice(0, 2), [100, stop, 'disarm, become init']]],

@@ -50,8 +50,8 @@ class Traffic {
     }
   }
 
-  estimate(times: number): void {
-    for (let i = 0; i < times; i++) this.#book.tick()
+  async estimate(times: number): Promise<void> {
+    for (let i = 0; i < times; i++) await this.#book.tick()
   }
 
   listing(): string {
@@ -84,7 +84,7 @@ function service(address: string, port: number, servers: readonly string[]): Poo
   }
 }
 
-test('six fetched pages of either family: four, and two after another estimate', (t) => {
+test('six fetched pages of either family: four, and two after another estimate', async (t) => {
   const families = [
     { web: service('10.1.0.100', 80, ['10.2.0.11', '10.2.0.12', '10.2.0.13']), page: [1, 5, 5, 342, 355] },
     { web: service('fd00:1::100', 80, ['fd00:2::11', 'fd00:2::12', 'fd00:2::13']), page: [1, 5, 5, 445, 455] },
@@ -95,19 +95,17 @@ test('six fetched pages of either family: four, and two after another estimate',
     for (const server of servers) traffic.count(web, web.servers[server], page)
   }
   fetch(version4, 2, 1, 0, 0)
-  traffic.estimate(1)
+  await traffic.estimate(1)
   fetch(version4, 1, 0)
   fetch(version6, 2, 1, 0, 0, 1, 0)
-  traffic.estimate(3)
+  await traffic.estimate(3)
   t.equal(traffic.listing(), recorded('nat-curl-http'))
-  t.end()
 })
 
-test('120 MiB, two estimates ago', (t) => {
+test('120 MiB, two estimates ago', async (t) => {
   const [silent, bulk] = [8080, 8090].map((port) => service('10.1.0.100', port, ['10.2.0.11']))
   const traffic = new Traffic([silent, bulk])
   traffic.count(bulk, bulk.servers[0], [1, 2073, 1553, 125_936_924, 80_764])
-  traffic.estimate(2)
+  await traffic.estimate(2)
   t.equal(traffic.listing(), recorded('nat-stats-large'))
-  t.end()
 })

@@ -75,13 +75,11 @@ export class Readiness {
     if (this.#isReady) return undefined
     const { configuration, refusedStamps, isInformed, monotonicMs } = this.#parts
     this.#met ??= { atMs: monotonicMs(), refusedStamps: refusedStamps() }
-    if (configuration.agreedAtMs < this.#countsFromMs || configuration.agreedAtMs === Number.NEGATIVE_INFINITY) {
-      if (refusedStamps() > this.#met.refusedStamps)
-        return 'peers have configuration from later than it is by the clock of this host: is that right?'
-    }
+    const counts = (atMs: number) => Number.isFinite(atMs) && atMs >= this.#countsFromMs
+    if (!counts(configuration.agreedAtMs) && refusedStamps() > this.#met.refusedStamps)
+      return 'peers have configuration from later than it is by the clock of this host: is that right?'
     if (monotonicMs() - this.#met.atMs < PATIENCE_MS) {
-      const isTold = configuration.toldAtMs >= this.#countsFromMs && configuration.toldAtMs !== Number.NEGATIVE_INFINITY
-      if (!isTold) return 'has not been told the configuration of a peer yet'
+      if (!counts(configuration.toldAtMs)) return 'has not been told the configuration of a peer yet'
       if (!isInformed(peers)) return 'does not know yet which servers its peers find dead'
     }
     this.#isReady = true

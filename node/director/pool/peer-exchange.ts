@@ -36,6 +36,8 @@ export class PeerExchange {
   #isReading = false
   readonly #tellings = new Tellings()
   readonly #beingSentTo = new Set<PeerName>()
+  /** Who has told all, and the last of it is not in force yet. */
+  readonly #ending = new Set<PeerName>()
   #isClosed = false
 
   constructor(options: PeerExchangeOptions) {
@@ -116,7 +118,10 @@ export class PeerExchange {
   }
 
   async #endTelling(from: PeerName, id: string): Promise<void> {
+    if (this.#ending.has(from)) return
+    this.#ending.add(from)
     await this.#options.inTurn(async () => {})
+    this.#ending.delete(from)
     if (!this.#isClosed && this.#isStill(from, id)) this.#options.onToldAll(from)
   }
 

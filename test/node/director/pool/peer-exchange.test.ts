@@ -157,13 +157,13 @@ test('all has been told when what came before that word is in force', async (t) 
   const { toldAll, wait, say, current } = exchange({ b: 'B', c: 'C' })
   const turn = Promise.withResolvers<void>()
   wait.turn = turn.promise
-  for (const peer of ['b', 'c']) say(peer, 1, encodeEnd())
+  for (const peer of ['b', 'c']) say(peer, 3, encodeEnd())
   await untilDone()
   t.same(toldAll, [])
   current.delete('c')
   turn.resolve()
   await untilDone()
-  t.same(toldAll, ['b'], 'nobody asks who is no peer any more')
+  t.same(toldAll, ['b'], 'once, and nobody asks who is no peer any more')
 })
 
 /** Services of some 300 bytes each that differ in their port. */

@@ -36,7 +36,7 @@ export class Readiness {
   #aloneSinceMs: number | undefined
   /** What peers have told since then counts. */
   #countsFromMs = Number.NEGATIVE_INFINITY
-  /** When peers were met; undefined: not yet, or all has been there since. */
+  /** When peers were first seen of late, and what had been refused by then; undefined: there were none yet. */
   #met: { readonly atMs: number; readonly refusedStamps: number } | undefined
   #isReady = false
   #wasInSync: boolean | undefined

@@ -3,7 +3,8 @@
  * that it reads them from.
  *
  * While a table is too small for the pool's, comparisons (table-comparison.ts) bring what it lacks again and again, every few seconds. So a
- * table that has refused nothing for longer holds everything, and nobody needs to know which records were refused.
+ * table that has refused nothing for longer holds everything, and nobody needs to know which records were refused. Not so where comparisons
+ * are farther apart, of tables of many millions, or find no lasting difference, while most connections are seconds old.
  */
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import type { Clock } from '../../clock.ts'

@@ -2,11 +2,12 @@
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { DiskAnswers } from '../../../../node/director/store/disk-answers.ts'
-import { createLevel, type Database, LevelStore } from '../../../../node/director/store/level-store.ts'
+import { LevelStore } from '../../../../node/director/store/level-store.ts'
 import { MemoryStore } from '../../../../node/director/store/memory-store.ts'
 import type { Store } from '../../../../node/director/store/store.ts'
 import { UnwritableStore } from '../../../../node/director/store/unwritable-store.ts'
 import { memoryFolder } from '../../../support/memory-folder.ts'
+import { watchedDatabase } from '../../../support/watched-writes.ts'
 import { until } from '../../../until.ts'
 import { PoolOfDirectors } from '../pool/pool-of-directors.ts'
 
@@ -18,40 +19,39 @@ class HangingDisk {
   writes = 0
   readonly trouble: string[] = []
   readonly store: LevelStore
+  readonly #answers = new DiskAnswers(PATIENCE_MS)
 
   constructor(t: Test) {
     const told = (error: Error | undefined) => this.trouble.push(error ? error.message : 'well')
-    const disk = new DiskAnswers(PATIENCE_MS)
-    this.store = new LevelStore(join(memoryFolder(t), 'store'), told, (folder) => this.#database(folder), disk)
+    const database = (folder: string) =>
+      watchedDatabase(folder, async (write) => {
+        this.writes++
+        const { hangs } = this
+        await write()
+        await hangs?.promise
+      })
+    this.store = new LevelStore(join(memoryFolder(t), 'store'), told, database, this.#answers)
   }
 
   hang(): void {
     this.hangs = Promise.withResolvers()
   }
 
-  /** What hung is written, or has failed. */
+  /** What hung is written, or has failed; resolves when it is asked again. */
   async answer(error?: Error): Promise<void> {
     if (error) this.hangs?.reject(error)
     else this.hangs?.resolve()
     this.hangs = undefined
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await until(() => !this.#hangs())
   }
 
-  #database(folder: string): Database {
-    const database = createLevel(folder)
-    const begin = database.batch.bind(database) as () => ReturnType<typeof database.batch>
-    database.batch = (() => {
-      const batch = begin()
-      const write = batch.write.bind(batch)
-      batch.write = async (options: object = {}) => {
-        this.writes++
-        const { hangs } = this
-        await write(options)
-        await hangs?.promise
-      }
-      return batch
-    }) as typeof database.batch
-    return database
+  #hangs(): boolean {
+    try {
+      this.#answers.demand()
+      return false
+    } catch {
+      return true
+    }
   }
 }
 

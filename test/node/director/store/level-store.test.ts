@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { createLevel, LevelStore } from '../../../../node/director/store/level-store.ts'
+import { LevelStore } from '../../../../node/director/store/level-store.ts'
 import { storeCompliance } from '../../../compliance/store.ts'
 import { seededRandom } from '../../../random.ts'
 import { memoryFolder } from '../../../support/memory-folder.ts'
+import { watchedDatabase } from '../../../support/watched-writes.ts'
 
 const module = new URL('../../../../node/director/store/level-store.ts', import.meta.url).href
 const folderOf = (t: Test) => join(memoryFolder(t), 'store')
@@ -17,21 +18,13 @@ storeCompliance('level', (t) => new LevelStore(folderOf(t)))
 test('every write waits for the disk, that which takes a refused one back too', async (t) => {
   const written: unknown[] = []
   let fails = false
-  const store = new LevelStore(folderOf(t), undefined, (folder) => {
-    const database = createLevel(folder)
-    const begin = database.batch.bind(database) as () => ReturnType<typeof database.batch>
-    database.batch = (() => {
-      const batch = begin()
-      const write = batch.write.bind(batch)
-      batch.write = async (options: object = {}) => {
-        written.push(options)
-        if (fails) throw new Error('the disk is full')
-        await write(options)
-      }
-      return batch
-    }) as typeof database.batch
-    return database
-  })
+  const store = new LevelStore(folderOf(t), undefined, (folder) =>
+    watchedDatabase(folder, async (write, options) => {
+      written.push(options)
+      if (fails) throw new Error('the disk is full')
+      await write()
+    }),
+  )
   await store.open()
   await store.put('a', Uint8Array.of(1))
   await store.delete('a')

@@ -25,6 +25,11 @@ const ASK_AGAIN_MS = 250
 /** Numbers asked for at once: 4 MiB of full batches. */
 const ASK_LIMIT = 256
 const ASK_RANGES = 64
+/**
+ * What answers us after a cut may be no older than this: twice what healthy peers need, who say something every 200 ms. One that comes later
+ * has waited on its way, and behind it more of what its sender has told since.
+ */
+const OLDEST_ANSWER_MS = 400
 
 export class SenderView {
   readonly name: string
@@ -37,7 +42,7 @@ export class SenderView {
   heardFrom = 0
   presence: Presence | undefined
   presenceAt = 0
-  /** When its last presence came that answers one of ours, which was sent after `heardFrom`. */
+  /** When its last presence came that answers one of ours, which was sent after `heardFrom`; the first of them in time. */
   #answeredAt = 0
   /** How many of the sender's lost records we have made good by a snapshot. */
   lostCovered = 0
@@ -140,7 +145,7 @@ export class SenderView {
     return confirmed !== undefined && confirmed.sequence >= sequence
   }
 
-  /** It has heard us since `heardFrom`, and said so: what comes is no more what had waited on the way, and both ways are open. */
+  /** It has heard us since `heardFrom`, and said so soon: what comes is no more what had waited on the way, and both ways are open. */
   get isAnswered(): boolean {
     return this.#answeredAt >= this.heardFrom
   }
@@ -155,7 +160,9 @@ export class SenderView {
     const wasAnswered = this.presence !== undefined && this.isAnswered
     const heardMs = presence.applied.find(({ epoch }) => epoch === self)?.heardMs ?? 0
     // One that says nothing of it has not met us before, or speaks as directors once did.
-    if (heardMs === 0 || ((heardMs - Math.floor(this.heardFrom)) | 0) >= 0) this.#answeredAt = now
+    const isOfNow = ((heardMs - Math.floor(this.heardFrom)) | 0) >= 0
+    const isInTime = wasAnswered || ((Math.floor(now) - heardMs) | 0) <= OLDEST_ANSWER_MS
+    if (heardMs === 0 || (isOfNow && isInTime)) this.#answeredAt = now
     if (!wasAnswered) this.#catchUpTo = presence.sequence
     this.presence = presence
     this.presenceAt = now

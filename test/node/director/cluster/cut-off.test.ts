@@ -22,6 +22,18 @@ test('a presence that answers none of ours from after the cut is not taken for a
   t.ok(view.isCaughtUp, 'whoever has answered once need not be caught up with again')
 })
 
+test('an answer that took long has waited on its way, and so does what was told behind it', async (t) => {
+  const view = connectedView(5000)
+  view.announce(presence(3, [{ epoch: SELF, heardMs: 5010 }]), 5411, SELF)
+  t.notOk(view.isAnswered)
+  view.announce(presence(5, [{ epoch: SELF, heardMs: 5210 }]), 5610, SELF)
+  t.ok(view.isAnswered)
+  t.notOk(view.isCaughtUp, 'it is this one that counts')
+  view.cover({ epoch: PEER, sequence: 5, records: 5 })
+  view.announce(presence(5, [{ epoch: SELF, heardMs: 5210 }]), 6610, SELF)
+  t.ok(view.isCaughtUp, 'later ones may take as long as they like')
+})
+
 test('an answer counts from one cut to the next', async (t) => {
   const view = connectedView(5000)
   view.announce(presence(0, [{ epoch: SELF, heardMs: 5200 }]), 5300, SELF)

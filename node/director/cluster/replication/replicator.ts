@@ -193,7 +193,10 @@ export class Replicator {
   /** The transport may be started before or after. */
   start(): void {
     this.#copies.start()
-    this.#every('presence', PRESENCE_MS, () => this.#broadcastPresence())
+    this.#every('presence', PRESENCE_MS, () => {
+      this.#broadcastPresence()
+      this.#forgetConfirmed()
+    })
     this.#every('status', STATUS_MS, () => this.#options.onStatus(this.status()))
     this.#tick()
   }
@@ -246,7 +249,7 @@ export class Replicator {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#timers.set('delivery', this.#options.clock.schedule(DELIVERED_WITHIN_MS, resolve))
     this.#checkDelivery = () => {
-      if (this.#connected().every((view) => view.hasConfirmed(this.#epoch, this.#sender.sequence))) resolve()
+      if (this.#connected().every((view) => view.confirmed(this.#epoch) >= this.#sender.sequence)) resolve()
     }
     this.#checkDelivery()
     return promise
@@ -271,6 +274,7 @@ export class Replicator {
       unknownFieldsForgotten,
       ...this.#comparison.counters,
       batchesResent,
+      batchesKept: this.#sender.sent.size,
       lostRecords: this.#options.outgoing.lost,
       unplacedRecords: this.#placement.unplaced,
       unconfirmedConnections: this.#options.outgoing.unconfirmed,
@@ -413,6 +417,12 @@ export class Replicator {
       this.#tick()
     })
     this.#timers.set('tick', cancel)
+  }
+
+  /** What all peers have, those included that are away or have just come, none of them will ask for. */
+  #forgetConfirmed(): void {
+    const confirmed = [...this.#views.values()].map((view) => view.confirmed(this.#epoch))
+    this.#sender.sent.dropUpTo(Math.min(this.#sender.sequence, ...confirmed))
   }
 
   #askForMissing(view: SenderView, now: number): void {

@@ -1,6 +1,6 @@
 /**
- * The batches sent last, kept for peers that missed some. Bounded in bytes: the oldest go first, and who needs those takes
- * a snapshot.
+ * The batches sent last, kept for peers that missed some, until all have them. Bounded in bytes: the oldest go first, and who needs those
+ * takes a snapshot.
  */
 
 export interface SentBatch {
@@ -28,17 +28,28 @@ export class ResendBuffer {
     return this.#oldest
   }
 
+  get size(): number {
+    return this.#batches.size
+  }
+
   /** Numbers must come one after the other, from 1. */
   add(sequence: number, batch: SentBatch): void {
     this.#batches.set(sequence, batch)
     this.#bytes += batch.bytes.length + OVERHEAD_BYTES
-    while (this.#bytes > this.#limitBytes && this.#oldest < sequence) {
-      this.#bytes -= (this.#batches.get(this.#oldest) as SentBatch).bytes.length + OVERHEAD_BYTES
-      this.#batches.delete(this.#oldest++)
-    }
+    while (this.#bytes > this.#limitBytes && this.#oldest < sequence) this.#dropOldest()
+  }
+
+  /** Nobody needs the batches up to this one any more. */
+  dropUpTo(sequence: number): void {
+    while (this.#batches.size > 0 && this.#oldest <= sequence) this.#dropOldest()
   }
 
   get(sequence: number): SentBatch | undefined {
     return this.#batches.get(sequence)
+  }
+
+  #dropOldest(): void {
+    this.#bytes -= (this.#batches.get(this.#oldest) as SentBatch).bytes.length + OVERHEAD_BYTES
+    this.#batches.delete(this.#oldest++)
   }
 }

@@ -139,10 +139,9 @@ export class SenderView {
     return applied
   }
 
-  /** Whether it has said that it has all our batches up to this one. */
-  hasConfirmed(epoch: Epoch, sequence: number): boolean {
-    const confirmed = this.presence?.applied.find((position) => position.epoch === epoch)
-    return confirmed !== undefined && confirmed.sequence >= sequence
+  /** Up to which batch it has said that it has all of ours; 0: none. */
+  confirmed(epoch: Epoch): number {
+    return this.presence?.applied.find((position) => position.epoch === epoch)?.sequence ?? 0
   }
 
   /** It has heard us since `heardFrom`, and said so soon: what comes is no more what had waited on the way, and both ways are open. */

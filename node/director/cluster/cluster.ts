@@ -37,6 +37,11 @@ const MAX_PENDING_SENDS = 1024
 const STOP_LIMIT_MS = 3000
 /** How soon it is told of that the thread hangs, or does so no longer. */
 const PULSE_CHECK_MS = 100
+/**
+ * Of the thread's heap, for what it has just made. V8 would let it grow to four times that on a large machine, in steps, whenever much is kept
+ * for a moment, and never take it back: a director's memory would rise for hours.
+ */
+const YOUNG_GENERATION_MB = 48
 
 export interface NewcomerHandler {
   /** Lets in whoever has shown this token, by setPeers(), or says why not. */
@@ -97,7 +102,9 @@ export class Cluster implements Transport {
       untaken: this.#untaken.shared,
       pulse: this.#pulse.buffer as SharedArrayBuffer,
     }
-    const worker = new Worker(programFile('node/director/cluster/worker'), { workerData, name: 'cluster' })
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB }
+    const options = { workerData, resourceLimits, name: 'cluster' }
+    const worker = new Worker(programFile('node/director/cluster/worker'), options)
     this.#worker = worker
     this.#pulseCheck = setInterval(() => this.#tellChange(), PULSE_CHECK_MS)
     let isReady = false

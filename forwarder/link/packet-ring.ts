@@ -26,7 +26,7 @@ import {
 import { type Frame, type Link, type LinkStatistics, VNET_HEADER_LENGTH } from './link.ts'
 
 export interface PacketRingOptions {
-  /** Frames that may wait to be received; each takes 65,728 bytes of kernel memory. Default 512, rounded up to 31s. */
+  /** Frames that may wait to be received; each takes 65,728 bytes of kernel memory. Default 2046, rounded up to 31s. */
   readonly slots?: number
   /** Frames that transmit() takes between two flushes, 1 to 1024. Default 512. */
   readonly transmitQueue?: number
@@ -56,7 +56,7 @@ export class PacketRingLink implements Link {
   #lost = 0
 
   /** @throws DirectorError INTERFACE_MISSING, PRIVILEGE_MISSING or MODULE_MISSING */
-  constructor(interfaceName: string, { slots = 512, transmitQueue = 512 }: PacketRingOptions = {}) {
+  constructor(interfaceName: string, { slots = 2046, transmitQueue = 512 }: PacketRingOptions = {}) {
     const facts = interfaceFacts(interfaceName)
     this.name = interfaceName
     this.mac = facts.mac

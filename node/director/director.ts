@@ -251,7 +251,8 @@ export class Director {
     const membership = new Membership(self, config.cluster.peers)
     const agreement = new Agreement(monotonicMs)
     cluster.onPeer((peer, connected) => {
-      if (!connected) agreement.forget(peer)
+      if (connected) this.#vip?.reunited(peer)
+      else agreement.forget(peer)
     })
     const conflicts = new ConflictLog((what, message) => log.warn(what, message), monotonicMs)
     const pool = new PoolConfiguration({

@@ -175,7 +175,8 @@ export class SimulatedDirector {
     const agreement = new Agreement(() => main.now())
     const poolTransport = proxied(this.transport, cluster, main)
     poolTransport.onPeer((peer, connected) => {
-      if (!connected) agreement.forget(peer)
+      if (connected) this.vip.reunited(peer)
+      else agreement.forget(peer)
     })
     this.pool = new PoolConfiguration({
       store: options.store,

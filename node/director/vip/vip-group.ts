@@ -220,6 +220,10 @@ export class VipGroup implements SyncMember {
     this.#step({ kind: 'yield', reason })
   }
 
+  reunited(peer: string): void {
+    this.#step({ kind: 'reunited', peer })
+  }
+
   setSyncFault(reason: string | undefined): void {
     this.#setFault('sync-group', reason)
   }

@@ -142,6 +142,14 @@ export class VipService {
     for (const group of this.#groups) group.setLink(name, fault)
   }
 
+  /**
+   * A peer is connected again. Where it could be heard by nobody here, or not be believed, it may have had the addresses, too: what is active
+   * here announces them again.
+   */
+  reunited(peer: string): void {
+    for (const group of this.#groups) group.reunited(peer)
+  }
+
   #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {
     const reason = this.#deliver(transport, datagram)
     if (reason !== undefined) this.refusals[reason] = (this.refusals[reason] ?? 0) + 1

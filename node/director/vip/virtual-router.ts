@@ -45,6 +45,8 @@ export type RouterInput =
   | { readonly kind: 'sync'; readonly inSync: boolean }
   | { readonly kind: 'fault'; readonly reason: string }
   | { readonly kind: 'cleared' }
+  /** A peer is reached again: it may have been active, too, when it could not be heard. */
+  | { readonly kind: 'reunited'; readonly peer: string }
 
 export type RouterAction =
   | { readonly kind: 'advertise'; readonly priority: number }
@@ -176,6 +178,9 @@ export class VirtualRouter {
       case 'advertisement':
         if (input.from !== this.#options.address) this.#hear(input, nowMs)
         break
+      case 'reunited':
+        if (this.#state === 'active') this.#announceAgain(nowMs, `${input.peer} is reached again`)
+        break
       case 'timer':
         this.#timeout(nowMs)
         break
@@ -278,7 +283,8 @@ export class VirtualRouter {
       const reason = yields
         ? `${from} advertises priority ${priority}, this director ${own}`
         : `${from} took over while this director was stalled for ${this.#stallMs} ms`
-      this.#takeLeave(yields ? own : Math.min(own, priority - 1))
+      // The rival may not have heard us yet, while neighbours have: it hears of us, and announces the addresses again.
+      this.#actions.push({ kind: 'advertise', priority: yields ? own : Math.min(own, priority - 1) })
       if (this.#doubtful) this.#actions.push({ kind: 'overtaken' })
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
@@ -288,11 +294,6 @@ export class VirtualRouter {
     }
     this.#advertise(nowMs)
     this.#announceAgain(nowMs, `${from} was active too, with priority ${priority}`)
-  }
-
-  /** The rival may not have heard us yet, while neighbours have: it hears of us, and announces the addresses again. */
-  #takeLeave(priority: number): void {
-    if (priority !== PRIORITY_RESIGN) this.#actions.push({ kind: 'advertise', priority })
   }
 
   /** Now, or after the pause since the last one. */

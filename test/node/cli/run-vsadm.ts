@@ -1,8 +1,9 @@
 /** Runs vsadm inside the test's process, against a pool that the test serves, and names that do not depend on the machine. */
-
+import type { Test } from 'tap'
 import type { Director } from '../../../node/cli/vsadm/execute.ts'
 import { type NameDatabase, parseServices } from '../../../node/cli/vsadm/names.ts'
 import { runVsadm } from '../../../node/cli/vsadm/program.ts'
+import { type ServedPool, servePool } from './served-pool.ts'
 
 const services = parseServices(`
 ftp 21/tcp
@@ -44,4 +45,11 @@ export async function vsadm(
     },
   })
   return { stdout, stderr, rc }
+}
+
+/** A pool after these command lines, each of which must succeed silently. */
+export async function poolAfter(t: Test, ...lines: string[]): Promise<ServedPool> {
+  const pool = await servePool(t)
+  for (const line of lines) t.same(await vsadm(line.split(/\s+/), pool), { stdout: '', stderr: '', rc: 0 }, line)
+  return pool
 }

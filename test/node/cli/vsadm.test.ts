@@ -1,15 +1,10 @@
-/** vsadm beyond the recordings: the spelling of 1999, numbers, connections, and where it is right and ipvsadm is not. */
-import { type Test, test } from 'tap'
+/** vsadm beyond the recordings: numbers, connections, and where it is right and ipvsadm is not. */
+import { test } from 'tap'
 import type { TrafficStatistics } from '../../../node/director/control/answers.ts'
 import type { PoolEdit } from '../../../node/director/control/api.ts'
 import { request, requestChanges } from '../../../node/director/control/client.ts'
-import { vsadm } from './run-vsadm.ts'
+import { poolAfter, vsadm } from './run-vsadm.ts'
 import { noTraffic, type ServedPool, servePool } from './served-pool.ts'
-
-const HEAD = `IP Virtual Server version 1.2.1 (size=4096)
-Prot LocalAddress:Port Scheduler Flags
-  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
-`
 
 const INVALID = 'Invalid operation.  Possibly wrong module version, address not unicast, ...'
 
@@ -23,13 +18,6 @@ const nobody = {
   },
 }
 
-/** A pool after these command lines, each of which must succeed silently. */
-async function poolAfter(t: Test, ...lines: string[]): Promise<ServedPool> {
-  const pool = await servePool(t)
-  for (const line of lines) t.same(await vsadm(line.split(/\s+/), pool), { stdout: '', stderr: '', rc: 0 }, line)
-  return pool
-}
-
 async function listing(pool: ServedPool, line: string): Promise<string> {
   return (await vsadm(line.split(' '), pool)).stdout
 }
@@ -37,36 +25,6 @@ async function listing(pool: ServedPool, line: string): Promise<string> {
 function counted(statistics: Partial<TrafficStatistics>): TrafficStatistics {
   return { ...noTraffic, ...statistics }
 }
-
-test('the examples of the 1999 documentation build the tables that it shows', async (t) => {
-  const pool = await poolAfter(
-    t,
-    '-A -t202.103.106.5:80 -s ip_vs_wlc.o',
-    '-A -t202.103.106.5:21 -s ip_vs_wrr.o',
-    '-a -t 202.103.106.5:80 -R 172.16.0.2:80 -m',
-    '-a -t 202.103.106.5:80 -R 172.16.0.3:8000 -m -w 2',
-    '-a -t 202.103.106.5:21 -R 172.16.0.2:21 -m',
-    '-A -t192.168.1.110:80 -s ip_vs_rr.o',
-    '-a -t 192.168.1.110:80 -R 192.168.1.2 -i',
-  )
-  t.equal(
-    await listing(pool, '-Ln'),
-    `${HEAD}TCP  192.168.1.110:80 rr
-  -> 192.168.1.2:80               Tunnel  1      0          0         
-TCP  202.103.106.5:21 wrr
-  -> 172.16.0.2:21                Masq    1      0          0         
-TCP  202.103.106.5:80 wlc
-  -> 172.16.0.2:80                Masq    1      0          0         
-  -> 172.16.0.3:8000              Masq    2      0          0         
-`,
-  )
-})
-
-test('called ipvsadm, it does not take the spelling of 1999', async (t) => {
-  const pool = await poolAfter(t, '-A -t 10.0.0.1:80')
-  const words = '-a -t 10.0.0.1:80 -R 172.16.0.2:80 -m'.split(' ')
-  t.same(await vsadm(words, pool, { program: 'ipvsadm' }), { stdout: '', stderr: "invalid option `-R'\n", rc: 2 })
-})
 
 test('advice names the program as it was called', async (t) => {
   const { stderr, rc } = await vsadm(['--bogus'], nobody)

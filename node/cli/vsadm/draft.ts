@@ -114,8 +114,10 @@ export class Draft {
         this.#mss = true
         return
       case 'sync':
-        if (text !== 'confirmed' && text !== 'confirmed-only')
-          throw new UsageError(`illegal sync \`${text}' specified: expected confirmed or confirmed-only`)
+        if (text !== 'established' && text !== 'confirmed' && text !== 'confirmed-only') {
+          const expected = 'established, confirmed or confirmed-only'
+          throw new UsageError(`illegal sync \`${text}' specified: expected ${expected}`)
+        }
         this.#sync = text
         return
       case 'sched-flags':

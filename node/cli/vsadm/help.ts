@@ -97,7 +97,7 @@ Of another machine: DIRECTOR_SOCKET=https://HOST:PORT, and files in DIRECTOR_TLS
 
 const SERVICE_HELP = `\
       --mss clamp        segments that fit the way to the server
-      --sync confirmed|confirmed-only
+      --sync confirmed|confirmed-only|established
                          a connection waits until a standby knows it; if none
-                         does: it goes on, or it is refused
+                         does: it goes on, or it is refused; or never waits
 `

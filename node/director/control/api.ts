@@ -96,7 +96,8 @@ export const serviceInputSchema = serviceAddressSchema.extend({
   persistenceEngine: z.string().min(1).max(16).optional(),
   onePacket: z.boolean().optional(),
   mss: z.literal('clamp').optional(),
-  sync: z.enum(['confirmed', 'confirmed-only']).optional(),
+  /** `established`, the default, is kept and shown as none: peers and clients of older versions know no such word. */
+  sync: z.enum(['established', 'confirmed', 'confirmed-only']).optional(),
 })
 
 export const serverAddressSchema = z.strictObject({ service: serviceAddressSchema, address: ipAddress, port })

@@ -41,6 +41,7 @@ const service = z.looseObject({
   ...serviceInputSchema.shape,
   scheduler: serviceInputSchema.shape.scheduler.unwrap(),
   persistence: z.looseObject(persistenceSchema.shape).optional(),
+  sync: serviceInputSchema.shape.sync.unwrap().exclude(['established']).optional(),
   /** In the order in which they were added, oldest first. */
   servers: z
     .array(server)

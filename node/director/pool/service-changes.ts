@@ -26,7 +26,7 @@ export function withService(current: PoolService | undefined, input: ServiceInpu
     throw new DirectorError('SERVICE_EXISTS', message)
   }
   demandNames(input)
-  return { ...input, servers: [] }
+  return { ...toService(input), servers: [] }
 }
 
 /** Editing a service keeps its servers, and sets everything else anew that this version knows. */
@@ -35,7 +35,7 @@ export function withEditedService(current: PoolService | undefined, input: Servi
   const service = demandService(current, input)
   demandNames(input)
   const { schedulerFlags, persistence, persistenceEngine, onePacket, mss, sync, ...kept } = service
-  const anew: PoolService = { ...kept, ...input }
+  const anew: PoolService = { ...kept, ...toService(input) }
   if (persistence && anew.persistence) anew.persistence = { ...persistence, ...anew.persistence }
   return anew
 }
@@ -62,6 +62,11 @@ export function withWholeService(
   }
   const service = { ...edited, servers: [...wanted.values()] }
   return before && isDeepStrictEqual(service, before) ? before : service
+}
+
+/** Without what says no more than its absence does. */
+function toService({ sync, ...input }: ServiceInput): Omit<ServiceInput, 'sync'> & Pick<PoolService, 'sync'> {
+  return { ...input, ...(sync && sync !== 'established' && { sync }) }
 }
 
 /** @throws DirectorError INPUT_INVALID for fields that do not go together */

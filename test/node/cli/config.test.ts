@@ -87,6 +87,14 @@ test('a file is shown as a difference, applied as a whole, and printed in the sa
   t.equal((await config('apply FILE', FILE)).stdout, `nothing to change: revision ${revision}\n`, 'and twice is once')
 })
 
+test('a default that a file names is no change', async (t) => {
+  const { config } = await serve(t)
+  await config('apply FILE', FILE)
+  const { stdout: shown } = await config('show')
+  const said = shown.replace('scheduler: wrr', '$&\n    sync: established')
+  t.match(await config('apply FILE', said), { stdout: /^nothing to change: revision/, stderr: '' })
+})
+
 test('only what differs is changed; what is not in the file goes', async (t) => {
   const { config, control, document } = await serve(t)
   await config('apply FILE', FILE)

@@ -103,6 +103,12 @@ const wrongLines: [name: string, line: string, stderr: string, rc: number][] = [
     "illegal mss `1400' specified: expected clamp",
     2,
   ],
+  [
+    'a word that is no way of telling the standbys',
+    '-A -t 10.0.0.1:80 --sync never',
+    "illegal sync `never' specified: expected established, confirmed or confirmed-only",
+    2,
+  ],
 ]
 
 for (const [name, line, stderr, rc] of wrongLines) {
@@ -306,6 +312,11 @@ for (const [name, lines, listed, strict, right] of mended) {
     t.equal((await vsadm(listed.split(' '), pool, { program: 'ipvsadm' })).stdout, strict)
   })
 }
+
+test('--sync established is what a service has without --sync', async (t) => {
+  const pool = await poolAfter(t, '-A -t 10.0.0.1:80 --sync confirmed', '-E -t 10.0.0.1:80 --sync established')
+  t.equal(await listing(pool, '-Sn'), '-A -t 10.0.0.1:80 -s wlc\n')
+})
 
 test('counters are as they were last estimated with --strict, and up to now without', async (t) => {
   const pool = await poolAfter(t, '-A -t 10.0.0.1:80')

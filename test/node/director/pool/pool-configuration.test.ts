@@ -54,6 +54,16 @@ test('services and servers are added, edited and removed', async (t) => {
   t.same(changes[7].service, dns)
 })
 
+test('sync established is kept as none, since it is the default', async (t) => {
+  const { configuration } = await alone()
+  for (const change of [configuration.addService, configuration.editService]) {
+    await change.call(configuration, { ...web, scheduler: 'wlc', sync: 'established' })
+    t.strictSame(configuration.service(web), { ...web, scheduler: 'wlc', servers: [] })
+    await configuration.editService({ ...web, scheduler: 'wlc', sync: 'confirmed' })
+    t.equal(configuration.service(web)?.sync, 'confirmed')
+  }
+})
+
 test('of a server with weight 0 every director knows the last one that was not', async (t) => {
   const { configuration } = await alone()
   await configuration.addService({ ...web, scheduler: 'mh' })

@@ -124,7 +124,7 @@ test('the configuration of a pool of three directors', { skip: needsRoot, timeou
       }
       t.equal(await heldSince(lab), since, 'd1 has held the address all the time')
       const unknown = await directorCommand('node', '--config', configFileOf(lab, 'd3'), '--frobnicate')
-      t.match(unknown, { code: 2, stdout: '', stderr: /^director: unknown option '--frobnicate'\n$/ })
+      t.match(unknown, { code: 2, stdout: '', stderr: /^director: unknown option '--frobnicate' \(INPUT_INVALID\)\n$/ })
 
       const { child } = startDirector(
         lab,

@@ -45,7 +45,7 @@ export async function runDirectorCommand(words: readonly string[], output: Sink,
     .configureOutput({
       writeOut: (text) => output.write(text),
       writeErr: (text) => errors.write(text),
-      outputError: (text) => errors.write(text.replace(/^error: /, 'director: ')),
+      outputError: (text) => errors.write(text.replace(/^error: (.*)\n$/s, 'director: $1 (INPUT_INVALID)\n')),
     })
   try {
     for (const [name, { summary, load }] of Object.entries(verbs)) {

@@ -44,17 +44,20 @@ test('director mark', async (t) => {
 
   await t.test('what is wrong is refused in one line, and nothing is changed', async (t) => {
     const before = await mark('list')
-    await refused(t, 'add 0', { code: 2, stderr: /^director: .*1 to 4294967295\.\n$/ })
+    await refused(t, 'add 0', { code: 2, stderr: /^director: .*1 to 4294967295\. \(INPUT_INVALID\)\n$/ })
     await refused(t, 'add 1 --source 10.0.0.0/33', {
       code: 2,
-      stderr: /^director: .*prefix such as 10\.3\.0\.0\/24 or 2001:db8::\/32\.\n$/,
+      stderr: /^director: .*prefix such as 10\.3\.0\.0\/24 or 2001:db8::\/32\. \(INPUT_INVALID\)\n$/,
     })
     await refused(t, 'add 1 --source 10.0.0.0/8 --destination 2001:db8::/32', {
       code: 2,
       stderr: /^director: rule\.destination: expected a prefix of the same IP version.*\(INPUT_INVALID\)\n$/,
     })
-    await refused(t, 'add 1 --port 90-80', { code: 2, stderr: /^director: .*range such as 8000-8999\.\n$/ })
-    await refused(t, 'add 1 --protocol icmp', { code: 2, stderr: /^director: .*tcp, udp, sctp\.\n$/ })
+    await refused(t, 'add 1 --port 90-80', {
+      code: 2,
+      stderr: /^director: .*range such as 8000-8999\. \(INPUT_INVALID\)\n$/,
+    })
+    await refused(t, 'add 1 --protocol icmp', { code: 2, stderr: /^director: .*tcp, udp, sctp\. \(INPUT_INVALID\)\n$/ })
     await refused(t, 'add 7 --destination 10.3.0.1/32 --port 80', {
       code: 1,
       stderr: /is there already.*\(MARK_EXISTS\)\n$/,

@@ -89,7 +89,7 @@ export interface ControlServer {
 
 /** @throws DirectorError SOCKET_BUSY, PRIVILEGE_MISSING or CONFIG_INVALID, with the path or the address */
 export async function startControlServer({ path, tls, director, onBug }: ControlServerOptions): Promise<ControlServer> {
-  const app = fastify({ bodyLimit: BODY_BYTES_MAX })
+  const app = fastify({ bodyLimit: BODY_BYTES_MAX, exposeHeadRoutes: false })
   answerErrors(app, onBug)
   refuseBrowsers(app)
   addRoutes(app, director)

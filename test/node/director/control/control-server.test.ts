@@ -87,7 +87,7 @@ async function raw(path: string, method: string, url: string, body?: string, typ
   const asked = httpRequest({ socketPath: path, method, path: url, headers, agent: false })
   asked.end(body)
   const [response] = await once(asked, 'response')
-  return { status: response.statusCode, body: JSON.parse(Buffer.concat(await response.toArray()).toString()) }
+  return { status: response.statusCode, body: JSON.parse(Buffer.concat(await response.toArray()).toString() || 'null') }
 }
 
 test("the socket is its owner's alone from its first moment, and gone when the server stops", async (t) => {
@@ -189,7 +189,8 @@ test('who goes away is told no more', async (t) => {
   })
   const events = follow(path, '/events')
   await events.next()
-  t.equal(followers, 1)
+  t.same(await raw(path, 'HEAD', '/events'), { status: 404, body: null })
+  t.equal(followers, 1, 'and who asks for a head alone is told nothing')
   await events.return(undefined)
   await ended.promise
   t.equal(followers, 0)

@@ -117,11 +117,14 @@ export async function startControlServer({ path, tls, director, onBug }: Control
   }
 }
 
-/** A page of somebody else could ask in the name of an operator whose browser has his certificate. Pages' changes name their origin. */
+/**
+ * A page of somebody else could ask in the name of an operator whose browser has his certificate. Browsers say where it is from, in one
+ * header or both: the Fetch standard, "Origin header" (changes, and what the page may read), and Fetch Metadata (all, over TLS).
+ */
 function refuseBrowsers(app: FastifyInstance): void {
   app.addHook('onRequest', async ({ headers }) => {
-    if (headers.origin !== undefined)
-      throw new DirectorError('INPUT_INVALID', 'Origin: pages in browsers get no answer')
+    for (const name of ['origin', 'sec-fetch-site'])
+      if (headers[name] !== undefined) throw new DirectorError('INPUT_INVALID', `${name}: browsers get no answer`)
   })
 }
 

@@ -152,12 +152,17 @@ test('a session that began with a certificate cannot be gone on with without one
   await until(() => tls.refused === sessions.length)
 })
 
-test('pages in browsers get no answer, whatever certificate the browser has', async (t) => {
+test('browsers get no answer, whatever certificate they have', async (t) => {
   const { port, pool } = await served(t)
   await pool.control('POST', '/services', { protocol: 'tcp', address: '10.0.0.1', port: 80 })
-  const socket = connect({ port, host: '127.0.0.1', ca: readFileSync(authority.certificate), ...filesOf(alice) })
-  socket.write('POST /clear HTTP/1.0\r\nOrigin: https://elsewhere.example\r\n\r\n')
-  t.match(await answerOf(socket), /^HTTP\/1\.1 400 [\s\S]*Origin: pages in browsers/)
+  for (const [asked, refusal] of [
+    ['POST /clear HTTP/1.0\r\nOrigin: https://elsewhere.example', /^HTTP\/1\.1 400 [\s\S]*origin: browsers get/],
+    ['GET /status HTTP/1.0\r\nSec-Fetch-Site: cross-site', /^HTTP\/1\.1 400 [\s\S]*sec-fetch-site: browsers get/],
+  ] as const) {
+    const socket = connect({ port, host: '127.0.0.1', ca: readFileSync(authority.certificate), ...filesOf(alice) })
+    socket.write(`${asked}\r\n\r\n`)
+    t.match(await answerOf(socket), refusal)
+  }
   t.match(await pool.control('GET', '/services'), [{ port: 80 }])
 })
 

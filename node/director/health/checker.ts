@@ -4,8 +4,8 @@
  * First checks are spread over one interval and later ones vary by a tenth of it, so that neither all servers are asked at
  * once nor all directors ask one server in step.
  *
- * A tick starts a few checks, and only so many run at a time, whatever the number of servers: VRRP's timers run on the same
- * thread. With more servers than that allows the interval grows, the longest due go first, and before them those whose last
+ * A tick starts a check for each millisecond since the last tick, twenty at most, and only so many run at a time, whatever the number of
+ * servers: VRRP's timers run on the same thread. With more servers than that allows the interval grows, the longest due go first, and before them those whose last
  * check speaks against what is thought of them: so a dead server is not found dead `fall` long intervals later.
  *
  * After `fall` checks in a row that could not be made, nothing is known of the server any more.
@@ -49,6 +49,7 @@ export class Checker {
   /** Those in doubt. */
   readonly #doubted = new DueQueue<Target>()
   readonly #running = new Set<Target>()
+  #tickedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: CheckerOptions) {
     this.#options = options
@@ -74,7 +75,9 @@ export class Checker {
 
   /** Starts checks that are due. */
   tick(nowMs: number): void {
-    for (let started = 0; started < STARTED_MAX && this.#running.size < RUNNING_MAX; started++) {
+    const startedMax = Math.min(STARTED_MAX, nowMs - this.#tickedAtMs)
+    this.#tickedAtMs = nowMs
+    for (let started = 1; started <= startedMax && this.#running.size < RUNNING_MAX; started++) {
       const target = takeDue(this.#doubted, nowMs) ?? takeDue(this.#queue, nowMs)
       if (target === undefined) return
       void this.#run(target, nowMs)

@@ -117,14 +117,14 @@ test('checks that could not be made change no opinion, until fall of them in a r
   t.same(changes.slice(2), [['10.0.0.1:80', 'up', undefined]])
 })
 
-test('a tick starts twenty checks, and those longest due go first', async (t) => {
+test('a tick starts twenty checks at most, and those longest due go first', async (t) => {
   const { checker: checks, asked } = checker(() => 0)
   const targets = Array.from({ length: 50 }, (_, host) => ({ address: `10.0.1.${host}`, port: 80 }))
   const due = targets.map((_, index) => (index * 7) % 50)
   for (const [index, target] of targets.entries()) checks.add(target, due[index])
   const order = targets.map((_, ms) => `10.0.1.${due.indexOf(ms)}:80`)
-  for (const seen of [20, 40, 50]) {
-    checks.tick(100)
+  for (const [index, seen] of [20, 40, 50].entries()) {
+    checks.tick(100 + 20 * index)
     t.same(
       asked.map(({ key }) => key),
       order.slice(0, seen),
@@ -132,14 +132,30 @@ test('a tick starts twenty checks, and those longest due go first', async (t) =>
   }
 })
 
+test('a thousand checks are started in a second at most, however short the ticks are', async (t) => {
+  for (const [tickMs, started] of [
+    [5, 200],
+    [7.5, 182],
+    [20, 200],
+    [50, 80],
+  ]) {
+    const { checker: checks, asked } = checker(() => 0)
+    for (let host = 0; host < 400; host++) checks.add({ address: `10.0.${host >> 8}.${host & 255}`, port: 80 }, 0)
+    checks.tick(0)
+    const first = asked.length
+    for (let nowMs = tickMs; nowMs <= 200; nowMs += tickMs) checks.tick(nowMs)
+    t.equal(asked.length - first, started, `with ticks of ${tickMs} ms`)
+  }
+})
+
 test('512 checks run at a time', async (t) => {
   const { checker: checks, asked } = checker(() => 0)
   for (let host = 0; host < 600; host++) checks.add({ address: `10.0.${host >> 8}.${host & 255}`, port: 80 }, 0)
-  for (let tick = 0; tick < 40; tick++) checks.tick(100)
+  for (let tick = 0; tick < 40; tick++) checks.tick(20 * tick)
   t.equal(asked.length, 512)
   asked[0].answer(success)
   await turn()
-  checks.tick(101)
+  checks.tick(800)
   t.equal(asked.length, 513)
 })
 

@@ -1,6 +1,6 @@
 /**
- * Directors that are real servers themselves (`-r 127.0.0.1`, as the documentation of 1999 has it): the active one serves, and when
- * it is killed the next one serves in its turn.
+ * Directors that are real servers themselves (`-r 127.0.0.1`; the local node of the documentation of 1999, which has another spelling):
+ * the active one serves, and when it is killed the next one serves in its turn.
  */
 import { type Test, test } from 'tap'
 import type { Lab } from '../../node/drill/lab.ts'

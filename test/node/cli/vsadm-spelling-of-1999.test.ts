@@ -34,3 +34,10 @@ test('called ipvsadm, it does not take the spelling of 1999', async (t) => {
   const words = '-a -t 10.0.0.1:80 -R 172.16.0.2:80 -m'.split(' ')
   t.same(await vsadm(words, pool, { program: 'ipvsadm' }), { stdout: '', stderr: "invalid option `-R'\n", rc: 2 })
 })
+
+test('the local node of 1999 is two commands now', async (t) => {
+  const pool = await poolAfter(t, '-A -t 192.168.1.110:80', '-a -t 192.168.1.110:80 -r 127.0.0.1')
+  t.match((await vsadm(['-Ln'], pool)).stdout, 'TCP  192.168.1.110:80 wlc\n  -> 127.0.0.1:80                 Local ')
+  const written = '-A -t 192.168.1.110 -R 127.0.0.1'.split(' ')
+  t.same(await vsadm(written, pool), { stdout: '', stderr: "invalid option `-R'\n", rc: 2 })
+})

@@ -125,7 +125,13 @@ export const SETTINGS: readonly Setting[] = [
     1,
     'a SYN for a known connection. 0: follows it. 1: starts a new one if the old is over. 2 or 3: also from FIN_WAIT, with dr and tun',
   ),
-  mode('drop_entry', 'dropEntry', 3, 0, `end half-open and idle short connections, at random. ${DEFENCE_MODES}`),
+  mode(
+    'drop_entry',
+    'dropEntry',
+    3,
+    0,
+    `end half-open connections and some of the idle ones with few packets. ${DEFENCE_MODES}`,
+  ),
   mode('drop_packet', 'dropPacket', 3, 0, `drop some of the packets that ask for a new connection. ${DEFENCE_MODES}`),
   onOff(
     'expire_nodest_conn',

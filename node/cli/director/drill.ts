@@ -13,7 +13,7 @@ export function declare(command: Command): void {
     .option('--sessions <number>', 'long ones, 1 to 20000', wholeNumber(1, 20_000), 1000)
     .option('--rate <number>', 'new a second, 1 to 500', wholeNumber(1, 500), 50)
     .option('--seconds <number>', 'watched before, and after', wholeNumber(1, 3600), 10)
-    .option('--json', 'print the result as one JSON object')
+    .option('--json', 'print the result as one JSON object, with all an array')
     .action(async (drill: DrillOptions['drill'], options: Omit<DrillOptions, 'drill'>) => {
       process.exitCode = await runDrill({ ...options, drill })
     })

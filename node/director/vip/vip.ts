@@ -144,7 +144,7 @@ export class VipService {
 
   /**
    * A peer is connected again. Where it could be heard by nobody here, or not be believed, it may have had the addresses, too: what is active
-   * here announces them again.
+   * here announces them again when it next speaks.
    */
   reunited(peer: string): void {
     for (const group of this.#groups) group.reunited(peer)

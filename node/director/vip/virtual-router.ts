@@ -88,8 +88,8 @@ export class VirtualRouter {
   #announcedMs = Number.NEGATIVE_INFINITY
   /** When two others were last heard within an interval. */
   #duelMs = Number.NEGATIVE_INFINITY
-  /** A rival was heard too soon after the last announcement for another. */
-  #owesAnnouncement = false
+  /** Why an announcement is due when this router next speaks; undefined: none is. */
+  #owedFor: string | undefined
   /** Backup only: since when it has been able to preempt whom it hears. */
   #ableSinceMs: number | undefined
   #isDelayed = false
@@ -179,7 +179,8 @@ export class VirtualRouter {
         if (input.from !== this.#options.address) this.#hear(input, nowMs)
         break
       case 'reunited':
-        if (this.#state === 'active') this.#announceAgain(nowMs, `${input.peer} is reached again`)
+        // Not now: it may be doubtful, or about to hear of a better one.
+        if (this.#state === 'active') this.#owedFor ??= `${input.peer} is reached`
         break
       case 'timer':
         this.#timeout(nowMs)
@@ -298,8 +299,8 @@ export class VirtualRouter {
 
   /** Now, or after the pause since the last one. */
   #announceAgain(nowMs: number, reason: string): void {
-    this.#owesAnnouncement = nowMs - this.#announcedMs < ANNOUNCEMENT_PAUSE_MS
-    if (this.#owesAnnouncement) return
+    this.#owedFor = nowMs - this.#announcedMs < ANNOUNCEMENT_PAUSE_MS ? reason : undefined
+    if (this.#owedFor !== undefined) return
     this.#announcedMs = nowMs
     this.#actions.push({ kind: 'note', message: `${reason}: announces the addresses again` })
     this.#actions.push({ kind: 'announce' })
@@ -323,7 +324,7 @@ export class VirtualRouter {
         return
       }
       this.#advertise(nowMs)
-      if (this.#owesAnnouncement) this.#announceAgain(nowMs, 'another was active too')
+      if (this.#owedFor !== undefined) this.#announceAgain(nowMs, this.#owedFor)
       return
     }
     const lateMs = nowMs - this.#timerDueMs
@@ -349,7 +350,7 @@ export class VirtualRouter {
 
   /** Whether our own advertisements have been missing for so long that a backup will have taken over. */
   #suspectSuccessor(nowMs: number): void {
-    if (nowMs - this.#spokeMs < usurpationTime(this.#options.intervalMs)) return
+    if (this.#doubtful || nowMs - this.#spokeMs < usurpationTime(this.#options.intervalMs)) return
     this.#doubtful = true
     this.#stallMs = Math.round(nowMs - this.#timerDueMs!)
   }
@@ -359,7 +360,7 @@ export class VirtualRouter {
     this.#doubtful = false
     this.#holder = undefined
     this.#announcedMs = Number.NEGATIVE_INFINITY
-    this.#owesAnnouncement = false
+    this.#owedFor = undefined
     this.#timerDueMs = undefined
     this.#become('active', this.#inSync ? reason : `${reason}; not in sync, but nobody better is heard`)
     this.#advertise(nowMs)

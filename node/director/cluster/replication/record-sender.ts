@@ -78,7 +78,10 @@ export class RecordSender {
    * @returns records, and when the oldest of them was sent
    */
   unconfirmed(confirmed: Position, until: number): { records: number; oldestSentAt: number } | undefined {
-    const first = Math.max(confirmed.sequence + 1, this.#sent.oldest)
+    const first = confirmed.sequence + 1
+    // It has begun anew and not yet said what it has, or was no peer for a while.
+    if (first < this.#sent.oldest)
+      return { records: this.#records - confirmed.records, oldestSentAt: this.#sent.droppedSentAt }
     const oldest = this.#sent.get(first)
     if (!oldest || oldest.sentAt > until) return undefined
     let low = first

@@ -19,6 +19,7 @@ export class ResendBuffer {
   #bytes = 0
   /** Lowest number kept; one more than the last when it keeps none. */
   #oldest = 1
+  #droppedSentAt = Number.NEGATIVE_INFINITY
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
@@ -30,6 +31,11 @@ export class ResendBuffer {
 
   get size(): number {
     return this.#batches.size
+  }
+
+  /** When the last batch was sent that is kept no more. */
+  get droppedSentAt(): number {
+    return this.#droppedSentAt
   }
 
   /** Numbers must come one after the other, from 1. */
@@ -49,7 +55,9 @@ export class ResendBuffer {
   }
 
   #dropOldest(): void {
-    this.#bytes -= (this.#batches.get(this.#oldest) as SentBatch).bytes.length + OVERHEAD_BYTES
+    const { bytes, sentAt } = this.#batches.get(this.#oldest) as SentBatch
+    this.#bytes -= bytes.length + OVERHEAD_BYTES
+    this.#droppedSentAt = sentAt
     this.#batches.delete(this.#oldest++)
   }
 }

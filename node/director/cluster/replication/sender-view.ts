@@ -30,6 +30,8 @@ const ASK_RANGES = 64
  * has waited on its way, and behind it more of what its sender has told since.
  */
 const OLDEST_ANSWER_MS = 400
+/** What is sent so long after a cut has nothing of its time before it: TCP ends a connection that is silent for 1.5 s (libp2p-transport.ts). Then a peer is just slow. */
+const CUT_IS_OVER_MS = 2000
 
 export class SenderView {
   readonly name: string
@@ -159,9 +161,10 @@ export class SenderView {
     const wasAnswered = this.presence !== undefined && this.isAnswered
     const heardMs = presence.applied.find(({ epoch }) => epoch === self)?.heardMs ?? 0
     // One that says nothing of it has not met us before, or speaks as directors once did.
-    const isOfNow = ((heardMs - Math.floor(this.heardFrom)) | 0) >= 0
-    const isInTime = wasAnswered || ((Math.floor(now) - heardMs) | 0) <= OLDEST_ANSWER_MS
-    if (heardMs === 0 || (isOfNow && isInTime)) this.#answeredAt = now
+    const sinceCutMs = (heardMs - Math.floor(this.heardFrom)) | 0
+    const isInTime =
+      wasAnswered || ((Math.floor(now) - heardMs) | 0) <= OLDEST_ANSWER_MS || sinceCutMs >= CUT_IS_OVER_MS
+    if (heardMs === 0 || (sinceCutMs >= 0 && isInTime)) this.#answeredAt = now
     if (!wasAnswered) this.#catchUpTo = presence.sequence
     this.presence = presence
     this.presenceAt = now

@@ -34,6 +34,16 @@ test('an answer that took long has waited on its way, and so does what was told 
   t.ok(view.isCaughtUp, 'later ones may take as long as they like')
 })
 
+test('a peer that is always slow is waited for no longer than what was held back can be', async (t) => {
+  const view = connectedView(5000)
+  for (const heardMs of [5100, 6000, 6999]) {
+    view.announce(presence(0, [{ epoch: SELF, heardMs }]), heardMs + 600, SELF)
+    t.notOk(view.isAnswered)
+  }
+  view.announce(presence(0, [{ epoch: SELF, heardMs: 7000 }]), 7600, SELF)
+  t.ok(view.isAnswered)
+})
+
 test('an answer counts from one cut to the next', async (t) => {
   const view = connectedView(5000)
   view.announce(presence(0, [{ epoch: SELF, heardMs: 5200 }]), 5300, SELF)

@@ -50,6 +50,8 @@ export class Checker {
   readonly #doubted = new DueQueue<Target>()
   readonly #running = new Set<Target>()
   #tickedAtMs = Number.NEGATIVE_INFINITY
+  /** Checks that may be started now: one for each millisecond that has passed. */
+  #credit = 0
 
   constructor(options: CheckerOptions) {
     this.#options = options
@@ -75,9 +77,9 @@ export class Checker {
 
   /** Starts checks that are due. */
   tick(nowMs: number): void {
-    const startedMax = Math.min(STARTED_MAX, nowMs - this.#tickedAtMs)
+    this.#credit = Math.min(STARTED_MAX, this.#credit + nowMs - this.#tickedAtMs)
     this.#tickedAtMs = nowMs
-    for (let started = 1; started <= startedMax && this.#running.size < RUNNING_MAX; started++) {
+    for (; this.#credit >= 1 && this.#running.size < RUNNING_MAX; this.#credit--) {
       const target = takeDue(this.#doubted, nowMs) ?? takeDue(this.#queue, nowMs)
       if (target === undefined) return
       void this.#run(target, nowMs)

@@ -4,6 +4,7 @@
  */
 import type { Engine } from './engine/engine.ts'
 import type { PooledFrame } from './engine/frame-pool.ts'
+import { SYN_AGAIN_MS } from './engine/late-frames.ts'
 import { TO_HOST } from './engine/verdict.ts'
 import { createFrames, type Frame, type Link } from './link/link.ts'
 import type { RecordRing } from './table/record-ring.ts'
@@ -53,7 +54,7 @@ export class Loop {
   breathe(nowMs: number): number {
     const longest = this.#hasCaughtUp ? CATCHING_UP_MS : STOOD_STILL_MS
     this.#hasCaughtUp = nowMs - this.#nowMs > longest
-    if (this.#hasCaughtUp) this.#catchUp()
+    if (this.#hasCaughtUp) this.#catchUp(nowMs - this.#nowMs >= SYN_AGAIN_MS)
     if (nowMs - this.#nowMs > LONG_STANDSTILL_MS) this.#awakeSinceMs = nowMs
     this.#nowMs = nowMs
     this.#engine.advance(nowMs)
@@ -67,10 +68,10 @@ export class Loop {
    *
    * Nobody is told where an address is: it may have been given up since, and whoever asked in vain asks again.
    */
-  #catchUp(): void {
+  #catchUp(isLate: boolean): void {
     const { addresses } = this.#engine
     addresses.isSilent = true
-    for (let breaths = 0; breaths < MOST_CATCHING_UP && this.#forward() > 0; breaths++);
+    for (let breaths = 0; breaths < MOST_CATCHING_UP && this.#forward(isLate) > 0; breaths++);
     addresses.isSilent = false
   }
 
@@ -81,11 +82,11 @@ export class Loop {
 
   /** Forwards what waits on the links, and from then on nothing: records are still taken in, and told. */
   rest(): void {
-    this.#catchUp()
+    this.#catchUp(false)
     this.#isResting = true
   }
 
-  #forward(): number {
+  #forward(isLate = false): number {
     const engine = this.#engine
     const links = this.#links
     let handled = 0
@@ -95,7 +96,7 @@ export class Loop {
       handled += count
       engine.warmUp.run(frames, count)
       for (let i = 0; i < count; i++) {
-        let verdict = engine.handle(frames[i], link)
+        let verdict = isLate ? engine.handleLate(frames[i], link) : engine.handle(frames[i], link)
         if (verdict === TO_HOST) verdict = engine.forHost(frames[i], link)
         if (verdict >= 0) this.transmit(verdict, frames[i])
         if (engine.egress.isOutboxLong) this.#sendOwn()

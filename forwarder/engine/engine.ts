@@ -32,6 +32,7 @@ import { IPv4Path } from './ipv4-path.ts'
 import { IPv6Answers } from './ipv6-answers.ts'
 import { IPv6Path } from './ipv6-path.ts'
 import { IPv6Tunnels } from './ipv6-tunnels.ts'
+import { isSyn } from './late-frames.ts'
 import { Marks } from './marks.ts'
 import { NewConnections } from './new-connections.ts'
 import { Replication } from './replication.ts'
@@ -54,6 +55,7 @@ const { IPV4, isHostAddress } = ipv4
 const { VIRTUAL_MAC_PREFIX } = virtualRouterMac
 
 const DROP_TRUNCATED = dropCode('truncated')
+const DROP_LATE = dropCode('late')
 
 const MAINTENANCE_TICKS = 8
 
@@ -254,6 +256,11 @@ export class Engine {
     if (type === ETHERTYPE_IPV4) return this.#ipv4.handle(frame, link)
     if (type === ETHERTYPE_IPV6) return this.#ipv6.handle(frame, link)
     return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
+  }
+
+  /** As handle(), of a frame that has waited in its ring for longer than SYN_AGAIN_MS, or may have. */
+  handleLate(frame: Frame, link: number): Verdict {
+    return isSyn(frame) ? this.#drops.drop(DROP_LATE) : this.handle(frame, link)
   }
 
   /** As handle(), of a frame that has waited: of a fragment, its order was decided on when it came. */

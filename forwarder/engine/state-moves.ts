@@ -21,10 +21,19 @@ import * as tcpStates from './tcp-states.ts'
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = ipv4
 const { sctpChunkType } = sctp
 const { finishSctpChecksum, hasUnfinishedChecksum } = offload
-const { FLAG_CONTROLLED, FLAG_HALF_OPEN, FLAG_ONE_PACKET, FLAG_ONE_WAY, FLAG_REPLICATED, FLAG_UNANSWERED } = layout
+const {
+  FLAG_CONTROLLED,
+  FLAG_FTP_DATA,
+  FLAG_HALF_OPEN,
+  FLAG_ONE_PACKET,
+  FLAG_ONE_WAY,
+  FLAG_REPLICATED,
+  FLAG_UNANSWERED,
+} = layout
 const { STATE, STATE_WORDS } = layout
 const { nextSctpState, SCTP_STATE } = sctpStates
-const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } = tcpStates
+const { DIRECTION_INPUT, DIRECTION_INPUT_ONLY, DIRECTION_OUTPUT, nextTcpState, SECURE_DIRECTIONS, TCP_STATE } =
+  tcpStates
 const { TCP, TCP_ACK, TCP_SYN } = tcp
 const SYN_OR_ACK = TCP_SYN | TCP_ACK
 
@@ -66,7 +75,12 @@ export class StateMoves {
     return this.#table.state(index) !== 0
   }
 
-  /** Moves the TCP state by a segment's flags, and the timer with it. */
+  /**
+   * Moves the TCP state by a segment's flags, and the timer with it.
+   *
+   * But for one: a server does not acknowledge on its side a handshake that its client has not ended (who begins a data connection of FTP is the
+   * server). One that does so still has an older handshake of these ports, and its client will reset that (RFC 9293 section 3.10.7.4, RFC 5961 section 4).
+   */
   tcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
     const before = this.#table.state(index)
     const after = nextTcpState(direction + this.#tcpTables, tcpFlags, before)
@@ -77,6 +91,8 @@ export class StateMoves {
     }
     // Tentative: what a client says does not show that the server knows of it, and it is not waited for longer.
     if ((flags & FLAG_UNANSWERED) !== 0) return
+    const isAccepted = before === TCP_STATE.SYN_RECV && after === TCP_STATE.ESTABLISHED
+    if (isAccepted && direction === DIRECTION_OUTPUT && (flags & FLAG_FTP_DATA) === 0) return
     this.#connections.setState(index, after)
     this.#connections.schedule(index, false)
     if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.#replication.publish(index)

@@ -65,7 +65,7 @@ export class TentativeConnections {
     table.memory.states[index * STATE_WORDS + STATE.versionSynced] = acknowledgement
   }
 
-  /** Whether the server's answer may go on: then the connection is tentative no more, and as after the SYN that was not seen. */
+  /** Whether the server's answer may go on: then the connection is tentative no more. One that ends its handshake is as after the SYN that was not seen. */
   accepts(index: ConnectionIndex, view: DataView, transport: number): boolean {
     const { table } = this.#connections
     const at = index * STATE_WORDS + STATE.versionSynced
@@ -77,7 +77,7 @@ export class TentativeConnections {
     if (Math.abs((view.getInt32(transport + TCP.sequence) - states[at]) | 0) > NEAR) return false
     states[at] = 0
     table.setFlags(index, table.flags(index) & ~FLAG_UNANSWERED)
-    this.#connections.setState(index, TCP_STATE.SYN_RECV)
+    if ((view.getUint8(transport + TCP.flags) & TCP_SYN) !== 0) this.#connections.setState(index, TCP_STATE.SYN_RECV)
     return true
   }
 }

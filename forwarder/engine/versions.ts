@@ -17,6 +17,8 @@ import { isTemplate } from './templates.ts'
 
 /** As far as the clocks of two directors may differ, in ticks: a second. */
 const CLOCKS_APART = 8
+/** Half the time after which a client sends its SYN again (RFC 6298 section 2.1), in ticks: what is told of another server so soon after is not of the next SYN. */
+const SYN_AGAIN_HALVED = 4
 
 export class Versions {
   readonly #connections: Connections
@@ -92,6 +94,10 @@ export class Versions {
    * Whether the record at `at`, which has a version, counts over what is known: if its version is newer. But what is established counts
    * over a handshake, which may have gone on at another director, unless it is clearly older, or no newer than what the handshake has
    * taken the place of: then it is of the connection before, and was told of late.
+   *
+   * And a handshake or an end of another server's counts neither over what is established nor over a handshake of this director's own, unless it is
+   * clearly newer. When an address has just moved, the director before tells of a handshake at its last moment; its client may have begun again here
+   * since, and then both are of one tick, in which versions say how many changes there were, and not whose came first.
    * @param server the number of the record's server's address
    */
   overrides(bytes: Uint8Array, at: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
@@ -102,14 +108,25 @@ export class Versions {
     const state = bytes[at + RECORD.state]
     const protocol = this.#table.protocol(index)
     const known = this.#table.state(index)
+    const serverPort = readUint16(bytes, at + RECORD.serverPort)
     if (isUpsert && isEstablished(protocol, state) && isHandshake(protocol, known)) {
       const before = this.#isTold(index) ? 0 : this.told(index)
       return before === 0 ? !isNewer(knownVersion, (version + CLOCKS_APART) & 0xffff) : isNewer(version, before)
     }
     if (isUpsert && isHandshake(protocol, state) && isEstablished(protocol, known))
       return isNewer(version, (knownVersion + CLOCKS_APART) & 0xffff)
+    if (isUpsert && this.#isElsewhere(server, serverPort, index)) {
+      const isOwn = isHandshake(protocol, known) && !this.#isTold(index)
+      if (
+        !isEstablished(protocol, state) &&
+        (isOwn || (isEstablished(protocol, known) && isOverState(protocol, state)))
+      )
+        return isNewer(version, (knownVersion + SYN_AGAIN_HALVED) & 0xffff)
+      if (isEstablished(protocol, state) && isOverState(protocol, known))
+        return !isNewer(knownVersion, (version + SYN_AGAIN_HALVED) & 0xffff)
+    }
     if (version !== knownVersion) return isNewer(version, knownVersion)
-    return isUpsert && this.#winsTie(state, server, readUint16(bytes, at + RECORD.serverPort), timeoutMs, index)
+    return isUpsert && this.#winsTie(state, server, serverPort, timeoutMs, index)
   }
 
   /**
@@ -129,6 +146,13 @@ export class Versions {
     if (greater !== 0) return greater > 0
     const expires = this.#table.memory.tick + Math.ceil(timeoutMs / TICK_MS)
     return isOverState(protocol, state) && expires - this.#table.expires(index) > 0
+  }
+
+  /** Whether the server, by the number of its address, is another than that of the connection. */
+  #isElsewhere(server: number, serverPort: number, index: ConnectionIndex): boolean {
+    const known = this.#services.serverBySlot[this.#table.server(index)]
+    if (known === undefined || serverPort !== this.#table.serverPort(index)) return true
+    return compareWords(this.#services.directory.book.wordsOf(server), known.addressWords) !== 0
   }
 
   /** Of a handshake nobody is told; but of one that is none any more to the timers. */

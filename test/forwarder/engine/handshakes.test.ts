@@ -2,10 +2,10 @@
 import { test } from 'tap'
 import { recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { readInt32, readUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
-import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene } from '../../support/scene.ts'
+import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene, serverTcp } from '../../support/scene.ts'
 
 const client = (port: number) => ({ from: `203.0.113.7:${port}` })
 const syn = (port: number) => clientTcp({ ...client(port), flags: TCP_SYN })
@@ -119,3 +119,53 @@ test('a handshake counts over what the peers are late in telling of the connecti
   for (const record of [established, ...told(before)]) tell(after, record)
   t.same(state(after), ['SYN_RECV'])
 })
+
+/*
+ * Before a takeover a client's SYN comes to a server that still has an old handshake of the same ports, is answered by that, reset by the client, and
+ * sent again at once (RFC 9293 section 3.10.7.3), to the successor. Its server is the one of the smaller address, so that no tie is for it.
+ */
+test('what the director before tells at its last moment does not count over a handshake that has begun here since', async (t) => {
+  const before = scene({ weights: [0, 1] })
+  before.send(OUTSIDE, syn(1))
+  before.send(INSIDE, serverTcp({ from: '10.1.0.2:8000', to: '203.0.113.7:1', flags: TCP_ACK }))
+  t.same(servers(before), ['SYN_RECV 10.1.0.2'], 'to ask is not to accept')
+  t.same(told(before), [])
+  move(before, 'lingering')
+  before.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_RST }))
+  // As it were, had another heard of it and its server refused: an end that is no older than the handshake after it.
+  before.send(INSIDE, serverTcp({ from: '10.1.0.2:8000', to: '203.0.113.7:1', flags: TCP_RST }))
+  const last = told(before)
+  t.equal(last.length, 2, 'its handshake, and its end')
+  for (const records of [last, last.toReversed(), last.slice(1), last.slice(0, 1)]) {
+    const [after, third] = [scene({ weights: [1, 0] }), standby({ weights: [1, 1] })]
+    after.send(OUTSIDE, syn(1))
+    for (const record of records) tell(after, record)
+    t.same(servers(after), ['SYN_RECV 10.1.0.1'])
+    t.equal(after.send(OUTSIDE, ack(1))[0]?.link, INSIDE)
+    for (const record of records) tell(after, record)
+    t.same(servers(after), ['ESTABLISHED 10.1.0.1'])
+    for (const record of [...last, ...told(after), ...records]) tell(third, record)
+    t.same(servers(third), ['ESTABLISHED 10.1.0.1'], 'so it is everywhere')
+  }
+})
+
+test('a SYN that its client has sent again to another director, after a second, counts over the first', async (t) => {
+  const [first, second] = [scene({ weights: [0, 1] }), scene({ weights: [1, 0] })]
+  first.send(OUTSIDE, syn(1))
+  second.nowMs += 1000
+  second.send(OUTSIDE, syn(1))
+  move(second, 'lingering')
+  for (const record of told(second)) tell(first, record)
+  t.same(servers(first), ['SYN_RECV 10.1.0.1'])
+})
+
+test('the end of an established connection counts however soon it comes', async (t) => {
+  const [before, after] = [scene(), standby()]
+  for (const flags of [TCP_SYN, TCP_ACK, TCP_RST]) before.send(OUTSIDE, clientTcp({ ...client(1), flags }))
+  for (const record of told(before)) tell(after, record)
+  t.same(servers(after), ['CLOSE 10.1.0.1'])
+})
+
+function servers({ reader }: DirectorBench): string[] {
+  return [...reader.connections()].map(({ state, serverAddress }) => `${state} ${serverAddress}`)
+}

@@ -43,7 +43,7 @@ for (const [drill, method, family, name, ...options] of cases) {
       directors: 3,
       servers: 3,
       sessions: { opened: 200 },
-      pauseMs: { baseline: Number, p50: Number, p99: Number, max: Number },
+      pauseMs: { baseline: Number, baselineP99: Number, p50: Number, p99: Number, max: Number },
       missingRecords: 0,
     })
     t.equal(result.sessions.survived + result.sessions.lost, 200)

@@ -1,7 +1,7 @@
 /** What becomes of rounds of drills, also of those that are cut short. */
 import { test } from 'tap'
 import type { DrillResult } from '../../node/drill/drill-report.ts'
-import { type Method, type Run, runRounds, tableOf } from './rounds.ts'
+import { isTooLong, type Method, type Run, runRounds, tableOf } from './rounds.ts'
 
 const seen = (drill: string, method: Method, p99: number): DrillResult => ({
   drill,
@@ -10,7 +10,7 @@ const seen = (drill: string, method: Method, p99: number): DrillResult => ({
   directors: 3,
   servers: 3,
   sessions: { opened: 100, survived: 99, lost: 1 },
-  pauseMs: { baseline: 10, p50: 100, p99, max: 300 },
+  pauseMs: { baseline: 15, baselineP99: 10, p50: 100, p99, max: 300 },
   takeoverMs: 150,
   newConnections: { attempted: 50, failed: 2, setUpMs: { p50: 1, p99: 2 } },
   downloads: { started: 4, intact: 3 },
@@ -68,6 +68,22 @@ test('the table says how many of the drills passed, with those that could not be
     { drill: 'crash', method: 'nat', hasPassed: false, result: undefined },
     { drill: 'join', method: 'dr', hasPassed: false, result: undefined },
   ])
-  t.match(table, /crash nat +│ 2 of 4 +│ 3 of 300 +│ 210, 250 ms +│ 10, 10 ms +│ 200, 240 ms +│ 6 of 150 +│ 3 of 12 /)
-  t.match(table, /join dr +│ 0 of 1 +│ 0 of 0 +│ none +│ none +│ none /)
+  t.match(
+    table,
+    /crash nat +│ 2 of 4 +│ 0 of 3 +│ 3 of 300 +│ 210, 250 ms +│ 10, 10 ms +│ 200, 240 ms +│ 1, 1 ms +│ 6 of 150 +│ 3 of 12 /,
+  )
+  t.match(table, /join dr +│ 0 of 1 +│ 0 of 0 +│ 0 of 0 +│ none +│ none +│ none /)
+})
+
+test('a crash may pause for 300 ms, a handover for 20 ms more than there was before, others for as long as they need', async (t) => {
+  const before = 10
+  for (const [drill, p99, expected] of [
+    ['crash', 300, false],
+    ['crash', 300.1, true],
+    ['handover', before + 20, false],
+    ['handover', before + 20.1, true],
+    ['freeze', 5000, false],
+  ] as const)
+    t.equal(isTooLong(seen(drill, 'nat', p99)), expected, `${drill}: ${p99} ms`)
+  t.match(tableOf([ended('handover', 'nat', true, 50), ended('handover', 'nat')]), /handover nat +│ 2 of 2 +│ 2 of 2 /)
 })

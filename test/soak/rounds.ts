@@ -2,6 +2,10 @@
 import Table from 'cli-table3'
 import { type DrillResult, percentile } from '../../node/drill/drill-report.ts'
 
+/** What a pause may be, the 99th percentile of the sessions': of itself, or by how much more than the same sessions' before the failure. */
+const LONGEST_MS: Readonly<Record<string, number>> = { crash: 300 }
+const LONGEST_OVER_BASELINE_MS: Readonly<Record<string, number>> = { handover: 20 }
+
 const METHODS = ['nat', 'dr', 'tun'] as const
 export type Method = (typeof METHODS)[number]
 
@@ -46,10 +50,12 @@ export function tableOf(runs: readonly Run[]): string {
   const head = [
     'drill',
     'passed',
+    'pause too long',
     'sessions lost',
     'pause p99: median, worst',
-    'baseline',
+    'p99 before: median, worst',
     'over it: median, worst',
+    'set-up p50: median, worst',
     'new failed',
     'downloads lost',
   ]
@@ -59,15 +65,29 @@ export function tableOf(runs: readonly Run[]): string {
     table.push([
       name,
       `${those.filter(({ hasPassed }) => hasPassed).length} of ${those.length}`,
+      `${results.filter(isTooLong).length} of ${results.length}`,
       `${sum(results, ({ sessions }) => sessions.lost)} of ${sum(results, ({ sessions }) => sessions.opened)}`,
       medianAndWorst(results, ({ pauseMs }) => pauseMs.p99),
-      medianAndWorst(results, ({ pauseMs }) => pauseMs.baseline),
-      medianAndWorst(results, ({ pauseMs }) => Math.round(10 * (pauseMs.p99 - pauseMs.baseline)) / 10),
+      medianAndWorst(results, ({ pauseMs }) => pauseMs.baselineP99),
+      medianAndWorst(results, overBaselineMs),
+      medianAndWorst(results, ({ newConnections }) => newConnections.setUpMs.p50),
       `${sum(results, (each) => each.newConnections.failed)} of ${sum(results, (each) => each.newConnections.attempted)}`,
       `${sum(results, ({ downloads }) => downloads.started - downloads.intact)} of ${sum(results, ({ downloads }) => downloads.started)}`,
     ])
   }
   return table.toString()
+}
+
+export function isTooLong(result: DrillResult): boolean {
+  const { drill, pauseMs } = result
+  return (
+    pauseMs.p99 > (LONGEST_MS[drill] ?? Number.POSITIVE_INFINITY) ||
+    overBaselineMs(result) > (LONGEST_OVER_BASELINE_MS[drill] ?? Number.POSITIVE_INFINITY)
+  )
+}
+
+function overBaselineMs({ pauseMs }: DrillResult): number {
+  return Math.round(10 * (pauseMs.p99 - pauseMs.baselineP99)) / 10
 }
 
 function sum(results: readonly DrillResult[], of: (result: DrillResult) => number): number {

@@ -55,7 +55,7 @@ test('a drill without a loss passes, with the numbers of the sessions', (t) => {
     directors: 3,
     servers: 3,
     sessions: { opened: 100, survived: 100, lost: 0 },
-    pauseMs: { baseline: 12.5, p50: 150, p99: 199, max: 200 },
+    pauseMs: { baseline: 12.5, baselineP99: 12.5, p50: 150, p99: 199, max: 200 },
     takeoverMs: 172.3,
     newConnections: { attempted: 500, failed: 0, setUpMs: { p50: 2, p99: 3 } },
     downloads: { started: 8, intact: 8 },

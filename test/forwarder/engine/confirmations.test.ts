@@ -227,14 +227,14 @@ test('a refusal is told as of what is refused, and ends nothing that a peer has 
     [confirming6, [clientTcp6({ flags: TCP_SYN }), clientTcp6()]],
   ] as const) {
     const [stopped, successor] = [scenes(), scenes()]
-    // The SYN waits in the ring of a director that stands still, cluster thread and all, and comes to the next one again.
+    // The SYN waits in the ring of a director that stands still, cluster thread and all, and comes to the next one again, before that goes on.
     stopped.link(OUTSIDE).inject(frames[0])
-    successor.nowMs += 1000
+    successor.nowMs += 500
     successor.send(OUTSIDE, frames[0])
     confirm(successor)
     successor.send(OUTSIDE, frames[1])
     t.same(state(successor), ['ESTABLISHED'])
-    stopped.nowMs += 2000
+    stopped.nowMs += 900
     t.same(
       stopped.breathe().map(({ link }) => link),
       [OUTSIDE],

@@ -16,6 +16,7 @@ import { FullStore, PoolOfDirectors, peerIdOf, type TestDirector } from './pool-
 const web = { protocol: 'tcp', address: '10.0.0.100', port: 80 } as const
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sed']
 const ANSWER = 5
+const WEEK_MS = 7 * 24 * 3_600_000
 
 const idsOf = ({ configuration }: TestDirector) => configuration.revisions().map(({ revision }) => revision)
 const keysOf = async ({ store }: TestDirector, prefix: string) =>
@@ -129,7 +130,7 @@ test('a newcomer lists the same revisions as its peers, and goes back to one fro
   t.same(idsOf(c), idsOf(a))
 })
 
-test('a director that was away for five changes lists all five, behind its own earlier ones', async (t) => {
+test('a director that was away for a week and five changes lists all five, behind its own earlier ones', async (t) => {
   const pool = new PoolOfDirectors(['a', 'b'])
   const [a, b] = [await pool.start('a'), await pool.start('b')]
   await pool.advance(100)
@@ -138,8 +139,9 @@ test('a director that was away for five changes lists all five, behind its own e
   await a.configuration.addService({ ...web, scheduler: 'rr' })
   await pool.settle()
   await pool.stop('b')
+  a.skewMs += WEEK_MS
   await fiveChanges(pool, a)
-  const again = await pool.start('b', b.store)
+  const again = await pool.start('b', b.store, WEEK_MS)
   await pool.advance(100)
   t.equal(idsOf(again).length, 4, 'it has heard the last of them')
   await pool.settle()

@@ -86,7 +86,7 @@ export class VirtualRouter {
   #postponements = 0
   #stallMs = 0
   #announcedMs = Number.NEGATIVE_INFINITY
-  /** When two others were last heard within an interval. */
+  /** When two others were last heard so soon after each other that neither can have taken over from a silent one. */
   #duelMs = Number.NEGATIVE_INFINITY
   /** Why an announcement is due when this router next speaks; undefined: none is. */
   #owedFor: string | undefined
@@ -251,7 +251,7 @@ export class VirtualRouter {
         this.#arm(Math.min(this.#timerDueMs!, nowMs + delay))
       }
     } else {
-      if (this.#holder && this.#holder.address !== from && nowMs - this.#heardMs < intervalMs) this.#duelMs = nowMs
+      if (this.#holder && this.#holder.address !== from && nowMs - this.#heardMs < 2 * intervalMs) this.#duelMs = nowMs
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
       if (this.#state === 'backup' && !this.#preempts(priority, nowMs)) {

@@ -108,6 +108,24 @@ const cases: readonly Case[] = [
     [...toActive.slice(0, 2), [100, heard('10.0.0.1', 200), 'arm 450'], [200, heard('10.0.0.1', 0), 'arm 250']],
   ],
   [
+    'two that are heard within two intervals are both active, for all that is known',
+    [
+      ...toActive.slice(0, 2),
+      [100, heard('10.0.0.3', 200), 'arm 450'],
+      [299, heard('10.0.0.1', 200), 'arm 649'],
+      [320, heard('10.0.0.1', 0), 'arm 470'],
+    ],
+  ],
+  [
+    'who is heard later than that has come after the other',
+    [
+      ...toActive.slice(0, 2),
+      [100, heard('10.0.0.3', 200), 'arm 450'],
+      [300, heard('10.0.0.1', 200), 'arm 650'],
+      [320, heard('10.0.0.1', 0), 'arm 370'],
+    ],
+  ],
+  [
     'where two were active, the resignation of one leaves an interval for the other to be heard',
     [
       ...toActive.slice(0, 2),

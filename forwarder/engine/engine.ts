@@ -90,6 +90,7 @@ export class Engine {
   readonly settings: EngineSettings = defaultSettings()
   readonly #table: ConnectionTable
   readonly #drops: Drops
+  readonly #outgoing: RecordRing
   readonly answers: Answers
   readonly answers6: IPv6Answers
   readonly tunnels: Tunnels
@@ -161,6 +162,7 @@ export class Engine {
     this.warmUp = new WarmUp(table, this.addresses, book)
     this.#table = table
     this.#drops = drops
+    this.#outgoing = options.outgoing
     this.answers = new Answers(drops)
     this.answers6 = new IPv6Answers(drops)
     this.tunnels = new Tunnels(this.egress, this.answers, this.settings, drops)
@@ -258,9 +260,9 @@ export class Engine {
     return type === ETHERTYPE_ARP ? this.#handleArp(frame, link) : TO_HOST
   }
 
-  /** As handle(), of a frame that has waited in its ring for longer than SYN_AGAIN_MS, or may have. */
+  /** As handle(), of a frame that has waited in its ring for longer than SYN_AGAIN_MS, or may have. Without peers nobody else has answered it. */
   handleLate(frame: Frame, link: number): Verdict {
-    return isSyn(frame) ? this.#drops.drop(DROP_LATE) : this.handle(frame, link)
+    return this.#outgoing.hasWitness && isSyn(frame) ? this.#drops.drop(DROP_LATE) : this.handle(frame, link)
   }
 
   /** As handle(), of a frame that has waited: of a fragment, its order was decided on when it came. */

@@ -298,7 +298,10 @@ export class Replication {
     /** Connections of a template that go on under the one in its place. */
     let counted = 0
     if (index !== NO_CONNECTION) {
-      if (hasVersion && !this.#versions.overrides(bytes, at, server, timeoutMs, index)) return false
+      if (hasVersion && !this.#versions.overrides(bytes, at, server, timeoutMs, index)) {
+        this.#versions.outlive(index, version)
+        return false
+      }
       if (kind === RECORD_REMOVE) {
         this.#connections.discard(index)
         return true

@@ -80,6 +80,7 @@ export class StateMoves {
    *
    * But for one: a server does not acknowledge on its side a handshake that its client has not ended (who begins a data connection of FTP is the
    * server). One that does so still has an older handshake of these ports, and its client will reset that (RFC 9293 section 3.10.7.4, RFC 5961 section 4).
+   * With secure_tcp the client's end of a handshake does not show, and the server's acknowledgement is all there is.
    */
   tcp(index: ConnectionIndex, direction: number, tcpFlags: number, flags: number): void {
     const before = this.#table.state(index)
@@ -92,7 +93,8 @@ export class StateMoves {
     // Tentative: what a client says does not show that the server knows of it, and it is not waited for longer.
     if ((flags & FLAG_UNANSWERED) !== 0) return
     const isAccepted = before === TCP_STATE.SYN_RECV && after === TCP_STATE.ESTABLISHED
-    if (isAccepted && direction === DIRECTION_OUTPUT && (flags & FLAG_FTP_DATA) === 0) return
+    const isPlain = this.#tcpTables === 0 && (flags & FLAG_FTP_DATA) === 0
+    if (isAccepted && isPlain && direction === DIRECTION_OUTPUT) return
     this.#connections.setState(index, after)
     this.#connections.schedule(index, false)
     if (after === TCP_STATE.ESTABLISHED || (flags & FLAG_REPLICATED) !== 0) this.#replication.publish(index)

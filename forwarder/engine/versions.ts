@@ -51,6 +51,13 @@ export class Versions {
     this.#states[index * STATE_WORDS + STATE.versionSynced] = version << 16
   }
 
+  /** What is told under this version has not counted over a handshake of this director's own, which is told of as newer than that, so that it is so everywhere. */
+  outlive(index: ConnectionIndex, version: number): void {
+    if (this.#isTold(index)) return
+    const before = this.told(index)
+    if (before === 0 || isNewer(version, before)) this.continueFrom(index, version)
+  }
+
   /** How long ago the version was set: table seconds of 1.024 s, in 16 bits. */
   ageS(index: ConnectionIndex): number {
     return (tableSeconds(this.#table.memory.tick) - this.#states[index * STATE_WORDS + STATE.versionSynced]) & 0xffff
@@ -115,13 +122,13 @@ export class Versions {
     }
     if (isUpsert && isHandshake(protocol, state) && isEstablished(protocol, known))
       return isNewer(version, (knownVersion + CLOCKS_APART) & 0xffff)
+    const clearly = (knownVersion + SYN_AGAIN_HALVED) & 0xffff
+    const isOwn = isHandshake(protocol, known) && !this.#isTold(index)
+    // Nobody can have told of the end of what nobody was told of.
+    if (isOwn && !isUpsert) return isNewer(version, clearly)
     if (isUpsert && this.#isElsewhere(server, serverPort, index)) {
-      const isOwn = isHandshake(protocol, known) && !this.#isTold(index)
-      if (
-        !isEstablished(protocol, state) &&
-        (isOwn || (isEstablished(protocol, known) && isOverState(protocol, state)))
-      )
-        return isNewer(version, (knownVersion + SYN_AGAIN_HALVED) & 0xffff)
+      const isEnded = isEstablished(protocol, known) && isOverState(protocol, state)
+      if (isEnded || (isOwn && !isEstablished(protocol, state))) return isNewer(version, clearly)
       if (isEstablished(protocol, state) && isOverState(protocol, known))
         return !isNewer(knownVersion, (version + SYN_AGAIN_HALVED) & 0xffff)
     }

@@ -1,9 +1,9 @@
 /** Connections that are in their handshake when their address moves in order: the peers are told of them. */
 import { test } from 'tap'
 import { recordVersion } from '../../../forwarder/table/record-codec.ts'
-import { readInt32, readUint16 } from '../../../protocol/packet/bytes.ts'
+import { readInt32, readUint16, writeUint16 } from '../../../protocol/packet/bytes.ts'
 import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
-import { RECORD, RECORD_LENGTH } from '../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_LENGTH, RECORD_REMOVE } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene, serverTcp } from '../../support/scene.ts'
 
@@ -147,6 +147,26 @@ test('what the director before tells at its last moment does not count over a ha
     for (const record of [...last, ...told(after), ...records]) tell(third, record)
     t.same(servers(third), ['ESTABLISHED 10.1.0.1'], 'so it is everywhere')
   }
+})
+
+test('an end that has just been told of the connection before a handshake does not end that, and it is newer from then on', async (t) => {
+  const [before, after, third] = [scene({ weights: [0, 1] }), scene({ weights: [1, 0] }), standby({ weights: [1, 1] })]
+  for (const flags of [TCP_SYN, TCP_ACK]) before.send(OUTSIDE, clientTcp({ ...client(1), flags }))
+  const [established] = told(before)
+  for (const bench of [after, third]) tell(bench, established)
+  // Its clock is half a second ahead.
+  const end = established.slice()
+  end[RECORD.kind] = RECORD_REMOVE
+  writeUint16(end, RECORD.version, recordVersion(established, 0) + 4)
+  after.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_RST }))
+  const [reset] = told(after)
+  after.send(OUTSIDE, syn(1))
+  t.same(servers(after), ['SYN_RECV 10.1.0.1'])
+  tell(after, end)
+  t.same(servers(after), ['SYN_RECV 10.1.0.1'])
+  after.send(OUTSIDE, ack(1))
+  for (const record of [reset, end, ...told(after), end]) tell(third, record)
+  for (const bench of [after, third]) t.same(servers(bench), ['ESTABLISHED 10.1.0.1'])
 })
 
 test('a SYN that its client has sent again to another director, after a second, counts over the first', async (t) => {

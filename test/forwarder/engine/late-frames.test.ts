@@ -33,6 +33,7 @@ test('a SYN that has waited for a second is dropped, one that has waited for les
     [scene(), clientTcp({ flags: TCP_SYN }), clientTcp()],
     [scene6(), clientTcp6({ flags: TCP_SYN }), clientTcp6()],
   ] as [DirectorBench, Uint8Array, Uint8Array][]) {
+    bench.outgoing.setWitnesses(1)
     bench.breathe()
     const standStill = (ms: number, frame: Uint8Array) => {
       bench.link(OUTSIDE).inject(frame.slice())
@@ -45,5 +46,7 @@ test('a SYN that has waited for a second is dropped, one that has waited for les
     t.equal(standStill(999, syn), 1)
     t.equal(standStill(5000, ack), 1)
     t.equal(bench.drops.toObject().late, 1)
+    bench.outgoing.setWitnesses(0)
+    t.equal(standStill(5000, syn), 1, 'nobody else has answered it')
   }
 })

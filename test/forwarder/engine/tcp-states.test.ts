@@ -216,6 +216,19 @@ const secure: [sentence: string, packets: Packet[], states: string[]][] = [
     ['SYN_RECV', 'SYNACK', 'SYNACK', 'ESTABLISHED'],
   ],
 ]
+test('with secure_tcp on since the SYN-ACK, a server that acknowledges what the client sent: ESTABLISHED', async (t) => {
+  const bench = scene()
+  bench.send(OUTSIDE, clientTcp({ flags: TCP_SYN }))
+  bench.send(INSIDE, serverTcp({ flags: TCP_SYN | TCP_ACK }))
+  bench.set({ secureTcp: 3 })
+  bench.send(OUTSIDE, clientTcp())
+  bench.send(INSIDE, serverTcp({ flags: TCP_ACK }))
+  t.same(
+    [...bench.reader.connections()].map(({ state }) => state),
+    ['ESTABLISHED'],
+  )
+})
+
 for (const [sentence, packets, states] of secure) {
   test(`with secure_tcp, ${sentence}: ${states.at(-1)}`, async (t) => {
     const bench = scene()

@@ -12,7 +12,7 @@ import { DRILLS } from '../../node/drill/drill.ts'
 import { FAILURE_NAMES } from '../../node/drill/failures/registry.ts'
 import { untilInterrupted } from '../../node/drill/interruption.ts'
 import { programOptions } from '../support/program-options.ts'
-import { isTooLong, type Method, type Run, runRounds, tableOf } from './rounds.ts'
+import { isGood, type Method, type Run, runRounds, tableOf } from './rounds.ts'
 
 const values = programOptions({
   times: { type: 'string', default: '10' },
@@ -39,7 +39,7 @@ const runs = await untilInterrupted(async (signal) => {
   say(tableOf(runs))
   return runs
 })
-process.exitCode = runs.every(({ hasPassed, result }) => hasPassed && !(result && isTooLong(result))) ? 0 : 1
+process.exitCode = runs.every(isGood) ? 0 : 1
 
 /** What has failed is said on stderr. */
 async function rehearse(drill: string, method: Method, signal: AbortSignal): Promise<Run> {

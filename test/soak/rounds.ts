@@ -38,7 +38,7 @@ export async function runRounds(
         if (!signal.aborted || one.result) runs.push(one)
         if (signal.aborted) return runs
       }
-      const isWell = runs.slice(begin).every(({ hasPassed }) => hasPassed)
+      const isWell = runs.slice(begin).every(isGood)
       tell(`${round} of ${times}, ${method}: ${isWell ? 'passed' : 'failed'}`)
     }
   }
@@ -76,6 +76,11 @@ export function tableOf(runs: readonly Run[]): string {
     ])
   }
   return table.toString()
+}
+
+/** Whether nothing was lost that need not be, and no pause was too long. */
+export function isGood({ hasPassed, result }: Run): boolean {
+  return hasPassed && !(result && isTooLong(result))
 }
 
 export function isTooLong(result: DrillResult): boolean {

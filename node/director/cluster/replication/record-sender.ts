@@ -81,7 +81,7 @@ export class RecordSender {
     const first = confirmed.sequence + 1
     // It has begun anew and not yet said what it has, or was no peer for a while.
     if (first < this.#sent.oldest)
-      return { records: this.#records - confirmed.records, oldestSentAt: this.#sent.droppedSentAt }
+      return { records: Math.max(0, this.#records - confirmed.records), oldestSentAt: this.#sent.droppedSentAt }
     const oldest = this.#sent.get(first)
     if (!oldest || oldest.sentAt > until) return undefined
     let low = first

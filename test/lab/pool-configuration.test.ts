@@ -26,6 +26,7 @@ import {
   startDirector,
   vsadm,
 } from './lab-directors.ts'
+import { startSession } from './lab-session.ts'
 import { directorCommand } from './run-director.ts'
 import { withTestLab } from './test-lab.ts'
 
@@ -84,6 +85,32 @@ test('the configuration of a pool of three directors', { skip: needsRoot, timeou
       }
       await sameListings(t, lab)
     })
+
+    await t.test(
+      'connections go on while another configuration is applied, if their service is in it as it was',
+      async (t) => {
+        const config = (director: string, ...words: string[]) =>
+          directorCommand('config', ...words, '--socket', controlSocketOf(lab.folder, director))
+        const shown = await config('d2', 'show')
+        const wanted = parse(shown.stdout) as { services: { protocol: string; address: string; port: number }[] }
+        const web = wanted.services.find(({ port, address }) => port === 80 && address === VIRTUAL_ADDRESS)
+        Object.assign(web ?? {}, { scheduler: 'wrr' })
+        wanted.services = wanted.services.filter(({ protocol }) => protocol === 'tcp')
+        const file = join(lab.folder, 'pool.yaml')
+        writeFileSync(file, stringify(wanted))
+        const session = startSession(lab)
+        t.equal(await session.ask(), 's1')
+        t.match(await config('d2', 'apply', file), { code: 0, stderr: '' })
+        const applied = OF_THE_LAB.map((rule) => rule.replace(/^(tcp 10\.1\.0\.100:80) wlc/, '$1 wrr'))
+        await agreement(lab, applied)
+        t.equal(await session.ask(), 's1', 'the session was not touched')
+        writeFileSync(file, shown.stdout.replace(/^revision:.*\n/m, ''))
+        t.match(await config('d3', 'apply', file), { code: 0, stderr: '' })
+        await agreement(lab, [...OF_THE_LAB, 'udp 10.1.0.100:53 lc'])
+        t.equal(await session.ask(), 's1')
+        await endProcess(session.child, 'SIGTERM')
+      },
+    )
 
     await t.test('it is still there after all of them were down, and who comes late catches up', async (t) => {
       for (const [name, child] of running) {

@@ -18,7 +18,7 @@ export const DROP_REASONS = [
   'server-gone', // its real server was removed
   'unproved', // of a server, for a connection that it was not proved to have (tentative-connections.ts)
   'over', // right after a takeover, of a connection that is over: maybe of its next one, of which this director is about to hear
-  'late', // a SYN that has waited here while this director stood still, for longer than its client waits before it sends another
+  'late', // a SYN that has waited here while this director stood still, for longer than its client waits before it sends another, to a director that has peers
   'standby', // a new connection, but another director holds the VIP
   'drop-packet', // a new connection, refused by the defence of this name
   'table-full', // no room for a new connection and no half-open one to give up

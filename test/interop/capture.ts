@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
+import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { until } from '../until.ts'
@@ -19,6 +20,9 @@ export const PREFERENCES = ['ip.check_checksum:TRUE', 'tcp.check_checksum:TRUE',
 export const BAD_PACKET =
   '_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || vrrp.checksum.status == 0'
 
+/** After so many same answers, so far apart, what tcpdump has not taken is nothing that it waits to take. */
+const UNTAKEN_ANSWERS = 10
+const UNTAKEN_PAUSE_MS = 10
 /** What a file without packets holds. */
 const PCAP_HEADER_BYTES = 24
 
@@ -82,14 +86,19 @@ export async function capture(t: Test, interfaceName: string, filter: string): P
 
 /**
  * tcpdump leaves what it has not yet read in the kernel when it is told to end, and on a busy machine that can be all there is. Asked
- * for its counters (SIGUSR1), it says how much that is.
+ * for its counters (SIGUSR1), it says how much that is. What came between its socket and its filter counts as received, and is never
+ * taken unless the filter wants it: a rest that stays the same, while tcpdump has the processor to say so, is of those.
  */
 async function untilAllIsTaken(child: ChildProcess, said: Interface): Promise<void> {
-  while (child.exitCode === null && child.signalCode === null) {
+  let rest = Number.NaN
+  for (let same = 0; same < UNTAKEN_ANSWERS && child.exitCode === null && child.signalCode === null; ) {
     child.kill('SIGUSR1')
     const line = await nextLine(said)
     const [taken, received, dropped] = line?.match(/\d+/g)?.map(Number) ?? []
     if (line === undefined || taken + dropped >= received) return
+    same = rest === received - taken - dropped ? same + 1 : 0
+    rest = received - taken - dropped
+    await wait(UNTAKEN_PAUSE_MS)
   }
 }
 

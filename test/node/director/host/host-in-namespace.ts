@@ -136,6 +136,11 @@ function set6(setting: 'all/forwarding' | 'host0/forwarding' | 'host0/force_forw
   writeFileSync(`/proc/sys/net/ipv6/conf/${setting}`, value)
 }
 
+/** What waits for a neighbour that does not exist is given up now: its sender would be told of that seconds later, in another test's middle. */
+function forgetNeighbours(): void {
+  ip('-6 neighbor flush dev host0')
+}
+
 /** As checkAnswers(). Neighbour discovery apart, and MLD, which alone has hop-by-hop options: the host asks and tells for its own purposes. */
 async function checkAnswers6(t: Test, vip: string, expected: 'silence' | 'answers'): Promise<void> {
   const traffic = await capture(
@@ -185,7 +190,10 @@ test('a host that is accepted sends nothing for the VIP of IPv6, even if it call
 test('a host that forwards IPv6 would send on or answer, whatever the interface says, and is refused', async (t) => {
   set6('all/forwarding', '1')
   set6('host0/forwarding', '0')
-  t.teardown(() => set6('all/forwarding', '0'))
+  t.teardown(() => {
+    set6('all/forwarding', '0')
+    forgetNeighbours()
+  })
   await t.rejects(refuseInterference(PLAN6), {
     code: 'HOST_INTERFERES',
     message: /net\.ipv6\.conf\.all\.forwarding = 1.*sysctl -w net\.ipv6\.conf\.all\.forwarding=0/,
@@ -199,7 +207,10 @@ test('so is one that is forced to forward', async (t) => {
     return
   }
   set6('host0/force_forwarding', '1')
-  t.teardown(() => set6('host0/force_forwarding', '0'))
+  t.teardown(() => {
+    set6('host0/force_forwarding', '0')
+    forgetNeighbours()
+  })
   await t.rejects(refuseInterference(PLAN6), { message: /net\.ipv6\.conf\.host0\.force_forwarding = 1/ })
   await checkAnswers6(t, VIPS6[0], 'answers')
 })

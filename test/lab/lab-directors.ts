@@ -15,7 +15,7 @@ export { endProcess } from '../../node/drill/lab-programs.ts'
 const CLI = join(import.meta.dirname, '../../node/cli')
 
 /** For labs in which nobody shall take over because the machine is busy. */
-export const UNHURRIED = { advertisementIntervalMs: 250 } as const
+export const UNHURRIED = { advertisementIntervalMs: 500 } as const
 
 export function directorNames(lab: Lab): string[] {
   return hostsOf(lab.plan, 'director').map(({ name }) => name)

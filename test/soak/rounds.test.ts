@@ -1,7 +1,7 @@
 /** What becomes of rounds of drills, also of those that are cut short. */
 import { test } from 'tap'
 import type { DrillResult } from '../../node/drill/drill-report.ts'
-import { isTooLong, type Method, type Run, runRounds, tableOf } from './rounds.ts'
+import { type Method, type Run, runRounds, tableOf, tooLongPauses } from './rounds.ts'
 
 const seen = (drill: string, method: Method, p99: number): DrillResult => ({
   drill,
@@ -78,12 +78,23 @@ test('the table says how many of the drills passed, with those that could not be
 test('a crash may pause for 300 ms, a handover for 20 ms more than there was before, others for as long as they need', async (t) => {
   const before = 10
   for (const [drill, p99, expected] of [
-    ['crash', 300, false],
-    ['crash', 300.1, true],
-    ['handover', before + 20, false],
-    ['handover', before + 20.1, true],
-    ['freeze', 5000, false],
-  ] as const)
-    t.equal(isTooLong(seen(drill, 'nat', p99)), expected, `${drill}: ${p99} ms`)
-  t.match(tableOf([ended('handover', 'nat', true, 50), ended('handover', 'nat')]), /handover nat +│ 2 of 2 +│ 2 of 2 /)
+    ['crash', 300, []],
+    ['crash', 300.1, ['crash nat: pause 300.1 ms by its median, more than 300']],
+    ['handover', before + 20, []],
+    ['handover', before + 20.5, ['handover nat: pause over that before it 20.5 ms by its median, more than 20']],
+    ['freeze', 5000, []],
+  ] as const) {
+    const runs = [ended(drill, 'nat', true, p99)]
+    t.same(tooLongPauses(runs), expected, `${drill}: ${p99} ms`)
+    t.match(tableOf(runs), new RegExp(`${drill} nat +│ 1 of 1 +│ ${expected.length} of 1 `))
+  }
+})
+
+test('what the machine does in one round is not what the drill takes: medians count, by method', async (t) => {
+  const runs = [ended('crash', 'nat', true, 900), ended('crash', 'nat'), ended('crash', 'nat', true, 290)]
+  t.same(tooLongPauses(runs), [])
+  t.match(tableOf(runs), /crash nat +│ 3 of 3 +│ 1 of 3 /)
+  const byAnother = ended('crash', 'dr', true, 301)
+  t.same(tooLongPauses([...runs, byAnother]), ['crash dr: pause 301 ms by its median, more than 300'])
+  t.same(tooLongPauses([{ ...byAnother, hasPassed: false, result: undefined }]), [])
 })

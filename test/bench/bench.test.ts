@@ -29,7 +29,7 @@ test('the engine is measured with both families, every method and number of conn
 })
 
 test('replication is measured between two and three real clusters', async (t) => {
-  const plan = { records: 1000, seconds: 0.01, engineRounds: 2 }
+  const plan = { records: 1000, seconds: 0.01, turns: 2, engineRounds: 2 }
   const { perSecond, latencyMs, besideEngine } = await measureReplication(plan)
   t.ok(perSecond > 0)
   for (const { p50, p99 } of [latencyMs, besideEngine.latencyMs]) t.ok(p50 <= p99)

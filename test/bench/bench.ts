@@ -1,4 +1,4 @@
-/** npm run bench [-- --json]: measures everything, in three to four minutes. What is under way goes to standard error. */
+/** npm run bench [-- --json]: measures everything, in four to five minutes. What is under way goes to standard error. */
 import { missingPackages, programFolders } from '../../node/cli/setup/packages.ts'
 import { programOptions } from '../support/program-options.ts'
 import { measureCommands } from './command-bench.ts'
@@ -20,7 +20,7 @@ const programs = {
   setpriv: 'util-linux',
 }
 const ROUNDS = 3000
-const REPLICATION = { records: 300_000, seconds: 10, engineRounds: ROUNDS }
+const REPLICATION = { records: 300_000, seconds: 10, turns: 3, engineRounds: ROUNDS }
 const SNAPSHOT_CONNECTIONS = 1_000_000
 const SNAPSHOT_SECONDS = 5
 const STARTS = 20

@@ -9,14 +9,17 @@ import { RECORD } from '../../protocol/wire/connection-record.ts'
 import { makeRecord } from '../node/director/cluster/record.ts'
 import { type BenchDirector, startInSync, withDirectors } from './bench-cluster.ts'
 import { type EngineMeasurement, measureEngine } from './engine-thread.ts'
-import { percentile } from './statistics.ts'
+import { median, percentile } from './statistics.ts'
 
 export interface ReplicationResult {
   /** To one peer, as fast as it goes. */
   readonly perSecond: number
-  /** From one ring until it is in those of both peers, at LATENCY_RATE records a second. */
+  /** From one ring until it is in those of both peers, at LATENCY_RATE records a second: of each percentile the median of all turns. */
   readonly latencyMs: Latency
-  /** The same while the engine is kept busy, and what a packet of an established connection takes it: with nothing beside it, and then. */
+  /**
+   * The same while the engine is kept busy, and what a packet of an established connection takes it: with nothing beside it, and then.
+   * In turns with the above, so that a machine that becomes slower is no difference between them.
+   */
   readonly besideEngine: {
     readonly latencyMs: Latency
     readonly engineNs: { readonly alone: number; readonly meanwhile: number }
@@ -31,8 +34,9 @@ export interface Latency {
 export interface ReplicationPlan {
   /** How many are sent as fast as it goes, to one peer. */
   readonly records: number
-  /** How long records are sent at LATENCY_RATE, to two. */
+  /** How long records are sent at LATENCY_RATE, to two, each time. */
   readonly seconds: number
+  readonly turns: number
   /** Of 1,024 packets, each time that the engine is measured. */
   readonly engineRounds: number
 }
@@ -47,6 +51,7 @@ const PORT_BITS = 14
 export async function measureReplication({
   records,
   seconds,
+  turns,
   engineRounds,
 }: ReplicationPlan): Promise<ReplicationResult> {
   const perSecond = await withDirectors(['d1', 'd2'], async (directors) => {
@@ -65,24 +70,38 @@ export async function measureReplication({
     connections: 1000,
     rounds: engineRounds,
   }
-  const alone = await measureEngine(packets)
   return await withDirectors(['d1', 'd2', 'd3'], async (directors) => {
     await startInSync(directors)
     const [{ outgoing }, ...peers] = directors
-    const replicate = (count: number) => transfer(outgoing, peers, count, LATENCY_RATE)
+    const replicate = async (count: number) => describe(await transfer(outgoing, peers, count, LATENCY_RATE))
     await replicate(records / 4)
-    const latencies = await replicate(LATENCY_RATE * seconds)
-    const [latenciesBeside, meanwhile] = await Promise.all([replicate(LATENCY_RATE * seconds), measureEngine(packets)])
+    const seen: { alone: number; latency: Latency; latencyBeside: Latency; meanwhile: number }[] = []
+    for (let turn = 0; turn < turns; turn++) {
+      const alone = await measureEngine(packets)
+      const latency = await replicate(LATENCY_RATE * seconds)
+      const [latencyBeside, meanwhile] = await Promise.all([replicate(LATENCY_RATE * seconds), measureEngine(packets)])
+      seen.push({ alone, latency, latencyBeside, meanwhile })
+    }
     return {
       perSecond,
-      latencyMs: describe(latencies),
-      besideEngine: { latencyMs: describe(latenciesBeside), engineNs: { alone, meanwhile } },
+      latencyMs: medianLatency(seen.map(({ latency }) => latency)),
+      besideEngine: {
+        latencyMs: medianLatency(seen.map(({ latencyBeside }) => latencyBeside)),
+        engineNs: {
+          alone: median(seen.map(({ alone }) => alone)),
+          meanwhile: median(seen.map(({ meanwhile }) => meanwhile)),
+        },
+      },
     }
   })
 }
 
 function describe(latencies: readonly number[]): Latency {
   return { p50: percentile(latencies, 0.5), p99: percentile(latencies, 0.99) }
+}
+
+function medianLatency(latencies: readonly Latency[]): Latency {
+  return { p50: median(latencies.map(({ p50 }) => p50)), p99: median(latencies.map(({ p99 }) => p99)) }
 }
 
 /**

@@ -15,7 +15,9 @@
  */
 const SERIES_SHIFT = 4
 
-export const FORMAT_VERSION = 1
+/** 2: finer digests (digest-message.ts). */
+export const FORMAT_VERSION = 2
+const FINER_DIGESTS_VERSION = 2
 
 /** Whether what begins with this byte can be read here, as far as it is known. */
 export function isReadable(version: number): boolean {
@@ -25,6 +27,11 @@ export function isReadable(version: number): boolean {
 /** Whether there may be more than is known here. */
 export function isLater(version: number): boolean {
   return isReadable(version) && version > FORMAT_VERSION
+}
+
+/** Whether who speaks it answers questions for finer digests. */
+export function knowsFinerDigests(version: number): boolean {
+  return isReadable(version) && version >= FINER_DIGESTS_VERSION
 }
 
 /** Whether a message ends where it must: at `end`, as far as it is known here. */

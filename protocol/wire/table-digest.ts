@@ -17,16 +17,17 @@ import { mix } from '../mix.ts'
 import { readInt32, readUint16 } from '../packet/bytes.ts'
 import { RECORD, RECORD_CALL, RECORD_UPSERT } from './connection-record.ts'
 
-/** So many that most are alike even where thousands of connections a second come and go. */
+/** Of a table that is not large: of these ranges most are alike even where thousands of connections a second come and go. */
 export const DIGEST_RANGES = 2048
+/** Of the largest. Each of the above is divided in as many. */
+export const MOST_DIGEST_RANGES = 2 ** 16
 /** Two of 32 bits a range. */
-export const DIGEST_WORDS = DIGEST_RANGES * 2
-export const DIGEST_LENGTH = DIGEST_WORDS * 4
+export const RANGE_WORDS = 2
 
 const PRIME_A = 0x9e3779b1
 const PRIME_B = 0x85ebca6b
 
-/** The range that the record at `at`, of RECORD_LENGTH bytes, is in. */
+/** Which of DIGEST_RANGES the record at `at`, of RECORD_LENGTH bytes, is in. */
 export function rangeOf(bytes: Uint8Array, at: number): number {
   return mix(nameHash(bytes, at, 0, PRIME_A)) & (DIGEST_RANGES - 1)
 }
@@ -34,11 +35,16 @@ export function rangeOf(bytes: Uint8Array, at: number): number {
 export class TableDigest {
   readonly words: Uint32Array
   readonly #asOf: number
+  readonly #mask: number
 
-  /** @param asOf a version (16 bits): newer ones do not count */
-  constructor(asOf: number, words: Uint32Array = new Uint32Array(DIGEST_WORDS)) {
+  /**
+   * @param asOf a version (16 bits): newer ones do not count
+   * @param ranges a power of two
+   */
+  constructor(asOf: number, ranges: number = DIGEST_RANGES) {
     this.#asOf = asOf
-    this.words = words
+    this.#mask = ranges - 1
+    this.words = new Uint32Array(ranges * RANGE_WORDS)
   }
 
   /** Takes in the record of a connection in the table. */
@@ -48,7 +54,7 @@ export class TableDigest {
     // Serial numbers of 16 bits (RFC 1982).
     if (version === 0 || ((this.#asOf - version) & 0xffff) >= 0x8000) return
     const name = nameHash(bytes, at, 0, PRIME_A)
-    const place = (mix(name) & (DIGEST_RANGES - 1)) * 2
+    const place = (mix(name) & this.#mask) * RANGE_WORDS
     this.words[place] ^= mix(contentHash(bytes, at, name, PRIME_A))
     this.words[place + 1] ^= mix(contentHash(bytes, at, nameHash(bytes, at, 0x9e3779b9, PRIME_B), PRIME_B))
   }
@@ -62,10 +68,15 @@ export class TableDigest {
 /** The ranges that a difference is in. */
 export function differentRanges(difference: Uint32Array): number[] {
   const ranges: number[] = []
-  for (let range = 0; range < DIGEST_RANGES; range++) {
-    if (difference[range * 2] !== 0 || difference[range * 2 + 1] !== 0) ranges.push(range)
+  for (let at = 0; at < difference.length; at += RANGE_WORDS) {
+    if (difference[at] !== 0 || difference[at + 1] !== 0) ranges.push(at / RANGE_WORDS)
   }
   return ranges
+}
+
+/** Those of DIGEST_RANGES that these are in, whatever they are of. */
+export function coarseRanges(ranges: readonly number[]): number[] {
+  return [...new Set(ranges.map((range) => range & (DIGEST_RANGES - 1)))].sort((a, b) => a - b)
 }
 
 /** Of protocol, client's and virtual port, client's and virtual address. */

@@ -4,12 +4,14 @@
  */
 
 import type { Topic } from '../../../node/director/cluster/transport.ts'
-import { parseDigestMessage } from '../../../protocol/wire/digest-message.ts'
+import { encodeDigestMessage, PART_WORDS, parseDigestMessage, partsOf } from '../../../protocol/wire/digest-message.ts'
 import { parsePresence } from '../../../protocol/wire/presence.ts'
 import { parseBatch } from '../../../protocol/wire/record-batch.ts'
 import { parseSyncMessage } from '../../../protocol/wire/sync-message.ts'
+import { MOST_DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
 import { type Director, Pool, writeSteadily } from '../../node/director/cluster/replication-pool.ts'
 import type { Random } from '../../random.ts'
+import { ANOTHER_SERIES, LATER_VERSION } from '../../support/accent.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
 
 interface Said {
@@ -77,6 +79,12 @@ export class GossipWire implements Wire {
       if (this.#samplesOf(topic).length < SAMPLES_MAX) this.#said.push({ topic, message: Uint8Array.from(message) })
       deliver(topic, from, message)
     }
+    // Nobody says that of so small a table.
+    const finer = [
+      { kind: 'finer-wanted', id: 1, asOf: 0, ranges: MOST_DIGEST_RANGES } as const,
+      ...partsOf(1, 0, new Uint32Array(2 * PART_WORDS).fill(1)),
+    ]
+    for (const message of finer) this.#said.push({ topic: 'digest', message: encodeDigestMessage(message) })
     pool.directors.reverse()
     await pool.untilInSync()
     const [, b] = pool.directors
@@ -116,9 +124,13 @@ export class GossipWire implements Wire {
       case 'cut':
         return message.subarray(0, random.below(Math.min(message.length, 8)))
       case 'version':
-        return message.map((byte, at) => (at === 0 ? 16 + random.below(240) : byte))
+        return message.map((byte, at) => (at === 0 ? ANOTHER_SERIES + random.below(256 - ANOTHER_SERIES) : byte))
       case 'later':
-        return Uint8Array.of(2 + random.below(14), ...message.subarray(1), ...randomBytes(random, random.below(9)))
+        return Uint8Array.of(
+          LATER_VERSION + random.below(ANOTHER_SERIES - LATER_VERSION),
+          ...message.subarray(1),
+          ...randomBytes(random, random.below(9)),
+        )
       case 'noise':
         return Uint8Array.of(0, ...randomBytes(random, random.below(300)))
       default:

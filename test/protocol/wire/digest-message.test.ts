@@ -5,11 +5,13 @@ import {
   type DigestMessage,
   encodeDigestMessage,
   parseDigestMessage,
+  partsOf,
   RANGE_PIECE_HEADER_LENGTH,
   writeRangePieceHeader,
 } from '../../../protocol/wire/digest-message.ts'
 import { RecordBlockWriter } from '../../../protocol/wire/record-block.ts'
-import { DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
+import { DIGEST_RANGES, MOST_DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
+import { LATER_VERSION } from '../../support/accent.ts'
 
 const words = Uint32Array.from({ length: DIGEST_RANGES * 2 }, (_, index) => Math.imul(index + 1, 0x9e3779b9) >>> 0)
 const messages: Exclude<DigestMessage, { kind: 'piece' }>[] = [
@@ -17,6 +19,13 @@ const messages: Exclude<DigestMessage, { kind: 'piece' }>[] = [
   { kind: 'answer', id: 1, asOf: 3, words: words.toReversed() },
   { kind: 'wanted', id: 2, ranges: [0, 7, 8, DIGEST_RANGES - 1] },
   { kind: 'wanted', id: 3, ranges: Array.from({ length: DIGEST_RANGES }, (_, range) => range) },
+  { kind: 'finer-wanted', id: 4, asOf: 77, ranges: 4096 },
+  { kind: 'finer-wanted', id: 5, asOf: 0xffff, ranges: MOST_DIGEST_RANGES },
+  ...partsOf(
+    6,
+    5,
+    Uint32Array.from({ length: 2 * 8192 }, (_, index) => Math.imul(index + 1, 0x85ebca6b) >>> 0),
+  ),
 ]
 
 for (const message of messages) {
@@ -32,9 +41,23 @@ for (const message of messages) {
     t.equal(parseDigestMessage(bytes.with(1, 9)), undefined)
   })
   test(`${message.kind} ${message.id} of a later version is read as far as it is known`, async (t) => {
-    t.same(parseDigestMessage(Uint8Array.of(2, ...encodeDigestMessage(message).subarray(1), 5, 5)), message)
+    t.same(parseDigestMessage(Uint8Array.of(LATER_VERSION, ...encodeDigestMessage(message).subarray(1), 5, 5)), message)
   })
 }
+
+test('a finer digest comes in as many parts as it takes, and a part of none that there is is not understood', async (t) => {
+  const [first, second, ...others] = messages.filter(({ kind }) => kind === 'finer-part')
+  t.match([first, second, others], [{ ranges: 8192, at: 0 }, { ranges: 8192, at: 8192 }, []])
+  const bytes = encodeDigestMessage(second)
+  for (const [power, part] of [
+    [11, 0],
+    [12, 1],
+    [13, 2],
+    [17, 0],
+    [255, 0],
+  ])
+    t.equal(parseDigestMessage(bytes.with(8, power).with(11, part)), undefined, `part ${part} of 2^${power}`)
+})
 
 test('a piece comes back with its records', async (t) => {
   const bytes = new Uint8Array(1024)

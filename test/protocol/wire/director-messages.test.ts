@@ -10,6 +10,7 @@ import {
   writePieceHeader,
 } from '../../../protocol/wire/sync-message.ts'
 import { seededRandom } from '../../random.ts'
+import { LATER_VERSION } from '../../support/accent.ts'
 
 const large = 2 ** 40 + 5
 const epoch = '00ff0123456789ab'
@@ -122,7 +123,7 @@ test('a message of another length, or of another series of versions, is not read
 })
 
 test('a message of a later version, with more behind it, is read as far as it is known', async (t) => {
-  const later = (bytes: Uint8Array) => Uint8Array.of(2, ...bytes.subarray(1), 7, 8, 9)
+  const later = (bytes: Uint8Array) => Uint8Array.of(LATER_VERSION, ...bytes.subarray(1), 7, 8, 9)
   t.same(parsePresence(later(encodePresence(presence))), presence)
   for (const message of syncMessages) t.same(parseSyncMessage(later(encodeSyncMessage(message))), message, message.kind)
   t.match(parseSyncMessage(later(piece())), { kind: 'snapshot-piece', block: { count: 1 } })

@@ -6,6 +6,7 @@
  */
 import type { RecordRing } from '../../../../forwarder/table/record-ring.ts'
 import { parseDigestMessage } from '../../../../protocol/wire/digest-message.ts'
+import { knowsFinerDigests } from '../../../../protocol/wire/format-version.ts'
 import { parsePresence } from '../../../../protocol/wire/presence.ts'
 import { type Epoch, parseBatch } from '../../../../protocol/wire/record-batch.ts'
 import type { RecordBlock } from '../../../../protocol/wire/record-block.ts'
@@ -163,6 +164,7 @@ export class Replicator {
       versionNow: options.versionNow,
       send: (peer, message) => transport.send(peer, 'digest', message),
       peers: () => this.#connected().flatMap(({ name, presence }) => (presence?.joined ? [name] : [])),
+      knowsFinerDigests: (peer) => knowsFinerDigests(this.#views.get(peer)?.formatVersion ?? 0),
       isReady: () => this.#copies.joined && !this.#copies.running && this.#incoming.waitingBytes === 0,
       isUpToDate: () => this.#connected().every(({ missingSince }) => missingSince === undefined),
       apply: (block) => this.#applyPiece(block),

@@ -5,16 +5,30 @@
  *
  * A range that differs as it did before (lasting-differences.ts) is asked for; whoever is compared with does the same. A piece of a
  * table counts by the versions of its records, as any other, and the ends behind it as ends (ended-connections.ts).
+ *
+ * In a large table, where many connections come and go, each of few ranges would always look other than the peer's: such a table is divided
+ * into more, and both walk at the same time.
  */
-import { RECORD, RECORD_CALL } from '../../../../protocol/wire/connection-record.ts'
+import { RECORD, RECORD_CALL, RECORD_UPSERT } from '../../../../protocol/wire/connection-record.ts'
 import {
   type DigestMessage,
   encodeDigestMessage,
+  type FinerPart,
+  PART_WORDS,
+  partsOf,
   RANGE_PIECE_HEADER_LENGTH,
   writeRangePieceHeader,
 } from '../../../../protocol/wire/digest-message.ts'
 import { type RecordBlock, RecordBlockWriter, type RecordTails } from '../../../../protocol/wire/record-block.ts'
-import { differentRanges, rangeOf, TableDigest } from '../../../../protocol/wire/table-digest.ts'
+import {
+  coarseRanges,
+  DIGEST_RANGES,
+  differentRanges,
+  MOST_DIGEST_RANGES,
+  RANGE_WORDS,
+  rangeOf,
+  TableDigest,
+} from '../../../../protocol/wire/table-digest.ts'
 import type { Clock } from '../../clock.ts'
 import type { PeerName } from '../transport.ts'
 import { LASTS_MS, LastingDifferences } from './lasting-differences.ts'
@@ -32,6 +46,7 @@ export interface TableComparisonOptions {
   readonly send: (peer: PeerName, message: Uint8Array) => Promise<void>
   /** Those who have a whole table, and are reached. */
   readonly peers: () => readonly PeerName[]
+  readonly knowsFinerDigests: (peer: PeerName) => boolean
   /** Whether this director's own table is whole. */
   readonly isReady: () => boolean
   /** Whether it has all that the peers who are reached have said: what is on its way is no difference. */
@@ -45,6 +60,8 @@ const COMPARISON_MS = 1000
 const LAG_TICKS = 8
 /** Walks for comparisons keep the thread busy for at most so great a part of the time. */
 const SHARE = 1 / 6
+/** A table is divided into more ranges than DIGEST_RANGES when it has more than that in each. */
+const CONNECTIONS_A_RANGE = 16
 /** The others are asked for after the next comparisons. */
 const RANGES_AT_ONCE = 512
 const PIECE_BYTES = 48 * 1024
@@ -52,15 +69,24 @@ const PIECE_BYTES = 48 * 1024
 interface Asked {
   readonly peer: PeerName
   readonly id: number
-  readonly digest: TableDigest
   /** For the second time, before its turn. */
   readonly isAgain: boolean
+  /** Of the own table, when it has been walked. */
+  digest: TableDigest | undefined
+  /** The peer's, as far as it has come. */
+  readonly answer: Uint32Array
+  /** Where in it what has come begins. */
+  readonly received: Set<number>
 }
 
 export class TableComparison {
   readonly counters = { tablesCompared: 0, rangesRepaired: 0 }
   readonly #options: TableComparisonOptions
-  readonly #differences = new LastingDifferences()
+  readonly #differences = new LastingDifferences(DIGEST_RANGES)
+  /** Of finer digests, with so many ranges as those had that were compared last. */
+  #finerDifferences = new LastingDifferences(DIGEST_RANGES)
+  /** Into which the table is divided, when peers know that. */
+  #ranges = DIGEST_RANGES
   /** How many ranges differed from a peer's, and had before, when they were last compared. */
   readonly #found = new Map<PeerName, number>()
   readonly #serving = new Set<PeerName>()
@@ -86,11 +112,12 @@ export class TableComparison {
   forget(peer: PeerName): void {
     this.#found.delete(peer)
     this.#differences.forget(peer)
+    this.#finerDifferences.forget(peer)
   }
 
   /** Asks the next peer, if the last comparison was long enough ago. To be called several times a second. */
   async compare(): Promise<void> {
-    const { peers, isReady, isUpToDate, clock, versionNow } = this.#options
+    const { peers, knowsFinerDigests, isReady, isUpToDate, clock, versionNow } = this.#options
     if (this.#isWalking || clock.now() < this.#restUntil || !isReady() || !isUpToDate()) return
     const names = peers()
     if (names.length === 0) return
@@ -100,11 +127,16 @@ export class TableComparison {
     this.#last = peer
     const asOf = (versionNow() - LAG_TICKS) & 0xffff
     const began = clock.now()
-    const digest = await this.#digest(asOf)
-    this.#restUntil = Math.max(this.#restUntil, began + COMPARISON_MS)
+    const ranges = knowsFinerDigests(peer) ? this.#ranges : DIGEST_RANGES
     const id = ++this.#id
-    this.#asked = { peer, id, digest, isAgain: again !== undefined }
-    this.#send(peer, { kind: 'digest', id, asOf, words: digest.words })
+    const answer = new Uint32Array(ranges * RANGE_WORDS)
+    const asked: Asked = { peer, id, isAgain: again !== undefined, digest: undefined, answer, received: new Set() }
+    this.#asked = asked
+    if (ranges > DIGEST_RANGES) this.#send(peer, { kind: 'finer-wanted', id, asOf, ranges })
+    asked.digest = await this.#digest(asOf, ranges)
+    this.#restUntil = Math.max(this.#restUntil, began + COMPARISON_MS)
+    if (ranges > DIGEST_RANGES) this.#conclude(asked)
+    else this.#send(peer, { kind: 'digest', id, asOf, words: asked.digest.words })
   }
 
   receive(from: PeerName, message: DigestMessage): void {
@@ -112,21 +144,41 @@ export class TableComparison {
       case 'digest':
         void this.#answer(from, message)
         break
-      case 'answer': {
-        const asked = this.#asked
-        if (from !== asked?.peer || message.id !== asked.id) break
-        this.#asked = undefined
-        const difference = asked.digest.difference(message.words)
-        this.#note(from, difference)
-        if (!asked.isAgain && differentRanges(difference).length > 0) this.#lookAgain(from)
+      case 'answer':
+        this.#take(from, message.id, 0, message.words)
         break
-      }
+      case 'finer-wanted':
+        void this.#answerFinely(from, message)
+        break
+      case 'finer-part':
+        this.#take(from, message.id, message.at, message.words)
+        break
       case 'wanted':
         void this.#give(from, message)
         break
       case 'piece':
         if (this.#options.isReady()) this.#options.apply(message.block)
     }
+  }
+
+  /** An answer, or a part of one: the words of its digest from `at` on. */
+  #take(from: PeerName, id: number, at: number, words: Uint32Array): void {
+    const asked = this.#asked
+    if (from !== asked?.peer || id !== asked.id || at + words.length > asked.answer.length) return
+    asked.answer.set(words, at)
+    asked.received.add(at)
+    this.#conclude(asked)
+  }
+
+  /** When the own table has been walked and the peer's answer is whole. */
+  #conclude(asked: Asked): void {
+    const { peer, digest, answer, received, isAgain } = asked
+    const parts = Math.max(1, answer.length / PART_WORDS)
+    if (asked !== this.#asked || !digest || received.size < parts) return
+    this.#asked = undefined
+    const difference = digest.difference(answer)
+    this.#note(peer, difference)
+    if (!isAgain && differentRanges(difference).length > 0) this.#lookAgain(peer)
   }
 
   /** A large table is walked seldom. So that what has been seen to differ need not wait for that, it is looked at once more, soon. */
@@ -140,27 +192,45 @@ export class TableComparison {
   async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' | 'answer' }): Promise<void> {
     const { isReady, isUpToDate } = this.#options
     if (!isReady() || !isUpToDate() || this.#isWalking) return
-    const digest = await this.#digest(asOf)
+    const digest = await this.#digest(asOf, DIGEST_RANGES)
     this.#send(from, { kind: 'answer', id, asOf, words: digest.words })
     this.#note(from, digest.difference(words))
   }
 
-  async #digest(asOf: number): Promise<TableDigest> {
+  async #answerFinely(from: PeerName, { id, asOf, ranges }: Pick<FinerPart, 'id' | 'asOf' | 'ranges'>): Promise<void> {
+    const { isReady, isUpToDate } = this.#options
+    if (!isReady() || !isUpToDate() || this.#isWalking) return
+    const { words } = await this.#digest(asOf, ranges)
+    for (const part of partsOf(id, asOf, words)) this.#send(from, part)
+  }
+
+  async #digest(asOf: number, ranges: number): Promise<TableDigest> {
     const { source, clock } = this.#options
-    const digest = new TableDigest(asOf)
+    const digest = new TableDigest(asOf, ranges)
+    let connections = 0
     this.#isWalking = true
     const busyMs = await walkTable(source, clock, (bytes, at) => {
       digest.add(bytes, at)
+      if (bytes[at + RECORD.kind] === RECORD_UPSERT) connections++
       return true
     })
     this.#isWalking = false
     this.#restUntil = Math.max(this.#restUntil, clock.now() + busyMs / SHARE)
+    this.#divide(connections)
     return digest
+  }
+
+  /** Into fewer ranges only when they are far too many: what is divided otherwise than before cannot be compared with what was seen then. */
+  #divide(connections: number): void {
+    const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, connections / CONNECTIONS_A_RANGE)))
+    const ranges = Math.min(Math.max(wanted, DIGEST_RANGES), MOST_DIGEST_RANGES)
+    if (ranges > this.#ranges || ranges * 4 <= this.#ranges) this.#ranges = ranges
   }
 
   #note(peer: PeerName, difference: Uint32Array): void {
     this.counters.tablesCompared++
-    const lasting = this.#differences.note(peer, difference, this.#options.clock.now())
+    const differences = this.#differencesOf(difference.length / RANGE_WORDS)
+    const lasting = coarseRanges(differences.note(peer, difference, this.#options.clock.now()))
     this.#found.set(peer, lasting.length)
     if (lasting.length === 0) return
     // Those behind the last ones come first: a difference that cannot be repaired must not keep the others waiting.
@@ -172,6 +242,12 @@ export class TableComparison {
     this.#lastWanted = wanted[wanted.length - 1]
     this.counters.rangesRepaired += wanted.length
     this.#send(peer, { kind: 'wanted', id: ++this.#id, ranges: wanted })
+  }
+
+  #differencesOf(ranges: number): LastingDifferences {
+    if (ranges === DIGEST_RANGES) return this.#differences
+    if (this.#finerDifferences.ranges !== ranges) this.#finerDifferences = new LastingDifferences(ranges)
+    return this.#finerDifferences
   }
 
   /** One peer is given one answer at a time; who asks for more asks again. */

@@ -5,6 +5,7 @@
 import { test } from 'tap'
 import { UnknownFields } from '../../../../node/director/cluster/replication/unknown-fields.ts'
 import { RECORD_REMOVE } from '../../../../protocol/wire/connection-record.ts'
+import { FORMAT_VERSION } from '../../../../protocol/wire/format-version.ts'
 import { ANOTHER_SERIES, LATER_VERSION, speaksAnotherSeries, speaksLater } from '../../../support/accent.ts'
 import { makeRecord } from './record.ts'
 import { type Director, Pool, sameTables } from './replication-pool.ts'
@@ -67,7 +68,7 @@ for (const loss of [0, 0.3]) {
           .peers.map(({ name, formatVersion, rangesDifferent }) => [name, formatVersion, rangesDifferent]),
         ['a', 'b', 'c']
           .filter((name) => name !== director.name)
-          .map((name) => [name, name === 'b' ? 1 : LATER_VERSION, 0]),
+          .map((name) => [name, name === 'b' ? FORMAT_VERSION : LATER_VERSION, 0]),
       )
     }
     t.equal(fieldsAt(c), CONNECTIONS, 'a later version reads what another says')

@@ -1,19 +1,19 @@
 /** Which differences between tables last, and which come and go with the connections. */
 import { test } from 'tap'
 import { LastingDifferences } from '../../../../node/director/cluster/replication/lasting-differences.ts'
-import { DIGEST_WORDS } from '../../../../protocol/wire/table-digest.ts'
+import { DIGEST_RANGES, RANGE_WORDS } from '../../../../protocol/wire/table-digest.ts'
 
 const INTERVAL_MS = 500
 
 /** Notes comparisons at intervals. @param ranges hashes by range */
 function createNotes() {
-  const differences = new LastingDifferences()
+  const differences = new LastingDifferences(DIGEST_RANGES)
   let nowMs = 0
   return {
     forget: (peer: string) => differences.forget(peer),
     note(peer: string, ranges: Record<number, number>, afterMs = INTERVAL_MS): number[] {
       nowMs += afterMs
-      const words = new Uint32Array(DIGEST_WORDS)
+      const words = new Uint32Array(DIGEST_RANGES * RANGE_WORDS)
       for (const [range, hash] of Object.entries(ranges)) words[Number(range) * 2 + 1] = hash
       return differences.note(peer, words, nowMs)
     },

@@ -3,6 +3,7 @@ import { test } from 'tap'
 import { connectionKey } from '../../../../node/director/cluster/replication/connection-key.ts'
 import { TableComparison } from '../../../../node/director/cluster/replication/table-comparison.ts'
 import { type DigestMessage, parseDigestMessage } from '../../../../protocol/wire/digest-message.ts'
+import { speaksFirstVersion } from '../../../support/accent.ts'
 import { makeRecord } from './record.ts'
 import { type Director, Pool, sameTables } from './replication-pool.ts'
 
@@ -129,6 +130,38 @@ test('connections that run out a little earlier at one director than at the othe
   pool.stop()
 })
 
+test('where connections come and go by thousands a second a table is divided into more parts, so that what lasts is seen', async (t) => {
+  const many = 100_000
+  const aStep = 250
+  // So much earlier, in steps, they run out at one director.
+  const earlier = 10
+  for (const [what, accent, isFound] of [
+    ['both know of finer digests', undefined, true],
+    ['neither takes the other for one that does', speaksFirstVersion, false],
+  ] as const) {
+    const pool = new Pool(['d1', 'd2'])
+    if (accent) for (const name of ['d1', 'd2']) pool.accents.set(name, accent)
+    const [d1, d2] = await pool.startAll()
+    for (let n = 0; n < many; n++) {
+      d1.write(n)
+      if (n % 1000 === 999) await pool.clock.advance(1)
+    }
+    d1.flush()
+    await pool.clock.advance(3000)
+    t.equal(d2.connections.size, many, what)
+    forget(d2, many - 1)
+    for (let step = 0; step < PROMISE_MS / 50; step++) {
+      for (let n = step * aStep; n < (step + 1) * aStep; n++) {
+        forget(d1, n)
+        if (step >= earlier) forget(d2, n - earlier * aStep)
+      }
+      await pool.clock.advance(50)
+    }
+    t.equal(d2.connections.has(connectionKey(makeRecord(many - 1, 1), 0)), isFound, what)
+    pool.stop()
+  }
+})
+
 test('a table that takes long to walk is compared seldom, but again soon after it differed', async (t) => {
   let nowMs = 0
   const sent: DigestMessage[] = []
@@ -146,6 +179,7 @@ test('a table that takes long to walk is compared seldom, but again soon after i
     versionNow: () => 1000,
     send: async (_, message) => void sent.push(parseDigestMessage(message) as DigestMessage),
     peers: () => ['d2'],
+    knowsFinerDigests: () => true,
     isReady: () => true,
     isUpToDate: () => true,
     apply: () => {},

@@ -56,6 +56,8 @@ export interface TableComparisonOptions {
 
 /** From one comparison to the next. */
 const COMPARISON_MS = 1000
+/** After a finer comparison who has asked waits so much longer than who has answered, whose turn it is: he has learned nothing. */
+const TURN_MS = 250
 /** Changes younger than this are still on their way: ticks of 128 ms, which versions count. */
 const LAG_TICKS = 8
 /** Walks for comparisons keep the thread busy for at most so great a part of the time. */
@@ -132,11 +134,13 @@ export class TableComparison {
     const answer = new Uint32Array(ranges * RANGE_WORDS)
     const asked: Asked = { peer, id, isAgain: again !== undefined, digest: undefined, answer, received: new Set() }
     this.#asked = asked
-    if (ranges > DIGEST_RANGES) this.#send(peer, { kind: 'finer-wanted', id, asOf, ranges })
+    if (isFine(answer)) this.#send(peer, { kind: 'finer-wanted', id, asOf, ranges })
     asked.digest = await this.#digest(asOf, ranges)
     this.#restUntil = Math.max(this.#restUntil, began + COMPARISON_MS)
-    if (ranges > DIGEST_RANGES) this.#conclude(asked)
-    else this.#send(peer, { kind: 'digest', id, asOf, words: asked.digest.words })
+    if (isFine(answer)) {
+      this.#restUntil += TURN_MS
+      this.#conclude(asked)
+    } else this.#send(peer, { kind: 'digest', id, asOf, words: asked.digest.words })
   }
 
   receive(from: PeerName, message: DigestMessage): void {
@@ -172,12 +176,14 @@ export class TableComparison {
 
   /** When the own table has been walked and the peer's answer is whole. */
   #conclude(asked: Asked): void {
-    const { peer, digest, answer, received, isAgain } = asked
-    const parts = Math.max(1, answer.length / PART_WORDS)
+    const { peer, id, digest, answer, received, isAgain } = asked
+    const parts = isFine(answer) ? answer.length / PART_WORDS : 1
     if (asked !== this.#asked || !digest || received.size < parts) return
     this.#asked = undefined
     const difference = digest.difference(answer)
-    this.#note(peer, difference)
+    const wanted = this.#note(peer, difference)
+    // Who has answered finely knows nothing of it.
+    if (isFine(answer) && wanted.length > 0) void this.#give(peer, { id, ranges: wanted })
     if (!isAgain && differentRanges(difference).length > 0) this.#lookAgain(peer)
   }
 
@@ -227,12 +233,13 @@ export class TableComparison {
     if (ranges > this.#ranges || ranges * 4 <= this.#ranges) this.#ranges = ranges
   }
 
-  #note(peer: PeerName, difference: Uint32Array): void {
+  /** @returns the ranges that the peer is asked for */
+  #note(peer: PeerName, difference: Uint32Array): number[] {
     this.counters.tablesCompared++
     const differences = this.#differencesOf(difference.length / RANGE_WORDS)
     const lasting = coarseRanges(differences.note(peer, difference, this.#options.clock.now()))
     this.#found.set(peer, lasting.length)
-    if (lasting.length === 0) return
+    if (lasting.length === 0) return []
     // Those behind the last ones come first: a difference that cannot be repaired must not keep the others waiting.
     const next = Math.max(
       0,
@@ -242,6 +249,7 @@ export class TableComparison {
     this.#lastWanted = wanted[wanted.length - 1]
     this.counters.rangesRepaired += wanted.length
     this.#send(peer, { kind: 'wanted', id: ++this.#id, ranges: wanted })
+    return wanted
   }
 
   #differencesOf(ranges: number): LastingDifferences {
@@ -251,7 +259,10 @@ export class TableComparison {
   }
 
   /** One peer is given one answer at a time; who asks for more asks again. */
-  async #give(peer: PeerName, { id, ranges }: DigestMessage & { kind: 'wanted' }): Promise<void> {
+  async #give(
+    peer: PeerName,
+    { id, ranges }: Pick<DigestMessage & { kind: 'wanted' }, 'id' | 'ranges'>,
+  ): Promise<void> {
     const { source, tails, clock, send, isReady } = this.#options
     if (!isReady() || this.#serving.has(peer)) return
     this.#serving.add(peer)
@@ -287,4 +298,9 @@ export class TableComparison {
   #send(peer: PeerName, message: Exclude<DigestMessage, { kind: 'piece' }>): void {
     this.#options.send(peer, encodeDigestMessage(message)).catch(() => {})
   }
+}
+
+/** Whether they are the words of a finer digest. */
+function isFine(words: Uint32Array): boolean {
+  return words.length > DIGEST_RANGES * RANGE_WORDS
 }

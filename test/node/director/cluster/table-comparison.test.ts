@@ -135,12 +135,13 @@ test('where connections come and go by thousands a second a table is divided int
   const aStep = 250
   // So much earlier, in steps, they run out at one director.
   const earlier = 10
-  for (const [what, accent, isFound] of [
-    ['both know of finer digests', undefined, true],
-    ['neither takes the other for one that does', speaksFirstVersion, false],
+  for (const [what, ofFirstVersion, lacking, isFound] of [
+    ['both know of finer digests', [], 'd2', true],
+    ['one is asked for them, and told what it lacks', ['d2'], 'd1', true],
+    ['nobody is asked for them', ['d1', 'd2'], 'd2', false],
   ] as const) {
     const pool = new Pool(['d1', 'd2'])
-    if (accent) for (const name of ['d1', 'd2']) pool.accents.set(name, accent)
+    for (const name of ofFirstVersion) pool.accents.set(name, speaksFirstVersion)
     const [d1, d2] = await pool.startAll()
     for (let n = 0; n < many; n++) {
       d1.write(n)
@@ -149,7 +150,8 @@ test('where connections come and go by thousands a second a table is divided int
     d1.flush()
     await pool.clock.advance(3000)
     t.equal(d2.connections.size, many, what)
-    forget(d2, many - 1)
+    const lacks = lacking === 'd1' ? d1 : d2
+    forget(lacks, many - 1)
     for (let step = 0; step < PROMISE_MS / 50; step++) {
       for (let n = step * aStep; n < (step + 1) * aStep; n++) {
         forget(d1, n)
@@ -157,7 +159,7 @@ test('where connections come and go by thousands a second a table is divided int
       }
       await pool.clock.advance(50)
     }
-    t.equal(d2.connections.has(connectionKey(makeRecord(many - 1, 1), 0)), isFound, what)
+    t.equal(lacks.connections.has(connectionKey(makeRecord(many - 1, 1), 0)), isFound, what)
     pool.stop()
   }
 })

@@ -10,14 +10,13 @@ import { identify } from '@libp2p/identify'
 import type { Connection, ConnectionGater, PeerId } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { tcp } from '@libp2p/tcp'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { DirectorError } from '../../../protocol/errors.ts'
 import { type Endpoint, isIPv6Text, parseEndpoint } from '../../../protocol/packet/ipv6-address.ts'
 import { systemClock } from '../clock.ts'
 import { createGossipService, Gossip } from './gossip.ts'
+import { guardedEncrypter, guardedTcp, guardedYamux } from './inbound-guard.ts'
 import { LIFE_INTERVAL_MS, PeerLink } from './peer-link.ts'
 import { noiseWithToken } from './token-handshake.ts'
 import {
@@ -320,15 +319,15 @@ function createNode(
   privateKey: Uint8Array,
   listen: string,
   connectionGater: ConnectionGater,
-  connectionEncrypters: (ReturnType<typeof noise> | ReturnType<typeof noiseWithToken>)[],
+  encrypters: (ReturnType<typeof noise> | ReturnType<typeof noiseWithToken>)[],
 ) {
   return createLibp2p({
     start: false,
     privateKey: privateKeyFromProtobuf(privateKey),
     addresses: { listen: [tcpAddress(listen)] },
-    transports: [tcp({ inboundSocketInactivityTimeout: 30_000, outboundSocketInactivityTimeout: 30_000 })],
-    connectionEncrypters,
-    streamMuxers: [yamux({ maxInboundStreams: 32, maxOutboundStreams: 32 })],
+    transports: [guardedTcp({ inboundSocketInactivityTimeout: 30_000, outboundSocketInactivityTimeout: 30_000 })],
+    connectionEncrypters: encrypters.map(guardedEncrypter),
+    streamMuxers: [guardedYamux({ maxInboundStreams: 32, maxOutboundStreams: 32 })],
     connectionGater,
     connectionMonitor: { enabled: false },
     connectionManager: {

@@ -103,7 +103,7 @@ export class DirectorView implements ControlledDirector {
     } = this.#sources
     const { peers, counters } = cluster.status()
     const { inSync, reason } = readiness.state
-    const { refusedStrangers, droppedMessages, ...troubles } = cluster.counters
+    const { refusedStrangers, failedHandshakes, droppedMessages, ...troubles } = cluster.counters
     return {
       name: config.name,
       version: packageFile.version,
@@ -124,6 +124,7 @@ export class DirectorView implements ControlledDirector {
       refusedReports: { ...reports?.statistics.refused },
       refusedClients: controlTls?.refused ?? 0,
       refusedStrangers,
+      failedHandshakes,
       droppedMessages,
       peerTroubles: { ...troubles, unreadableOpinions: health.unreadableMessages },
       refusedTokens: { ...cluster.refusedTokens },

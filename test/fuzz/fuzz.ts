@@ -33,9 +33,10 @@ function fuzzForwarder(): void {
 
 async function fuzzListeners(): Promise<void> {
   const result = await fuzzMessages(seed, messages, (wire) => process.stdout.write(`messages: ${wire}\n`))
-  for (const [wire, { messages, outcomes }] of Object.entries(result)) {
+  for (const [wire, { messages, seconds, outcomes }] of Object.entries(result)) {
     const counts = Object.entries(outcomes).map(([outcome, count]) => `${outcome} ${count}`)
-    process.stdout.write(`${wire}: ${messages} messages: ${counts.join(', ')}\n`)
+    const rate = Math.round(messages / seconds)
+    process.stdout.write(`${wire}: ${messages} messages, ${rate} a second: ${counts.join(', ')}\n`)
   }
 }
 

@@ -25,6 +25,9 @@ export function renderStatus(status: DirectorStatus): string {
       ...(status.refusedStrangers > 0
         ? [`Strangers refused at the cluster port: ${status.refusedStrangers} times`]
         : []),
+      ...(status.failedHandshakes > 0
+        ? [`Handshakes that failed at the cluster port: ${status.failedHandshakes}`]
+        : []),
       ...(status.droppedMessages > 0
         ? [`Messages of peers that came faster than they could be taken: ${status.droppedMessages} dropped`]
         : []),

@@ -27,9 +27,21 @@ const MAX_OUTBOUND_BYTES = 16 * 1024 * 1024
 /** What is longer than a message and this ends the neighbour's gossip, and so its connection (#handedTo() of libp2p-transport.ts). */
 const ENVELOPE_BYTES = 4096
 
+/** Why a neighbour's gossip has ended when it was by what it sent, not by the connection. */
+const FRAMING_ERRORS = [
+  'InvalidMessageLengthError',
+  'InvalidDataLengthError',
+  'InvalidDataLengthLengthError',
+  'UnexpectedEOFError',
+]
+
 /** Of the class behind gossipsub(); its interface leaves it out. */
 interface Validation {
   reportMessageValidationResult(messageId: string, source: string, result: TopicValidatorResult): void
+  /** @throws Error when it is no RPC, or one of too many parts; the frame is dropped then */
+  decodeRpc(bytes: Uint8Array): unknown
+  /** Is told why a neighbour's gossip has ended. */
+  handlePeerReadStreamError(error: Error, from: PeerId): void
   /** Is told of each message whose signature, key or sequence number is not as it must be: it is refused before a topic validator sees it. */
   readonly score: { rejectInvalidMessage(source: string, topic: string): void }
 }
@@ -79,12 +91,7 @@ export class Gossip {
   constructor(options: GossipOptions) {
     this.#options = options
     const { service, counters } = options
-    const { score } = service as unknown as Validation
-    const reject = score.rejectInvalidMessage
-    score.rejectInvalidMessage = (source, topic) => {
-      counters.malformedMessages++
-      reject.call(score, source, topic)
-    }
+    countRefusals(service as unknown as Validation, counters)
     for (const topic of GOSSIPED) service.topicValidators.set(PREFIX + topic, (_, message) => this.#validate(message))
     service.addEventListener('gossipsub:message', (event) => this.#receive(event.detail))
   }
@@ -134,6 +141,28 @@ export class Gossip {
     const validation = this.#options.service as unknown as Validation
     for (const { id, source } of this.#relays.splice(0))
       validation.reportMessageValidationResult(id, source, TopicValidatorResult.Accept)
+  }
+}
+
+/** What gossipsub refuses by itself it tells nobody of. */
+function countRefusals(service: Validation, counters: TransportCounters): void {
+  const { score, decodeRpc, handlePeerReadStreamError } = service
+  const { rejectInvalidMessage } = score
+  score.rejectInvalidMessage = (source, topic) => {
+    counters.malformedMessages++
+    rejectInvalidMessage.call(score, source, topic)
+  }
+  service.decodeRpc = (bytes) => {
+    try {
+      return decodeRpc.call(service, bytes)
+    } catch (error) {
+      counters.malformedMessages++
+      throw error
+    }
+  }
+  service.handlePeerReadStreamError = (error, from) => {
+    if (FRAMING_ERRORS.includes(error.name)) counters.malformedMessages++
+    handlePeerReadStreamError.call(service, error, from)
   }
 }
 

@@ -1,5 +1,6 @@
 /**
- * What libp2p leaves open about bytes that come in: some of them it would gather, or work on, without end. Each part is handed to libp2p in the place of the one that it wraps.
+ * What libp2p leaves open about bytes that come in: it refuses what it cannot read, but counts nothing, and some of it it would gather, or
+ * work on, without end. Each part is handed to libp2p in the place of the one that it wraps.
  *
  * - The negotiation before the handshake (multistream-select) reads byte by byte without a turn of the event loop: 64 KiB of rubbish from a
  *   stranger, or from whoever answers in a peer's place, would hold up this thread for half a second.
@@ -13,6 +14,7 @@ import type {
   ConnectionEncrypter,
   MessageStream,
   MultiaddrConnection,
+  SecuredConnection,
   Upgrader,
   UpgraderOptions,
 } from '@libp2p/interface'
@@ -38,22 +40,28 @@ interface Receiver {
   onData?: (data: { readonly byteLength: number }) => void
 }
 
-export function guardedTcp(options: TCPOptions) {
+/** @param onFailed a connection has come in and ended before it was secured; not for one that the gater has denied */
+export function guardedTcp(options: TCPOptions, onFailed: () => void) {
   return (components: TCPComponents) => {
     const transport = tcp(options)(components)
     const { createListener, dial } = transport
     transport.createListener = ({ upgrader, ...rest }) =>
-      createListener.call(transport, { ...rest, upgrader: guardedUpgrader(upgrader) })
+      createListener.call(transport, { ...rest, upgrader: guardedUpgrader(upgrader, onFailed) })
     transport.dial = (address, { upgrader, ...rest }) =>
-      dial.call(transport, address, { ...rest, upgrader: guardedUpgrader(upgrader) })
+      dial.call(transport, address, { ...rest, upgrader: guardedUpgrader(upgrader, onFailed) })
     return transport
   }
 }
 
-function guardedUpgrader(upgrader: Upgrader): Upgrader {
-  function upgradeInbound(connection: MultiaddrConnection, options: UpgraderOptions): Promise<void> {
+function guardedUpgrader(upgrader: Upgrader, onFailed: () => void): Upgrader {
+  async function upgradeInbound(connection: MultiaddrConnection, options: UpgraderOptions): Promise<void> {
     limitGreeting(connection)
-    return upgrader.upgradeInbound(connection, options)
+    try {
+      await upgrader.upgradeInbound(connection, options)
+    } catch (error) {
+      if ((error as Error).name !== 'ConnectionInterceptedError') onFailed()
+      throw error
+    }
   }
   function upgradeOutbound(connection: MultiaddrConnection, options: UpgraderOptions): Promise<Connection> {
     limitGreeting(connection)
@@ -77,19 +85,35 @@ function endGreeting(connection: MessageStream & Receiver): void {
   delete connection.onData
 }
 
-export function guardedEncrypter(create: (components: NoiseComponents) => ConnectionEncrypter) {
-  return (components: NoiseComponents): ConnectionEncrypter => {
+/** @param onBroken a secured connection ends by what has come through it: a broken seal, or frames that yamux does not understand */
+export function guardedEncrypter(
+  create: (components: NoiseComponents) => ConnectionEncrypter,
+  onBroken: () => void,
+): (components: NoiseComponents) => ConnectionEncrypter {
+  return (components) => {
     const encrypter = create(components)
     const { secureInbound, secureOutbound } = encrypter
-    encrypter.secureInbound = (connection, options) => {
+    encrypter.secureInbound = async (connection, options) => {
       endGreeting(connection)
-      return secureInbound.call(encrypter, connection, options)
+      return guarded(connection, await secureInbound.call(encrypter, connection, options))
     }
-    encrypter.secureOutbound = (connection, options) => {
+    encrypter.secureOutbound = async (connection, options) => {
       endGreeting(connection)
-      return secureOutbound.call(encrypter, connection, options)
+      return guarded(connection, await secureOutbound.call(encrypter, connection, options))
     }
     return encrypter
+  }
+
+  /** @throws Error when the connection has ended already, by what came right behind the handshake */
+  function guarded(connection: MessageStream, secured: SecuredConnection): SecuredConnection {
+    if (secured.connection.status !== 'open') throw new Error('the connection has ended with the handshake')
+    const { abort } = secured.connection
+    secured.connection.abort = (error) => {
+      // Whatever else ends it has ended what is below it first.
+      if (connection.status === 'open') onBroken()
+      abort.call(secured.connection, error)
+    }
+    return secured
   }
 }
 

@@ -29,6 +29,7 @@ import {
   type PeerName,
   type Topic,
   type Transport,
+  type TransportCounters,
 } from './transport.ts'
 
 export interface Libp2pTransportOptions {
@@ -89,7 +90,7 @@ export class Libp2pTransport implements Transport {
   /** @throws DirectorError SOCKET_BUSY, CONFIG_INVALID */
   async start(): Promise<void> {
     const { listen, privateKey } = this.#options
-    const node = await createNode(privateKey, listen, this.#gater(), this.#encrypters())
+    const node = await createNode(privateKey, listen, this.#gater(), this.#encrypters(), this.counters)
     this.#node = node
     this.#gossip = new Gossip({
       service: node.services.gossip,
@@ -320,13 +321,15 @@ function createNode(
   listen: string,
   connectionGater: ConnectionGater,
   encrypters: (ReturnType<typeof noise> | ReturnType<typeof noiseWithToken>)[],
+  counters: TransportCounters,
 ) {
+  const socketOptions = { inboundSocketInactivityTimeout: 30_000, outboundSocketInactivityTimeout: 30_000 }
   return createLibp2p({
     start: false,
     privateKey: privateKeyFromProtobuf(privateKey),
     addresses: { listen: [tcpAddress(listen)] },
-    transports: [guardedTcp({ inboundSocketInactivityTimeout: 30_000, outboundSocketInactivityTimeout: 30_000 })],
-    connectionEncrypters: encrypters.map(guardedEncrypter),
+    transports: [guardedTcp(socketOptions, () => counters.failedHandshakes++)],
+    connectionEncrypters: encrypters.map((create) => guardedEncrypter(create, () => counters.malformedMessages++)),
     streamMuxers: [guardedYamux({ maxInboundStreams: 32, maxOutboundStreams: 32 })],
     connectionGater,
     connectionMonitor: { enabled: false },

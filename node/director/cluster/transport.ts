@@ -62,10 +62,12 @@ export interface Transport {
 export interface TransportCounters {
   /** Messages of ours that were too large to send. */
   oversizedMessages: number
-  /** From the network: not understood, too large, or not signed as it must be. */
+  /** From the network: not understood, too large, changed on the way, or not signed as it must be. */
   malformedMessages: number
   /** Connections and messages of nodes that are no peers. */
   refusedStrangers: number
+  /** Connections that came in and ended before it was proved who was there. */
+  failedHandshakes: number
   /** Messages that a handler threw on. */
   failedHandlers: number
   /** Times that a connected peer gave no sign of life for so long that it was taken for gone. */
@@ -81,6 +83,7 @@ export function createTransportCounters(): TransportCounters {
     oversizedMessages: 0,
     malformedMessages: 0,
     refusedStrangers: 0,
+    failedHandshakes: 0,
     failedHandlers: 0,
     silentPeers: 0,
     abortedConnections: 0,

@@ -238,6 +238,8 @@ export interface DirectorStatus {
   refusedClients: number
   /** Connections and messages of nodes that are no peers. */
   refusedStrangers: number
+  /** Connections to the cluster port that ended before it was proved who was there. */
+  failedHandshakes: number
   /** Messages of peers for which the director was too busy. */
   droppedMessages: number
   /** What else went wrong between directors, by its name (docs/commands/status.md). */

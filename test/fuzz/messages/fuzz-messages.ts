@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { seededRandom } from '../../random.ts'
 import { AgentWire } from './agent-wire.ts'
+import { ClusterPortWire } from './cluster-port-wire.ts'
 import { ConfigurationWire } from './configuration-wire.ts'
 import { ControlWire } from './control-wire.ts'
 import { GossipWire } from './gossip-wire.ts'
@@ -14,11 +15,12 @@ import { TokenWire } from './token-wire.ts'
 import { VrrpWire } from './vrrp-wire.ts'
 import type { Wire } from './wire.ts'
 
-/** Of a hundred messages. A control message costs a connection, and one of TLS a handshake. */
+/** Of a hundred messages. A control message costs a connection, one of TLS a handshake, and some of the cluster port's both. */
 const wires: [name: string, share: number, make: () => Wire][] = [
-  ['agents', 28, () => new AgentWire()],
-  ['vrrp', 30, () => new VrrpWire()],
+  ['agents', 27, () => new AgentWire()],
+  ['vrrp', 29, () => new VrrpWire()],
   ['gossip', 23, () => new GossipWire()],
+  ['cluster port', 2, () => new ClusterPortWire()],
   ['configuration', 15, () => new ConfigurationWire()],
   ['tokens', 1, () => new TokenWire()],
   ['control', 2, () => new ControlWire()],
@@ -27,7 +29,13 @@ const wires: [name: string, share: number, make: () => Wire][] = [
 /** What is remembered of the past is bounded, and has reached its bound after some thousands; a leak of a million messages has not. */
 const GROWTH_MAX_BYTES = 64 * 1024 * 1024
 
-export type MessageFuzzResult = Record<string, { readonly messages: number; readonly outcomes: Record<string, number> }>
+export interface WireResult {
+  readonly messages: number
+  readonly seconds: number
+  readonly outcomes: Record<string, number>
+}
+
+export type MessageFuzzResult = Record<string, WireResult>
 
 /** @throws Error with the seed, the wire, and what happened */
 export async function fuzzMessages(
@@ -38,25 +46,30 @@ export async function fuzzMessages(
   const result: MessageFuzzResult = {}
   for (const [name, share, make] of wires) {
     onWire(name)
-    const random = seededRandom(seed)
-    const wire = make()
-    const wanted = Math.ceil((messages * share) / 100)
-    let brought = 0
-    try {
-      for (; brought < wanted / 10; brought += await wire.bring(random));
-      const before = usedBytes()
-      for (; brought < wanted; brought += await wire.bring(random));
-      const grown = usedBytes() - before
-      if (grown > GROWTH_MAX_BYTES) throw new Error(`memory has grown by ${grown} bytes`)
-      await wire.close()
-    } catch (error) {
-      await wire.close().catch(() => {})
-      const message = `seed ${seed}, ${name}, message ${brought}: ${(error as Error).message}`
-      throw new Error(message, { cause: error })
-    }
-    result[name] = { messages: brought, outcomes: Object.fromEntries(wire.outcomes) }
+    result[name] = await fuzzWire(seed, name, make(), Math.ceil((messages * share) / 100))
   }
   return result
+}
+
+/** As many messages at least. @throws as fuzzMessages() */
+export async function fuzzWire(seed: number, name: string, wire: Wire, messages: number): Promise<WireResult> {
+  const random = seededRandom(seed)
+  const startedMs = performance.now()
+  let brought = 0
+  try {
+    for (; brought < messages / 10; brought += await wire.bring(random));
+    const before = usedBytes()
+    for (; brought < messages; brought += await wire.bring(random));
+    const grown = usedBytes() - before
+    if (grown > GROWTH_MAX_BYTES) throw new Error(`memory has grown by ${grown} bytes`)
+    await wire.close()
+  } catch (error) {
+    await wire.close().catch(() => {})
+    const message = `seed ${seed}, ${name}, message ${brought}: ${(error as Error).message}`
+    throw new Error(message, { cause: error })
+  }
+  const seconds = (performance.now() - startedMs) / 1000
+  return { messages: brought, seconds, outcomes: Object.fromEntries(wire.outcomes) }
 }
 
 function usedBytes(): number {

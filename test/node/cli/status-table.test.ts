@@ -119,6 +119,7 @@ const status: DirectorStatus = {
   refusedReports: { signature: 0 },
   refusedClients: 0,
   refusedStrangers: 0,
+  failedHandshakes: 0,
   droppedMessages: 0,
   peerTroubles: {
     oversizedMessages: 0,
@@ -245,6 +246,11 @@ test('strangers, and why their tokens did not let in, are shown only when there 
   const shown = renderStatus({ ...status, refusedStrangers: 4, refusedTokens: { signature: 3, peer: 0 } })
   t.match(shown, /^Strangers refused at the cluster port: 4 times$/m)
   t.match(shown, /^Tokens that did not let in because of +Times\nsignature +3\n\n/m)
+})
+
+test('handshakes that failed are shown when there are any', async (t) => {
+  t.notMatch(renderStatus(status), /Handshakes/)
+  t.match(renderStatus({ ...status, failedHandshakes: 5 }), /^Handshakes that failed at the cluster port: 5$/m)
 })
 
 test('messages of peers that were dropped are shown when there are any', async (t) => {

@@ -31,6 +31,7 @@ test('the status has what went wrong between directors, as the transport and the
     oversizedMessages: 1,
     malformedMessages: 2,
     refusedStrangers: 3,
+    failedHandshakes: 9,
     failedHandlers: 4,
     silentPeers: 5,
     abortedConnections: 6,
@@ -52,6 +53,7 @@ test('the status has what went wrong between directors, as the transport and the
     syncReason: 'does not know yet',
     peers: [{ name: 'd2', configurationDiffersMs: null }],
     refusedStrangers: 3,
+    failedHandshakes: 9,
     droppedMessages: 7,
     peerTroubles: {
       oversizedMessages: 1,

@@ -1,4 +1,4 @@
-/** What libp2p would gather, or work on, without end. */
+/** What libp2p would gather, or work on, without end. What it refuses and what of that is counted: test/fuzz/cluster-port.test.ts. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { test } from 'tap'
@@ -34,6 +34,8 @@ test('rubbish before the handshake is not read to its end: who says nothing is w
   const loud = await Promise.all(Array.from({ length: 60 }, () => open('loud', RUBBISH)))
   await Promise.all([silent, ...loud].map(({ end }) => end))
   t.equal(order.indexOf('silent'), 60)
+  await until(() => d1.counters.failedHandshakes > 60)
+  t.equal(d1.counters.failedHandshakes, 61)
   await d1.stop()
 })
 

@@ -34,10 +34,11 @@
  *
  * Which family the message is of, the packet around it says: here, the sender's address.
  *
- * The checksum of version 3 over IPv4 has two readings. RFC 5798 was unclear, and keepalived, tcpdump and Wireshark put
+ * The checksum of version 3 over IPv4 has more than one reading. RFC 5798 was unclear, and keepalived, tcpdump and Wireshark put
  * a pseudo-header of source, destination, protocol and length before the message; RFC 9568 section 5.2.8 covers the
- * message alone. Both are accepted, and the decoder tells which it was, so that a peer can be answered in its own way. Over
- * IPv6 the pseudo-header always counts.
+ * message alone. And keepalived until 1.3.6, later ones with `old_unicast_checksum`, has the group in the pseudo-header even of
+ * what goes to a peer's own address. All are accepted, and the decoder tells which it was, so that a peer can be answered in its
+ * own way. Over IPv6 the pseudo-header of the packet always counts.
  */
 import { formatIPv4, parseIPv4, readInt32, readUint16, writeInt32, writeUint16 } from './bytes.ts'
 import { checksum, pseudoHeaderSum } from './checksum.ts'
@@ -73,7 +74,7 @@ export const MOST_SIGNED_IPV6_ADDRESSES = Math.floor(
   (LONGEST_IPV6_MESSAGE - VRRP_TRAILER_LENGTH - HEADER_LENGTH) / ADDRESS_BYTES,
 )
 
-export type VrrpChecksum = 'message' | 'pseudo-header'
+export type VrrpChecksum = 'message' | 'pseudo-header' | 'group-pseudo-header'
 
 export type VrrpVersion = 2 | 3
 
@@ -158,7 +159,8 @@ export function encodeAdvertisement(
     else writeInt32(message, at, parseIPv4(address))
   }
   const isAlone = version === 2 || (checksumKind === 'message' && !isIPv6)
-  const initial = isAlone ? 0 : pseudoHeader(source, destination, message.length)
+  const covered = checksumKind === 'group-pseudo-header' && !isIPv6 ? VRRP_GROUP_IPV4 : destination
+  const initial = isAlone ? 0 : pseudoHeader(source, covered, message.length)
   writeUint16(message, VRRP.checksum, checksum(message, 0, message.length, initial))
   return message
 }
@@ -244,10 +246,12 @@ function checksumKindOf(
   { source, destination, message }: VrrpDatagram,
   version: VrrpVersion,
 ): VrrpChecksum | undefined {
-  if (!isIPv6Text(source) && checksum(message, 0, message.length) === 0) return 'message'
+  const isIPv6 = isIPv6Text(source)
+  const fits = (initial: number) => checksum(message, 0, message.length, initial) === 0
+  if (!isIPv6 && fits(0)) return 'message'
   if (version === 2) return undefined
-  const initial = pseudoHeader(source, destination, message.length)
-  return checksum(message, 0, message.length, initial) === 0 ? 'pseudo-header' : undefined
+  if (fits(pseudoHeader(source, destination, message.length))) return 'pseudo-header'
+  return !isIPv6 && fits(pseudoHeader(source, VRRP_GROUP_IPV4, message.length)) ? 'group-pseudo-header' : undefined
 }
 
 function pseudoHeader(source: string, destination: string, length: number): number {

@@ -75,6 +75,14 @@ const DIALECTS: readonly Dialect[] = [
     filter: 'ip proto 112 and not multicast',
   },
   {
+    dialect: 'IPv4 to named peers with the checksums of keepalived 1.3.6',
+    ours: { addresses: VIPS, unicastPeers: ['10.0.0.2'] },
+    theirs: { ...V3, unicast: UNICAST, line: 'old_unicast_checksum' },
+    holder: '10.0.0.2',
+    filter: 'ip proto 112 and not multicast',
+    isStrange: true,
+  },
+  {
     dialect: 'IPv4 to named peers in version 2',
     ours: { addresses: VIPS, unicastPeers: ['10.0.0.2'], version: 2, advertisementIntervalMs: 1000 },
     theirs: { ...V2, unicast: UNICAST },

@@ -107,7 +107,7 @@ function demandOneChecksum(
   { source, destination, message }: VrrpDatagram,
   checksum: VrrpChecksum,
 ): void {
-  for (const asked of ['message', 'pseudo-header'] as const) {
+  for (const asked of ['message', 'pseudo-header', 'group-pseudo-header'] as const) {
     t.equal(hex(encodeAdvertisement(advertisement, source, destination, asked)), hex(message))
   }
   t.same(decode({ source, destination, hopLimit: 255, message }), {
@@ -195,7 +195,15 @@ test('to a peer, the checksum of version 3 counts its address, and the message m
   t.equal(hex(encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '10.0.0.9', 'pseudo-header')), TO_A_PEER)
   const received = datagram(bytes(TO_A_PEER), { destination: '10.0.0.9', hopLimit: 63 })
   t.same(decode(received), { ok: true, advertisement: ADVERTISEMENT, checksum: 'pseudo-header', isSigned: false })
-  t.same(decode({ ...received, message: bytes(WITH_PSEUDO_HEADER) }), { ok: false, reason: 'checksum' })
+  t.same(decode(datagram(bytes(TO_A_PEER))), { ok: false, reason: 'checksum' }, 'to the group it does not')
+})
+
+test('to a peer, the checksum may count the group all the same, as that of keepalived 1.3.6 does', async (t) => {
+  const message = encodeAdvertisement(ADVERTISEMENT, '10.0.0.2', '10.0.0.9', 'group-pseudo-header')
+  t.equal(hex(message), WITH_PSEUDO_HEADER)
+  const received = datagram(message, { destination: '10.0.0.9' })
+  const checksum = 'group-pseudo-header'
+  t.same(decode(received), { ok: true, advertisement: ADVERTISEMENT, checksum, isSigned: false })
 })
 
 test('to a peer over IPv6, the sender may have any address', async (t) => {
@@ -234,6 +242,11 @@ const refusals6: typeof refusals = [
   ['over IPv6, a sender that is not link-local', datagram6(bytes(OVER_IPV6), { source: '2001:db8:1::2' }), 'source'],
   ['over IPv6, an address of IPv4', datagram6(bytes(MESSAGE_ONLY)), 'length'],
   ['over IPv6, a checksum over the message alone', datagram6(resummed(bytes(OVER_IPV6))), 'checksum'],
+  [
+    'over IPv6, to a peer, the checksum of the group',
+    datagram6(bytes(OVER_IPV6), { destination: 'fe80::9' }),
+    'checksum',
+  ],
   [
     "over IPv6, a checksum over another sender's address",
     datagram6(bytes(OVER_IPV6), { source: 'fe80::3' }),

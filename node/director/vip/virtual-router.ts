@@ -239,19 +239,24 @@ export class VirtualRouter {
 
   #hear(heard: { from: string; priority: number; intervalMs: number }, nowMs: number): void {
     const { from, priority, intervalMs } = heard
-    if (this.#state === 'active') this.#hearAsActive(from, priority, intervalMs, nowMs)
-    else if (priority === PRIORITY_RESIGN) {
-      if (this.#holder?.address === from) this.#holder = undefined
-      this.#heardMs = Number.NEGATIVE_INFINITY
-      // Never later than it would have been: a second resignation must not put the takeover off.
-      if (this.#state === 'backup') {
-        // Where two were active, the other one may still be.
-        const isDuel = nowMs - this.#duelMs < usurpationTime(this.#activeIntervalMs)
-        const delay = (isDuel ? stallDelay : resignationDelay)(this.#skewMs, this.#activeIntervalMs, this.#inSync)
+    if (this.#state === 'active') {
+      this.#hearAsActive(from, priority, intervalMs, nowMs)
+      return
+    }
+    if (this.#holder && this.#holder.address !== from && nowMs - this.#heardMs < 2 * intervalMs) this.#duelMs = nowMs
+    if (priority === PRIORITY_RESIGN) {
+      if (this.#holder?.address === from) {
+        this.#holder = undefined
+        this.#heardMs = Number.NEGATIVE_INFINITY
+      }
+      // Where two were active, the other one may still be: it must fall silent, as before.
+      const isDuel = nowMs - this.#duelMs < usurpationTime(this.#activeIntervalMs)
+      if (this.#state === 'backup' && !isDuel) {
+        // Never later than it would have been: a second resignation must not put the takeover off.
+        const delay = resignationDelay(this.#skewMs, this.#activeIntervalMs, this.#inSync)
         this.#arm(Math.min(this.#timerDueMs!, nowMs + delay))
       }
     } else {
-      if (this.#holder && this.#holder.address !== from && nowMs - this.#heardMs < 2 * intervalMs) this.#duelMs = nowMs
       this.#holder = { address: from, priority }
       this.#heardMs = nowMs
       if (this.#state === 'backup' && !this.#preempts(priority, nowMs)) {

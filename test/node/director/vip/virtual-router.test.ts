@@ -113,7 +113,7 @@ const cases: readonly Case[] = [
       ...toActive.slice(0, 2),
       [100, heard('10.0.0.3', 200), 'arm 450'],
       [299, heard('10.0.0.1', 200), 'arm 649'],
-      [320, heard('10.0.0.1', 0), 'arm 470'],
+      [320, heard('10.0.0.1', 0), ''],
     ],
   ],
   [
@@ -126,14 +126,18 @@ const cases: readonly Case[] = [
     ],
   ],
   [
-    'where two were active, the resignation of one leaves an interval for the other to be heard',
+    'where two were active, the resignation of one leaves the other the time to be heard that it had',
     [
       ...toActive.slice(0, 2),
       [100, heard('10.0.0.3', 200), 'arm 450'],
       [160, heard('10.0.0.1', 200), 'arm 510'],
-      [200, heard('10.0.0.1', 0), 'arm 350'],
+      [200, heard('10.0.0.1', 0), ''],
       [260, heard('10.0.0.3', 200), 'arm 610'],
     ],
+  ],
+  [
+    'the resignation of one that was not heard before takes nothing from the one that is',
+    [...toActive.slice(0, 2), [100, heard('10.0.0.3', 200), 'arm 450'], [160, heard('10.0.0.1', 0), '']],
   ],
   [
     'a second resignation does not put the takeover off',

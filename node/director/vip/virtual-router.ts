@@ -350,7 +350,8 @@ export class VirtualRouter {
   #opportunity(): string {
     if (!this.#holder) return 'no active director is heard'
     const { address, priority } = this.#holder
-    return priority < this.effectivePriority ? `preempts ${address} (priority ${priority})` : `${address} fell silent`
+    const preempts = this.#options.preempt && !this.#isDelayed && priority < this.effectivePriority
+    return preempts ? `preempts ${address} (priority ${priority})` : `${address} fell silent`
   }
 
   /** Whether our own advertisements have been missing for so long that a backup will have taken over. */

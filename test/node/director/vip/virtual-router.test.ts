@@ -429,12 +429,13 @@ test('what holds a router back is told', async (t) => {
   t.equal(router.waiting, 'eth0 is down')
 })
 
-test('without preemption, that is the reason told', async (t) => {
+test('without preemption, that is the reason told, and silence when it takes over', async (t) => {
   const router = new VirtualRouter({ ...ORDINARY, preempt: false })
   router.handle(synced, 0)
   router.handle(start, 0)
   router.handle(heard('10.0.0.3', 100), 10)
   t.equal(router.waiting, 'preempt is off; leaves the addresses with 10.0.0.3 (priority 100)')
+  t.match(router.handle(timer, 360), [{ kind: 'become', state: 'active', reason: '10.0.0.3 fell silent' }])
 })
 
 test('a preempt delay is told as the reason while it lasts', async (t) => {

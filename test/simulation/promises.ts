@@ -22,6 +22,7 @@ export type PromiseName =
   | 'the pool comes up'
   | 'no established connection is lost'
   | 'a standby knows every connection'
+  | 'a standby that can confirm is waited for'
   | 'nobody is reset or sent to another server'
   | 'one master per virtual address'
   | 'a sync group moves together'
@@ -29,6 +30,7 @@ export type PromiseName =
   | 'nobody preempts out of sync'
   | 'nobody with a fault holds a virtual address'
   | 'nobody takes a virtual address from a better one that it could hear'
+  | 'nobody preempts sooner than it may'
   | 'everybody comes into sync'
   | 'presence ends at 0'
   | 'tables are the same'
@@ -39,9 +41,9 @@ export type PromiseName =
   | 'no handler fails'
   | 'nothing throws'
 
-/** How a virtual service was held, from one look to the next. */
+/** A director's state of a virtual service as of the last look, and since when. */
 interface Holding {
-  isActive: boolean
+  state: string
   sinceMs: number
 }
 
@@ -67,6 +69,8 @@ export class Promises {
   readonly #world: World
   readonly #holdings = new Map<string, Holding>()
   readonly #outOfSyncSince = new Map<SimulatedDirector, number>()
+  /** When directors were in sync first. */
+  readonly #inSyncMs = new Map<SimulatedDirector, number>()
   /** By service: since when there has not been exactly one master, and since when the one that there is. */
   readonly #notOneSince = new Map<SimulatedService, number>()
   readonly #masters = new Map<SimulatedService, { master: SimulatedDirector; sinceMs: number }>()
@@ -79,6 +83,10 @@ export class Promises {
   #untoldSinceMs = 0
   /** Conversations whose record was lost with all that had it, and when. */
   readonly #excused = new Map<Conversation, number>()
+  /** By director, how many connections it has served without a confirmation. */
+  readonly #unconfirmedAt = new Map<SimulatedDirector, number>()
+  /** Conversations that may be such. */
+  readonly #unconfirmed = new Set<Conversation>()
   /** As of the last look. */
   #heardMs: ReadonlyMap<string, number> = new Map()
   #tablesSeenMs = 0
@@ -117,6 +125,7 @@ export class Promises {
     if (this.#world.isGrouped) this.#lookAtGroup(now, undisturbedSinceMs.get('vrrp'))
     this.#remember(now)
     this.#lookAtWays(undisturbedSinceMs.get('gossip'), now)
+    this.#lookAtConfirmations(now)
     if (now - this.#tablesSeenMs >= LOOK_AT_TABLES_MS) {
       this.#tablesSeenMs = now
       this.#lookAtRecords(now)
@@ -206,7 +215,7 @@ export class Promises {
 
   #lookAtConversation(conversation: Conversation): void {
     if (!conversation.isUnderway || conversation.askedMs === undefined) return
-    const isKnown = conversation.witnesses.size > 0 || this.#world.sync !== undefined
+    const isKnown = conversation.witnesses.size > 0 || this.#isConfirmed(conversation)
     if (this.#excused.has(conversation) || !isKnown) return
     const waits = Math.round(this.#world.clock.now() - conversation.askedMs)
     const holders = this.#holders(conversation).map(({ name }) => name)
@@ -228,11 +237,12 @@ export class Promises {
   #excuse(lost: SimulatedDirector): void {
     const now = this.#world.clock.now()
     this.#witness(now)
+    this.#lookAtConfirmations(now)
     const others = this.#world.directors.filter((director) => director !== lost)
     for (const conversation of this.#world.clients.open) {
       if (!conversation.isUnderway || others.some(({ boot }) => conversation.witnesses.has(boot))) continue
       const isFirstLoss = !this.#lossesMs.some((lossMs) => lossMs >= conversation.begunMs)
-      if (this.#isTold(conversation, now) || (this.#world.sync && isFirstLoss)) continue
+      if (this.#isTold(conversation, now) || (this.#isConfirmed(conversation) && isFirstLoss)) continue
       this.#excused.set(conversation, now)
     }
     this.#lossesMs.push(now)
@@ -251,7 +261,30 @@ export class Promises {
   }
 
   #isTold({ establishedMs }: Conversation, now: number): boolean {
-    return this.#toldSinceMs !== undefined && now - Math.max(establishedMs, this.#toldSinceMs) >= TOLD_AFTER_MS
+    return this.#isToldSince(establishedMs, now)
+  }
+
+  #isToldSince(sinceMs: number, now: number): boolean {
+    return this.#toldSinceMs !== undefined && now - Math.max(sinceMs, this.#toldSinceMs) >= TOLD_AFTER_MS
+  }
+
+  /** Another director had it before its client knew of it. */
+  #isConfirmed(conversation: Conversation): boolean {
+    return this.#world.sync !== undefined && !this.#unconfirmed.has(conversation)
+  }
+
+  /** Without a confirmation a connection is served only where nobody can give one. Which ones were, is not said. */
+  #lookAtConfirmations(now: number): void {
+    for (const director of this.#world.directors) {
+      const { unconfirmed } = director.forwarder.outgoing
+      if (unconfirmed === (this.#unconfirmedAt.get(director) ?? 0)) continue
+      this.#unconfirmedAt.set(director, unconfirmed)
+      for (const conversation of this.#world.clients.open)
+        if (conversation.state === 'opening' || conversation.establishedMs >= now - SLACK_MS)
+          this.#unconfirmed.add(conversation)
+      if (this.#isToldSince(0, now))
+        this.fail('a standby that can confirm is waited for', `${director.name} serves a connection without it`)
+    }
   }
 
   #witness(now: number): void {
@@ -278,23 +311,26 @@ export class Promises {
 
   /** A director that has just become master, while another was and could be heard. */
   #lookAtTakeovers(index: number, { vrid }: SimulatedService, now: number): void {
-    const { directors, intervalMs } = this.#world
+    const { directors, intervalMs, election } = this.#world
     for (const taker of directors) {
-      if (taker.stateOf(index) !== 'active' || this.#holding(taker, index).isActive) continue
+      if (taker.stateOf(index) !== 'active' || this.#holding(taker, index).state === 'active') continue
       const outSince = this.#outOfSyncSince.get(taker)
       const isOut = outSince !== undefined && now - outSince > SYNC_SEEN_MS
+      const ableMs = now - Math.max(this.#holding(taker, index).sinceMs, this.#inSyncMs.get(taker) ?? now)
       for (const holder of directors) {
         const holding = this.#holding(holder, index)
         const told = holder.advertised.get(vrid)
         const heard = this.#heardMs.get(`${holder.address} ${taker.address} ${vrid}`) ?? Number.NEGATIVE_INFINITY
         const wasHeard = heard >= now - 2 * intervalMs
         const longAgo = now - 4 * intervalMs
-        if (holder === taker || !holding.isActive || !wasHeard || holding.sinceMs > longAgo) continue
+        if (holder === taker || holding.state !== 'active' || !wasHeard || holding.sinceMs > longAgo) continue
         if (told === undefined || told.sinceMs > longAgo) continue
         const both = `${taker.name} (priority ${taker.priorityOf(index)}) takes vrid ${vrid} from ${holder.name} (${told.priority})`
         if (isOut) this.fail('nobody preempts out of sync', `${both}: ${taker.replicator.status().reason}`)
         else if (told.priority >= taker.priorityOf(index))
           this.fail('nobody takes a virtual address from a better one that it could hear', both)
+        else if (!election.preempt || ableMs + SLACK_MS < election.preemptDelayMs)
+          this.fail('nobody preempts sooner than it may', `${both}, in sync and a backup for ${Math.round(ableMs)} ms`)
       }
     }
   }
@@ -365,11 +401,13 @@ export class Promises {
     for (const director of this.#world.directors) {
       for (const index of SERVICES.keys()) {
         const holding = this.#holding(director, index)
-        const isActive = director.stateOf(index) === 'active'
-        if (isActive !== holding.isActive) Object.assign(holding, { isActive, sinceMs: now })
+        const state = director.stateOf(index)
+        if (state !== holding.state) Object.assign(holding, { state, sinceMs: now })
       }
-      if (director.replicator.status().inSync) this.#outOfSyncSince.delete(director)
-      else if (!this.#outOfSyncSince.has(director)) this.#outOfSyncSince.set(director, now)
+      if (director.replicator.status().inSync) {
+        this.#outOfSyncSince.delete(director)
+        if (!this.#inSyncMs.has(director)) this.#inSyncMs.set(director, now)
+      } else if (!this.#outOfSyncSince.has(director)) this.#outOfSyncSince.set(director, now)
     }
   }
 
@@ -377,7 +415,7 @@ export class Promises {
     const key = `${director.boot} ${index}`
     let holding = this.#holdings.get(key)
     if (!holding) {
-      holding = { isActive: false, sinceMs: 0 }
+      holding = { state: 'init', sinceMs: this.#world.clock.now() }
       this.#holdings.set(key, holding)
     }
     return holding

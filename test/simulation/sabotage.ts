@@ -17,6 +17,7 @@ import {
 import { RECORD, RECORD_REMOVE } from '../../protocol/wire/connection-record.ts'
 import { BATCH_HEADER_LENGTH, parseBatch } from '../../protocol/wire/record-batch.ts'
 import { BLOCK_HEADER_LENGTH } from '../../protocol/wire/record-block.ts'
+import { parseSyncMessage } from '../../protocol/wire/sync-message.ts'
 import { SERVICES, UPLINK } from './site.ts'
 
 export interface Sabotage {
@@ -88,6 +89,18 @@ export const SABOTAGES = {
       return transport
     },
   },
+  /** Nobody confirms a connection. */
+  'confirms-nothing': {
+    ...noSabotage,
+    gossip: (transport) => {
+      const { send } = transport
+      transport.send = async (peer, topic, message) => {
+        if (topic === 'sync' && parseSyncMessage(message)?.kind === 'confirmation') return
+        await send.call(transport, peer, topic, message)
+      }
+      return transport
+    },
+  },
   /** Of two directors with the same priority each takes its own address for the higher one. */
   'wrong-tie-break': {
     ...noSabotage,
@@ -141,6 +154,8 @@ export const SABOTAGES = {
   rejects: { ...noSabotage, vrrp: onResignation(() => void Promise.reject(new Error('a resignation is heard'))) },
   /** A director takes its VIPs back whether its table is whole or not. */
   'preempts-before-sync': { ...noSabotage, inSync: () => true },
+  /** A director takes its VIPs back although they are to be left where they are, for a while or for good. */
+  'preempts-at-will': { ...noSabotage, vip: (config) => ({ ...config, preempt: true, preemptDelayMs: 0 }) },
   /** One of a sync group goes its own way. */
   'leaves-its-group': {
     ...noSabotage,

@@ -33,6 +33,8 @@ export interface Outcome {
 const STEP_MS = 10
 const COMES_UP_MS = 8_000
 const WARM_UP_MS = 500
+/** In advertisement intervals: the first election of directors in sync. */
+const LONGEST_ELECTION = 4
 export const FAULTS_MS = 6_000
 /** Differences are gone 5 s after the last fault; and a second in which nothing is said, so that tables can be compared. */
 const RECOVERY_MS = 5_300
@@ -103,7 +105,7 @@ async function run({ seed, faults }: Plan, world: World, promises: Promises): Pr
   clients.start()
   const operators = new Operators(world, sourceFor(seed, 'operators'))
   operators.start()
-  await pass(WARM_UP_MS)
+  await pass(Math.max(WARM_UP_MS, LONGEST_ELECTION * world.intervalMs - clock.now()))
 
   for (const fault of faults) {
     clock.schedule(fault.atMs, () => {

@@ -29,6 +29,7 @@ import { MemoryForwarder } from '../support/memory-forwarder.ts'
 import { type Belonging, peerIdOf } from './belonging.ts'
 import type { WatchedStore } from './changes.ts'
 import { fraction } from './draw.ts'
+import type { Election } from './election.ts'
 import type { Segment } from './lan.ts'
 import type { Networks } from './networks.ts'
 import type { Sabotage } from './sabotage.ts'
@@ -49,7 +50,7 @@ export interface DirectorOptions {
   readonly clockOffsetMs: number
   /** By virtual service. */
   readonly priorities: readonly number[]
-  readonly intervalMs: number
+  readonly election: Election
   readonly announceIntervalMs: number
   /** All virtual services in one sync group. */
   readonly isGrouped: boolean
@@ -342,18 +343,15 @@ export class SimulatedDirector {
   }
 
   #createVip(onOvertaken: () => void): VipService {
-    const { priorities, intervalMs, isGrouped, isAuthenticated, wallClockMs, segments, sabotage, note } = this.#options
+    const { priorities, election, isGrouped, isAuthenticated, wallClockMs, segments, sabotage, note } = this.#options
     const { main, forwarder } = this.threads
     return new VipService(
       {
         vips: SERVICES.map(({ vrid, address, gateway }, index) =>
           sabotage.vip({
             vrid,
-            version: 3,
+            ...election,
             priority: priorities[index],
-            advertisementIntervalMs: intervalMs,
-            preempt: true,
-            preemptDelayMs: 0,
             virtualMac: false,
             addresses: [address],
             gateway,

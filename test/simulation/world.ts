@@ -11,6 +11,7 @@ import { WatchedStore } from './changes.ts'
 import { Clients } from './clients.ts'
 import type { Conversation } from './conversation.ts'
 import { between, pick, sourceFor } from './draw.ts'
+import { drawElection, type Election } from './election.ts'
 import { RealServer, Router } from './hosts.ts'
 import { Segment, WireTap } from './lan.ts'
 import { DETECTION_MS, Networks, type Plane } from './networks.ts'
@@ -66,11 +67,11 @@ export class World {
   readonly routers: readonly Router[]
   readonly servers: readonly RealServer[]
   readonly numbers: readonly number[]
-  readonly intervalMs: number
+  readonly election: Election
   /** Whether the virtual services are a sync group. */
   readonly isGrouped: boolean
   /** What services ask for. */
-  readonly sync: 'confirmed-only' | undefined
+  readonly sync: 'confirmed' | 'confirmed-only' | undefined
   /** What happened, for whoever looks into a failure. */
   readonly trace: string[] = []
   /** When an advertisement last arrived, by "FROM TO VRID" as addresses. */
@@ -109,10 +110,9 @@ export class World {
     this.#announceIntervalMs = isClockWrong(seed) ? SHORT_ANNOUNCE_INTERVAL_MS : ANNOUNCE_INTERVAL_MS
     this.#isAuthenticated = isClockWrong(seed) && sourceFor(seed, 'authentication').oneIn(2)
     this.isGrouped = seed % 5 === 0
-    // Who is shut out may be all who has confirmed something.
-    this.sync = seed % 3 === 0 && !hasTokens(seed) ? 'confirmed-only' : undefined
+    this.sync = drawSync(seed)
     this.#startMs = drawStart(sourceFor(seed, 'calendar'))
-    this.intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
+    const intervalMs = INTERVALS_MS[setup.below(INTERVALS_MS.length)]
     this.networks = new Networks(clock, sourceFor(seed, 'networks'), (from, to, vrid) => this.#hear(from, to, vrid))
     this.clients = new Clients({
       clock,
@@ -126,6 +126,7 @@ export class World {
       service.servers.map((address) => new RealServer(segments.inside, address, service, this.clients)),
     )
     this.numbers = Array.from({ length: directors }, (_, index) => index + 1)
+    this.election = drawElection(seed, this.numbers, intervalMs)
     this.#hosts = this.numbers.map((number) => ({
       number,
       clockOffsetMs: setup.below(LONGEST_UPTIME_MS),
@@ -170,6 +171,11 @@ export class World {
         directors.some((hearer) => hearer !== sender && this.#isMistrusted(sender, hearer, vrid)),
       )
     })
+  }
+
+  /** Between advertisements. */
+  get intervalMs(): number {
+    return this.election.advertisementIntervalMs
   }
 
   get faultFree(): boolean {
@@ -359,7 +365,7 @@ export class World {
       wallClockMs: () => this.#startMs + this.clock.now() + host.wallSkewMs,
       clockOffsetMs: host.clockOffsetMs,
       priorities: host.priorities,
-      intervalMs: this.intervalMs,
+      election: this.election,
       announceIntervalMs: this.#announceIntervalMs,
       isGrouped: this.isGrouped,
       isAuthenticated: this.#isAuthenticated,
@@ -410,6 +416,13 @@ function drawPriorities(random: Random, isGrouped: boolean): number[] {
 
 function wayOf(sender: SimulatedDirector, hearer: SimulatedDirector, vrid: number): string {
   return `${sender.boot} > ${hearer.boot} ${vrid}`
+}
+
+function drawSync(seed: number): World['sync'] {
+  // Who is shut out may be all who has confirmed something.
+  if (hasTokens(seed)) return undefined
+  if (seed % 3 === 0) return 'confirmed-only'
+  return sourceFor(seed, 'sync').oneIn(3) ? 'confirmed' : undefined
 }
 
 /** Of one director, for a while. */

@@ -30,7 +30,7 @@
  * | GET    | /connections | ?clientPort= for those of one | ConnectionListing[] |
  * | POST   | /explain      | Question          | Explanation (forwarder/engine/explain.ts) |
  * | GET    | /sync-daemons |                   | SyncDaemonListing[], the master first |
- * | POST   | /sync-daemons | SyncDaemonInput   | 201; 409 DAEMON_RUNNING    |
+ * | POST   | /sync-daemons | SyncDaemonInput   | 201; 404 INTERFACE_MISSING, 409 DAEMON_RUNNING |
  * | DELETE | /sync-daemons | { state }         | 200; 404 DAEMON_MISSING    |
  * | GET    | /health      |                    | HealthStatus: 200, or 503  |
  * | GET    | /events      |                    | lines of JSON, a DirectorEvent each |

@@ -80,6 +80,8 @@ export class ControlWire implements Wire {
     socket.on('error', () => {})
     socket.end(bytes)
     await once(socket, 'close')
-    count(this.outcomes, /^HTTP\/1.1 (\d+)/.exec(answer)?.[1] ?? 'no answer')
+    const status = /^HTTP\/1.1 (\d+)/.exec(answer)?.[1] ?? 'no answer'
+    demand(status !== '500', `a request failed: ${answer}`, bytes)
+    count(this.outcomes, status)
   }
 }

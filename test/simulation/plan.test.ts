@@ -56,11 +56,11 @@ const planted: readonly (readonly [sentence: string, SabotageName, PromiseName, 
   ['an exception in a task', 'throws', 'nothing throws'],
   ['a rejection that nobody handles', 'rejects', 'nothing throws'],
   ['an override that nobody is told of', 'overrides-in-silence', 'no change is lost in silence'],
-  ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync', 41],
+  ['a preemption before the table is in sync', 'preempts-before-sync', 'nobody preempts out of sync', 81],
   ['a preemption that is not to be', 'preempts-at-will', 'nobody preempts sooner than it may', 12],
   ['a tracked interface that is nothing to an address', 'tracks-nothing', WITH_A_FAULT, 2],
   ['a fault in a sync group that is not the fault of all', 'leaves-its-group', WITH_A_FAULT, 5],
-  ['an address that does not come back with its sync group', 'stays-behind', 'a sync group moves together', 5],
+  ['an address that does not come back with its sync group', 'stays-behind', 'a sync group moves together', 15],
   ['a director that is heard although it is shut out', 'goes-on-hearing', 'nobody hears who is shut out', 4],
 ]
 

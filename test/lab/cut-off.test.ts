@@ -34,6 +34,7 @@ test('a link that comes up again is doubted', { skip: needsRoot, timeout: 120_00
       const all = told()
       return all.length > before.length && all.at(-1) === 'in sync' ? all.slice(before.length) : undefined
     })
-    t.ok(since.includes('a link was down'), since.join(', '))
+    // On a busy machine the cut may last for as long as it takes to miss the peer: then that is told first, and nothing more.
+    t.match(since[0], /^(a link was down|reaches no peer any more)$/, since.join(', '))
   })
 })

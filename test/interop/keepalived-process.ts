@@ -1,12 +1,12 @@
 /** keepalived as a process, in a namespace, with a configuration of its own (keepalived.conf(5)); and what it says of itself. */
 import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import type { Namespace } from '../forwarder/namespace.ts'
+import { endsWithTest } from '../support/own-process.ts'
 
 /** A vrrp_instance. */
 export interface VrrpInstance {
@@ -54,15 +54,7 @@ export function startKeepalived(t: Test, namespace: Namespace, instances: readon
   const child = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
   const log: string[] = []
   for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', (line) => log.push(line))
-  const exited = once(child, 'exit')
-  const end = async (signal: NodeJS.Signals) => {
-    child.kill(signal)
-    await exited
-  }
-  t.teardown(async () => {
-    await end('SIGTERM')
-    rmSync(folder, { recursive: true })
-  })
+  const end = endsWithTest(t, child, folder, 'SIGTERM')
   const stateOf = (name: string) =>
     log.map((line) => line.match(/\((.+)\) Entering (\w+) STATE/)).findLast((match) => match?.[1] === name)?.[2]
   return {

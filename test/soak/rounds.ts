@@ -5,6 +5,7 @@ import { type DrillResult, percentile } from '../../node/drill/drill-report.ts'
 /**
  * What a pause may be, the 99th percentile of the sessions': of itself, or by how much more than the same sessions' before the failure.
  * A machine stands still for as long by itself now and then: the median of a drill's rounds by one method counts.
+ * Of other drills nothing is said here: no number is more than undefined.
  */
 const LONGEST_MS: Readonly<Record<string, number>> = { crash: 300 }
 const LONGEST_OVER_BASELINE_MS: Readonly<Record<string, number>> = { handover: 20 }

@@ -119,8 +119,8 @@ export class TableComparison {
 
   /** Asks the next peer, if the last comparison was long enough ago. To be called several times a second. */
   async compare(): Promise<void> {
-    const { peers, knowsFinerDigests, isReady, isUpToDate, clock, versionNow } = this.#options
-    if (this.#isWalking || clock.now() < this.#restUntil || !isReady() || !isUpToDate()) return
+    const { peers, knowsFinerDigests, clock, versionNow } = this.#options
+    if (clock.now() < this.#restUntil || !this.#mayWalk()) return
     const names = peers()
     if (names.length === 0) return
     const again = names.find((name) => name === this.#again)
@@ -196,18 +196,21 @@ export class TableComparison {
   }
 
   async #answer(from: PeerName, { id, asOf, words }: DigestMessage & { kind: 'digest' | 'answer' }): Promise<void> {
-    const { isReady, isUpToDate } = this.#options
-    if (!isReady() || !isUpToDate() || this.#isWalking) return
+    if (!this.#mayWalk()) return
     const digest = await this.#digest(asOf, DIGEST_RANGES)
     this.#send(from, { kind: 'answer', id, asOf, words: digest.words })
     this.#note(from, digest.difference(words))
   }
 
   async #answerFinely(from: PeerName, { id, asOf, ranges }: Pick<FinerPart, 'id' | 'asOf' | 'ranges'>): Promise<void> {
-    const { isReady, isUpToDate } = this.#options
-    if (!isReady() || !isUpToDate() || this.#isWalking) return
+    if (!this.#mayWalk()) return
     const { words } = await this.#digest(asOf, ranges)
     for (const part of partsOf(id, asOf, words)) this.#send(from, part)
+  }
+
+  #mayWalk(): boolean {
+    const { isReady, isUpToDate } = this.#options
+    return !this.#isWalking && isReady() && isUpToDate()
   }
 
   async #digest(asOf: number, ranges: number): Promise<TableDigest> {

@@ -251,8 +251,7 @@ export class Director {
     const membership = new Membership(self, config.cluster.peers)
     const agreement = new Agreement(monotonicMs)
     cluster.onPeer((peer, connected) => {
-      if (connected) this.#vip?.reunited(peer)
-      else agreement.forget(peer)
+      if (!connected) agreement.forget(peer)
     })
     const conflicts = new ConflictLog((what, message) => log.warn(what, message), monotonicMs)
     const pool = new PoolConfiguration({
@@ -312,6 +311,7 @@ export class Director {
       { vips: config.vips, outside, inside, keys },
       {
         transports,
+        cluster,
         forwarder,
         isInSync: () => readiness.state.inSync,
         onOvertaken: () => cluster.doubt('another took over while this director stood still'),

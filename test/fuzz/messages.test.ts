@@ -17,6 +17,7 @@ for (const seed of seeds(1)) {
     for (const attempt of ['bit', 'cut', 'longer', 'far', 'elsewhere', 'vrid', 'own', 'wild', 'packet', 'sound'])
       t.ok(vrrp.outcomes[attempt] > 0, attempt)
     for (const attempt of ['stranger', 'signed-bit', 'old', 'replay']) t.ok(vrrp.outcomes[attempt] > 0, attempt)
+    for (const attempt of ['told', 'told-mutated', 'told-references']) t.ok(vrrp.outcomes[attempt] > 0, attempt)
     for (const topic of ['connections', 'presence', 'sync', 'digest']) t.ok(gossip.outcomes[topic] > 100, topic)
     for (const attempt of ['replay', 'cut', 'wild', 'opinion']) t.ok(configuration.outcomes[attempt] > 100, attempt)
     for (const reason of ['length', 'version', 'body', 'signature', 'peer', 'clock', 'expired'])

@@ -5,6 +5,7 @@ import { Packr } from 'msgpackr'
 import { test } from 'tap'
 import { decodeOpinions } from '../../node/director/health/opinion-message.ts'
 import { decodeConfigMessage } from '../../node/director/pool/config-message.ts'
+import { decodeReigns } from '../../node/director/vip/ended-reigns.ts'
 import { pack, unpack, unpackEach } from '../../protocol/message-pack.ts'
 import { createAgentKey } from '../../protocol/wire/agent-key.ts'
 import { AGENT_REPORT_VERSION, decodeAgentReport } from '../../protocol/wire/agent-report.ts'
@@ -39,6 +40,7 @@ function reportOf(body: Uint8Array): Buffer {
 const readers: [what: string, read: (bytes: Uint8Array) => unknown, refusal: unknown][] = [
   ["an agent's report", (bytes) => decodeAgentReport(reportOf(bytes), () => key), 'body'],
   ['an opinion', (bytes) => decodeOpinions(bytes), undefined],
+  ['what a peer says of having been active', (bytes) => decodeReigns(bytes), undefined],
   [
     'a message of the configuration',
     (bytes) => decodeConfigMessage(Buffer.concat([Uint8Array.of(1, 1), deflateRawSync(bytes)])),

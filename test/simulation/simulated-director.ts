@@ -16,6 +16,7 @@ import { Membership, type PoolMembers } from '../../node/director/pool/membershi
 import { type PoolChange, PoolConfiguration } from '../../node/director/pool/pool-configuration.ts'
 import { engineSettings } from '../../node/director/pool/setting-changes.ts'
 import { Readiness } from '../../node/director/readiness.ts'
+import type { ReignTransport } from '../../node/director/vip/ended-reigns.ts'
 import { VipService } from '../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../node/director/vip/vrrp-transport.ts'
 import type { VirtualClock } from '../../node/director/virtual-clock.ts'
@@ -176,8 +177,7 @@ export class SimulatedDirector {
     const agreement = new Agreement(() => main.now())
     const poolTransport = proxied(this.transport, cluster, main)
     poolTransport.onPeer((peer, connected) => {
-      if (connected) this.vip.reunited(peer)
-      else agreement.forget(peer)
+      if (!connected) agreement.forget(peer)
     })
     this.pool = new PoolConfiguration({
       store: options.store,
@@ -221,7 +221,7 @@ export class SimulatedDirector {
       onTrouble: () => {},
     })
     this.#vrrp = sabotage.vrrp(this.#watched(networks.vrrp.join(this.address)), this.address, main)
-    this.vip = this.#createVip(() => {
+    this.vip = this.#createVip(poolTransport, () => {
       this.#known.doubt('another took over')
       cluster.post(() => {
         doubts++
@@ -342,7 +342,7 @@ export class SimulatedDirector {
     })
   }
 
-  #createVip(onOvertaken: () => void): VipService {
+  #createVip(cluster: ReignTransport, onOvertaken: () => void): VipService {
     const { priorities, election, isGrouped, isAuthenticated, wallClockMs, segments, sabotage, note } = this.#options
     const { main, forwarder } = this.threads
     return new VipService(
@@ -367,6 +367,7 @@ export class SimulatedDirector {
       },
       {
         transports: [this.#vrrp],
+        cluster,
         clock: main,
         wallClockMs,
         isInSync: () => sabotage.inSync(this.#readiness.state.inSync),

@@ -30,7 +30,7 @@ export interface Admittance {
 }
 
 /** Topics of broadcast() and send(), each with its number on a stream. 5 stays free: earlier versions listen to it. */
-export const TOPIC_NUMBERS = { connections: 1, presence: 2, config: 3, health: 4, sync: 6, digest: 7 } as const
+export const TOPIC_NUMBERS = { connections: 1, presence: 2, config: 3, health: 4, sync: 6, digest: 7, vip: 8 } as const
 export type Topic = keyof typeof TOPIC_NUMBERS
 
 export type MessageHandler = (from: PeerName, message: Uint8Array) => void

@@ -9,7 +9,7 @@ import type { Peer, PeerName, Topic, TransportCounters } from './transport.ts'
 /** Topics of the cluster thread itself. */
 export type ReplicationTopic = 'connections' | 'presence' | 'sync'
 /** Topics that the main thread speaks on, through the cluster thread. */
-export const PROXIED_TOPICS = ['config', 'health'] as const satisfies readonly Exclude<Topic, ReplicationTopic>[]
+export const PROXIED_TOPICS = ['config', 'health', 'vip'] as const satisfies readonly Exclude<Topic, ReplicationTopic>[]
 
 export interface ClusterInput extends Libp2pTransportOptions {
   /** RecordRing memory: what the forwarder writes, and what it is to apply. */

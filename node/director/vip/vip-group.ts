@@ -17,6 +17,7 @@ import { type Clock, sleep } from '../clock.ts'
 import type { VipStatus } from '../control/answers.ts'
 import { announcementFrames, announcementTime, BURST_LENGTH_MS } from './announcements.ts'
 import { Authentication } from './authentication.ts'
+import type { Reign } from './ended-reigns.ts'
 import { PeerRules } from './peer-rules.ts'
 import type { RunScript } from './run-script.ts'
 import type { ScriptChecks } from './script-checks.ts'
@@ -53,6 +54,8 @@ export interface VipGroupComponents {
   readonly forwarder: Pick<Forwarder, 'transmit' | 'mac'>
   readonly isInSync: () => boolean
   readonly onOvertaken: () => void
+  /** It was active until now. */
+  readonly onEnded: (reign: Reign) => void
   readonly runScript: RunScript
   /** Runs what groups track. */
   readonly checks: Pick<ScriptChecks, 'add'>
@@ -85,6 +88,7 @@ export class VipGroup implements SyncMember {
   #unheardSinceMs: number | undefined
   #addressState: VirtualAddress['state'] = 'standby'
   #activeSinceMs: number | null = null
+  #hasBeenActive = false
   /** When another router was first heard to be active since the addresses were given up; undefined: not yet. */
   #succeededMs: number | undefined
   /** How the last peer computed its checksum: it is answered in the same way. */
@@ -108,7 +112,7 @@ export class VipGroup implements SyncMember {
     const { address } = components.transport
     // One list may serve all directors: who finds itself in it means the others.
     this.#destinations = config.unicastPeers?.filter((peer) => peer !== address) ?? [vrrpGroupOf(address)]
-    this.#mac = config.virtualMac ? virtualRouterMac(config.vrid, isIPv6Text(config.addresses[0])) : undefined
+    this.#mac = config.virtualMac ? virtualRouterMac(config.vrid, this.#family === 6) : undefined
     this.#router = new VirtualRouter({
       address,
       priority: config.priority,
@@ -137,16 +141,24 @@ export class VipGroup implements SyncMember {
 
   /** As the log has it: of a family each, two groups may have one number. */
   get name(): string {
-    return `vrid ${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? ' (IPv6)' : ''}`
+    return `vrid ${this.config.vrid}${this.#family === 6 ? ' (IPv6)' : ''}`
   }
 
   /** In one word. */
   get #scriptName(): string {
-    return `vrid-${this.config.vrid}${isIPv6Text(this.config.addresses[0]) ? '-ipv6' : ''}`
+    return `vrid-${this.config.vrid}${this.#family === 6 ? '-ipv6' : ''}`
+  }
+
+  get #family(): 4 | 6 {
+    return isIPv6Text(this.config.addresses[0]) ? 6 : 4
   }
 
   get transport(): VrrpTransport {
     return this.#components.transport
+  }
+
+  get reign(): Reign {
+    return { vrid: this.config.vrid, family: this.#family }
   }
 
   get virtualAddresses(): VirtualAddress[] {
@@ -220,8 +232,14 @@ export class VipGroup implements SyncMember {
     this.#step({ kind: 'yield', reason })
   }
 
-  reunited(peer: string): void {
-    this.#step({ kind: 'reunited', peer })
+  /** Whether it has been active, and is not any more. */
+  get hasEnded(): boolean {
+    return this.#hasBeenActive && this.state !== 'active'
+  }
+
+  /** Another director was active, too, or may have been: what is active here announces the addresses again when it next speaks. */
+  contested(reason: string): void {
+    this.#step({ kind: 'contested', reason })
   }
 
   setSyncFault(reason: string | undefined): void {
@@ -384,6 +402,7 @@ export class VipGroup implements SyncMember {
     this.#cancelLinger()
     this.#unheardSinceMs = undefined
     this.#activeSinceMs = nowMs
+    this.#hasBeenActive = true
     this.#place('active')
     this.#announce(nowMs)
   }
@@ -393,6 +412,7 @@ export class VipGroup implements SyncMember {
     this.#activeSinceMs = null
     this.#succeededMs = undefined
     this.#place('lingering')
+    this.#components.onEnded(this.reign)
     this.#cancelLinger = this.#components.clock.schedule(LINGER_MS, () => this.#place('standby'))
   }
 

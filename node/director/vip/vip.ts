@@ -11,6 +11,7 @@ import { decodeAdvertisement, type VrrpDatagram, type VrrpRefusal } from '../../
 import type { SharedKey } from '../../../protocol/shared-key.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import type { VipStatus } from '../control/answers.ts'
+import { EndedReigns, type Reign, type ReignTransport } from './ended-reigns.ts'
 import { type RunScript, runScript as runProgram } from './run-script.ts'
 import { ScriptChecks } from './script-checks.ts'
 import { SyncGroup } from './sync-group.ts'
@@ -37,6 +38,8 @@ export interface VipComponents {
   readonly isInSync: () => boolean
   /** This director stood still, and another has taken over: from now on it is in sync only if it has what that one told meanwhile. */
   readonly onOvertaken: () => void
+  /** To the other directors. */
+  readonly cluster: ReignTransport
   readonly clock?: Clock
   /** Milliseconds since 1970, for the age of advertisements with authentication; really, unless given. */
   readonly wallClockMs?: () => number
@@ -64,10 +67,16 @@ export class VipService {
     const links = { outside: options.outside, inside: options.inside ?? options.outside }
     const { clock = systemClock, runScript = runProgram } = components
     this.#checks = new ScriptChecks(clock, runScript)
+    const endedReigns = new EndedReigns({
+      transport: components.cluster,
+      ended: () => this.#groups.filter(({ hasEnded }) => hasEnded).map(({ reign }) => reign),
+      onOther: (reason, reign) => this.#contested(reason, reign),
+    })
     const lent = {
       forwarder: components.forwarder,
       isInSync: components.isInSync,
       onOvertaken: components.onOvertaken,
+      onEnded: (reign: Reign) => endedReigns.tell(reign),
       clock,
       wallClockMs: components.wallClockMs ?? Date.now,
       runScript,
@@ -142,12 +151,11 @@ export class VipService {
     for (const group of this.#groups) group.setLink(name, fault)
   }
 
-  /**
-   * A peer is connected again. Where it could be heard by nobody here, or not be believed, it may have had the addresses, too: what is active
-   * here announces them again when it next speaks.
-   */
-  reunited(peer: string): void {
-    for (const group of this.#groups) group.reunited(peer)
+  #contested(reason: string, reign?: Reign): void {
+    for (const group of this.#groups) {
+      const { vrid, family } = group.reign
+      if (!reign || (reign.vrid === vrid && reign.family === family)) group.contested(reason)
+    }
   }
 
   #receive(transport: VrrpTransport, datagram: VrrpDatagram): void {

@@ -45,8 +45,8 @@ export type RouterInput =
   | { readonly kind: 'sync'; readonly inSync: boolean }
   | { readonly kind: 'fault'; readonly reason: string }
   | { readonly kind: 'cleared' }
-  /** A peer is reached again: it may have been active, too, when it could not be heard. */
-  | { readonly kind: 'reunited'; readonly peer: string }
+  /** Another was active, too, or may have been, when it could not be heard. */
+  | { readonly kind: 'contested'; readonly reason: string }
 
 export type RouterAction =
   | { readonly kind: 'advertise'; readonly priority: number }
@@ -178,9 +178,9 @@ export class VirtualRouter {
       case 'advertisement':
         if (input.from !== this.#options.address) this.#hear(input, nowMs)
         break
-      case 'reunited':
+      case 'contested':
         // Not now: it may be doubtful, or about to hear of a better one.
-        if (this.#state === 'active') this.#owedFor ??= `${input.peer} is reached`
+        if (this.#state === 'active') this.#owedFor ??= input.reason
         break
       case 'timer':
         this.#timeout(nowMs)

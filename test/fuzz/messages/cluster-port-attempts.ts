@@ -247,7 +247,7 @@ async function messages({ endpoint, peer }: Target, random: Random): Promise<Att
   const connection = await connectTo(endpoint, someAddress(random))
   const muxer = peer.multiplex(await peer.secure(connection))
   const stream = await peer.open(muxer, '/linux-director/messages/1')
-  const unknown = () => oneOf(random, [5, 8 + random.below(248)])
+  const unknown = () => oneOf(random, [5, 9 + random.below(247)])
   for (let n = 1; n < count; n++) stream.send(encodeFrame(unknown(), randomBytes(random, random.below(300))))
   stream.send(Uint8Array.of(1 + random.below(255), 0, random.below(256), unknown()))
   return { messages: count, counted: { malformedMessages: count }, connection }

@@ -11,7 +11,7 @@ import { until } from '../../until.ts'
 import { attempts, type Counted, type Target } from './cluster-port-attempts.ts'
 import { count, demand, oneOf, type Wire } from './wire.ts'
 
-const TOPICS = ['connections', 'presence', 'config', 'health', 'sync', 'digest'] as const
+const TOPICS = ['connections', 'presence', 'config', 'health', 'sync', 'digest', 'vip'] as const
 const COUNTERS = ['failedHandshakes', 'refusedStrangers', 'malformedMessages'] as const
 const GOOD = Uint8Array.of(1, 2, 3)
 

@@ -1,4 +1,9 @@
-/** The clients' network: VRRP of both families, of version 2, and with authentication, to a director that is active. What the RFC lets anybody say is not tried here. */
+/**
+ * The clients' network: VRRP of both families, of version 2, and with authentication, to a director that is active. What the RFC lets anybody say
+ * is not tried here. And what peers say over the cluster of having been active.
+ */
+import { MemoryNetwork } from '../../../node/director/cluster/memory-transport.ts'
+import { encodeReigns } from '../../../node/director/vip/ended-reigns.ts'
 import { VipService } from '../../../node/director/vip/vip.ts'
 import type { VrrpTransport } from '../../../node/director/vip/vrrp-transport.ts'
 import { VirtualClock } from '../../../node/director/virtual-clock.ts'
@@ -14,6 +19,7 @@ import {
 import { createVrrpKey, type Stamp, signVrrpMessage } from '../../../protocol/packet/vrrp-trailer.ts'
 import { vipConfig } from '../../node/director/vip/pool.ts'
 import type { Random } from '../../random.ts'
+import { sharedReferences } from '../../support/shared-references.ts'
 import { count, demand, mutated, oneOf, randomBytes, type Wire } from './wire.ts'
 
 /** With authentication. */
@@ -37,8 +43,11 @@ export class VrrpWire implements Wire {
   readonly outcomes = new Map<string, number>()
   readonly #clock = new VirtualClock()
   readonly #handlers = new Map<string, (datagram: VrrpDatagram) => void>()
+  readonly #network = new MemoryNetwork({ clock: this.#clock, random: () => 0 })
+  readonly #cluster = this.#network.join('d1', ['d2'])
   readonly #service: VipService
   #sequence = 0
+  #announced = 0
   #isStarted = false
 
   constructor() {
@@ -69,7 +78,8 @@ export class VrrpWire implements Wire {
         wallClockMs: () => this.#wallClockMs,
         isInSync: () => true,
         onOvertaken: () => {},
-        forwarder: { mac: () => new Uint8Array(6), setVirtualAddresses: () => {}, transmit: () => {} },
+        cluster: this.#cluster,
+        forwarder: { mac: () => new Uint8Array(6), setVirtualAddresses: () => {}, transmit: () => this.#announced++ },
       },
     )
   }
@@ -77,11 +87,14 @@ export class VrrpWire implements Wire {
   async bring(random: Random): Promise<number> {
     if (!this.#isStarted) {
       this.#isStarted = true
+      await this.#cluster.start()
+      await this.#network.join('d2', ['d1']).start()
       this.#service.start()
       await this.#clock.advance(5000)
       this.#demandActive()
     }
-    for (let message = 0; message < 100; message++) this.#one(random)
+    for (let message = 0; message < 90; message++) this.#one(random)
+    for (let message = 0; message < 10; message++) this.#told(random)
     await this.#clock.advance(10)
     return 100
   }
@@ -120,6 +133,24 @@ export class VrrpWire implements Wire {
     }
     demand(JSON.stringify(this.#service.status) === before, `${attempt} had an effect`, datagram.message)
     demand(this.#refused() === refused + 1, `${attempt} was not counted`, datagram.message)
+  }
+
+  /** Sound or not, it changes nothing that anybody sees; what is announced again is announced by the clock. */
+  #told(random: Random): void {
+    const { vrid, self } = oneOf(random, families)
+    const sound = encodeReigns([{ vrid, family: self === families[0].self ? 4 : 6 }])
+    const attempt = oneOf(random, ['told', 'told-mutated', 'told-references'] as const)
+    const messages = {
+      told: () => sound,
+      'told-mutated': () => mutated(random, sound),
+      'told-references': () => sharedReferences(1 + random.below(200)),
+    }
+    const before = JSON.stringify(this.#service.status)
+    const sent = this.#announced
+    this.#network.member('d1')?.deliver('vip', 'd2', messages[attempt]())
+    count(this.outcomes, attempt)
+    demand(JSON.stringify(this.#service.status) === before && this.#announced === sent, `${attempt} had an effect`)
+    demand(this.#cluster.counters.failedHandlers === 0, 'a handler threw')
   }
 
   /** Undefined: the socket would not have handed it on. */

@@ -1,6 +1,8 @@
 /** A pool of VIP services on a network in memory and a clock that moves only when told to. */
 import type { VirtualAddress } from '../../../../forwarder/commands.ts'
 import type { Clock } from '../../../../node/director/clock.ts'
+import { MemoryNetwork as ClusterNetwork } from '../../../../node/director/cluster/memory-transport.ts'
+import type { Transport } from '../../../../node/director/cluster/transport.ts'
 import { MemoryNetwork, type MessageFate } from '../../../../node/director/vip/memory-network.ts'
 import { VipService, type VrrpKeys } from '../../../../node/director/vip/vip.ts'
 import type { VipConfig } from '../../../../node/director/vip/vip-config.ts'
@@ -30,6 +32,8 @@ export function vipConfig(changes: Partial<VipConfig> = {}): VipConfig {
   }
 }
 
+const PEERS = ['10.0.0.1', '10.0.0.2', '10.0.0.3']
+
 export interface Transmitted {
   readonly atMs: number
   readonly link: string
@@ -54,6 +58,7 @@ export class PoolMember {
   /** Command lines, in order. */
   readonly scripts: string[] = []
   placed: readonly VirtualAddress[] = []
+  readonly cluster: Transport
   readonly #network: MemoryNetwork
   readonly #transports: readonly VrrpTransport[]
   readonly #clock: StallableClock
@@ -61,6 +66,7 @@ export class PoolMember {
   constructor(pool: Pool, address: string, vips: readonly VipConfig[]) {
     this.address = address
     this.#network = pool.network
+    this.cluster = pool.cluster.join(address, PEERS)
     this.#transports = [address, linkLocal(address)].map((own): VrrpTransport => {
       const transport = pool.network.join(own)
       return {
@@ -78,6 +84,7 @@ export class PoolMember {
       { vips, outside: 'outside', inside: 'inside', keys: pool.keys },
       {
         transports: this.#transports,
+        cluster: this.cluster,
         clock: this.#clock,
         wallClockMs: () => WALL_START_MS + pool.clock.now() + this.wallAheadMs,
         isInSync: () => this.inSync,
@@ -140,6 +147,8 @@ function linkLocal(address: string): string {
 export class Pool {
   readonly clock = new VirtualClock()
   readonly network: MemoryNetwork
+  /** Of which a member is part once its cluster is started. */
+  readonly cluster = new ClusterNetwork({ clock: this.clock, random: () => 0.5 })
   readonly keys: VrrpKeys = new Map([[KEY_FILE, [createVrrpKey(new Uint8Array(32).fill(1))]]])
   readonly members: PoolMember[] = []
 

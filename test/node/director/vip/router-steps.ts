@@ -29,7 +29,7 @@ export function heard(from: string, priority: number, intervalMs = 100): RouterI
   return { kind: 'advertisement', from, priority, intervalMs }
 }
 
-export const reunited: RouterInput = { kind: 'reunited', peer: 'd3' }
+export const contested: RouterInput = { kind: 'contested', reason: 'd3 is reached' }
 export const activate: RouterInput = { kind: 'activate' }
 export const priority = (value: number): RouterInput => ({ kind: 'priority', priority: value })
 

@@ -7,7 +7,14 @@ import type { Command, Route, VirtualAddress } from './commands.ts'
 import { type DefenceFacts, readDefenceFacts } from './defence-facts.ts'
 import { Drops } from './engine/drop-reason.ts'
 import type { Explanation, Question } from './engine/explain.ts'
-import type { ConnectionSnapshot, Forwarder, ForwarderOptions, LinkCounters, ServerCounters } from './forwarder.ts'
+import type {
+  ConnectionSnapshot,
+  Forwarder,
+  ForwarderOptions,
+  FrameCounts,
+  LinkCounters,
+  ServerCounters,
+} from './forwarder.ts'
 import { programFile } from './program-file.ts'
 import type { MarkRule, ServiceAddress, ServiceSpec } from './service.ts'
 import type { EngineSettings } from './settings.ts'
@@ -59,6 +66,7 @@ class ForwarderThread implements Forwarder {
   readonly #directory: ServerDirectory
   readonly #drops: Drops
   readonly #linkStatistics: Float64Array
+  readonly #frames: Float64Array
   readonly #defences: Float64Array
   readonly #commandCount: Int32Array
   readonly #pulse: Float64Array
@@ -86,6 +94,7 @@ class ForwarderThread implements Forwarder {
     this.#directory = new ServerDirectory(shared.directory)
     this.#drops = new Drops(shared.drops)
     this.#linkStatistics = new Float64Array(shared.links)
+    this.#frames = new Float64Array(shared.frames)
     this.#defences = new Float64Array(shared.defences)
     this.#commandCount = new Int32Array(shared.commands)
     this.#pulse = new Float64Array(shared.pulse)
@@ -205,6 +214,10 @@ class ForwarderThread implements Forwarder {
 
   get defences(): DefenceFacts {
     return readDefenceFacts(this.#defences)
+  }
+
+  get frames(): FrameCounts {
+    return { kept: this.#frames[0], capacity: this.#frames[1] }
   }
 
   get silentForMs(): number {

@@ -40,6 +40,12 @@ export interface LinkCounters {
   overruns: number
 }
 
+/** Frames that wait for an address to be resolved, for missing fragments or for a confirmation, and for how many there is memory. */
+export interface FrameCounts {
+  kept: number
+  capacity: number
+}
+
 /** A connection copied out of the table, or a template. Addresses of IPv6 in the form of RFC 5952. */
 export interface ConnectionSnapshot {
   /** In lower case; "ip": any, of a firewall mark's template. */
@@ -98,6 +104,7 @@ export interface Forwarder {
   readonly drops: Record<string, number>
   readonly defences: DefenceFacts
   linkStatistics(): LinkCounters[]
+  readonly frames: FrameCounts
   /** False once the loop has ended, for whatever reason. */
   readonly isRunning: boolean
   /** How long ago the loop last breathed, which it does twenty times a second at least. */

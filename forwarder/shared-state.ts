@@ -23,6 +23,8 @@ export interface SharedState {
   readonly incoming: SharedArrayBuffer
   /** LINK_STATISTICS doubles a link, in the order of LinkStatistics. */
   readonly links: SharedArrayBuffer
+  /** Two doubles: frames that the engine keeps, and how many it has memory for. */
+  readonly frames: SharedArrayBuffer
   /** See defence-facts.ts. */
   readonly defences: SharedArrayBuffer
   /** Word 0: how many commands have been posted. */
@@ -44,6 +46,7 @@ export function allocateSharedState(connections: number, links: number): SharedS
     outgoing: RecordRing.allocate(RING_SLOTS),
     incoming: RecordRing.allocate(RING_SLOTS),
     links: new SharedArrayBuffer(links * LINK_STATISTICS * 8),
+    frames: new SharedArrayBuffer(16),
     defences: allocateDefenceFacts(),
     commands: new SharedArrayBuffer(4),
     pulse: new SharedArrayBuffer(8),

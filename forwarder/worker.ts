@@ -66,6 +66,7 @@ class ForwardingThread {
   readonly #pulse: Float64Array
   readonly #answersUntil: Float64Array
   readonly #linkStatistics: Float64Array
+  readonly #frames: Float64Array
   readonly #defences: Float64Array
   readonly #port: MessagePort
   /** A frame of a command, on its way out. */
@@ -101,6 +102,7 @@ class ForwardingThread {
     this.#pulse[0] = nowMs
     this.#answersUntil = new Float64Array(shared.answersUntil)
     this.#linkStatistics = new Float64Array(shared.links)
+    this.#frames = new Float64Array(shared.frames)
     this.#defences = new Float64Array(shared.defences)
     this.#port = port
     const start = HEADROOM + VNET_HEADER_LENGTH
@@ -219,6 +221,9 @@ class ForwardingThread {
 
   #publishStatistics(): void {
     writeDefenceFacts(this.#defences, this.#engine)
+    const { free, total } = this.#engine.egress.poolUse
+    this.#frames[0] = total - free
+    this.#frames[1] = total
     for (let link = 0; link < this.#links.length - 1; link++) {
       const { statistics } = this.#links[link]
       const at = link * LINK_STATISTICS

@@ -114,6 +114,7 @@ export class DirectorView implements ControlledDirector {
       vips: vip.status,
       peers: peers.map((peer) => ({ ...peer, configurationDiffersMs: agreement.differsMs(peer.name) ?? null })),
       connections: { used: forwarder.connectionCount, capacity: config.connections },
+      frames: forwarder.frames,
       checkpoint: checkpoints?.last ?? null,
       links: forwarder.linkStatistics(),
       defences: forwarder.defences,

@@ -1,8 +1,8 @@
 /**
  * npm run soak -- [--minutes 60] [--rate 2000] [--sessions 500] [--method nat] [--sync established] [--failures crash,freeze,...]
  * [--times N] [--seed N]: a lab under load while random failures come one after the other, until the time is over or there were so many. At
- * the end: nothing lost that no failure explains, no namespace left behind, and nothing grown in directors, agents and session servers:
- * memory, descriptors, threads. The director with the lowest priority is never ended, so that one lives for as long as the soak.
+ * the end: nothing lost that no failure explains, no namespace left behind, no frame kept by a director, and nothing grown in directors, agents
+ * and session servers: memory, descriptors, threads. The director with the lowest priority is never ended, so that one lives for as long as the soak.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { explainsBeginning, HANDSHAKE_MS, type Observations } from '../../node/drill/drill-report.ts'
@@ -11,7 +11,7 @@ import { freeze } from '../../node/drill/failures/freeze.ts'
 import { FAILURE_NAMES, failureNamed } from '../../node/drill/failures/registry.ts'
 import { untilInterrupted } from '../../node/drill/interruption.ts'
 import { type Lab, withLab } from '../../node/drill/lab.ts'
-import { findActive } from '../../node/drill/lab-directors.ts'
+import { findActive, statusOf } from '../../node/drill/lab-directors.ts'
 import { namespacesOf } from '../../node/drill/lab-network.ts'
 import {
   hostsOf,
@@ -56,6 +56,8 @@ const MOST_LINES = 40
 const TOGETHER_MS = 1000
 /** Before it broke. */
 const BROKEN_MS = 45_000
+/** Longer than a frame waits for anything. */
+const FRAMES_WITHIN_MS = 10_000
 
 type Endured = Pick<Observations, 'failure' | 'fault' | 'reaction' | 'sync'>
 
@@ -93,6 +95,8 @@ const endured: Endured[] = []
 /** Directors that stood still for too long, because of a freeze or by the machine itself. */
 const stoodStill: Endured[] = []
 const samples: Sample[] = []
+/** Directors that keep frames when nothing is under way any more. */
+let keepers: string[] = []
 let brokenBy: string | undefined
 let loadMs = 0
 let traces = 0
@@ -142,11 +146,24 @@ async function soak(lab: Lab, signal: AbortSignal): Promise<LoadResult> {
   }
   loadMs = monotonicMs() - beganMs
   const result = await client.finish()
+  await lookUntil(monotonicMs() + FRAMES_WITHIN_MS, signal, async () => {
+    keepers = await findKeepers(lab)
+    return keepers.length === 0 || undefined
+  })
   const logs = directorLogs(lab)
   stoodStill.push(...standstills(logs).map(({ host, atMs }) => standstillOf(host, atMs)))
   for (const { startedMs } of firstOfEach(unexplainedOf(result.connections.failed)))
     sayAll(`around a loss, ${sinceLast(startedMs)}:`, logsAround(logs, startedMs))
   return result
+}
+
+async function findKeepers({ plan, folder }: Lab): Promise<string[]> {
+  const found = hostsOf(plan, 'director').map(async ({ name: host }) => {
+    const { frames } = (await statusOf(folder, host)) ?? {}
+    if (!frames) return [`${host} does not say how many frames it keeps`]
+    return frames.kept > 0 ? [`${host} keeps ${frames.kept} of ${frames.capacity} frames`] : []
+  })
+  return (await Promise.all(found)).flat()
 }
 
 function directorLogs(lab: Lab): HostLog[] {
@@ -228,6 +245,7 @@ function report(load: LoadResult): void {
     ...trends
       .filter(({ grown }) => grown.length > 0)
       .map((trend) => `too much of ${trend.grown.join(', ')}: ${describeTrend(trend)}`),
+    ...keepers,
     ...namespacesOf(name).map((namespace) => `namespace ${namespace} is left behind`),
     ...sampleOf(lost),
     ...sampleOf(beginnings),

@@ -19,6 +19,7 @@ export function renderStatus(status: DirectorStatus): string {
       `Director ${name} (${version}), up ${duration(uptimeMs)}, ${sync}`,
       `Peer id ${peerId}`,
       `Connections ${connections.used} of ${connections.capacity}${checkpointWords(status.checkpoint)}`,
+      ...(status.frames.kept > 0 ? [`Frames that wait: ${status.frames.kept} of ${status.frames.capacity}`] : []),
       ...status.interference.map((interference) => `HOST INTERFERES: ${interference}`),
       ...defenceLines(status.defences),
       ...(status.refusedClients > 0 ? [`Not let in at controlTls: ${status.refusedClients} connections`] : []),

@@ -221,7 +221,9 @@ export interface DirectorStatus {
   peers: PeerStatus[]
   services: ServiceListing[]
   connections: { used: number; capacity: number }
-  /** What of them is in the store (docs/operations.md, "Restarting in place"); null: nothing. */
+  /** That wait for an address to be resolved, for missing fragments or for a confirmation. */
+  frames: { kept: number; capacity: number }
+  /** What of the connections is in the store (docs/operations.md, "Restarting in place"); null: nothing. */
   checkpoint: { records: number; ageMs: number } | null
   links: { name: string; receivedFrames: number; transmittedFrames: number; transmitErrors: number; overruns: number }[]
   defences: DefenceFacts

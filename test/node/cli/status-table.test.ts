@@ -102,6 +102,7 @@ const status: DirectorStatus = {
     },
   ],
   connections: { used: 22, capacity: 1048576 },
+  frames: { kept: 0, capacity: 500 },
   checkpoint: { records: 20, ageMs: 61_000 },
   links: [{ name: 'outside', receivedFrames: 10, transmittedFrames: 9, transmitErrors: 0, overruns: 0 }],
   defences: {
@@ -251,6 +252,11 @@ test('strangers, and why their tokens did not let in, are shown only when there 
 test('handshakes that failed are shown when there are any', async (t) => {
   t.notMatch(renderStatus(status), /Handshakes/)
   t.match(renderStatus({ ...status, failedHandshakes: 5 }), /^Handshakes that failed at the cluster port: 5$/m)
+})
+
+test('frames that wait are shown when there are any', async (t) => {
+  t.notMatch(renderStatus(status), /Frames that wait/)
+  t.match(renderStatus({ ...status, frames: { kept: 3, capacity: 500 } }), /^Frames that wait: 3 of 500$/m)
 })
 
 test('messages of peers that were dropped are shown when there are any', async (t) => {

@@ -7,7 +7,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { monotonicMs } from '../../forwarder/clock.ts'
-import type { Forwarder } from '../../forwarder/forwarder.ts'
 import { startForwarder } from '../../forwarder/forwarder-thread.ts'
 import { DirectorError } from '../../protocol/errors.ts'
 import { type Endpoint, parseEndpoint } from '../../protocol/packet/ipv6-address.ts'
@@ -30,7 +29,8 @@ import { lookForInterference, refuseInterference } from './host/interference.ts'
 import { InterferenceWatch } from './host/interference-watch.ts'
 import { watchLinks } from './host/link-watch.ts'
 import { LocalServers } from './host/local-servers.ts'
-import { type HostNetwork, mtusOf, readHostNetwork, readSettledHostNetwork, smallestMtuOf } from './host/network.ts'
+import { mtusOf, readHostNetwork, readSettledHostNetwork, smallestMtuOf } from './host/network.ts'
+import { RouteFollower } from './host/route-follower.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { giveUpOnFaults } from './own-faults.ts'
@@ -60,8 +60,6 @@ const LONGEST_LOOK_MS = 5_000
 const LONGEST_REST_MS = 1_000
 /** The same for the cluster thread, which ends its own wait before that if it does not hang. */
 const LONGEST_DELIVERY_MS = 1_500
-/** Changes of the routing table come in crowds: it is read when they have had this long to come. */
-const ROUTES_SETTLE_MS = 200
 
 export class Director {
   readonly #config: DirectorConfig
@@ -206,11 +204,17 @@ export class Director {
       warn: (error, message) => log.warn({ error }, message),
     })
     begun(() => localServers.close())
-    const routesMayHaveChanged = this.#routeFollower(forwarder, interfaces, (now) => {
-      if (localServers.refresh()) feed.refreshAll()
-      void localServers.setMtu(smallestMtuOf(now))
-      void localServers.restore()
+    const routes = new RouteFollower({
+      forwarder,
+      read: () => readHostNetwork(interfaces),
+      onRead: (now) => {
+        if (localServers.refresh()) feed.refreshAll()
+        void localServers.setMtu(smallestMtuOf(now))
+        void localServers.restore()
+      },
+      warn: (error, message) => log.warn({ error }, message),
     })
+    begun(() => routes.close())
 
     const cluster = new Cluster({
       name: config.name,
@@ -399,7 +403,7 @@ export class Director {
     const links = watchLinks([...used, ...others, ...spokenFrom], {
       ...faults.links,
       onActivity: () => {
-        routesMayHaveChanged()
+        routes.mayHaveChanged()
         interference.mayHaveChanged()
       },
       warn: (message) => log.error(message),
@@ -452,25 +456,6 @@ export class Director {
         },
       })
     )
-  }
-
-  /** Keeps the forwarder's routes and MTUs what the kernel's are; to be called when they may have changed. */
-  #routeFollower(forwarder: Forwarder, interfaces: readonly string[], onRead: (now: HostNetwork) => void): () => void {
-    let timer: NodeJS.Timeout | undefined
-    this.#started.push(() => clearTimeout(timer))
-    const read = async () => {
-      timer = undefined
-      try {
-        const now = await readHostNetwork(interfaces)
-        forwarder.setRoutes(now.routes, mtusOf(now))
-        onRead(now)
-      } catch (error) {
-        this.#log.warn({ error }, 'the routing table cannot be read: going on with the last one')
-      }
-    }
-    return () => {
-      timer ??= setTimeout(read, ROUTES_SETTLE_MS)
-    }
   }
 }
 

@@ -6,8 +6,8 @@ import { directorCommand, startDirectorCommand } from './run-director.ts'
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
-// Six labs, one after another, on a machine that may be busy.
-t.setTimeout(500_000)
+// Eight labs, one after another, on a machine that may be busy.
+t.setTimeout(660_000)
 
 // The smallest that still means something; the numbers that the README promises are measured with the defaults.
 const SMALL = ['--sessions', '200', '--seconds', '2', '--json']
@@ -25,11 +25,13 @@ const cases = [
   ],
   ['freeze', 'dr', 'ipv6', 'when the active director stands still and goes on, no session is lost'],
   ['rolling-restart', 'nat', 'ipv4', 'when all directors are restarted one after the other, nothing is lost'],
+  ['flap', 'nat', 'ipv6', 'when cables of the active director are pulled time and again, no session is lost'],
+  ['join', 'dr', 'ipv4', 'when a director joins and takes over, nothing is lost'],
 ] as const
 /** Takes over from nobody, or from one after the other. */
 const UNTIMED: readonly string[] = ['server-death', 'rolling-restart']
 /** While nobody hears the active director, what begins may find no answer: the drill's own verdict is on that. */
-const DEAF: readonly string[] = ['partition', 'freeze']
+const DEAF: readonly string[] = ['partition', 'freeze', 'flap']
 
 for (const [drill, method, family, name, ...options] of cases) {
   test(name, { skip: needsRoot, timeout: 120_000 }, async (t) => {

@@ -4,6 +4,7 @@
  *
  * - The negotiation before the handshake (multistream-select) reads byte by byte without a turn of the event loop: 64 KiB of rubbish from a
  *   stranger, or from whoever answers in a peer's place, would hold up this thread for half a second.
+ * - What comes faster than the handshake is worked on is kept, up to 4 MiB a connection.
  * - yamux keeps a frame until it is whole, and the frame's own word for its length goes up to 4 GiB. It answers pings and refuses streams
  *   whether or not the other end reads the answers.
  *
@@ -24,6 +25,8 @@ import { type YamuxMuxerInit, yamux } from '@libp2p/yamux'
 
 /** Twice what a director says before its handshake: the name of multistream-select, then of both its security protocols. */
 const GREETING_BYTES_MAX = 128
+/** The handshake with a token has less than 2 KiB; behind it may come what a peer says that has heard nothing yet, which is little. */
+const HANDSHAKE_BYTES_MAX = 128 * 1024
 /** yamux's largest window: no sound frame is longer. */
 const FRAME_BYTES_MAX = 16 * 1024 * 1024
 /** More than streams hand down to a connection that is full (gossip's 16 MiB at once, then a frame each): the rest is answers that nobody reads. */
@@ -55,7 +58,7 @@ export function guardedTcp(options: TCPOptions, onFailed: () => void) {
 
 function guardedUpgrader(upgrader: Upgrader, onFailed: () => void): Upgrader {
   async function upgradeInbound(connection: MultiaddrConnection, options: UpgraderOptions): Promise<void> {
-    limitGreeting(connection)
+    limit(connection, GREETING_BYTES_MAX, 'before the handshake')
     try {
       await upgrader.upgradeInbound(connection, options)
     } catch (error) {
@@ -64,24 +67,26 @@ function guardedUpgrader(upgrader: Upgrader, onFailed: () => void): Upgrader {
     }
   }
   function upgradeOutbound(connection: MultiaddrConnection, options: UpgraderOptions): Promise<Connection> {
-    limitGreeting(connection)
+    limit(connection, GREETING_BYTES_MAX, 'before the handshake')
     return upgrader.upgradeOutbound(connection, options)
   }
   return Object.assign(Object.create(upgrader), { upgradeInbound, upgradeOutbound })
 }
 
-function limitGreeting(connection: MessageStream & Receiver): void {
+/** From now on, and in the place of a limit before it. */
+function limit(connection: MessageStream & Receiver, bytes: number, when: string): void {
+  endLimit(connection)
   const { onData } = connection
-  let left = GREETING_BYTES_MAX
+  let left = bytes
   connection.onData = (data) => {
     left -= data.byteLength
     if (left >= 0) onData?.call(connection, data)
-    else connection.abort(new Error('what has come before the handshake is too long'))
+    else connection.abort(new Error(`what has come ${when} is too long`))
   }
 }
 
-function endGreeting(connection: MessageStream & Receiver): void {
-  // From now on the method of its class.
+function endLimit(connection: MessageStream & Receiver): void {
+  // The method of its class is left.
   delete connection.onData
 }
 
@@ -93,15 +98,21 @@ export function guardedEncrypter(
   return (components) => {
     const encrypter = create(components)
     const { secureInbound, secureOutbound } = encrypter
-    encrypter.secureInbound = async (connection, options) => {
-      endGreeting(connection)
-      return guarded(connection, await secureInbound.call(encrypter, connection, options))
-    }
-    encrypter.secureOutbound = async (connection, options) => {
-      endGreeting(connection)
-      return guarded(connection, await secureOutbound.call(encrypter, connection, options))
-    }
+    encrypter.secureInbound = (connection, options) =>
+      limited(connection, () => secureInbound.call(encrypter, connection, options))
+    encrypter.secureOutbound = (connection, options) =>
+      limited(connection, () => secureOutbound.call(encrypter, connection, options))
     return encrypter
+  }
+
+  async function limited(
+    connection: MessageStream,
+    secure: () => Promise<SecuredConnection>,
+  ): Promise<SecuredConnection> {
+    limit(connection, HANDSHAKE_BYTES_MAX, 'with the handshake')
+    const secured = await secure()
+    endLimit(connection)
+    return guarded(connection, secured)
   }
 
   /** @throws Error when the connection has ended already, by what came right behind the handshake */

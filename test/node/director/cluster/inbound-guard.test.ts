@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { test } from 'tap'
-import { FrameLengths, guardedYamux } from '../../../../node/director/cluster/inbound-guard.ts'
+import { FrameLengths, guardedEncrypter, guardedYamux } from '../../../../node/director/cluster/inbound-guard.ts'
 import { Libp2pTransport } from '../../../../node/director/cluster/libp2p-transport.ts'
 import { seededRandom } from '../../../random.ts'
 import { connectTo } from '../../../support/cluster-intruder.ts'
@@ -60,6 +60,30 @@ test('nor is it when whoever answers in the place of a peer says it', async (t) 
   await d1.stop()
   await Promise.all(ends)
   for (const server of servers) server.close()
+})
+
+test('what comes while a handshake is worked on is kept up to a bound, and then the connection ends', async (t) => {
+  const server = createServer((socket) => {
+    // It is reset.
+    socket.on('error', () => {}).write(new Uint8Array(2 ** 20))
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const connection = await connectTo(`127.0.0.1:${(server.address() as { port: number }).port}`, '127.0.0.1')
+  let read = 0
+  connection.addEventListener('message', ({ data }) => {
+    read += data.byteLength
+  })
+  const never = () => new Promise<never>(() => {})
+  const slow = { protocol: '/slow', secureInbound: never, secureOutbound: never }
+  const components = {} as Parameters<ReturnType<typeof guardedEncrypter>>[0]
+  void guardedEncrypter(
+    () => slow,
+    () => {},
+  )(components).secureInbound(connection)
+  if (connection.status === 'open') await once(connection, 'close')
+  t.equal(connection.status, 'aborted')
+  t.ok(read <= 128 * 1024, `${read} bytes`)
+  server.close()
 })
 
 test('what nobody reads is kept up to a bound, and then the connection ends', async (t) => {

@@ -5,6 +5,7 @@
  * `director node` needs.
  */
 import { Command, CommanderError } from 'commander'
+import packageFile from '../../../package.json' with { type: 'json' }
 import { DirectorError } from '../../../protocol/errors.ts'
 
 /** What a verb's file exports: it adds arguments, options and the action. */
@@ -40,6 +41,7 @@ export async function runDirectorCommand(words: readonly string[], output: Sink,
     .description('A pool of layer-4 directors.')
     .helpCommand(false)
     .helpOption('-h, --help', 'this text')
+    .version(packageFile.version, '-v, --version', 'which version this is')
     .showSuggestionAfterError(false)
     .exitOverride()
     .configureOutput({

@@ -2,6 +2,7 @@
 import { test } from 'tap'
 import { runDirectorCommand } from '../../../node/cli/director/program.ts'
 import { peerIdOfPublicKey } from '../../../node/director/cluster/identity.ts'
+import packageFile from '../../../package.json' with { type: 'json' }
 
 const PEER = peerIdOfPublicKey(Buffer.alloc(32, 'b'))
 const NO_PEER_ID = /Expected a peer id as `director identity` and `director peer list` print it, whole/
@@ -130,6 +131,12 @@ for (const verb of [
     t.equal(stderr, '')
     t.match(stdout, `Usage: director${verb ? ` ${verb}` : ''}`)
     t.ok(stdout.split('\n').length <= 32)
+  })
+}
+
+for (const option of ['--version', '-v']) {
+  test(`director ${option} is the package's`, async (t) => {
+    t.same(await director(option), { stdout: `${packageFile.version}\n`, stderr: '', rc: 0 })
   })
 }
 

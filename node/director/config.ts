@@ -84,6 +84,16 @@ const director = z.strictObject({
       keyFile: z.string().min(1),
     })
     .optional(),
+  /** The real servers' HAProxy agents (load/agent-answer.ts), all on one port. They are not asked unless given. */
+  agentCheck: z
+    .strictObject({
+      port: z.int().min(1).max(65_535),
+      intervalMs: z.int().min(100).max(3_600_000).default(2000),
+      timeoutMs: z.int().min(10).max(60_000).default(1000),
+      /** What is said to an agent first. */
+      send: z.string().max(1024).default(''),
+    })
+    .optional(),
   health: z
     .strictObject({
       intervalMs: z.int().min(10).max(3_600_000).default(1000),

@@ -32,6 +32,8 @@ import { LocalServers } from './host/local-servers.ts'
 import { mtusOf, readHostNetwork, readSettledHostNetwork, smallestMtuOf } from './host/network.ts'
 import { RouteFollower } from './host/route-follower.ts'
 import { IDENTITY_KEY, loadIdentity } from './identity.ts'
+import { createAskAgent } from './load/agent-check.ts'
+import { AgentChecks } from './load/agent-checks.ts'
 import { ReportListener } from './load/report-listener.ts'
 import { giveUpOnFaults } from './own-faults.ts'
 import { demandAcquaintance, letIn } from './pool/admissions.ts'
@@ -244,12 +246,25 @@ export class Director {
       onOpinion: (server, state, reason) => log.debug({ server, state, reason }, 'own opinion of a real server'),
       warn: (message) => log.warn(message),
     })
+    const agentChecks =
+      config.agentCheck &&
+      new AgentChecks({
+        intervalMs: config.agentCheck.intervalMs,
+        ask: createAskAgent(config.agentCheck),
+        onChange: (server, said, isNews) => {
+          log[isNews ? 'info' : 'debug']({ server, said }, 'what the agent of a real server says')
+          feed.refreshAt(server, isNews ? 'health' : 'load')
+        },
+        monotonicMs,
+        random: Math.random,
+      })
     const conditions: ServerConditions = {
       health: (server) => health.verdict(server),
       loadFactor: (address) => reports?.get(address).factor ?? 1,
+      ...(agentChecks && { agent: (address) => agentChecks.get(address) }),
       isLocal: (address) => localServers.isLocal(address),
     }
-    const feed = new ServiceFeed({ forwarder, health, localServers, conditions })
+    const feed = new ServiceFeed({ forwarder, health, agentChecks, localServers, conditions })
     this.#started.push(() => feed.stop())
     let view: DirectorView | undefined
     const membership = new Membership(self, config.cluster.peers)
@@ -364,6 +379,8 @@ export class Director {
     begun(() => reports?.stop())
     health.start()
     begun(() => health.stop())
+    agentChecks?.start()
+    begun(() => agentChecks?.stop())
     let refusedBefore = 0
     const announcing = setInterval(() => {
       pool.announce()

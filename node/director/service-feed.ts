@@ -1,6 +1,6 @@
 /**
  * The pool's services on their way to those who act on them: the forwarder, which is told of each with its servers' health and
- * load in it; the health checks; and this host, where it serves itself.
+ * load in it; the health checks and agents; and this host, where it serves itself.
  *
  * All of it goes by difference, and nothing here walks over all services for the sake of one: with a hundred thousand real
  * servers there is always one whose health or load has just changed. Telling of a service costs, here and at the forwarder, what
@@ -11,6 +11,7 @@ import { type ServiceAddress, serviceKey } from '../../forwarder/service.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Health } from './health/health.ts'
 import type { LocalServers } from './host/local-servers.ts'
+import type { AgentChecks } from './load/agent-checks.ts'
 import { startPace } from './pace.ts'
 import { effectiveService, type ServerConditions } from './pool/effective-services.ts'
 import type { PoolChange } from './pool/pool-configuration.ts'
@@ -19,6 +20,8 @@ import type { PoolServer, PoolService } from './pool/pool-entry.ts'
 export interface ServiceFeedOptions {
   readonly forwarder: Pick<Forwarder, 'setService' | 'removeService'>
   readonly health: Pick<Health, 'use' | 'release'>
+  /** The servers' HAProxy agents; they are not asked unless given. */
+  readonly agentChecks?: Pick<AgentChecks, 'use' | 'release'>
   readonly localServers: Pick<LocalServers, 'setServices' | 'concerns'>
   readonly conditions: ServerConditions
   readonly clock?: Clock
@@ -137,13 +140,18 @@ export class ServiceFeed {
     for (const address of addresses) {
       const keys = this.#byAddress.get(address)
       if (keys) keys.add(key)
-      else this.#byAddress.set(address, new Set([key]))
+      else {
+        this.#byAddress.set(address, new Set([key]))
+        this.#options.agentChecks?.use(address)
+      }
     }
     for (const { address } of before) {
       if (addresses.has(address)) continue
       const keys = this.#byAddress.get(address)
       keys?.delete(key)
-      if (keys?.size === 0) this.#byAddress.delete(address)
+      if (keys?.size !== 0) continue
+      this.#byAddress.delete(address)
+      this.#options.agentChecks?.release(address)
     }
   }
 

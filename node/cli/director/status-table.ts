@@ -2,6 +2,7 @@
 import { formatEndpoint, isIPv6Text } from '../../../protocol/packet/ipv6-address.ts'
 import { DIGEST_RANGES } from '../../../protocol/wire/table-digest.ts'
 import type {
+  AgentCheckListing,
   DirectorStatus,
   PeerStatus,
   ServerListing,
@@ -132,7 +133,11 @@ function serviceSection({ protocol, address, port, mark, scheduler, servers }: S
   const name = mark === undefined ? formatEndpoint(address, port) : `${mark}${isIPv6Text(address) ? ' IPv6' : ''}`
   const title = `${protocol.toUpperCase()} ${name} ${scheduler}`
   if (servers.length === 0) return `${title}\nno real servers`
-  return `${title}\n${table(SERVER_COLUMNS, servers.map(serverRow))}`
+  const agents = servers.flatMap(({ address, agentCheck }) =>
+    agentCheck ? [[address, ...agentCells(agentCheck)]] : [],
+  )
+  const said = agents.length > 0 ? `\n${table(AGENT_COLUMNS, agents)}` : ''
+  return `${title}\n${table(SERVER_COLUMNS, servers.map(serverRow))}${said}`
 }
 
 const SERVER_COLUMNS = [
@@ -147,6 +152,18 @@ const SERVER_COLUMNS = [
   'Inactive',
   'Persistent',
 ]
+
+const AGENT_COLUMNS = ['Agent of', 'Says', 'Weight', 'Connections', 'Because']
+
+function agentCells(agent: AgentCheckListing): string[] {
+  const { weightPercent, maxConnections, administration, isDown, description } = agent
+  return [
+    isDown ? 'DOWN' : administration,
+    weightPercent === null ? '-' : `${weightPercent} %`,
+    maxConnections === null ? '-' : String(maxConnections),
+    description || '-',
+  ]
+}
 
 function serverRow(server: ServerListing): (string | number)[] {
   return [

@@ -40,6 +40,7 @@ export const testPackages: PackageTable = {
   lftp: 'lftp',
   nc: 'netcat-openbsd',
   openssl: 'openssl',
+  haproxy: 'haproxy',
 }
 
 /** The folders where programs are looked for; launch.sh has seen to it that the sbin ones are among them. */

@@ -73,8 +73,19 @@ export interface ServerListing {
   /** From the agent, 0 to 1; null: no agent speaks for this server. */
   load: number | null
   loadFactor: number
+  /** What its HAProxy agent has said; null: nothing, or nobody asks. */
+  agentCheck: AgentCheckListing | null
   /** null: not asked for. */
   statistics: TrafficStatistics | null
+}
+
+export interface AgentCheckListing {
+  /** Of the configured weight. */
+  weightPercent: number | null
+  maxConnections: number | null
+  administration: 'ready' | 'drain' | 'maint'
+  isDown: boolean
+  description: string
 }
 
 export interface ServiceListing {

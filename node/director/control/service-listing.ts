@@ -3,6 +3,7 @@
  */
 import type { Forwarder } from '../../../forwarder/forwarder.ts'
 import { serverKey } from '../../../forwarder/service.ts'
+import { NOTHING_SAID } from '../load/agent-answer.ts'
 import { effectiveService, type ServerConditions } from '../pool/effective-services.ts'
 import { persistenceValues, tunnelValues } from '../pool/pool-document.ts'
 import type { PoolService } from '../pool/pool-entry.ts'
@@ -55,8 +56,14 @@ export function listService(service: PoolService, sources: ListingSources, view:
         health: conditions.health(serverKey(server)),
         load: sources.load(server.address),
         loadFactor: conditions.loadFactor(server.address),
+        agentCheck: saidBy(conditions, server.address),
         statistics: view === 'none' ? null : statistics.server(service, server, view),
       }
     }),
   }
+}
+
+function saidBy({ agent }: ServerConditions, address: string): ServerListing['agentCheck'] {
+  const state = agent?.(address) ?? NOTHING_SAID
+  return state === NOTHING_SAID ? null : { ...state }
 }

@@ -8,9 +8,10 @@
 import { type RealServerSpec, type ServiceSpec, serverKey } from '../../../forwarder/service.ts'
 import { DEFAULT_SCHEDULER, schedulerByName } from '../../../scheduler/registry.ts'
 import type { HealthState } from '../health/rise-fall.ts'
+import { type AgentState, isAway, isDrained, NOTHING_SAID } from '../load/agent-answer.ts'
 import { loadedWeights } from '../load/load-factor.ts'
 import { persistenceValues, tunnelValues } from './pool-document.ts'
-import type { PoolService } from './pool-entry.ts'
+import type { PoolServer, PoolService } from './pool-entry.ts'
 import { NO_SCHEDULER } from './service-changes.ts'
 
 export interface ServerConditions {
@@ -18,6 +19,8 @@ export interface ServerConditions {
   readonly health: (server: string) => HealthState
   /** By address; 1 when no load counts. */
   readonly loadFactor: (address: string) => number
+  /** By address; what its HAProxy agent has said. No server has one unless given. */
+  readonly agent?: (address: string) => AgentState
   /** Whether an address is this director's own: it then serves itself, by whatever method was configured. */
   readonly isLocal: (address: string) => boolean
 }
@@ -25,14 +28,23 @@ export interface ServerConditions {
 export function effectiveService(service: PoolService, conditions: ServerConditions): ServiceSpec {
   const { protocol, address, port, mark, schedulerFlags, persistence, persistenceEngine, onePacket } = service
   const { mss, sync } = service
+  const agents = service.servers.map(({ address }) => conditions.agent?.(address) ?? NOTHING_SAID)
   const weights = loadedWeights(
-    service.servers.map((server) => ({ weight: server.weight, factor: conditions.loadFactor(server.address) })),
+    service.servers.map(({ address, weight }, index) => {
+      // 0 %, too: then it takes no clients whatever the scheduler makes of weights.
+      const percent = isDrained(agents[index]) ? 100 : (agents[index].weightPercent ?? 100)
+      return { weight, factor: (conditions.loadFactor(address) * percent) / 100 }
+    }),
     schedulerByName(service.scheduler)?.weightsAre,
   )
   const servers = service.servers.map((server, index): RealServerSpec => {
-    const { address, port, lastWeight, upperThreshold, lowerThreshold, tunnel, edits } = server
-    const isDown = conditions.health(serverKey(server)) === 'down'
-    const weight = isDown ? server.weight : weights[index]
+    const { address, port, tunnel, edits } = server
+    const agent = agents[index]
+    const isDown = isAway(agent) || conditions.health(serverKey(server)) === 'down'
+    const isQuiet = !isDown && server.weight > 0 && isDrained(agent)
+    const weight = isDown ? server.weight : isQuiet ? 0 : weights[index]
+    const lastWeight = isQuiet ? server.weight : server.lastWeight
+    const { upperThreshold, lowerThreshold } = thresholds(server, agent)
     return {
       address,
       port,
@@ -62,4 +74,12 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
     ...(sync && { sync }),
     servers,
   }
+}
+
+/** An agent's word counts in the place of the configured threshold; a lower one that would be above it goes down with it. */
+function thresholds(server: PoolServer, { maxConnections }: AgentState) {
+  const { upperThreshold, lowerThreshold } = server
+  if (maxConnections === null || maxConnections === 0) return { upperThreshold, lowerThreshold }
+  const lower = lowerThreshold === undefined ? undefined : Math.min(lowerThreshold, maxConnections)
+  return { upperThreshold: maxConnections, lowerThreshold: lower }
 }

@@ -1,7 +1,7 @@
 /** The tables of `director status`. */
 import { test } from 'tap'
 import { renderStatus } from '../../../node/cli/director/status-table.ts'
-import type { DirectorStatus } from '../../../node/director/control/answers.ts'
+import type { DirectorStatus, ServerListing } from '../../../node/director/control/answers.ts'
 import { noTraffic } from './served-pool.ts'
 
 const status: DirectorStatus = {
@@ -79,6 +79,7 @@ const status: DirectorStatus = {
           health: 'up',
           load: 0.514,
           loadFactor: 0.62,
+          agentCheck: null,
           statistics: noTraffic,
         },
         {
@@ -96,6 +97,7 @@ const status: DirectorStatus = {
           health: 'down',
           load: null,
           loadFactor: 1,
+          agentCheck: null,
           statistics: noTraffic,
         },
       ],
@@ -252,6 +254,21 @@ test('strangers, and why their tokens did not let in, are shown only when there 
 test('handshakes that failed are shown when there are any', async (t) => {
   t.notMatch(renderStatus(status), /Handshakes/)
   t.match(renderStatus({ ...status, failedHandshakes: 5 }), /^Handshakes that failed at the cluster port: 5$/m)
+})
+
+test('what HAProxy agents say is shown of those that have said something', async (t) => {
+  t.notMatch(renderStatus(status), /Agent of/)
+  const [service, ...services] = status.services
+  const [server, ...servers] = service.servers
+  const said = { weightPercent: 50, maxConnections: null, administration: 'drain', isDown: false } as const
+  const withAgent = (agentCheck: ServerListing['agentCheck']) =>
+    renderStatus({
+      ...status,
+      services: [{ ...service, servers: [{ ...server, agentCheck }, ...servers] }, ...services],
+    })
+  const shown = withAgent({ ...said, description: 'backup runs' })
+  t.match(shown, /^Agent of +Says +Weight +Connections +Because\n10\S+ +drain +50 % +- +backup runs$/m)
+  t.match(withAgent({ ...said, isDown: true, maxConnections: 9, description: '' }), /^10\S+ +DOWN +50 % +9 +-$/m)
 })
 
 test('frames that wait are shown when there are any', async (t) => {

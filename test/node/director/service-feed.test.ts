@@ -14,6 +14,7 @@ function service(port: number, addresses: readonly string[], protocol: PoolServi
 function scene() {
   const told: string[] = []
   const checked = new Map<string, number>()
+  const asked: string[] = []
   const served: number[][] = []
   const down = new Set<string>()
   const own = new Set(['10.0.0.11'])
@@ -29,6 +30,10 @@ function scene() {
       use: (server) => void checked.set(serverKey(server), (checked.get(serverKey(server)) ?? 0) + 1),
       release: (server) => void checked.set(serverKey(server), (checked.get(serverKey(server)) ?? 0) - 1),
     },
+    agentChecks: {
+      use: (address) => void asked.push(address),
+      release: (address) => void asked.splice(asked.indexOf(address), 1),
+    },
     localServers: {
       setServices: async (services) => void served.push(services.map(({ port }) => port)),
       concerns: (address) => own.has(address),
@@ -41,8 +46,19 @@ function scene() {
     clock,
   })
   const uses = () => Object.fromEntries([...checked].filter(([, count]) => count !== 0))
-  return { feed, told, uses, served, down, own, load, clock }
+  return { feed, told, uses, asked, served, down, own, load, clock }
 }
+
+test('agents are asked of each address that a service has, once', async (t) => {
+  const { feed, asked } = scene()
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.1', '10.1.0.2']) })
+  feed.apply({ kind: 'set', service: service(53, ['10.1.0.1'], 'udp') })
+  t.same(asked, ['10.1.0.1', '10.1.0.2'])
+  feed.apply({ kind: 'set', service: service(80, ['10.1.0.3']) })
+  t.same(asked, ['10.1.0.1', '10.1.0.3'])
+  feed.apply({ kind: 'removed', service: service(53, [], 'udp') })
+  t.same(asked, ['10.1.0.3'])
+})
 
 test('a changed service is told of at once, and its servers are checked for as long as it names them', async (t) => {
   const { feed, told, uses } = scene()

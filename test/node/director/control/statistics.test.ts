@@ -212,6 +212,7 @@ test('a listing shows the configured weight beside the effective one, health, lo
         health: 'up',
         load: 0.7,
         loadFactor: 0.5,
+        agentCheck: null,
         statistics: { ...none, inBytes: 9 },
       },
       {
@@ -226,6 +227,7 @@ test('a listing shows the configured weight beside the effective one, health, lo
         health: 'down',
         load: null,
         loadFactor: 1,
+        agentCheck: null,
         statistics: none,
       },
     ],

@@ -1,6 +1,7 @@
 /** Configured weights seen through health and load. */
 import { test } from 'tap'
 import type { HealthState } from '../../../../node/director/health/rise-fall.ts'
+import { afterAnswer, NOTHING_SAID } from '../../../../node/director/load/agent-answer.ts'
 import { effectiveService } from '../../../../node/director/pool/effective-services.ts'
 import type { PoolServer } from '../../../../node/director/pool/pool-entry.ts'
 
@@ -174,3 +175,56 @@ test('without a scheduler nobody gets a new connection', (t) => {
   t.match(spec, { scheduler: 'wlc', servers: [{ weight: 0 }] })
   t.end()
 })
+
+/** Server 10.0.0.1 of weight 10, whose agent has said this, and 10.0.0.2 of weight 10, without one -> what counts of both. */
+function said(lines: string[], server: Partial<PoolServer> = {}, scheduler = 'wlc', factor = 1) {
+  const servers = ['10.0.0.1', '10.0.0.2'].map(
+    (address): PoolServer => ({ address, port: 80, method: 'nat', weight: 10, ...(address === '10.0.0.1' && server) }),
+  )
+  const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler, servers }
+  const state = lines.reduce(afterAnswer, NOTHING_SAID)
+  const conditions = {
+    health: () => 'up' as const,
+    loadFactor: (address: string) => (address === '10.0.0.1' ? factor : 1),
+    agent: (address: string) => (address === '10.0.0.1' ? state : NOTHING_SAID),
+    isLocal: () => false,
+  }
+  const [first, second] = effectiveService(service, conditions).servers
+  const { weight, lastWeight, down, upperThreshold, lowerThreshold } = first
+  return { weight, other: second.weight, lastWeight, down, upperThreshold, lowerThreshold }
+}
+
+const agents: [what: string, actual: ReturnType<typeof said>, expected: Partial<ReturnType<typeof said>>][] = [
+  ['nothing leaves a server as it is', said([]), { weight: 10, other: 10 }],
+  ['100 % does too', said(['100% up ready']), { weight: 10, other: 10 }],
+  ['a part of the weight, as load does', said(['25%']), { weight: 50, other: 200 }],
+  ['more than the weight', said(['250%']), { weight: 500, other: 200 }],
+  ['it counts beside a load that is reported', said(['50%'], {}, 'wlc', 0.5), { weight: 50, other: 200 }],
+  ['slots are not moved by a part of the weight', said(['25%'], {}, 'mh'), { weight: 10, other: 10 }],
+  ['0 % takes all new clients away', said(['0%']), { weight: 0, other: 10, lastWeight: 10 }],
+  ['from slots, too', said(['0%'], {}, 'mh'), { weight: 0, other: 10, lastWeight: 10 }],
+  ['drain does so whatever the weight', said(['50% drain']), { weight: 0, other: 10, lastWeight: 10 }],
+  [
+    'a server without weight had another before',
+    said(['drain'], { weight: 0, lastWeight: 3 }),
+    { weight: 0, other: 10, lastWeight: 3 },
+  ],
+  ['maint is down', said(['maint']), { weight: 10, other: 10, down: true }],
+  ['down is down', said(['50% drain down']), { weight: 10, other: 10, down: true }],
+  [
+    'a number of connections',
+    said(['maxconn:7'], { upperThreshold: 100, lowerThreshold: 50 }),
+    { weight: 10, other: 10, upperThreshold: 7, lowerThreshold: 7 },
+  ],
+  [
+    'none by the agent',
+    said(['maxconn:7', 'maxconn:0'], { upperThreshold: 9 }),
+    { weight: 10, other: 10, upperThreshold: 9 },
+  ],
+]
+for (const [what, actual, expected] of agents) {
+  test(`an agent: ${what}`, async (t) => {
+    const nothing = { lastWeight: undefined, down: undefined, upperThreshold: undefined, lowerThreshold: undefined }
+    t.strictSame(actual, { ...nothing, ...expected })
+  })
+}

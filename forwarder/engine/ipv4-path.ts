@@ -172,15 +172,14 @@ export class IPv4Path {
       if (addressState === ADDRESS_UNKNOWN) return TO_HOST
     }
     let index = this.#table.findByClient(protocol, source, destination, ports)
-    let version = 0
+    let former: ConnectionIndex = NO_CONNECTION
     if (index !== NO_CONNECTION && this.#admission.isReopened(index, view, transport, protocol)) {
-      version = this.#replication.publishEnd(index)
-      this.#connections.discard(index)
+      former = index
       index = NO_CONNECTION
     }
     if (index === NO_CONNECTION) {
       this.#newConnections.readIPv4(protocol, source, destination, ports)
-      return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
+      return this.#handleNew(frame, link, headerLength, protocol, addressState, former)
     }
     if (this.#addresses.wasJustTaken(destination) && this.#admission.mayBeOfNext(index, view, transport, protocol))
       return this.#drops.drop(DROP_OVER)
@@ -218,11 +217,11 @@ export class IPv4Path {
     headerLength: number,
     protocol: number,
     addressState: number,
-    versionBefore: number,
+    former: ConnectionIndex,
   ): Verdict {
     const opening = this.#newConnections
     const ip = frame.start + ETHERNET_HEADER_LENGTH
-    const index = opening.open(frame, ip + headerLength, link, addressState, versionBefore)
+    const index = opening.open(frame, ip + headerLength, link, addressState, former)
     if (index === NO_CONNECTION) {
       const { refusal } = opening
       if (!isAnswered(refusal)) return this.#drops.drop(refusal)
@@ -313,14 +312,12 @@ export class IPv4Path {
   /** A packet for a server that is not there. With expire_nodest_conn its connection ends, and it may begin a new one. */
   #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
     if (!this.#admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)
-    const version = this.#replication.publishEnd(index)
-    this.#connections.discard(index)
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     const destination = view.getInt32(ip + IPV4.destination)
     const ports = view.getInt32(ip + headerLength)
     this.#newConnections.readIPv4(protocol, view.getInt32(ip + IPV4.source), destination, ports)
-    return this.#handleNew(frame, link, headerLength, protocol, this.#addresses.stateOfServed(destination), version)
+    return this.#handleNew(frame, link, headerLength, protocol, this.#addresses.stateOfServed(destination), index)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

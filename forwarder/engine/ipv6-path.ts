@@ -163,15 +163,14 @@ export class IPv6Path {
       if (virtual === NO_ADDRESS) return this.#drops.drop(DROP_TABLE_FULL)
     }
     let index = this.#table.findByClient6(protocol, from0, from1, from2, from3, virtual, ports)
-    let version = 0
+    let former: ConnectionIndex = NO_CONNECTION
     if (index !== NO_CONNECTION && this.#engine.admission.isReopened(index, view, transport, protocol)) {
-      version = this.#engine.replication.publishEnd(index)
-      this.#engine.connections.discard(index)
+      former = index
       index = NO_CONNECTION
     }
     if (index === NO_CONNECTION) {
       this.#engine.newConnections.readIPv6(protocol, view, ip, virtual, ports)
-      return this.#handleNew(frame, link, headerLength, protocol, addressState, version)
+      return this.#handleNew(frame, link, headerLength, protocol, addressState, former)
     }
     if (
       this.#engine.addresses.wasJustTaken(virtual) &&
@@ -204,11 +203,11 @@ export class IPv6Path {
     headerLength: number,
     protocol: number,
     addressState: number,
-    versionBefore: number,
+    former: ConnectionIndex,
   ): Verdict {
     const { newConnections, scheduling } = this.#engine
     const transport = frame.start + ETHERNET_HEADER_LENGTH + headerLength
-    const index = newConnections.open(frame, transport, link, addressState, versionBefore)
+    const index = newConnections.open(frame, transport, link, addressState, former)
     if (index === NO_CONNECTION) {
       const { refusal } = newConnections
       if (!isAnswered(refusal)) return this.#drops.drop(refusal)
@@ -285,15 +284,13 @@ export class IPv6Path {
 
   /** As for IPv4: a packet for a server that is not there. */
   #serverGone(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {
-    const { admission, replication, connections, newConnections, addresses } = this.#engine
+    const { admission, newConnections, addresses } = this.#engine
     if (!admission.isToLeave(index, protocol)) return this.#drops.drop(DROP_SERVER_GONE)
     const virtual = this.#keys[index * KEY_WORDS + KEY.virtualAddress]
-    const version = replication.publishEnd(index)
-    connections.discard(index)
     const view = frame.memory.view
     const ip = frame.start + ETHERNET_HEADER_LENGTH
     newConnections.readIPv6(protocol, view, ip, virtual, view.getInt32(ip + headerLength))
-    return this.#handleNew(frame, link, headerLength, protocol, addresses.stateOfServed(virtual), version)
+    return this.#handleNew(frame, link, headerLength, protocol, addresses.stateOfServed(virtual), index)
   }
 
   #toClient(frame: Frame, link: number, headerLength: number, protocol: number, index: ConnectionIndex): Verdict {

@@ -4,7 +4,7 @@
  *
  * decide() changes nothing, so that it can be asked what would become of a packet (explain.ts); open() does what was decided.
  *
- * Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c tcp_conn_schedule(), ip_vs_core.c ip_vs_schedule().
+ * Source: Linux net/netfilter/ipvs/ip_vs_proto_tcp.c tcp_conn_schedule(), ip_vs_core.c ip_vs_schedule(), ip_vs_in_hook().
  */
 import { PROTOCOL_UDP } from '../../protocol/packet/ipv4.ts'
 import { IPV6 } from '../../protocol/packet/ipv6.ts'
@@ -171,11 +171,13 @@ export class NewConnections {
 
   /**
    * Makes the packet's connection, if it may have one.
-   * @param versionBefore of the connection in whose place it is; 0: none
+   * @param former the connection that gives way to it; NO_CONNECTION: none. It ends whatever becomes of the packet, but is still counted
+   * on its server while the next one is chosen: IPVS lets its timer end it
    * @returns NO_CONNECTION when not: `refusal` says why
    */
-  open(frame: Frame, transport: number, link: number, addressState: number, versionBefore: number): ConnectionIndex {
+  open(frame: Frame, transport: number, link: number, addressState: number, former: ConnectionIndex): ConnectionIndex {
     this.decide(frame, transport, link, addressState, false)
+    const versionBefore = former === NO_CONNECTION ? 0 : this.#end(former)
     if (this.refusal !== NOT_REFUSED) return NO_CONNECTION
     const { expected, scheduling, replication, tentative, outgoing } = this.#parts
     const { key, service } = this
@@ -196,6 +198,14 @@ export class NewConnections {
     }
     if (addressState === ADDRESS_LINGERING) replication.includeHandshake(index)
     return index
+  }
+
+  /** @returns its version, which the next one's go on from */
+  #end(former: ConnectionIndex): number {
+    const { replication, connections } = this.#parts
+    const version = replication.publishEnd(former)
+    connections.discard(former)
+    return version
   }
 
   /** Whether the packet is of a call. One that is only thought of says nothing, and so may be of one that is not known. */

@@ -58,6 +58,29 @@ for (const [mode, method, state, server, sentence] of reuse) {
   })
 }
 
+test('conn_reuse_mode: the connection that is over still counts on its server while the next one is chosen', async (t) => {
+  const closing = () => {
+    bench.send(OUTSIDE, clientTcp())
+    bench.send(OUTSIDE, clientTcp({ flags: TCP_RST }))
+  }
+  const bench = scene({ method: 'dr', scheduler: 'lc', weights: [1, 1] })
+  for (const server of [2, 1, 2]) {
+    t.equal(serverOf(bench, syn()), server)
+    closing()
+    t.same(states(bench), ['CLOSE'])
+  }
+})
+
+test('conn_reuse_mode: the connection that is over keeps its server full, and ends although no other takes the next one', async (t) => {
+  const spec = service({ method: 'dr' })
+  const bench = scene({ services: [{ ...spec, servers: [{ ...spec.servers[0], upperThreshold: 1 }] }] })
+  for (const flags of [TCP_SYN, TCP_ACK, TCP_RST]) bench.send(OUTSIDE, clientTcp({ flags }))
+  t.same(states(bench), ['CLOSE'])
+  t.equal(serverOf(bench, syn()), undefined)
+  t.same(states(bench), [])
+  t.equal(serverOf(bench, syn()), 1)
+})
+
 test('conn_reuse_mode: a connection whose server a template or the control connection of FTP decides on goes on', async (t) => {
   const persistence = { timeoutS: 60, netmask: '255.255.255.255' }
   const persistent = scene({ services: [{ ...service({ weights: [1, 1], method: 'dr' }), persistence }] })

@@ -8,6 +8,7 @@ import { localityBasedLeastConnection } from './locality-based-least-connection.
 import { localityBasedLeastConnectionWithReplication } from './locality-based-least-connection-with-replication.ts'
 import { maglevHashing } from './maglev-hashing.ts'
 import { neverQueue } from './never-queue.ts'
+import { nobody } from './nobody.ts'
 import { overflow } from './overflow.ts'
 import { powerOfTwoChoices } from './power-of-two-choices.ts'
 import { roundRobin } from './round-robin.ts'
@@ -37,7 +38,7 @@ export const schedulers: readonly Scheduler[] = [
 /** What ipvsadm takes when no -s is given. */
 export const DEFAULT_SCHEDULER = weightedLeastConnection.name
 
-const byName = new Map(schedulers.map((scheduler) => [scheduler.name, scheduler]))
+const byName = new Map([...schedulers, nobody].map((scheduler) => [scheduler.name, scheduler]))
 
 export function schedulerByName(name: string): Scheduler | undefined {
   return byName.get(name)

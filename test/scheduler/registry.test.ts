@@ -15,6 +15,8 @@ test('every name that ipvsadm knows is there, and twos, which the kernel knows b
 
 test('the default is weighted least connection, as with ipvsadm', async (t) => t.equal(DEFAULT_SCHEDULER, 'wlc'))
 
+test('none is no scheduler, but can be asked as one', async (t) => t.equal(schedulerByName('none')?.name, 'none'))
+
 test('an unknown name finds nothing', async (t) => {
   for (const name of ['', 'WLC', 'nosuch', 'constructor', '__proto__']) t.equal(schedulerByName(name), undefined)
 })

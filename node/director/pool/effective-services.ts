@@ -12,7 +12,6 @@ import { type AgentState, isAway, isDrained, NOTHING_SAID } from '../load/agent-
 import { loadedWeights } from '../load/load-factor.ts'
 import { persistenceValues, tunnelValues } from './pool-document.ts'
 import type { PoolServer, PoolService } from './pool-entry.ts'
-import { NO_SCHEDULER } from './service-changes.ts'
 
 export interface ServerConditions {
   /** By serverKey(). A server of which nothing is known is used. */
@@ -49,7 +48,7 @@ export function effectiveService(service: PoolService, conditions: ServerConditi
       address,
       port,
       method: conditions.isLocal(address) ? 'local' : server.method,
-      weight: service.scheduler === NO_SCHEDULER ? 0 : weight,
+      weight,
       ...(lastWeight !== undefined && { lastWeight }),
       ...(isDown && { down: true }),
       ...(upperThreshold !== undefined && { upperThreshold }),

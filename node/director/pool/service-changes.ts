@@ -12,8 +12,6 @@ import { schedulerByName, schedulers } from '../../../scheduler/registry.ts'
 import type { ServerAddress, ServerInput, ServiceInput, TunnelInput, WholeService } from '../control/api.ts'
 import { addressOf, type PoolServer, type PoolService } from './pool-entry.ts'
 
-/** A service with this one gives new connections to nobody; IPVS takes it too. */
-export const NO_SCHEDULER = 'none'
 const PERSISTENCE_ENGINES = ['sip']
 
 /** Whether an address can be a real server's here: one host's, and no broadcast address of this host's networks. */
@@ -112,7 +110,7 @@ function isNetmask(text: string, isVersion6: boolean): boolean {
 }
 
 function demandNames({ scheduler, schedulerFlags, persistenceEngine }: ServiceInput): void {
-  if (scheduler !== NO_SCHEDULER && !schedulerByName(scheduler)) {
+  if (!schedulerByName(scheduler)) {
     const known = schedulers.map(({ name }) => name).join(', ')
     throw new DirectorError('SCHEDULER_UNKNOWN', `there is no scheduler ${scheduler}: use one of ${known}`)
   }

@@ -367,3 +367,24 @@ test('a server that was removed and is added again has its connections and their
   t.same(countsOf(pool, 3), [1, 0, 0])
   t.equal(serverOf(pool, clientTcp({ from: '203.0.113.7:1', flags: TCP_FIN | TCP_ACK })), 3)
 })
+
+test('without a scheduler new connections are refused, and what is known goes on as if servers took them', async (t) => {
+  const persistent = { ...service({ weights: [1, 1, 1] }), port: 81, persistence }
+  const services = [service({ weights: [1, 1, 1] }), persistent]
+  const pool = scene({ neighbours, services })
+  pool.set({ expireNodestConn: 1, expireQuiescentTemplate: 1 })
+  const halfOpen = syn('203.0.113.7:1')
+  const persistentSyn = (from: string) => syn(from, `${VIP}:81`)
+  t.equal(serverOf(pool, halfOpen), 3)
+  t.equal(serverOf(pool, persistentSyn('203.0.113.7:1')), 3)
+  for (const each of services) pool.engine.services.set({ ...each, scheduler: 'none' })
+  t.equal(serverOf(pool, halfOpen), 3, 'a repeated SYN follows its connection')
+  t.equal(serverOf(pool, syn('203.0.113.7:2')), 'refused')
+  t.equal(serverOf(pool, persistentSyn('203.0.113.7:2')), 3, 'a client with a template comes back')
+  t.equal(serverOf(pool, persistentSyn('203.0.113.8:1')), 'refused')
+  const quiesced = persistent.servers.map((server) => ({ ...server, weight: 0 }))
+  pool.engine.services.set({ ...persistent, scheduler: 'none', servers: quiesced })
+  t.equal(serverOf(pool, persistentSyn('203.0.113.7:3')), 'refused', 'unless its server has weight 0')
+  pool.set({ expireQuiescentTemplate: 0 })
+  t.equal(serverOf(pool, persistentSyn('203.0.113.7:4')), 3, 'and expire_quiescent_template is set')
+})

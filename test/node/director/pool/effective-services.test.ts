@@ -168,11 +168,11 @@ test('everything that is configured of a service reaches the forwarder, and an o
   t.end()
 })
 
-test('without a scheduler nobody gets a new connection', (t) => {
+test('a service without a scheduler is told of as that, with the weights that its servers have', (t) => {
   const servers = [{ address: '10.0.0.1', port: 80, method: 'nat' as const, weight: 5 }]
   const service = { protocol: 'tcp' as const, address: '10.0.0.100', port: 80, scheduler: 'none', servers }
   const spec = effectiveService(service, { health: () => 'up', loadFactor: () => 1, isLocal: () => false })
-  t.match(spec, { scheduler: 'wlc', servers: [{ weight: 0 }] })
+  t.match(spec, { scheduler: 'none', servers: [{ weight: 5 }] })
   t.end()
 })
 

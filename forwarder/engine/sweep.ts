@@ -124,7 +124,7 @@ export class Sweep {
     }
     if (!isConversation(protocol, state)) return false
     const left = table.expires(index) - table.memory.tick
-    if (this.#connections.timeoutTicks(protocol, state) - left < IDLE_TICKS) return false
+    if (this.#connections.lifetimeTicks(index) - left < IDLE_TICKS) return false
     const packets = (flags >>> PACKETS_SHIFT) & 15
     if (packets === 0 || packets > FEW_PACKETS || --this.#spared[packets] > 0) return false
     this.#spared[packets] = packets

@@ -4,7 +4,17 @@ import { Defences, memorySupply } from '../../../forwarder/engine/defences.ts'
 import { defaultSettings, type EngineSettings } from '../../../forwarder/settings.ts'
 import { TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import type { DirectorBench } from '../../support/director-bench.ts'
-import { clientTcp, clientUdp, INSIDE, OUTSIDE, scene, serverTcp, service, VIP } from '../../support/scene.ts'
+import {
+  clientTcp,
+  clientUdp,
+  INSIDE,
+  OUTSIDE,
+  scene,
+  serverTcp,
+  serverUdp,
+  service,
+  VIP,
+} from '../../support/scene.ts'
 
 const LARGE = 2 ** 20
 const enough = { amemthresh: 1024, availablePages: 100_000, freeConnections: LARGE - 1, capacity: LARGE }
@@ -128,6 +138,18 @@ test('drop_entry ends idle conversations of few packets, one in as many as there
   t.equal(left.filter((port) => port <= 40).length, 0, 'one packet: every one')
   t.equal(left.filter((port) => port > 40 && port <= 80).length, 30, 'four packets: every fourth')
   t.equal(left.filter((port) => port > 80).length, 40, 'nine packets: none')
+})
+
+test('drop_entry lets the reply to a single datagram be awaited', async (t) => {
+  const bench = scene({ services: [{ ...service({ protocol: 'udp' }), onePacket: true }] })
+  for (let port = 1; port <= 60; port++) bench.send(OUTSIDE, clientUdp(client(port)))
+  bench.set({ dropEntry: 3 })
+  pass(bench, 9)
+  t.equal(bench.engine.sweep.dropped, 0)
+  for (let port = 1; port <= 60; port++) {
+    const [reply] = bench.send(INSIDE, serverUdp({ to: client(port).from }))
+    t.equal(reply?.link, OUTSIDE)
+  }
 })
 
 test('drop_entry ends templates that nothing has assured, once they count no connection', async (t) => {

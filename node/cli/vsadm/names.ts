@@ -97,5 +97,13 @@ export async function namedLabel(names: NameDatabase, addresses: Iterable<string
 
 /** What stands for an IPv6 address is in brackets, a name too. */
 function endpoint(address: string, host: string, port: number | string): string {
-  return `${address.includes(':') ? `[${host}]` : host}:${port}`
+  return `${address.includes(':') ? `[${host === address ? asPrinted(address) : host}]` : host}:${port}`
+}
+
+/** As inet_ntop(3) writes an IPv6 address, which differs from RFC 5952 where there are only 32 bits at its end: they look like IPv4. */
+function asPrinted(address: string): string {
+  return address.replace(/^::([\da-f]{1,4}):([\da-f]{1,4})$/, (_, high: string, low: string) => {
+    const bits = Number.parseInt(high, 16) * 2 ** 16 + Number.parseInt(low, 16)
+    return `::${[24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')}`
+  })
 }

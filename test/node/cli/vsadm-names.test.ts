@@ -44,6 +44,21 @@ test('a name that is too long for its column is cut in listings and whole in rul
   ])
 })
 
+test('an IPv6 address with nothing but 32 bits at its end is printed as inet_ntop prints it, and read back', async (t) => {
+  const pool = await poolOf(t, '-A -t [::102:304]:80 -s rr', '-a -t [::102:304]:80 -r [::1:0]:80 -i', '-A -t [::5]:80')
+  const lines = [
+    '-A -t [::5]:80 -s wlc',
+    '-A -t [::1.2.3.4]:80 -s rr',
+    '-a -t [::1.2.3.4]:80 -r [::0.1.0.0]:80 -i -w 1 --tun-type ipip',
+    '',
+  ]
+  t.same((await vsadm(['-Sn'], pool)).stdout.split('\n'), lines)
+  t.match((await vsadm(['-Ln'], pool)).stdout, '\nTCP  [::1.2.3.4]:80 rr\n  -> [::0.1.0.0]:80 ')
+  await vsadm(['-C'], pool)
+  t.match(await vsadm(['-R'], pool, { standardInput: lines.join('\n') }), { stderr: '', rc: 0 })
+  t.same((await vsadm(['-Sn'], pool)).stdout.split('\n'), lines)
+})
+
 test('what -S prints with names is read back as what it was, though IPv6 has names', async (t) => {
   const pool = await poolOf(t, ...LINES)
   const saved = (await vsadm(['-Sn'], pool)).stdout

@@ -85,6 +85,11 @@ test('a snapshot is what had been counted when the rates were last estimated', a
   t.same([book.service(web, 'snapshot').inPackets, book.service(web).inPackets], [40, 41])
   await book.zero(web)
   t.ok(Object.values(book.service(web, 'snapshot')).every((value) => value === 0))
+  await book.tick()
+  t.ok(
+    Object.values(book.service(web, 'snapshot')).every((value) => value === 0),
+    'nothing comes up afterwards',
+  )
 })
 
 test('zero of one service leaves the others, zero of all leaves none', async (t) => {

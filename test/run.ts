@@ -13,7 +13,7 @@ import { addCounts, failedCount, type TapCounts, TapSummary } from './tap-summar
 
 const labs = /^test\/lab\//
 const unhurriedLabs =
-  /^test\/lab\/(changed-host|damaged-store|ftp|local-server|lone-director|scheduling|seed-services|sip|syn-flood|traffic-\w+)\./
+  /^test\/lab\/(changed-host|damaged-store|ftp|haproxy-agent|local-server|lone-director|scheduling|seed-services|sip|syn-flood|traffic-\w+)\./
 const besideEachOther = /^test\/(simulation|interop)\//
 const top = dirname(import.meta.dirname)
 const require = createRequire(import.meta.url)

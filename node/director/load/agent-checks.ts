@@ -55,12 +55,10 @@ export class AgentChecks {
     for (const address of [...this.#agents.keys()]) this.release(address)
   }
 
-  /** There is a real server with this address. */
+  /** There is a real server with this address. It is asked at once: its agent may want it to be left alone. */
   use(address: string): void {
     if (this.#agents.has(address)) return
-    const { intervalMs, monotonicMs, random } = this.#options
-    const dueAtMs = monotonicMs() + random() * intervalMs
-    const agent = { address, dueAtMs, place: -1, state: NOTHING_SAID, running: undefined }
+    const agent = { address, dueAtMs: this.#options.monotonicMs(), place: -1, state: NOTHING_SAID, running: undefined }
     this.#agents.set(address, agent)
     this.#queue.add(agent)
   }

@@ -36,8 +36,8 @@ test('each server is asked every interval for as long as it is there, however ma
   const { checks, asked, pass } = scene({ '10.0.0.1': '50%' })
   checks.use('10.0.0.1')
   checks.use('10.0.0.1')
-  await pass(1000)
-  t.same(asked, ['10.0.0.1'], 'the first time within an interval')
+  await pass(10)
+  t.same(asked, ['10.0.0.1'], 'the first time at once')
   await pass(6000)
   t.equal(asked.length, 4)
   checks.release('10.0.0.1')
@@ -81,7 +81,6 @@ test('of many that do not answer so many are waited for, and all others at the e
 test('what an agent answers after its server has gone does not count', async (t) => {
   const { checks, changes, pass } = scene({ '10.0.0.1': '50%' })
   checks.use('10.0.0.1')
-  await pass(990)
   // It is asked now, and answers in the next turn.
   const asking = pass(10)
   checks.release('10.0.0.1')

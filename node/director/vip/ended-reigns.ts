@@ -49,9 +49,11 @@ export class EndedReigns {
       for (const reign of decodeReigns(bytes) ?? []) onOther(`${from} was active until now`, reign)
     })
     transport.onPeer((peer, connected) => {
-      // While it was not connected it may have been active unheard, and it may have ended since; or it ends now.
-      onOther(`${peer} is ${connected ? 'reached' : 'not reached any more'}`)
-      if (connected) this.#send(peer, ended())
+      // Not when it is lost: where it was cut off, both would announce, and draw the neighbours to and fro.
+      if (!connected) return
+      // While it was not connected it may have been active unheard, and it may have ended since.
+      onOther(`${peer} is reached`)
+      this.#send(peer, ended())
     })
   }
 

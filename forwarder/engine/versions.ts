@@ -12,7 +12,7 @@ import { isNewer, recordVersion } from '../table/record-codec.ts'
 import type { ServiceTable } from '../table/service-table.ts'
 import type { Connections } from './connections.ts'
 import { NOT_HALF_OPEN } from './protocols/protocol.ts'
-import { halfOpenQueueOf, isActiveState, isOverState } from './protocols/registry.ts'
+import { halfOpenQueueOf, isActiveState, isEndingState, isOverState } from './protocols/registry.ts'
 import { isTemplate } from './templates.ts'
 
 /** As far as the clocks of two directors may differ, in ticks: a second. */
@@ -104,7 +104,8 @@ export class Versions {
    *
    * And a handshake or an end of another server's counts neither over what is established nor over a handshake of this director's own, unless it is
    * clearly newer. When an address has just moved, the director before tells of a handshake at its last moment; its client may have begun again here
-   * since, and then both are of one tick, in which versions say how many changes there were, and not whose came first.
+   * since, and then both are of one tick, in which versions say how many changes there were, and not whose came first. And a director that stood still
+   * tells of the client's FIN when the next connection is established, under a version of its own clock, which may be ahead.
    * @param server the number of the record's server's address
    */
   overrides(bytes: Uint8Array, at: number, server: number, timeoutMs: number, index: ConnectionIndex): boolean {
@@ -127,9 +128,9 @@ export class Versions {
     // Nobody can have told of the end of what nobody was told of.
     if (isOwn && !isUpsert) return isNewer(version, clearly)
     if (isUpsert && this.#isElsewhere(server, serverPort, index)) {
-      const isEnded = isEstablished(protocol, known) && isOverState(protocol, state)
-      if (isEnded || (isOwn && !isEstablished(protocol, state))) return isNewer(version, clearly)
-      if (isEstablished(protocol, state) && isOverState(protocol, known))
+      const isPast = isEstablished(protocol, known) && isEndingState(protocol, state)
+      if (isPast || (isOwn && !isEstablished(protocol, state))) return isNewer(version, clearly)
+      if (isEstablished(protocol, state) && isEndingState(protocol, known))
         return !isNewer(knownVersion, (version + SYN_AGAIN_HALVED) & 0xffff)
     }
     if (version !== knownVersion) return isNewer(version, knownVersion)

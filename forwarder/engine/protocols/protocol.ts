@@ -19,6 +19,8 @@ export interface ProtocolState {
   readonly isActive?: boolean
   /** The connection has ended, and the next one may begin between the same ports. */
   readonly isOver?: boolean
+  /** One side has ended it, and the other is about to. */
+  readonly isEnding?: boolean
   /** Given up first when the table is full: the number of its queue. */
   readonly halfOpenQueue?: number
 }

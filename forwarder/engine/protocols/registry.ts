@@ -13,6 +13,7 @@ const PROTOCOL_NUMBERS = 256
 /** By protocol * STATES + state. */
 const activeStates = new Uint8Array(PROTOCOL_NUMBERS * STATES)
 const overStates = new Uint8Array(PROTOCOL_NUMBERS * STATES)
+const endingStates = new Uint8Array(PROTOCOL_NUMBERS * STATES)
 const halfOpenQueues = new Int8Array(PROTOCOL_NUMBERS * STATES).fill(NOT_HALF_OPEN)
 const stateCounts = new Uint8Array(PROTOCOL_NUMBERS)
 /** By IP's number: see Protocol. */
@@ -26,10 +27,11 @@ for (const protocol of protocols) {
   byName.set(protocol.name, protocol)
   headerLengths[number] = protocol.headerLength
   stateCounts[number] = states.length
-  for (const [state, { isActive, isOver, halfOpenQueue }] of states.entries()) {
+  for (const [state, { isActive, isOver, isEnding, halfOpenQueue }] of states.entries()) {
     const at = number * STATES + state
     activeStates[at] = isActive ? 1 : 0
     overStates[at] = isOver ? 1 : 0
+    endingStates[at] = isOver || isEnding ? 1 : 0
     halfOpenQueues[at] = halfOpenQueue ?? NOT_HALF_OPEN
     if (halfOpenQueues[at] >= HALF_OPEN_QUEUES) throw new RangeError(`no such queue: ${halfOpenQueue}`)
   }
@@ -60,6 +62,11 @@ export function isActiveState(protocol: number, state: number): boolean {
 /** Whether a connection in this state has ended, and the next one may begin between the same ports. */
 export function isOverState(protocol: number, state: number): boolean {
   return overStates[protocol * STATES + state] === 1
+}
+
+/** Whether a connection in this state has ended, or is about to. */
+export function isEndingState(protocol: number, state: number): boolean {
+  return endingStates[protocol * STATES + state] === 1
 }
 
 /** The queue of half-open connections that one in this state belongs to; NOT_HALF_OPEN when it is not half open. */

@@ -20,6 +20,7 @@ export const tcpProtocol: Protocol = {
       timeoutS: TCP_TIMEOUTS_S[state],
       isActive: isActiveTcpState(state),
       isOver: isOverTcpState(state),
+      isEnding: state === TCP_STATE.CLOSE_WAIT || state === TCP_STATE.LAST_ACK,
       halfOpenQueue: halfOpenQueues[state],
     }),
   ),

@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { recordVersion } from '../../../forwarder/table/record-codec.ts'
 import { readInt32, readUint16, writeUint16 } from '../../../protocol/packet/bytes.ts'
-import { TCP_ACK, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
+import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../../protocol/packet/tcp.ts'
 import { RECORD, RECORD_LENGTH, RECORD_REMOVE } from '../../../protocol/wire/connection-record.ts'
 import { type DirectorBench, told } from '../../support/director-bench.ts'
 import { clientTcp, INSIDE, OUTSIDE, type SceneOptions, scene, serverTcp } from '../../support/scene.ts'
@@ -167,6 +167,23 @@ test('an end that has just been told of the connection before a handshake does n
   after.send(OUTSIDE, ack(1))
   for (const record of [reset, end, ...told(after), end]) tell(third, record)
   for (const bench of [after, third]) t.same(servers(bench), ['ESTABLISHED 10.1.0.1'])
+})
+
+test('the end of a connection that a director tells of late leaves the next one between the same ports with its server', async (t) => {
+  const [late, active, third] = [scene({ weights: [1, 0] }), scene({ weights: [0, 1] }), standby({ weights: [1, 1] })]
+  for (const flags of [TCP_SYN, TCP_ACK]) late.send(OUTSIDE, clientTcp({ ...client(1), flags }))
+  told(late)
+  for (const flags of [TCP_SYN, TCP_ACK]) active.send(OUTSIDE, clientTcp({ ...client(1), flags }))
+  const established = told(active)
+  late.send(OUTSIDE, clientTcp({ ...client(1), flags: TCP_FIN | TCP_ACK }))
+  t.same(servers(late), ['CLOSE_WAIT 10.1.0.1'])
+  const [ending] = told(late)
+  // Its clock is ahead.
+  writeUint16(ending, RECORD.version, recordVersion(established.at(-1)!, 0) + 1)
+  for (const record of [...established, ending]) tell(third, record)
+  for (const bench of [late, active]) tell(bench, ending)
+  for (const record of established) tell(late, record)
+  for (const bench of [late, active, third]) t.same(servers(bench), ['ESTABLISHED 10.1.0.2'])
 })
 
 test('a SYN that its client has sent again to another director, after a second, counts over the first', async (t) => {

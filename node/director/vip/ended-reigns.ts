@@ -4,7 +4,9 @@
  * ```
  * { version   1
  *   ended     array of { vrid     integer of 1 to 255
- *                        family   4 or 6 }   virtual routers for which the sender has been active, and is not any more }
+ *                        family   4 or 6
+ *                        holder   text, an address, unless nobody is heard: who is active by what the sender hears }
+ *                      virtual routers for which the sender has been active, and is not any more }
  * ```
  *
  * VRRP tells of a duel by advertisements, which may all be lost: then the one that stays active does not know that neighbours were drawn away,
@@ -21,13 +23,19 @@ const REIGNS_MAX = 510
 
 const schema = z.object({
   version: z.literal(VERSION),
-  ended: z.array(z.object({ vrid: z.int().min(1).max(255), family: z.literal([4, 6]) })).max(REIGNS_MAX),
+  ended: z
+    .array(
+      z.object({ vrid: z.int().min(1).max(255), family: z.literal([4, 6]), holder: z.string().max(64).optional() }),
+    )
+    .max(REIGNS_MAX),
 })
 
 /** Of which virtual router. */
 export interface Reign {
   readonly vrid: number
   readonly family: 4 | 6
+  /** Who has yielded tells that one alone to announce again: of several others that believe themselves active it may be the only right one. */
+  readonly holder?: string
 }
 
 export type ReignTransport = Pick<Transport, 'send' | 'onMessage' | 'onPeer' | 'connectedPeers'>

@@ -157,8 +157,10 @@ export class VipGroup implements SyncMember {
     return this.#components.transport
   }
 
+  /** As of now: of one that has ended, to be told to others. */
   get reign(): Reign {
-    return { vrid: this.config.vrid, family: this.#family }
+    const { holder } = this.#router
+    return { vrid: this.config.vrid, family: this.#family, ...(holder !== null && { holder }) }
   }
 
   get virtualAddresses(): VirtualAddress[] {

@@ -154,7 +154,10 @@ export class VipService {
   #contested(reason: string, reign?: Reign): void {
     for (const group of this.#groups) {
       const { vrid, family } = group.reign
-      if (!reign || (reign.vrid === vrid && reign.family === family)) group.contested(reason)
+      const { address } = group.transport
+      const isMeant =
+        !reign || (reign.vrid === vrid && reign.family === family && (reign.holder ?? address) === address)
+      if (isMeant) group.contested(reason)
     }
   }
 

@@ -61,6 +61,30 @@ test('only the virtual router that it was is announced again', async (t) => {
   t.ok(announcements(best, healedMs) > 0)
 })
 
+test('of two others that are active the one is told that the director yields to', async (t) => {
+  const ways = { isOpen: true }
+  // The second and the third never hear each other.
+  const pool = new Pool((from, to) => ((from.endsWith('1') || to.endsWith('1') ? ways.isOpen : from === to) ? [0] : []))
+  const [yielding, other, third] = [1, 2, 3].map((last) => pool.add(last, { priority: 100 + 10 * last }))
+  for (const member of pool.members) await member.cluster.start()
+  ways.isOpen = false
+  pool.start()
+  await pool.clock.advance(3000)
+  t.equal(states(pool.members), 'active active active')
+  for (const { notes } of pool.members) notes.length = 0
+  pool.network.reach('10.0.0.3', '10.0.0.1', true)
+  ways.isOpen = true
+  pool.network.reach('10.0.0.2', '10.0.0.1', false)
+  pool.network.reach('10.0.0.1', '10.0.0.3', false)
+  await pool.clock.advance(500)
+  t.equal(states([yielding, other, third]), 'backup active active')
+  t.same(third.notes, ['vrid 51: 10.0.0.1 was active until now: announces the addresses again'])
+  t.same(
+    other.notes.filter((note) => note.includes('until now')),
+    [],
+  )
+})
+
 test('who could not be told is told when it is reached', async (t) => {
   const clock = new VirtualClock()
   const network = new MemoryNetwork({ clock, random: () => 0.5 })
@@ -92,7 +116,7 @@ test('a peer that is lost is no reason to announce: it may have been cut off, an
 
 test('the message', async (t) => {
   const reigns = [
-    { vrid: 51, family: 4 },
+    { vrid: 51, family: 4, holder: '10.0.0.1' },
     { vrid: 255, family: 6 },
   ] as const
   t.same(decodeReigns(encodeReigns(reigns)), reigns)

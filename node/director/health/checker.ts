@@ -13,6 +13,7 @@
 import type { DirectorConfig } from '../config.ts'
 import { type Due, DueQueue } from './due-queue.ts'
 import { afterCheck, type HealthState, type RiseFall, UNCHECKED } from './rise-fall.ts'
+import { StartCredit } from './start-credit.ts'
 import type { Check } from './tcp-check.ts'
 
 export interface CheckTarget {
@@ -49,9 +50,7 @@ export class Checker {
   /** Those in doubt. */
   readonly #doubted = new DueQueue<Target>()
   readonly #running = new Set<Target>()
-  #tickedAtMs = Number.NEGATIVE_INFINITY
-  /** Checks that may be started now: one for each millisecond that has passed. */
-  #credit = 0
+  readonly #credit = new StartCredit(STARTED_MAX)
 
   constructor(options: CheckerOptions) {
     this.#options = options
@@ -77,9 +76,8 @@ export class Checker {
 
   /** Starts checks that are due. */
   tick(nowMs: number): void {
-    this.#credit = Math.min(STARTED_MAX, this.#credit + nowMs - this.#tickedAtMs)
-    this.#tickedAtMs = nowMs
-    for (; this.#credit >= 1 && this.#running.size < RUNNING_MAX; this.#credit--) {
+    this.#credit.earn(nowMs)
+    for (; this.#credit.isLeft && this.#running.size < RUNNING_MAX; this.#credit.spend()) {
       const target = takeDue(this.#doubted, nowMs) ?? takeDue(this.#queue, nowMs)
       if (target === undefined) return
       void this.#run(target, nowMs)

@@ -4,6 +4,7 @@
  * An agent that does not answer changes nothing: what it said last counts on, as with HAProxy.
  */
 import { DueQueue } from '../health/due-queue.ts'
+import { StartCredit } from '../health/start-credit.ts'
 import { type AgentState, afterAnswer, isAway, isDrained, NOTHING_SAID } from './agent-answer.ts'
 import type { AskAgent } from './agent-check.ts'
 
@@ -26,7 +27,6 @@ interface Agent {
   running: AbortController | undefined
 }
 
-/** VRRP's timers run on the same thread: one question for each millisecond that has passed, and so many at a time. */
 const STARTED_MAX = 20
 const RUNNING_MAX = 128
 const TICK_MS = 20
@@ -38,8 +38,7 @@ export class AgentChecks {
   readonly #agents = new Map<string, Agent>()
   readonly #queue = new DueQueue<Agent>()
   #running = 0
-  #tickedAtMs = Number.NEGATIVE_INFINITY
-  #credit = 0
+  readonly #credit = new StartCredit(STARTED_MAX)
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: AgentChecksOptions) {
@@ -80,9 +79,8 @@ export class AgentChecks {
   /** Asks those whose turn it is; runs by itself after start(). */
   tick(): void {
     const nowMs = this.#options.monotonicMs()
-    this.#credit = Math.min(STARTED_MAX, this.#credit + nowMs - this.#tickedAtMs)
-    this.#tickedAtMs = nowMs
-    for (; this.#credit >= 1 && this.#running < RUNNING_MAX; this.#credit--) {
+    this.#credit.earn(nowMs)
+    for (; this.#credit.isLeft && this.#running < RUNNING_MAX; this.#credit.spend()) {
       const { first } = this.#queue
       if (first === undefined || first.dueAtMs > nowMs) return
       this.#queue.remove(first)

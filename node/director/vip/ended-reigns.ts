@@ -10,7 +10,7 @@
  * ```
  *
  * VRRP tells of a duel by advertisements, which may all be lost: then the one that stays active does not know that neighbours were drawn away,
- * and would not announce the addresses again. So whoever is told of ends to all peers, at once, and again to a peer that connects. Version rule:
+ * and would not announce the addresses again. So all peers are told of an end, at once, and each that connects of all that have ended. Version rule:
  * a reader drops other versions; within one, fields may be added and are passed over by those who do not know them.
  */
 import { z } from 'zod'
